@@ -1,0 +1,1 @@
+"""Dynamic-batching RPC worker for RabbitMQ, on trio."""

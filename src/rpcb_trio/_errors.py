@@ -1,0 +1,119 @@
+"""Errors, divided by whose fault they are, so that no boundary has to guess what to do.
+
+- `RequestError`: the request's. Its producer gets an error reply; its batch mates notice nothing.
+- `ServiceError`: the service's. The producer gets an error reply; the operator should look.
+- `BrokerError`: the broker's or the network's. What was held is redelivered.
+- `SettingError`: the operator's. Nothing was started.
+- `CallError`: what an `RpcClient.call` can end with instead of a reply.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RpcbError(Exception):
+    """Every error this package raises on purpose."""
+
+
+class SettingError(RpcbError):
+    """A setting is wrong; the message names it and the remedy."""
+
+
+class OutcomeError(RpcbError):
+    """A request ends in an error reply instead of a result."""
+
+    code: ClassVar[str] = "error"
+    """One word for the error, sent in the reply's `rpcb-error` header and used as a metrics label."""
+
+
+class RequestError(OutcomeError):
+    """The request itself is at fault; raise it (or a subclass) from a service's hooks.
+
+    A subclass may carry what the service's own error reply needs (a status, say).
+    """
+
+    code = "request"
+
+
+class DecodeError(RequestError):
+    """The body could not be decoded; `__cause__` is what `decode` raised."""
+
+    code = "decode"
+
+
+class Expired(RequestError):
+    """The request's time to live ran out before a batch had room for it; it was not computed."""
+
+    code = "expired"
+
+
+class ServiceError(OutcomeError):
+    """The service failed on this request."""
+
+    code = "service"
+
+
+class InferError(ServiceError):
+    """`infer` failed on this request, alone in its batch; `__cause__` is what it raised."""
+
+    code = "infer"
+
+
+class WrongResultCount(ServiceError):
+    """`infer` did not return exactly one result for each item."""
+
+    code = "result-count"
+
+
+class EncodeError(ServiceError):
+    """The result could not be encoded; `__cause__` is what `encode` raised."""
+
+    code = "encode"
+
+
+class BrokerError(RpcbError):
+    """The broker or the way to it is at fault."""
+
+
+class SessionLost(BrokerError):
+    """The session with the broker has ended; what it delivered and was not settled is redelivered."""
+
+
+class LoginRefused(BrokerError):
+    """The broker refused the user, the password, the virtual host or the certificate."""
+
+
+class TopologyMismatch(BrokerError):
+    """The broker has (or lacks) an exchange or a queue in a way that contradicts the settings."""
+
+
+class DrainTimeout(RpcbError):
+    """Draining took longer than `drain_timeout`; what was left unanswered is redelivered."""
+
+    def __init__(self, seconds: float, left: int) -> None:
+        super().__init__(
+            f"drain_timeout of {seconds:g} s ran out with {left} request(s) unanswered; "
+            "the broker redelivers them. Raise drain_timeout if batches take longer."
+        )
+        self.left = left
+
+
+class CallError(RpcbError):
+    """A call ended without a reply."""
+
+
+class Unroutable(CallError):
+    """No queue is bound where the request was sent; the broker returned it."""
+
+
+class ReplyTimeout(CallError):
+    """No reply came in time. The request may still be computed; a late reply is dropped."""
+
+
+class CallInterrupted(CallError):
+    """The connection was lost while the reply was awaited. The request may have been computed."""
+
+
+class RemoteError(CallError):
+    """The worker answered with an error reply (see `Reply.raise_for_error`)."""

@@ -1,0 +1,152 @@
+"""The frozen values that cross from one room to the next; nothing else does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Generic, TypeAlias, TypeVar
+
+import msgspec
+
+from rpcb_trio._errors import OutcomeError, RemoteError
+
+ResultT = TypeVar("ResultT")
+
+ERROR_HEADER = "rpcb-error"
+"""AMQP header of an error reply: one word for the error (see `OutcomeError.code`)."""
+
+NO_HEADERS: Mapping[str, object] = {}
+
+
+class Request(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """One request as it was delivered. Compared by identity: two deliveries are never the same request.
+
+    `arrived` and `deadline` are readings of `trio.current_time()`, in seconds.
+    """
+
+    body: bytes
+    arrived: float
+    reply_to: str | None = None
+    correlation_id: str | None = None
+    deadline: float | None = None
+    redelivered: bool = False
+    priority: int = 0
+    headers: Mapping[str, object] = NO_HEADERS
+    tag: int = 0
+    """The delivery tag. It belongs to the session that delivered the request and is void after it."""
+
+
+class Pending(msgspec.Struct, frozen=True, eq=False):
+    """A request that is decoded and waits for a batch."""
+
+    request: Request
+    item: object
+    cost: float = 1.0
+    """What `service.cost(item)` said (seconds of audio, tokens, ...)."""
+
+
+class Trigger(StrEnum):
+    """Why a batch was closed."""
+
+    SIZE = "size"
+    """It was full."""
+    WAIT = "wait"
+    """Its oldest request had waited `max_wait`."""
+    FLUSH = "flush"
+    """No more requests come: the worker drains."""
+    ALONE = "alone"
+    """It holds one redelivered request that may have killed a worker."""
+
+
+class Batch(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """Requests that the model computes at once."""
+
+    id: int
+    members: tuple[Pending, ...]
+    trigger: Trigger
+    closed: float
+    """When it was closed, as `trio.current_time()`."""
+
+    @property
+    def size(self) -> int:
+        """How many requests it holds."""
+        return len(self.members)
+
+    @property
+    def waits(self) -> tuple[float, ...]:
+        """How long each request waited from its arrival until the batch was closed, in seconds."""
+        return tuple(self.closed - member.request.arrived for member in self.members)
+
+
+class Success(msgspec.Struct, Generic[ResultT], frozen=True):
+    """What `infer` returned for one request."""
+
+    value: ResultT
+
+
+class Failure(msgspec.Struct, frozen=True, eq=False):
+    """Why there is no result for one request."""
+
+    error: OutcomeError
+
+
+Outcome: TypeAlias = Success[ResultT] | Failure
+"""What a service's `encode` turns into a reply's body."""
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """One reply, on its way to a producer or as an `RpcClient` received it."""
+
+    body: bytes
+    correlation_id: str | None = None
+    headers: Mapping[str, object] = NO_HEADERS
+    content_type: str = "application/octet-stream"
+
+    @property
+    def error(self) -> str | None:
+        """The error's one-word code where this is an error reply of an rpcb_trio worker, else None."""
+        code = self.headers.get(ERROR_HEADER)
+        return code if isinstance(code, str) else None
+
+    def raise_for_error(self) -> Reply:
+        """Return the reply itself.
+
+        Raises:
+            RemoteError: it is an error reply.
+        """
+        if self.error is None:
+            return self
+        raise RemoteError(f"the worker answered with an error ({self.error}): {self.body[:200]!r}")
+
+
+class Answer(msgspec.Struct, frozen=True, eq=False):
+    """A request and its reply, ready to be settled: sent to `request.reply_to`, confirmed, then acked."""
+
+    request: Request
+    reply: Reply
+
+
+class Settled(StrEnum):
+    """How the way of one request ended."""
+
+    REPLIED = "replied"
+    """The broker has confirmed the reply and the request is acked."""
+    NO_REPLY_TO = "no-reply-to"
+    """The request named nobody to answer; it is acked."""
+    UNROUTABLE = "unroutable"
+    """The requester's reply queue is gone; the request is acked."""
+    REJECTED = "rejected"
+    """The broker would not take the reply; the request went to the dead-letter exchange, if there is one."""
+
+
+class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
+    """One request as an `RpcClient` sends it. `expiration` is in seconds."""
+
+    body: bytes
+    exchange: str
+    routing_key: str
+    correlation_id: str
+    expiration: float | None = None
+    priority: int | None = None
+    headers: Mapping[str, object] = NO_HEADERS
+    content_type: str = "application/octet-stream"

@@ -1,0 +1,128 @@
+"""What a user writes, and how each form of it becomes the one form the pipeline runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+from rpcb_trio._errors import SettingError
+from rpcb_trio._messages import Failure, Outcome, Success
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+@runtime_checkable
+class Service(Protocol[ItemT, ResultT]):
+    """A model behind a queue, as three hooks.
+
+    Optional hooks, looked up by name:
+
+    - `cost(item) -> float`: how much work an item is, in a unit of your own (seconds of audio, tokens).
+    - `warm_up() -> None`: runs once per replica, in its thread, before the first delivery.
+    - `on_device(device: str) -> Service`: the service for one replica's device, where several are set.
+    - `content_type: str`: of the replies; `application/octet-stream` otherwise.
+    """
+
+    def decode(self, body: bytes) -> ItemT:
+        """Turn one request's body into an item. Runs per message, in a worker thread.
+
+        Whatever it raises fails this request alone.
+        """
+        ...
+
+    def infer(self, items: list[ItemT]) -> Sequence[ResultT | Exception]:
+        """Compute a whole batch, in the executor's own thread.
+
+        Runs under `torch.inference_mode` where torch is loaded. Returns one result for each item, in
+        order; an exception among them fails its request alone.
+        If it raises, the batch is split until the culprit stands alone.
+        """
+        ...
+
+    def encode(self, outcome: Outcome[ResultT]) -> bytes:
+        """Turn one outcome, a `Success` or a `Failure`, into a reply's body. Runs in a worker thread."""
+        ...
+
+
+PlainFunction: TypeAlias = Callable[[list[bytes]], Sequence[bytes | Exception]]
+"""The shortest service: bodies in, bodies out, one for each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundService:
+    """A service in the one form the pipeline runs; None where there is no hook to call."""
+
+    name: str
+    infer: Callable[[list[Any]], Sequence[Any]]
+    decode: Callable[[bytes], Any] | None = None
+    encode: Callable[[Outcome[Any]], bytes] | None = None
+    cost: Callable[[Any], float] | None = None
+    warm_up: Callable[[], object] | None = None
+    on_device: Callable[[str], Any] | None = None
+    content_type: str = "application/octet-stream"
+
+    def placed(self, device: str | None) -> BoundService:
+        """The service for a replica on `device`; itself where it does not care."""
+        if device is None or self.on_device is None:
+            return self
+        return replace(bind(self.on_device(device)), name=self.name)
+
+
+def plain_body(outcome: Outcome[Any]) -> bytes:
+    """Encode for services that have no `encode`: a result as it is, an error as one line of UTF-8 text."""
+    match outcome:
+        case Success(value=value) if isinstance(value, (bytes, bytearray, memoryview)):
+            return bytes(value)
+        case Success(value=value):
+            raise TypeError(f"a plain function must return bytes for each body, not {type(value).__name__}")
+        case Failure(error=error):
+            return f"{error.code}: {error}".encode()
+
+
+def bind(target: Any) -> BoundService:
+    """Accept a service, a class of one, or a plain `list[bytes] -> list[bytes]` function.
+
+    Raises:
+        SettingError: it is none of these; the message says what it lacks.
+    """
+    service = _instance(target)
+    name = getattr(service, "__name__", type(service).__name__)
+    if hasattr(service, "infer"):
+        _refuse_incomplete(service, name)
+        hooks = {hook: getattr(service, hook) for hook in _HOOKS if hasattr(service, hook)}
+        return BoundService(name=name, **hooks)
+    if callable(service):
+        return BoundService(name=name, infer=service)
+    raise SettingError(
+        f"{name} is not a service: give an object with decode, infer and encode, a class of one, "
+        "or a function from list[bytes] to list[bytes]"
+    )
+
+
+_REQUIRED = ("decode", "infer", "encode")
+_HOOKS = (*_REQUIRED, "cost", "warm_up", "on_device", "content_type")
+
+
+def _instance(target: Any) -> Any:
+    if not inspect.isclass(target):
+        return target
+    try:
+        inspect.signature(target).bind()
+    except TypeError as error:
+        raise SettingError(
+            f"the class {target.__name__} can't be made without arguments ({error}); "
+            "give an instance of it instead"
+        ) from error
+    return target()
+
+
+def _refuse_incomplete(service: Any, name: str) -> None:
+    for hook in _REQUIRED:
+        method = getattr(service, hook, None)
+        if not callable(method):
+            raise SettingError(f"the service {name} has no method {hook}; it needs decode, infer and encode")
+        if inspect.iscoroutinefunction(method):
+            raise SettingError(f"{name}.{hook} is async; hooks run in threads and must be plain functions")

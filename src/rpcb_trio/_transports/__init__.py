@@ -1,0 +1,1 @@
+"""Ways to a broker: one protocol, an embedded broker in memory, and RabbitMQ."""

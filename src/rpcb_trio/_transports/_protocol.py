@@ -1,0 +1,111 @@
+"""What the pipeline and the client ask of a broker, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Literal, Protocol
+
+import msgspec
+import trio
+
+from rpcb_trio._messages import NO_HEADERS, Answer, Outgoing, Reply, Request, Settled
+
+
+class Topology(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a worker's requests come from, and what of it the worker declares."""
+
+    queue: str
+    declare: Literal["active", "passive", "never"] = "active"
+    """`active` creates what is missing, `passive` only checks that it is there, `never` does neither."""
+    queue_type: Literal["classic", "quorum"] = "classic"
+    durable: bool = True
+    exchange: str = ""
+    """The exchange that `routing_keys` bind the queue to; the default exchange needs neither."""
+    exchange_type: Literal["direct", "topic", "fanout", "headers"] = "topic"
+    routing_keys: tuple[str, ...] = ()
+    dead_letter_exchange: str | None = None
+    """Where rejected requests go; without one the broker drops them."""
+    dead_letter_routing_key: str | None = None
+    arguments: Mapping[str, object] = NO_HEADERS
+    """Further queue arguments (`x-max-priority`, `x-delivery-limit`, ...)."""
+
+
+class Session(Protocol):
+    """One life of a worker's connection. Delivery tags are valid within it and void after it."""
+
+    @property
+    def requests(self) -> trio.MemoryReceiveChannel[Request]:
+        """The deliveries. Ends (`trio.EndOfChannel`) once consuming has stopped and all were received."""
+        ...
+
+    async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
+        """Publish the replies, await the broker's confirms, then ack the requests; all of them at once.
+
+        Returns how each one ended, in order. Cancelled half-way, what is not acked is redelivered.
+
+        Raises:
+            SessionLost: the broker is gone; nothing that was not acked is lost, it is redelivered.
+        """
+        ...
+
+    async def stop_consuming(self) -> None:
+        """Tell the broker to deliver no more; `requests` ends after what is already here."""
+        ...
+
+    async def watch(self) -> None:
+        """Wait for the end of the session; never returns.
+
+        Raises:
+            SessionLost: as soon as the connection, the channel or the consumer is lost.
+        """
+        ...
+
+
+class CallerSession(Protocol):
+    """One life of a client's connection: requests go out, replies come in on a direct reply-to address."""
+
+    @property
+    def replies(self) -> trio.MemoryReceiveChannel[Reply]:
+        """The replies to this session's requests, in the order of their arrival."""
+        ...
+
+    async def publish(self, request: Outgoing) -> None:
+        """Send a request and await the broker's confirm.
+
+        Raises:
+            Unroutable: no queue is bound there.
+            SessionLost: the connection is gone.
+        """
+        ...
+
+    async def watch(self) -> None:
+        """Wait for the end of the session; never returns.
+
+        Raises:
+            SessionLost: as soon as the connection is lost.
+        """
+        ...
+
+
+class Transport(Protocol):
+    """A way to a broker."""
+
+    def open_session(self, topology: Topology, *, prefetch: int) -> AbstractAsyncContextManager[Session]:
+        """Connect, declare, and consume with at most `prefetch` unacked requests; leaving it closes all.
+
+        Raises:
+            LoginRefused, TopologyMismatch: asking again would not help.
+            SessionLost: the broker can't be reached, or it hung up.
+            SettingError: a setting can't be right for any broker.
+        """
+        ...
+
+    def open_caller(self) -> AbstractAsyncContextManager[CallerSession]:
+        """Connect for calling; leaving it closes the connection.
+
+        Raises:
+            LoginRefused: asking again would not help.
+            SessionLost: the broker can't be reached, or it hung up.
+        """
+        ...

@@ -117,3 +117,9 @@ class CallInterrupted(CallError):
 
 class RemoteError(CallError):
     """The worker answered with an error reply (see `Reply.raise_for_error`)."""
+
+
+def first_leaf(group: BaseExceptionGroup[BrokerError]) -> BrokerError:
+    """The first error of a group of them, for the one line that tells the operator."""
+    first = group.exceptions[0]
+    return first_leaf(first) if isinstance(first, BaseExceptionGroup) else first

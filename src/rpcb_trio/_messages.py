@@ -43,6 +43,8 @@ class Pending(msgspec.Struct, frozen=True, eq=False):
     item: object
     cost: float = 1.0
     """What `service.cost(item)` said (seconds of audio, tokens, ...)."""
+    suspect: bool = False
+    """Whether it may have killed the worker that held it before; then it runs alone."""
 
 
 class Trigger(StrEnum):
@@ -55,7 +57,7 @@ class Trigger(StrEnum):
     FLUSH = "flush"
     """No more requests come: the worker drains."""
     ALONE = "alone"
-    """It holds one redelivered request that may have killed a worker."""
+    """It holds one redelivered request that may have killed the worker that held it before."""
 
 
 class Batch(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -124,6 +126,8 @@ class Answer(msgspec.Struct, frozen=True, eq=False):
 
     request: Request
     reply: Reply
+    error: OutcomeError | None = None
+    """Why it is an error reply, where it is one."""
 
 
 class Settled(StrEnum):

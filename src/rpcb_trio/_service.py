@@ -88,6 +88,8 @@ def bind(target: Any) -> BoundService:
     Raises:
         SettingError: it is none of these; the message says what it lacks.
     """
+    if isinstance(target, BoundService):
+        return target
     service = _instance(target)
     name = getattr(service, "__name__", type(service).__name__)
     if hasattr(service, "infer"):

@@ -1,1 +1,24 @@
 """Ways to a broker: one protocol, an embedded broker in memory, and RabbitMQ."""
+
+from __future__ import annotations
+
+from rpcb_trio._errors import SettingError
+from rpcb_trio._transports._memory import MemoryBroker
+from rpcb_trio._transports._protocol import CallerSession, Session, Topology, Transport
+
+__all__ = ["CallerSession", "MemoryBroker", "Session", "Topology", "Transport", "as_transport"]
+
+
+def as_transport(transport: Transport | str) -> Transport:
+    """Accept an AMQP URL in the place of a transport.
+
+    Raises:
+        SettingError: it is no URL of a broker.
+    """
+    if not isinstance(transport, str):
+        return transport
+    if not transport.startswith(("amqp://", "amqps://")):
+        raise SettingError("url must begin with amqp:// or amqps://")
+    from rpcb_trio.amqp import AmqpTransport  # noqa: PLC0415 - aiormq costs who has no RabbitMQ 0.1 s
+
+    return AmqpTransport(transport)

@@ -1,0 +1,181 @@
+"""`RpcClient`: calls a worker's queue and awaits the replies, many at once over one connection."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import trio
+
+from rpcb_trio._backoff import backoff
+from rpcb_trio._errors import BrokerError, CallInterrupted, ReplyTimeout, SettingError, first_leaf
+from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
+from rpcb_trio._nursery import open_serving_nursery
+from rpcb_trio._transports import CallerSession, Transport, as_transport
+
+
+class RpcClient:
+    """Calls by direct reply-to. Made by `open_client`; any number of tasks may call at once."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, _Call] = {}
+        self._session: CallerSession | None = None
+        self._connected = trio.Event()
+        self.late_replies = 0
+        """How many replies came when nobody awaited them any more (or again); they are dropped."""
+
+    async def call(
+        self,
+        body: bytes,
+        *,
+        queue: str | None = None,
+        exchange: str = "",
+        routing_key: str | None = None,
+        timeout: float = 30.0,  # noqa: ASYNC109 - it also travels with the request, as its expiration
+        headers: Mapping[str, object] = NO_HEADERS,
+        priority: int | None = None,
+        content_type: str = "application/octet-stream",
+    ) -> Reply:
+        """Send one request and return its reply; error replies too (see `Reply.raise_for_error`).
+
+        The request carries `timeout` as its AMQP expiration, so that no worker computes what nobody awaits.
+
+        Args:
+            body: the request, in bytes as the service decodes them.
+            queue: the worker's queue; or else give `exchange` and `routing_key`.
+            exchange: where to publish; the default exchange routes by the queue's name.
+            routing_key: as bound at the exchange.
+            timeout: seconds from now until the call is given up, `math.inf` for never.
+            headers: AMQP headers of the request.
+            priority: of the message, for queues with `x-max-priority`.
+            content_type: of the body.
+
+        Raises:
+            Unroutable: no queue is bound there.
+            ReplyTimeout: no reply came in time.
+            CallInterrupted: the connection was lost while the reply was awaited.
+            SettingError: the destination or the timeout makes no sense.
+        """
+        request = Outgoing(
+            body=body,
+            exchange=exchange,
+            routing_key=_destination(queue, exchange, routing_key),
+            correlation_id=str(uuid4()),
+            expiration=_expiration(timeout),
+            priority=priority,
+            headers=headers,
+            content_type=content_type,
+        )
+        where = queue or f"{exchange}/{routing_key}"
+        with trio.move_on_after(timeout):
+            return await self._call(request)
+        raise ReplyTimeout(f"no reply from {where} within {timeout:g} s")
+
+    async def _call(self, request: Outgoing) -> Reply:
+        await self._connected.wait()
+        assert self._session is not None  # noqa: S101 - for the type checker
+        call = self._waiting[request.correlation_id] = _Call()
+        try:
+            try:
+                await self._session.publish(request)
+            except BrokerError as error:
+                raise CallInterrupted(f"the connection was lost: {error}") from error
+            return await call.reply()
+        finally:
+            del self._waiting[request.correlation_id]
+
+    async def _keep_connected(self, transport: Transport, task_status: trio.TaskStatus[None]) -> None:
+        delays = backoff()
+        has_started = False
+        while True:
+            lost: BrokerError | None = None
+            try:
+                async with transport.open_caller() as self._session:
+                    self._connected.set()
+                    if not has_started:
+                        has_started = True
+                        task_status.started()
+                    delays = backoff()
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(self._session.watch)
+                        await self._receive(self._session.replies)
+            except* BrokerError as group:
+                lost = first_leaf(group)
+            if lost is not None and not has_started:
+                raise lost
+            self._connected = trio.Event()
+            for call in self._waiting.values():
+                call.interrupt(CallInterrupted(f"the connection was lost: {lost}"))
+            await trio.sleep(next(delays))
+
+    async def _receive(self, replies: trio.MemoryReceiveChannel[Reply]) -> None:
+        with replies:
+            async for reply in replies:
+                call = self._waiting.get(reply.correlation_id or "")
+                if call is None or call.is_over:
+                    self.late_replies += 1
+                else:
+                    call.finish(reply)
+
+
+class _Call:
+    """One call under way, and how it ends."""
+
+    def __init__(self) -> None:
+        self._over = trio.Event()
+        self._ending: Reply | CallInterrupted | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self._ending is not None
+
+    def finish(self, reply: Reply) -> None:
+        self._ending = reply
+        self._over.set()
+
+    def interrupt(self, error: CallInterrupted) -> None:
+        if self._ending is None:
+            self._ending = error
+            self._over.set()
+
+    async def reply(self) -> Reply:
+        await self._over.wait()
+        if isinstance(self._ending, Reply):
+            return self._ending
+        assert self._ending is not None  # noqa: S101 - for the type checker
+        raise self._ending
+
+
+@asynccontextmanager
+async def open_client(transport: Transport | str) -> AsyncIterator[RpcClient]:
+    """Connect an `RpcClient` to an AMQP URL or a transport; leaving it ends the calls that are under way.
+
+    A connection that is lost later is rebuilt with backoff: calls under way end with `CallInterrupted`, new
+    ones wait for it within their timeout.
+
+    Raises:
+        LoginRefused, SessionLost: the broker would not have us, or can't be reached.
+        SettingError: the URL is wrong.
+    """
+    client = RpcClient()
+    async with open_serving_nursery() as nursery:
+        await nursery.start(client._keep_connected, as_transport(transport))  # noqa: SLF001 - one room
+        yield client
+        nursery.cancel_scope.cancel()
+
+
+def _destination(queue: str | None, exchange: str, routing_key: str | None) -> str:
+    if queue is not None and (exchange or routing_key is not None):
+        raise SettingError("give either queue, or exchange and routing_key, not both")
+    key = queue if queue is not None else routing_key
+    if key is None:
+        raise SettingError("give queue, or exchange and routing_key, to say where the request goes")
+    return key
+
+
+def _expiration(timeout: float) -> float | None:
+    if not timeout > 0:
+        raise SettingError(f"timeout is {timeout:g}; it must be more than 0 seconds, or math.inf")
+    return None if timeout == math.inf else timeout

@@ -1,0 +1,6 @@
+"""What runs `infer`."""
+
+from rpcb_trio._executors._protocol import Executor
+from rpcb_trio._executors._thread import ThreadExecutor
+
+__all__ = ["Executor", "ThreadExecutor"]

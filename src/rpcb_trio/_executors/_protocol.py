@@ -1,0 +1,25 @@
+"""What the pipeline asks of an executor, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+
+class Executor(Protocol):
+    """One place that computes one batch at a time. It outlives sessions: its model stays loaded."""
+
+    async def warm_up(self) -> None:
+        """Load the model and run it once; awaited before the first delivery."""
+        ...
+
+    async def idle(self) -> None:
+        """Wait until nothing is being computed, work that a cancelled `infer` left behind included."""
+        ...
+
+    async def infer(self, items: Sequence[Any]) -> Sequence[Any]:
+        """Compute a batch and return what the service's `infer` returned, unchecked.
+
+        Raises whatever it raised. Cancelled, it returns at once, and the result is dropped.
+        """
+        ...

@@ -1,0 +1,25 @@
+"""A nursery for a context manager's own tasks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+
+@asynccontextmanager
+async def open_serving_nursery() -> AsyncIterator[trio.Nursery]:
+    """Open a nursery whose tasks serve its body: an error of the body ends them, and leaves unwrapped.
+
+    A plain nursery would hand a caller's own error back to it in an exception group.
+    """
+    ended_by: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        try:
+            yield nursery
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            ended_by = error
+            nursery.cancel_scope.cancel()
+    if ended_by is not None:
+        raise ended_by

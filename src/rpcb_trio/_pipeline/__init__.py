@@ -1,0 +1,7 @@
+"""The way of a request through the worker; one nursery holds all its tasks."""
+
+from rpcb_trio._pipeline._codec import Codec, Offload
+from rpcb_trio._pipeline._isolation import infer_isolated
+from rpcb_trio._pipeline._serve import Worker, serve
+
+__all__ = ["Codec", "Offload", "Worker", "infer_isolated", "serve"]

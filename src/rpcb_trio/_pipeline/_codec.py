@@ -1,0 +1,97 @@
+"""Decode and encode: a service's own code, off the event loop, one request's failure kept from the others."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import trio
+
+from rpcb_trio._errors import DecodeError, EncodeError, OutcomeError
+from rpcb_trio._messages import ERROR_HEADER, Answer, Failure, Outcome, Pending, Reply, Request, Success
+from rpcb_trio._service import BoundService, plain_body
+
+T = TypeVar("T")
+
+
+class Offload(Protocol):
+    """Runs a function somewhere it may block: `to_thread.run_sync` in a worker, in place in virtual time."""
+
+    def __call__(self, function: Callable[[], T], /) -> Awaitable[T]:
+        """Run `function` and return what it returned."""
+        ...
+
+
+def offload_to_threads(limit: int) -> Offload:
+    """Run functions in at most `limit` threads; a cancelled one runs to its end and its result is dropped."""
+    limiter = trio.CapacityLimiter(limit)
+
+    async def offload(function: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(function, limiter=limiter, abandon_on_cancel=True)
+
+    return offload
+
+
+class Codec:
+    """The hooks `decode`, `cost` and `encode` of one service."""
+
+    def __init__(self, service: BoundService, offload: Offload) -> None:
+        self._service = service
+        self._offload = offload
+
+    async def decode(self, request: Request, *, suspect: bool = False) -> Pending | Failure:
+        """Decode one request's body; whatever the hooks raise becomes a `Failure`."""
+        if self._service.decode is None:
+            await trio.lowlevel.checkpoint()
+            return Pending(request, request.body, suspect=suspect)
+        return await self._offload(lambda: self._decode(request, suspect=suspect))
+
+    async def encode(self, outcomes: Sequence[tuple[Request, Outcome[Any]]]) -> list[Answer]:
+        """Encode outcomes into replies that carry their request's own correlation id."""
+        if self._service.encode is None:
+            await trio.lowlevel.checkpoint()
+            return [self._encode(*each) for each in outcomes]
+        return await self._offload(lambda: [self._encode(*each) for each in outcomes])
+
+    def _decode(self, request: Request, *, suspect: bool) -> Pending | Failure:
+        assert self._service.decode is not None  # noqa: S101 - for the type checker
+        try:
+            item = self._service.decode(request.body)
+            cost = 1.0 if self._service.cost is None else float(self._service.cost(item))
+        except OutcomeError as error:
+            return Failure(error)
+        except Exception as error:  # noqa: BLE001 - a bad request spoils nobody, whatever it makes decode raise
+            return Failure(caused(DecodeError("the request could not be decoded"), error))
+        return Pending(request, item, cost, suspect)
+
+    def _encode(self, request: Request, outcome: Outcome[Any]) -> Answer:
+        encode = self._service.encode or plain_body
+        try:
+            body = encode(outcome)
+        except Exception as error:  # noqa: BLE001 - as above
+            outcome = Failure(caused(EncodeError("the result could not be encoded"), error))
+            body = _error_body(encode, outcome)
+        headers = {} if isinstance(outcome, Success) else {ERROR_HEADER: outcome.error.code}
+        return Answer(
+            request,
+            Reply(
+                body=body,
+                correlation_id=request.correlation_id,
+                headers=headers,
+                content_type=self._service.content_type,
+            ),
+            outcome.error if isinstance(outcome, Failure) else None,
+        )
+
+
+def caused(error: OutcomeError, cause: BaseException) -> OutcomeError:
+    """Attach the cause, as `raise error from cause` would."""
+    error.__cause__ = cause
+    return error
+
+
+def _error_body(encode: Callable[[Outcome[Any]], bytes], failure: Failure) -> bytes:
+    try:
+        return encode(failure)
+    except Exception:  # noqa: BLE001 - an encode that fails at its own error still leaves the producer an answer
+        return plain_body(failure)

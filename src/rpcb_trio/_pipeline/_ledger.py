@@ -1,0 +1,46 @@
+"""What a worker holds, and which redelivered request may have killed the worker that held it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rpcb_trio._messages import Request
+
+
+class Ledger:
+    """The requests that were received and are not yet settled.
+
+    A redelivered request may be what killed the worker that held it, so it is a suspect and runs alone. Those
+    that this very process held when its session was lost are not: it is alive.
+    """
+
+    def __init__(self) -> None:
+        self._held: set[Request] = set()
+        self._forgiven: set[tuple[object, ...]] = set()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def receive(self, request: Request) -> bool:
+        """Enter a request; True if it is a suspect."""
+        self._held.add(request)
+        if not request.redelivered:
+            return False
+        identity = _identity(request)
+        if identity not in self._forgiven:
+            return True
+        self._forgiven.remove(identity)
+        return False
+
+    def settle(self, requests: Iterable[Request]) -> None:
+        """Strike out what is settled."""
+        self._held.difference_update(requests)
+
+    def lose_session(self) -> None:
+        """Strike out all: the broker redelivers it."""
+        self._forgiven = {_identity(request) for request in self._held}
+        self._held.clear()
+
+
+def _identity(request: Request) -> tuple[object, ...]:
+    return request.reply_to, request.correlation_id, hash(request.body)

@@ -1,0 +1,200 @@
+"""`serve`: a service behind a queue, over session after session, until it is drained.
+
+How a worker drains, in steps:
+
+1. `Worker.drain()` is called; from here `drain_timeout` counts.
+2. The session stops consuming, so `session.requests` ends.
+3. The stages run dry in order: what is decoded is batched, a partial batch is flushed, replies are confirmed
+   and their requests acked.
+4. The stages' nursery ends, the session closes its connections, and `serve` returns.
+
+What the deadline cuts off is unacked, so the broker redelivers it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import trio
+
+from rpcb_trio._backoff import backoff
+from rpcb_trio._batching import FixedPolicy, Policy
+from rpcb_trio._errors import BrokerError, DrainTimeout, SettingError, first_leaf
+from rpcb_trio._executors import Executor, ThreadExecutor
+from rpcb_trio._instruments import Instrument, Instruments, LogInstrument
+from rpcb_trio._pipeline._codec import Codec, Offload, offload_to_threads
+from rpcb_trio._pipeline._ledger import Ledger
+from rpcb_trio._pipeline._wiring import Pipeline
+from rpcb_trio._service import BoundService, PlainFunction, Service, bind
+from rpcb_trio._transports import Topology, Transport, as_transport
+
+MAX_PREFETCH = 65535
+"""`basic.qos` has 16 bits for it."""
+
+
+class Worker:
+    """A running worker, as `serve` hands it out through `task_status.started`."""
+
+    def __init__(self, start_draining: Callable[[], None], ledger: Ledger) -> None:
+        self._start_draining = start_draining
+        self._ledger = ledger
+
+    @property
+    def held(self) -> int:
+        """How many requests it has received and not yet settled."""
+        return len(self._ledger)
+
+    def drain(self) -> None:
+        """Take no more requests, answer those that are held, then let `serve` return.
+
+        Calling it again changes nothing.
+        """
+        self._start_draining()
+
+
+async def serve(
+    service: Service[Any, Any] | type[Service[Any, Any]] | PlainFunction | BoundService,
+    transport: Transport | str,
+    queue: Topology | str,
+    *,
+    batching: Policy | None = None,
+    prefetch: int | None = None,
+    replicas: int = 1,
+    devices: Sequence[str] = (),
+    executors: Sequence[Executor] | None = None,
+    decode_threads: int = 2,
+    offload: Offload | None = None,
+    drain_timeout: float = 30.0,
+    instruments: Iterable[Instrument] | None = None,
+    task_status: trio.TaskStatus[Worker] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answer the requests of a queue in batches, until `Worker.drain()` is called or the caller cancels.
+
+    Use it as `worker = await nursery.start(serve, service, transport, queue)`. It is started once the models
+    are warm and the queue is consumed. After that a lost broker is not an error: the session is rebuilt, with
+    backoff, while the models stay loaded. Cancelling it drops what is held, for the broker to redeliver.
+
+    Args:
+        service: a `Service`, a class of one, or a plain function from `list[bytes]` to `list[bytes]`.
+        transport: an AMQP URL, or a transport such as a `MemoryBroker`.
+        queue: the queue's name, or a `Topology` that also says what to declare.
+        batching: the policy; `FixedPolicy()` if it is left out.
+        prefetch: how many requests may be held unacked; it bounds the memory. By default the least that keeps
+            all executors busy, `max_batch_size * (executors + 1)`.
+        replicas: how many executors compute at once, each in a thread of its own.
+        devices: torch devices for the replicas, in turn (`cuda:0`, `cuda:1`).
+        executors: executors of your own, in the place of `replicas` and `devices`.
+        decode_threads: how many threads decode and encode; only for services with these hooks.
+        offload: runs decode and encode, in the place of those threads.
+        drain_timeout: seconds from `drain()` until what is not yet answered is given up.
+        instruments: hooks on the pipeline's events; a `LogInstrument` if they are left out.
+        task_status: started with the `Worker`.
+
+    Raises:
+        SettingError: a setting is wrong; nothing was started.
+        LoginRefused, TopologyMismatch, SessionLost: the broker would not have us at start.
+        DrainTimeout: draining took too long; what was left is redelivered.
+    """
+    topology = queue if isinstance(queue, Topology) else Topology(queue=queue)
+    transport = as_transport(transport)
+    bound = bind(service)
+    policy = FixedPolicy() if batching is None else batching
+    if executors is None:
+        executors = _thread_executors(bound, replicas, devices)
+    pipeline = Pipeline(
+        codec=Codec(bound, offload or offload_to_threads(_at_least_one("decode_threads", decode_threads))),
+        receivers=1 if bound.decode is None else decode_threads,
+        executors=executors,
+        policy=policy,
+        prefetch=_checked_prefetch(prefetch, policy.max_batch_size, len(executors)),
+        ledger=Ledger(),
+        instruments=Instruments([LogInstrument(topology.queue)] if instruments is None else instruments),
+    )
+    await _warm_up(executors)
+    draining = trio.Event()
+    with trio.CancelScope() as scope:
+
+        def start_draining() -> None:
+            if not draining.is_set():
+                draining.set()
+                scope.deadline = trio.current_time() + drain_timeout
+
+        worker = Worker(start_draining, pipeline.ledger)
+        await _serve_sessions(pipeline, transport, topology, draining, lambda: task_status.started(worker))
+        pipeline.instruments.notify(Instrument.drain_step, "drained")
+    if scope.cancelled_caught:
+        raise DrainTimeout(drain_timeout, worker.held)
+
+
+async def _serve_sessions(
+    pipeline: Pipeline,
+    transport: Transport,
+    topology: Topology,
+    draining: trio.Event,
+    started: Callable[[], None],
+) -> None:
+    has_started = False
+    delays = backoff()
+    while not draining.is_set():
+        lost: BrokerError | None = None
+        try:
+            async with transport.open_session(topology, prefetch=pipeline.prefetch) as session:
+                if not has_started:
+                    has_started = True
+                    started()
+                delays = backoff()
+                pipeline.instruments.notify(Instrument.session_opened, topology.queue)
+                await pipeline.run(session, draining)
+        except* BrokerError as group:
+            lost = first_leaf(group)
+        if lost is None:
+            return
+        if not has_started:
+            raise lost
+        pipeline.ledger.lose_session()
+        delay = next(delays)
+        pipeline.instruments.notify(Instrument.session_lost, lost, delay)
+        with trio.move_on_after(delay):
+            await draining.wait()
+
+
+async def _warm_up(executors: Sequence[Executor]) -> None:
+    async with trio.open_nursery() as nursery:
+        for executor in executors:
+            nursery.start_soon(executor.warm_up)
+
+
+def _thread_executors(service: BoundService, replicas: int, devices: Sequence[str]) -> list[Executor]:
+    count = max(_at_least_one("replicas", replicas), len(devices))
+    return [
+        ThreadExecutor(
+            service,
+            device=devices[number % len(devices)] if devices else None,
+            name=f"{service.name}-{number}",
+        )
+        for number in range(count)
+    ]
+
+
+def _at_least_one(setting: str, value: int) -> int:
+    if value < 1:
+        raise SettingError(f"{setting} is {value}; it must be at least 1")
+    return value
+
+
+def _checked_prefetch(prefetch: int | None, max_batch_size: int, executors: int) -> int:
+    least = max_batch_size * (executors + 1)
+    if prefetch is None:
+        prefetch = least
+    if prefetch < least:
+        raise SettingError(
+            f"prefetch is {prefetch}, but {executors} executor(s) with a max_batch_size of {max_batch_size} "
+            f"need at least {least} (max_batch_size * (executors + 1)), or batches can't fill while "
+            "others are computed; raise prefetch or lower max_batch_size"
+        )
+    if prefetch > MAX_PREFETCH:
+        raise SettingError(
+            f"prefetch is {prefetch}; AMQP allows {MAX_PREFETCH} at most, so lower prefetch or max_batch_size"
+        )
+    return prefetch

@@ -1,0 +1,130 @@
+"""The stages of the pipeline: each is one task, fed by a channel and feeding the next.
+
+    session.requests ─▶ receive ─▶ pending ─▶ batch ─▶ batches ─▶ compute ─▶ computed ─▶ reply ─▶ settle
+                           └────── failed ──────┴──────── expired ────────────────┘
+
+Every task has its own clone of each channel end it uses, so a stage ends when all that feed it have ended:
+draining is nothing but the end of `session.requests`. No channel can be full, for each one's buffer holds the
+prefetch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import trio
+
+from rpcb_trio._batching import Policy, run_batcher
+from rpcb_trio._errors import Expired
+from rpcb_trio._executors import Executor
+from rpcb_trio._instruments import Instrument, Instruments
+from rpcb_trio._messages import Answer, Batch, Failure, Outcome, Pending, Request
+from rpcb_trio._pipeline._codec import Codec
+from rpcb_trio._pipeline._isolation import infer_isolated
+from rpcb_trio._pipeline._ledger import Ledger
+from rpcb_trio._transports import Session
+
+
+class Computed(msgspec.Struct, frozen=True, eq=False):
+    """Requests with their outcomes, ready to be answered."""
+
+    outcomes: tuple[tuple[Request, Outcome[Any]], ...]
+
+
+async def receive(
+    requests: trio.MemoryReceiveChannel[Request],
+    pending: trio.MemorySendChannel[Pending],
+    computed: trio.MemorySendChannel[Computed],
+    *,
+    codec: Codec,
+    instruments: Instruments,
+    ledger: Ledger,
+) -> None:
+    """Decode each delivery; one that can't be decoded goes straight to its answer."""
+    with requests, pending, computed:
+        async for request in requests:
+            suspect = ledger.receive(request)
+            instruments.notify(Instrument.request_received, request)
+            decoded = await codec.decode(request, suspect=suspect)
+            if isinstance(decoded, Failure):
+                computed.send_nowait(Computed(((request, decoded),)))
+            else:
+                pending.send_nowait(decoded)
+
+
+async def batch(
+    pending: trio.MemoryReceiveChannel[Pending],
+    batches: trio.MemorySendChannel[Batch],
+    computed: trio.MemorySendChannel[Computed],
+    *,
+    idle: trio.Semaphore,
+    policy: Policy,
+) -> None:
+    """Run the batcher; expired requests go straight to their answer."""
+
+    def expire(late: Pending) -> None:
+        error = Expired("the request's time to live ran out before a batch had room for it")
+        computed.send_nowait(Computed(((late.request, Failure(error)),)))
+
+    with computed:
+        await run_batcher(pending, batches, idle=idle, policy=policy, expire=expire)
+
+
+async def compute(
+    batches: trio.MemoryReceiveChannel[Batch],
+    computed: trio.MemorySendChannel[Computed],
+    *,
+    executor: Executor,
+    idle: trio.Semaphore,
+    instruments: Instruments,
+) -> None:
+    """Take one batch whenever the executor is idle."""
+    with batches, computed:
+        while True:
+            await executor.idle()
+            idle.release()
+            try:
+                closed = await batches.receive()
+            except trio.EndOfChannel:
+                return
+            instruments.notify(Instrument.batch_closed, closed)
+            started = trio.current_time()
+            outcomes = await infer_isolated(executor, [member.item for member in closed.members])
+            instruments.notify(Instrument.batch_computed, closed, trio.current_time() - started)
+            answered = zip((member.request for member in closed.members), outcomes, strict=True)
+            computed.send_nowait(Computed(tuple(answered)))
+
+
+async def reply(
+    computed: trio.MemoryReceiveChannel[Computed],
+    *,
+    session: Session,
+    codec: Codec,
+    instruments: Instruments,
+    ledger: Ledger,
+) -> None:
+    """Encode and settle; all that is ready goes in one crossing to the broker."""
+    with computed:
+        async for first in computed:
+            outcomes = [*first.outcomes, *_more(computed)]
+            answers = await codec.encode(outcomes)
+            _tell_failures(answers, instruments)
+            settled = await session.settle(answers)
+            ledger.settle(answer.request for answer in answers)
+            instruments.notify(Instrument.requests_settled, answers, settled)
+
+
+def _more(computed: trio.MemoryReceiveChannel[Computed]) -> list[tuple[Request, Outcome[Any]]]:
+    more: list[tuple[Request, Outcome[Any]]] = []
+    try:
+        while True:
+            more.extend(computed.receive_nowait().outcomes)
+    except (trio.WouldBlock, trio.EndOfChannel):
+        return more
+
+
+def _tell_failures(answers: list[Answer], instruments: Instruments) -> None:
+    for answer in answers:
+        if answer.error is not None:
+            instruments.notify(Instrument.request_failed, answer.request, answer.error)

@@ -1,0 +1,101 @@
+"""How the stages of one session are connected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import trio
+
+from rpcb_trio._batching import Policy
+from rpcb_trio._executors import Executor
+from rpcb_trio._instruments import Instrument, Instruments
+from rpcb_trio._messages import Batch, Pending
+from rpcb_trio._pipeline import _stages as stages
+from rpcb_trio._pipeline._codec import Codec
+from rpcb_trio._pipeline._ledger import Ledger
+from rpcb_trio._transports import Session
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """All that a worker keeps from one session to the next."""
+
+    codec: Codec
+    receivers: int
+    executors: Sequence[Executor]
+    policy: Policy
+    prefetch: int
+    ledger: Ledger
+    instruments: Instruments
+
+    async def run(self, session: Session, draining: trio.Event) -> None:
+        """Serve one session until it is drained.
+
+        Raises:
+            SessionLost: in an exception group, as soon as the session is lost; what was held is redelivered.
+        """
+        async with trio.open_nursery() as watchers:
+            watchers.start_soon(session.watch)
+            watchers.start_soon(self._stop_when_draining, session, draining)
+            await self._run_stages(session)
+            watchers.cancel_scope.cancel()
+
+    async def _stop_when_draining(self, session: Session, draining: trio.Event) -> None:
+        await draining.wait()
+        self.instruments.notify(Instrument.drain_step, "stop consuming")
+        await session.stop_consuming()
+        self.instruments.notify(Instrument.drain_step, f"finish {len(self.ledger)} request(s)")
+
+    async def _run_stages(self, session: Session) -> None:
+        idle = trio.Semaphore(0)
+        send_pending, pending = trio.open_memory_channel[Pending](self.prefetch)
+        send_batches, batches = trio.open_memory_channel[Batch](len(self.executors))
+        send_computed, computed = trio.open_memory_channel[stages.Computed](self.prefetch)
+        async with trio.open_nursery() as nursery:
+            with send_pending, pending, send_batches, batches, send_computed, computed:
+                for _ in range(self.receivers):
+                    nursery.start_soon(
+                        partial(
+                            stages.receive,
+                            session.requests.clone(),
+                            send_pending.clone(),
+                            send_computed.clone(),
+                            codec=self.codec,
+                            instruments=self.instruments,
+                            ledger=self.ledger,
+                        )
+                    )
+                nursery.start_soon(
+                    partial(
+                        stages.batch,
+                        pending.clone(),
+                        send_batches.clone(),
+                        send_computed.clone(),
+                        idle=idle,
+                        policy=self.policy,
+                    )
+                )
+                for executor in self.executors:
+                    nursery.start_soon(
+                        partial(
+                            stages.compute,
+                            batches.clone(),
+                            send_computed.clone(),
+                            executor=executor,
+                            idle=idle,
+                            instruments=self.instruments,
+                        )
+                    )
+                for _ in range(len(self.executors) + 1):  # one encodes while others await confirms
+                    nursery.start_soon(
+                        partial(
+                            stages.reply,
+                            computed.clone(),
+                            session=session,
+                            codec=self.codec,
+                            instruments=self.instruments,
+                            ledger=self.ledger,
+                        )
+                    )

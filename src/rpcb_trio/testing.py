@@ -1,0 +1,171 @@
+"""For tests of your own service: virtual time, an embedded broker, a record of what happened.
+
+    async def test_ten_callers_share_one_batch(autojump_clock):
+        async with served(MyService(), service_time=lambda b: 0.150 + 0.025 * b) as worker:
+            ...
+        assert [batch.size for batch in worker.recorder.batches] == [10]
+
+Under trio's `autojump_clock` nothing here takes real time: `infer` runs in place, and its service time is
+slept on the virtual clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+import trio
+
+from rpcb_trio._batching import Policy
+from rpcb_trio._client import RpcClient, open_client
+from rpcb_trio._errors import BrokerError, OutcomeError
+from rpcb_trio._instruments import Instrument
+from rpcb_trio._messages import Answer, Batch, Failure, Pending, Reply, Request, Settled
+from rpcb_trio._nursery import open_serving_nursery
+from rpcb_trio._pipeline import Codec, Worker, infer_isolated, serve
+from rpcb_trio._service import bind
+from rpcb_trio._transports import MemoryBroker
+
+__all__ = ["MemoryBroker", "Recorder", "Served", "VirtualExecutor", "in_place", "push_batch", "served"]
+
+T = TypeVar("T")
+
+
+class VirtualExecutor:
+    """Runs `infer` in place, then sleeps `service_time(len(items))` seconds on trio's clock."""
+
+    def __init__(
+        self, infer: Callable[[list[Any]], Sequence[Any]], service_time: Callable[[int], float] | None = None
+    ) -> None:
+        self._infer = infer
+        self._service_time = service_time or (lambda _: 0.0)
+
+    async def warm_up(self) -> None:
+        """Nothing to warm."""
+        await trio.lowlevel.checkpoint()
+
+    async def idle(self) -> None:
+        """Always idle between batches: it runs nothing behind the scenes."""
+        await trio.lowlevel.checkpoint()
+
+    async def infer(self, items: Sequence[Any]) -> Sequence[Any]:
+        """Compute a batch in virtual time."""
+        await trio.sleep(self._service_time(len(items)))
+        return self._infer(list(items))
+
+
+async def in_place(function: Callable[[], T]) -> T:
+    """Run a hook on the event loop; the `offload` for virtual time, which real threads must not meet."""
+    await trio.lowlevel.checkpoint()
+    return function()
+
+
+class Recorder(Instrument):
+    """Remembers every event, in lists to assert on."""
+
+    def __init__(self) -> None:
+        self.received: list[Request] = []
+        self.batches: list[Batch] = []
+        self.service_times: list[float] = []
+        self.failures: list[tuple[Request, OutcomeError]] = []
+        self.settled: list[tuple[Answer, Settled]] = []
+        self.lost_sessions: list[BrokerError] = []
+        self.drain_steps: list[str] = []
+
+    def request_received(self, request: Request) -> None:
+        """Remember it in `received`."""
+        self.received.append(request)
+
+    def request_failed(self, request: Request, error: OutcomeError) -> None:
+        """Remember it in `failures`."""
+        self.failures.append((request, error))
+
+    def batch_closed(self, batch: Batch) -> None:
+        """Remember it in `batches`."""
+        self.batches.append(batch)
+
+    def batch_computed(self, batch: Batch, seconds: float) -> None:  # noqa: ARG002 - its place is in `batches`
+        """Remember the time in `service_times`."""
+        self.service_times.append(seconds)
+
+    def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
+        """Remember them in `settled`."""
+        self.settled.extend(zip(answers, settled, strict=True))
+
+    def session_lost(self, error: BrokerError, retry_in: float) -> None:  # noqa: ARG002 - chance has no place here
+        """Remember the error in `lost_sessions`."""
+        self.lost_sessions.append(error)
+
+    def drain_step(self, step: str) -> None:
+        """Remember it in `drain_steps`."""
+        self.drain_steps.append(step)
+
+
+class Served:
+    """A service under test: call it, look at what happened, and reach its broker and its worker."""
+
+    def __init__(
+        self, client: RpcClient, recorder: Recorder, broker: MemoryBroker, worker: Worker, queue: str
+    ) -> None:
+        self._queue = queue
+        self.client = client
+        self.recorder = recorder
+        self.broker = broker
+        self.worker = worker
+
+    async def call(self, body: bytes, *, timeout: float = 30.0) -> Reply:  # noqa: ASYNC109 - as RpcClient.call
+        """Call the service; see `RpcClient.call`."""
+        return await self.client.call(body, queue=self._queue, timeout=timeout)
+
+
+@asynccontextmanager
+async def served(
+    service: Any,
+    *,
+    service_time: Callable[[int], float] | None = None,
+    executors: int = 1,
+    batching: Policy | None = None,
+    prefetch: int | None = None,
+    drain_timeout: float = 30.0,
+) -> AsyncIterator[Served]:
+    """Serve a service from an embedded broker, in virtual time; leaving it drains the worker.
+
+    `service_time(b)` says how many seconds a batch of `b` takes; without it batches take none.
+    """
+    bound = bind(service)
+    broker, recorder = MemoryBroker(), Recorder()
+    start = partial(
+        serve,
+        bound,
+        broker,
+        bound.name,
+        batching=batching,
+        prefetch=prefetch,
+        executors=[VirtualExecutor(bound.infer, service_time) for _ in range(executors)],
+        offload=in_place,
+        drain_timeout=drain_timeout,
+        instruments=[recorder],
+    )
+    async with open_serving_nursery() as nursery:
+        worker: Worker = await nursery.start(start)
+        async with open_client(broker) as client:
+            yield Served(client, recorder, broker, worker, bound.name)
+        worker.drain()
+
+
+async def push_batch(service: Any, bodies: Sequence[bytes]) -> list[Reply]:
+    """Push bodies through a service's hooks as one batch, without any broker; one reply for each.
+
+    What fails is isolated and encoded just as the worker does it.
+    """
+    bound = bind(service)
+    codec = Codec(bound, in_place)
+    requests = [Request(body=body, arrived=trio.current_time()) for body in bodies]
+    decoded = [await codec.decode(request) for request in requests]
+    items = [each.item for each in decoded if isinstance(each, Pending)]
+    computed = iter(await infer_isolated(VirtualExecutor(bound.infer), items) if items else [])
+    outcomes = [each if isinstance(each, Failure) else next(computed) for each in decoded]
+    answers = await codec.encode(list(zip(requests, outcomes, strict=True)))
+    return [answer.reply for answer in answers]

@@ -1,0 +1,5 @@
+"""The transport to RabbitMQ."""
+
+from rpcb_trio._transports._amqp import AmqpTransport
+
+__all__ = ["AmqpTransport"]

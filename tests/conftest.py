@@ -1,0 +1,22 @@
+"""Fixtures that every test may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.rabbitmq import Broker, some_broker
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    """A real RabbitMQ; one for the whole run, so tests name their queues with `broker.fresh_name()`."""
+    with some_broker() as running:
+        yield running
+
+
+@pytest.fixture
+def queue(broker: Broker) -> str:
+    """The name of a queue that no other test uses."""
+    return broker.fresh_name()

@@ -1,0 +1,182 @@
+"""A RabbitMQ for the tests: a private node started from Debian's package, or the one that a URL names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+import pika
+import pytest
+import trio
+
+URL_VARIABLE = "RPCB_TEST_AMQP_URL"
+SCRIPTS = Path("/usr/lib/rabbitmq/bin")
+START_SECONDS = 90.0
+STOP_SECONDS = 20.0
+
+REMEDIES = (
+    "The tests need a RabbitMQ. Either install Debian's package as root (apt-get install rabbitmq-server), "
+    f"or name a broker (export {URL_VARIABLE}=amqp://guest:guest@localhost:5672/), "
+    "or start one (docker compose up -d rabbitmq) and name it."
+)
+
+
+class Broker:
+    """A broker that tests may use, each with queues of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @property
+    def has_control(self) -> bool:
+        """Whether it can be stopped, started and asked by `rabbitmqctl`."""
+        return False
+
+    def fresh_name(self, what: str = "queue") -> str:
+        """A name that no other test uses."""
+        return f"rpcb-test-{what}-{uuid4().hex[:12]}"
+
+    @contextmanager
+    def channel(self) -> Iterator[pika.adapters.blocking_connection.BlockingChannel]:
+        """A blocking channel of another library; for threads."""
+        connection = pika.BlockingConnection(pika.URLParameters(self.url))
+        try:
+            yield connection.channel()
+        finally:
+            with suppress(pika.exceptions.AMQPError):
+                connection.close()
+
+    async def rabbitmqctl(self, *args: str) -> str:
+        """Run `rabbitmqctl` on it and return what it prints."""
+        pytest.fail(
+            f"This test stops, starts or asks its broker, which {URL_VARIABLE} does not allow. {REMEDIES}"
+        )
+
+    async def stop_app(self) -> None:
+        """Take the broker down; its Erlang node lives on."""
+        await self.rabbitmqctl("stop_app")
+
+    async def start_app(self) -> None:
+        """Bring it back."""
+        await self.rabbitmqctl("start_app")
+
+
+class Node(Broker):
+    """A private node: its own ports, name server, cookie, database and logs, all below one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, dist_port, self._epmd_port = free_ports(3)
+        super().__init__(f"amqp://guest:guest@127.0.0.1:{self.port}/")
+        self._folder = folder
+        (folder / "enabled_plugins").write_text("[].\n")
+        (folder / "rabbitmq.conf").write_text("disk_free_limit.absolute = 1MB\nlog.file.level = info\n")
+        (folder / "env.conf").touch()
+        self._environment = {
+            **os.environ,
+            "HOME": str(folder),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "RABBITMQ_NODENAME": "rpcb-test@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(dist_port),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "env.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+        }
+
+    @property
+    def has_control(self) -> bool:
+        return True
+
+    @contextmanager
+    def running(self) -> Iterator[Node]:
+        """Start it, wait until it speaks AMQP, and take it down at the end, its epmd too."""
+        with (self._folder / "output").open("wb") as output:
+            process = subprocess.Popen(
+                [SCRIPTS / "rabbitmq-server"],
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+            try:
+                self._await_start(process)
+                yield self
+            finally:
+                self._stop(process)
+
+    async def rabbitmqctl(self, *args: str) -> str:
+        command = [str(SCRIPTS / "rabbitmqctl"), "--quiet", "-n", "rpcb-test@localhost", *args]
+        run = partial(trio.run_process, capture_stdout=True, capture_stderr=True, check=False)
+        done = await run(command, env=self._environment, cwd=self._folder)
+        if done.returncode:
+            pytest.fail(f"rabbitmqctl {' '.join(args)} failed: {(done.stderr + done.stdout).decode()}")
+        return str(done.stdout.decode())
+
+    def _await_start(self, process: subprocess.Popen[bytes]) -> None:
+        give_up = time.monotonic() + START_SECONDS
+        while not self._speaks_amqp():
+            if process.poll() is not None or time.monotonic() > give_up:
+                pytest.fail(f"rabbitmq-server did not start: {(self._folder / 'output').read_text()[-2000:]}")
+            time.sleep(0.1)
+
+    def _speaks_amqp(self) -> bool:
+        try:
+            with self.channel():
+                return True
+        except (pika.exceptions.AMQPError, OSError):
+            return False
+
+    def _stop(self, process: subprocess.Popen[bytes]) -> None:
+        # The Erlang node shuts down in order on SIGTERM; the script around it then ends by itself.
+        with suppress(OSError, ValueError):
+            os.kill(int((self._folder / "pid").read_text()), signal.SIGTERM)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        epmd = shutil.which("epmd") or "epmd"
+        subprocess.run([epmd, "-kill"], env=self._environment, capture_output=True, check=False)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nobody listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+@contextmanager
+def some_broker() -> Iterator[Broker]:
+    """The broker that `RPCB_TEST_AMQP_URL` names, else a private node."""
+    url = os.environ.get(URL_VARIABLE)
+    if url:
+        yield Broker(url)
+        return
+    if not (SCRIPTS / "rabbitmq-server").exists():
+        pytest.fail(REMEDIES)
+    with TemporaryDirectory(prefix="rpcb-rabbitmq-") as folder, Node(Path(folder)).running() as node:
+        yield node

@@ -1,0 +1,65 @@
+# `make demo` and `make test` do all the set-up they need, from Python 3.11-3.13, make and a package index.
+
+PYTHON ?= python3
+VENV ?= .venv
+EXTRAS ?= asr
+BIN := $(VENV)/bin
+
+.PHONY: help install demo test lint types pytest broker compose format clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed ## make the virtual environment with the worker and its speech recogniser
+
+demo: install ## transcribe real speech in batches, with an embedded broker
+	$(BIN)/python -m rpcb_trio demo
+
+test: lint types pytest ## everything CI checks: lint, types, all tests on a RabbitMQ of their own
+
+lint: $(VENV)/.developed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.developed
+	$(BIN)/mypy
+
+pytest: $(VENV)/.developed broker compose
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.developed ## rewrite the code as `make lint` wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove what was made
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+	@touch $@
+
+$(VENV)/.developed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+	@touch $@ $(VENV)/.installed
+
+# The tests start a private RabbitMQ node of their own, or use the broker that RPCB_TEST_AMQP_URL names.
+broker:
+	@test -n "$$RPCB_TEST_AMQP_URL" || PATH="$$PATH:/usr/sbin" command -v rabbitmq-server >/dev/null \
+	|| $(MAKE) --no-print-directory debian-rabbitmq-server \
+	|| { echo 'The tests need a RabbitMQ. Install rabbitmq-server (on Debian, as root: apt-get install rabbitmq-server),'; \
+	     echo 'or start one (docker compose up -d rabbitmq) and set RPCB_TEST_AMQP_URL=amqp://guest:guest@localhost:5672/'; exit 1; } >&2
+
+compose:
+	@command -v docker-compose >/dev/null || docker compose version >/dev/null 2>&1 \
+	|| $(MAKE) --no-print-directory debian-docker-compose \
+	|| { echo 'The tests check docker-compose.yml with docker-compose: install it (on Debian, as root: apt-get install docker-compose).'; exit 1; } >&2
+
+debian-%:
+	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null
+	apt-get update -q
+	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $*

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from rpcb_trio._messages import Request
+
+MOST_FORGIVEN = 65535
+"""As many as one session can hold. What another worker got instead never comes back, so it must go."""
 
 
 class Ledger:
@@ -16,7 +20,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._held: set[Request] = set()
-        self._forgiven: set[tuple[object, ...]] = set()
+        self._forgiven: Counter[tuple[object, ...]] = Counter()
 
     def __len__(self) -> int:
         return len(self._held)
@@ -27,18 +31,20 @@ class Ledger:
         if not request.redelivered:
             return False
         identity = _identity(request)
-        if identity not in self._forgiven:
-            return True
-        self._forgiven.remove(identity)
-        return False
+        times = self._forgiven.pop(identity, 0)
+        if times > 1:
+            self._forgiven[identity] = times - 1
+        return times == 0
 
     def settle(self, requests: Iterable[Request]) -> None:
         """Strike out what is settled."""
         self._held.difference_update(requests)
 
     def lose_session(self) -> None:
-        """Strike out all: the broker redelivers it."""
-        self._forgiven = {_identity(request) for request in self._held}
+        """Strike out all: the broker redelivers it, maybe only after further sessions are lost."""
+        self._forgiven.update(map(_identity, self._held))
+        for identity in [*self._forgiven][:-MOST_FORGIVEN]:
+            del self._forgiven[identity]
         self._held.clear()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -36,11 +37,20 @@ class Pipeline:
         Raises:
             SessionLost: in an exception group, as soon as the session is lost; what was held is redelivered.
         """
-        async with trio.open_nursery() as watchers:
-            watchers.start_soon(session.watch)
-            watchers.start_soon(self._stop_when_draining, session, draining)
-            await self._run_stages(session)
-            watchers.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as watchers:
+                watchers.start_soon(session.watch)
+                watchers.start_soon(self._stop_when_draining, session, draining)
+                await self._run_stages(session)
+                watchers.cancel_scope.cancel()
+        finally:
+            self._enter_unread(session)
+
+    def _enter_unread(self, session: Session) -> None:
+        """What was delivered but not yet received by a stage is held as well, and redelivered as well."""
+        with suppress(trio.WouldBlock, trio.EndOfChannel):
+            while True:
+                self.ledger.receive(session.requests.receive_nowait())
 
     async def _stop_when_draining(self, session: Session, draining: trio.Event) -> None:
         await draining.wait()

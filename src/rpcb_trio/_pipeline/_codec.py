@@ -67,7 +67,10 @@ class Codec:
     def _encode(self, request: Request, outcome: Outcome[Any]) -> Answer:
         encode = self._service.encode or plain_body
         try:
-            body = encode(outcome)
+            body = _as_bytes(encode(outcome))
+        except OutcomeError as error:
+            outcome = Failure(error)
+            body = _error_body(encode, outcome)
         except Exception as error:  # noqa: BLE001 - as above
             outcome = Failure(caused(EncodeError("the result could not be encoded"), error))
             body = _error_body(encode, outcome)
@@ -90,8 +93,14 @@ def caused(error: OutcomeError, cause: BaseException) -> OutcomeError:
     return error
 
 
+def _as_bytes(body: Any) -> bytes:
+    if not isinstance(body, (bytes, bytearray, memoryview)):
+        raise TypeError(f"encode must return bytes, not {type(body).__name__}")
+    return bytes(body)
+
+
 def _error_body(encode: Callable[[Outcome[Any]], bytes], failure: Failure) -> bytes:
     try:
-        return encode(failure)
+        return _as_bytes(encode(failure))
     except Exception:  # noqa: BLE001 - an encode that fails at its own error still leaves the producer an answer
         return plain_body(failure)

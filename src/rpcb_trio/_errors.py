@@ -9,7 +9,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
+
+ErrorT = TypeVar("ErrorT", bound="RpcbError")
 
 
 class RpcbError(Exception):
@@ -119,7 +121,7 @@ class RemoteError(CallError):
     """The worker answered with an error reply (see `Reply.raise_for_error`)."""
 
 
-def first_leaf(group: BaseExceptionGroup[BrokerError]) -> BrokerError:
+def first_leaf(group: BaseExceptionGroup[ErrorT]) -> ErrorT:
     """The first error of a group of them, for the one line that tells the operator."""
     first = group.exceptions[0]
     return first_leaf(first) if isinstance(first, BaseExceptionGroup) else first

@@ -102,8 +102,10 @@ async def serve(
     policy = FixedPolicy() if batching is None else batching
     if executors is None:
         executors = _thread_executors(bound, replicas, devices)
+    _at_least_one("executors", len(executors))
+    _at_least_one("decode_threads", decode_threads)
     pipeline = Pipeline(
-        codec=Codec(bound, offload or offload_to_threads(_at_least_one("decode_threads", decode_threads))),
+        codec=Codec(bound, offload or offload_to_threads(decode_threads)),
         receivers=1 if bound.decode is None else decode_threads,
         executors=executors,
         policy=policy,
@@ -160,9 +162,15 @@ async def _serve_sessions(
 
 
 async def _warm_up(executors: Sequence[Executor]) -> None:
-    async with trio.open_nursery() as nursery:
-        for executor in executors:
-            nursery.start_soon(executor.warm_up)
+    refused: SettingError | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            for executor in executors:
+                nursery.start_soon(executor.warm_up)
+    except* SettingError as group:
+        refused = first_leaf(group)
+    if refused is not None:
+        raise refused
 
 
 def _thread_executors(service: BoundService, replicas: int, devices: Sequence[str]) -> list[Executor]:

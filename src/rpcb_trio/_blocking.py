@@ -10,6 +10,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from rpcb_trio._client import RpcClient, open_client
 from rpcb_trio._messages import NO_HEADERS, Reply
+from rpcb_trio._transports import Transport
 
 
 class BlockingRpcClient:
@@ -53,14 +54,16 @@ class BlockingRpcClient:
 
 
 @contextmanager
-def open_blocking_client(url: str) -> Iterator[BlockingRpcClient]:
-    """Connect a `BlockingRpcClient` to an AMQP URL; leaving it closes the connection and ends its thread.
+def open_blocking_client(transport: Transport | str) -> Iterator[BlockingRpcClient]:
+    """Connect a `BlockingRpcClient` to an AMQP URL or a transport; leaving it ends it and its thread.
+
+    Calls that other threads have under way then end with `CallInterrupted`.
 
     Raises:
         LoginRefused, SessionLost, SettingError: as `open_client`.
     """
     with (
         start_blocking_portal("trio") as portal,
-        portal.wrap_async_context_manager(open_client(url)) as client,
+        portal.wrap_async_context_manager(open_client(transport)) as client,
     ):
         yield BlockingRpcClient(portal, client)

@@ -23,6 +23,7 @@ class RpcClient:
         self._waiting: dict[str, _Call] = {}
         self._session: CallerSession | None = None
         self._connected = trio.Event()
+        self._is_closed = False
         self.late_replies = 0
         """How many replies came when nobody awaited them any more (or again); they are dropped."""
 
@@ -55,7 +56,7 @@ class RpcClient:
         Raises:
             Unroutable: no queue is bound there.
             ReplyTimeout: no reply came in time.
-            CallInterrupted: the connection was lost while the reply was awaited.
+            CallInterrupted: the connection was lost, or the client left, while the reply was awaited.
             SettingError: the destination or the timeout makes no sense.
         """
         request = Outgoing(
@@ -74,7 +75,10 @@ class RpcClient:
         raise ReplyTimeout(f"no reply from {where} within {timeout:g} s")
 
     async def _call(self, request: Outgoing) -> Reply:
-        await self._connected.wait()
+        if not self._is_closed:
+            await self._connected.wait()
+        if self._is_closed:
+            raise CallInterrupted("the client is closed")
         assert self._session is not None  # noqa: S101 - for the type checker
         call = self._waiting[request.correlation_id] = _Call()
         try:
@@ -106,9 +110,17 @@ class RpcClient:
             if lost is not None and not has_started:
                 raise lost
             self._connected = trio.Event()
-            for call in self._waiting.values():
-                call.interrupt(CallInterrupted(f"the connection was lost: {lost}"))
+            self._interrupt(f"the connection was lost: {lost}")
             await trio.sleep(next(delays))
+
+    def _interrupt(self, why: str) -> None:
+        for call in self._waiting.values():
+            call.interrupt(CallInterrupted(why))
+
+    def _close(self) -> None:
+        self._is_closed = True
+        self._connected.set()  # for the calls that wait for a connection
+        self._interrupt("the client is closed")
 
     async def _receive(self, replies: trio.MemoryReceiveChannel[Reply]) -> None:
         with replies:
@@ -150,10 +162,10 @@ class _Call:
 
 @asynccontextmanager
 async def open_client(transport: Transport | str) -> AsyncIterator[RpcClient]:
-    """Connect an `RpcClient` to an AMQP URL or a transport; leaving it ends the calls that are under way.
+    """Connect an `RpcClient` to an AMQP URL or a transport; leaving it ends it.
 
     A connection that is lost later is rebuilt with backoff: calls under way end with `CallInterrupted`, new
-    ones wait for it within their timeout.
+    ones wait for it within their timeout. Calls that other tasks have under way when it is left end so too.
 
     Raises:
         LoginRefused, SessionLost: the broker would not have us, or can't be reached.
@@ -162,7 +174,10 @@ async def open_client(transport: Transport | str) -> AsyncIterator[RpcClient]:
     client = RpcClient()
     async with open_serving_nursery() as nursery:
         await nursery.start(client._keep_connected, as_transport(transport))  # noqa: SLF001 - one room
-        yield client
+        try:
+            yield client
+        finally:
+            client._close()  # noqa: SLF001 - one room
         nursery.cancel_scope.cancel()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import NoReturn
 
@@ -24,7 +24,8 @@ class MemoryBroker:
 
     It has named queues, the default exchange and exchanges bound by exact routing keys; prefetch, ack, nack,
     redelivery with its flag, direct reply-to, and expiry (looked at when a message reaches the queue's head).
-    Nothing is stored beyond the process, and `declare`, `queue_type` and further arguments change nothing.
+    Nothing is stored beyond the process. `declare="passive"` wants the queue to be there; other than that,
+    `declare`, `queue_type` and further arguments change nothing, and nothing is dead-lettered.
     """
 
     def __init__(self) -> None:
@@ -107,7 +108,8 @@ class MemoryBroker:
             expires = trio.current_time() + message.expiration
             message = msgspec.structs.replace(message, expires=expires)
         if exchange == "" and routing_key in self._callers:
-            self._callers[routing_key].send_nowait(_as_reply(message))
+            with suppress(trio.BrokenResourceError):  # the caller is about to leave
+                self._callers[routing_key].send_nowait(_as_reply(message))
             return True
         names = {routing_key} if exchange == "" else self._bindings.get((exchange, routing_key), set())
         queues = [self._queues[name] for name in names if name in self._queues]

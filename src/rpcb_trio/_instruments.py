@@ -42,7 +42,7 @@ class Instrument:
         """Replies are confirmed and their requests acked; `settled` tells how each one ended, in order."""
 
     def drain_step(self, step: str) -> None:
-        """Draining has come to a step: `stop consuming`, `finish`, `drained`."""
+        """Draining has come to a step: `stop consuming`, `finish N request(s)`, `drained`."""
 
 
 class Instruments:
@@ -58,7 +58,7 @@ class Instruments:
         name = event.__name__
         for instrument in tuple(self._instruments):
             method = getattr(instrument, name)
-            if method.__func__ is event:
+            if getattr(method, "__func__", None) is event:
                 continue
             try:
                 method(*args, **kwargs)

@@ -95,8 +95,11 @@ def bind(target: Any) -> BoundService:
     if hasattr(service, "infer"):
         _refuse_incomplete(service, name)
         hooks = {hook: getattr(service, hook) for hook in _HOOKS if hasattr(service, hook)}
+        for hook, function in hooks.items():
+            _refuse_async(function, f"{name}.{hook}")
         return BoundService(name=name, **hooks)
     if callable(service):
+        _refuse_async(service, name)
         return BoundService(name=name, infer=service)
     raise SettingError(
         f"{name} is not a service: give an object with decode, infer and encode, a class of one, "
@@ -123,8 +126,10 @@ def _instance(target: Any) -> Any:
 
 def _refuse_incomplete(service: Any, name: str) -> None:
     for hook in _REQUIRED:
-        method = getattr(service, hook, None)
-        if not callable(method):
+        if not callable(getattr(service, hook, None)):
             raise SettingError(f"the service {name} has no method {hook}; it needs decode, infer and encode")
-        if inspect.iscoroutinefunction(method):
-            raise SettingError(f"{name}.{hook} is async; hooks run in threads and must be plain functions")
+
+
+def _refuse_async(function: Any, name: str) -> None:
+    if inspect.iscoroutinefunction(function):
+        raise SettingError(f"{name} is async; hooks run in threads and must be plain functions")

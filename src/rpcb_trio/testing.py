@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class VirtualExecutor:
-    """Runs `infer` in place, then sleeps `service_time(len(items))` seconds on trio's clock."""
+    """Sleeps `service_time(len(items))` seconds on trio's clock, then runs `infer` in place."""
 
     def __init__(
         self, infer: Callable[[list[Any]], Sequence[Any]], service_time: Callable[[int], float] | None = None

@@ -2,6 +2,6 @@
 
 from rpcb_trio._pipeline._codec import Codec, Offload
 from rpcb_trio._pipeline._isolation import infer_isolated
-from rpcb_trio._pipeline._serve import Worker, serve
+from rpcb_trio._pipeline._serve import Worker, checked_prefetch, serve
 
-__all__ = ["Codec", "Offload", "Worker", "infer_isolated", "serve"]
+__all__ = ["Codec", "Offload", "Worker", "checked_prefetch", "infer_isolated", "serve"]

@@ -109,7 +109,7 @@ async def serve(
         receivers=1 if bound.decode is None else decode_threads,
         executors=executors,
         policy=policy,
-        prefetch=_checked_prefetch(prefetch, policy.max_batch_size, len(executors)),
+        prefetch=checked_prefetch(prefetch, policy.max_batch_size, len(executors)),
         ledger=Ledger(),
         instruments=Instruments([LogInstrument(topology.queue)] if instruments is None else instruments),
     )
@@ -191,7 +191,12 @@ def _at_least_one(setting: str, value: int) -> int:
     return value
 
 
-def _checked_prefetch(prefetch: int | None, max_batch_size: int, executors: int) -> int:
+def checked_prefetch(prefetch: int | None, max_batch_size: int, executors: int) -> int:
+    """The prefetch as set, or the least that keeps all executors busy.
+
+    Raises:
+        SettingError: it is less than that, or more than AMQP allows.
+    """
     least = max_batch_size * (executors + 1)
     if prefetch is None:
         prefetch = least

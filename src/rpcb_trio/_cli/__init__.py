@@ -1,0 +1,5 @@
+"""The command line: commands, lifetimes, signals, exit codes; nothing else."""
+
+from rpcb_trio._cli._app import main
+
+__all__ = ["main"]

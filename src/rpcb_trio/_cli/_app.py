@@ -1,0 +1,67 @@
+"""The commands under one name, and the one way in and out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import metadata
+from inspect import BoundArguments
+from typing import Any
+
+from cyclopts import App, CycloptsError
+
+from rpcb_trio._cli._call import call
+from rpcb_trio._cli._demo import demo
+from rpcb_trio._cli._exits import ExitCode, exit_code_of
+from rpcb_trio._cli._file import FileLayer
+from rpcb_trio._cli._serve import serve
+from rpcb_trio._cli._settings import Settings
+from rpcb_trio._errors import SettingError
+
+NAME = "rpcb-trio"
+PRECEDENCE = "A flag comes before its variable, that before the file, that before the default."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; what goes wrong is one line on stderr."""
+    return exit_code_of(partial(_run, list(sys.argv[1:] if argv is None else argv)))
+
+
+def _run(argv: list[str]) -> int:
+    try:
+        command, bound, injected = _parse(argv, FileLayer())
+        if "settings_of" in injected:
+            bound.arguments["settings_of"] = partial(_settings_of, argv)
+        return command(*bound.args, **bound.kwargs) or ExitCode.DONE
+    except CycloptsError as error:
+        raise SettingError(f"{error} See {NAME} --help.") from error
+
+
+def _parse(argv: list[str], layer: FileLayer) -> tuple[Callable[..., Any], BoundArguments, dict[str, Any]]:
+    return _app(layer).parse_args(argv, print_error=False, exit_on_error=False)
+
+
+def _settings_of(argv: list[str], worker: str) -> tuple[str | None, Settings]:
+    _, bound, _ = _parse(argv, FileLayer(worker))
+    return bound.arguments.get("target"), bound.arguments.get("settings", Settings())
+
+
+def _app(layer: FileLayer) -> App:
+    app = App(
+        name=NAME,
+        help="Dynamic-batching RPC worker for RabbitMQ: packs requests into batches, answers each producer.",
+        help_epilogue=_epilogue(),
+        help_format="markdown",
+        version=partial(metadata.version, NAME),
+        config=(layer,),
+    )
+    app.command(serve)
+    app.command(call)
+    app.command(demo, help_flags=())  # they are the demo's own
+    return app
+
+
+def _epilogue() -> str:
+    codes = "\n".join(f"- **{code.value}** {code.meaning}" for code in ExitCode)
+    return f"{PRECEDENCE}\n\nExit codes:\n\n{codes}"

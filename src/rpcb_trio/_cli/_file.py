@@ -1,0 +1,142 @@
+"""`rpcb.toml`: settings of the process, defaults for its workers, and the workers.
+
+queue = "asr"                 # a key of the file itself holds for every worker
+log_level = "debug"
+
+[workers.english]             # what a worker says of itself comes first
+target = "models.asr:service"
+max_batch_size = 16
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+from cyclopts import App, Argument, ArgumentCollection
+from cyclopts.config import Dict
+
+from rpcb_trio._cli._settings import LogSettings, Settings
+from rpcb_trio._cli._target import did_you_mean
+from rpcb_trio._errors import SettingError
+
+DEFAULT = Path("rpcb.toml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerTable(Settings):
+    """What `[workers.NAME]` may hold."""
+
+    target: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileTable(WorkerTable, LogSettings):
+    """What the file itself may hold."""
+
+    workers: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SettingsFile:
+    """A file that was read and checked. One that is not there is as one that is empty."""
+
+    name: str
+    top: Mapping[str, Any]
+    workers: Mapping[str, Mapping[str, Any]]
+
+    def layers(self, worker: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Where settings come from, and what they are; what is said first holds."""
+        if worker is not None:
+            yield f"{self.name} [workers.{worker}]", self.workers[worker]
+        shared = self.top if worker or not self.workers else {**self.top, "target": None}
+        yield self.name, {key: value for key, value in shared.items() if value is not None}
+
+    def select(self, names: Sequence[str]) -> list[str]:
+        """The workers to run: those that are named, or all.
+
+        Raises:
+            SettingError: there is no worker of such a name.
+        """
+        for name in names:
+            if name not in self.workers:
+                hint = (
+                    did_you_mean(name, self.workers) or f"; it has {', '.join(self.workers) or 'no workers'}"
+                )
+                raise SettingError(f"--worker {name}: {self.name} has no table [workers.{name}]{hint}")
+        return list(dict.fromkeys(names or self.workers))
+
+
+@dataclass(frozen=True)
+class FileLayer:
+    """Fills in, from the file, what neither a flag nor a variable said; for one worker or for none yet."""
+
+    worker: str | None = None
+
+    def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        """Called by cyclopts once flags and variables are read."""
+        config = arguments.get("--config", None)
+        if config is None:
+            return
+        file = read_file(Path(config.tokens[0].value) if config.tokens else None)
+        taken = {_key(each) for each in arguments if each.keys or _key(each) in BESIDES}
+        for source, table in file.layers(self.worker):
+            known = {key: value for key, value in table.items() if key in taken}
+            Dict(known, source=source, use_commands_as_keys=False)(app, commands, arguments)
+
+
+BESIDES = ("target", "queue")
+"""What commands take from the file besides the fields of their settings."""
+
+
+def read_file(path: Path | None) -> SettingsFile:
+    """Read and check the file that was named, or else `rpcb.toml` if there is one.
+
+    Raises:
+        SettingError: it can't be read, or something in it is wrong.
+    """
+    name = str(path or DEFAULT)
+    try:
+        top = tomllib.loads((path or DEFAULT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if path is not None:
+            raise SettingError(f"{name}: there is no such file; --config or RPCB_CONFIG names it") from None
+        top = {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingError(f"{name}: it can't be read: {error}") from error
+    _check(top, FileTable, name)
+    workers = top.pop("workers", {})
+    for worker, table in workers.items():
+        _check(table, WorkerTable, f"{name} [workers.{worker}]")
+    return SettingsFile(name, top, workers)
+
+
+def _key(argument: Argument) -> str:
+    return argument.name.lstrip("-").replace("-", "_")
+
+
+def _check(table: Mapping[str, Any], model: type[WorkerTable], where: str) -> None:
+    types = get_type_hints(model)
+    for key, value in table.items():
+        if key not in types:
+            raise SettingError(f"{where}: there is no key {key}{_remedy(key, types)}")
+        try:
+            msgspec.convert(value, types[key])
+        except msgspec.ValidationError as error:
+            choices = get_args(types[key]) if get_origin(types[key]) is Literal else ()
+            reason = f"choose from {', '.join(choices)}" if choices else str(error).partition(" - at ")[0]
+            raise SettingError(f"{where}: {key} = {_shown(value)}: {reason}") from error
+
+
+def _remedy(key: str, types: Mapping[str, Any]) -> str:
+    if key in get_type_hints(LogSettings):
+        return "; it is for the whole process, so it stands above all tables"
+    return did_you_mean(key, types) or "; see rpcb-trio serve --help"
+
+
+def _shown(value: object) -> str:
+    return msgspec.json.encode(value, enc_hook=str).decode()

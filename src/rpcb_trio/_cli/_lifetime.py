@@ -1,0 +1,76 @@
+"""How a process of workers lives and ends.
+
+1. The workers are started one after another, in one nursery.
+2. The first SIGTERM or SIGINT ends the start of those that are not started, and drains the others.
+3. When all have drained, the process ends with 0. A worker whose drain_timeout runs out does not hurry the
+   others; the process then ends with the code for it.
+4. The second signal cancels all at once; the broker redelivers what was held. The process ends with 128 and
+   the signal's number.
+
+A worker that crashes ends the process: the nursery cancels the others, and what they held is redelivered.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import AsyncIterator, Sequence
+
+import trio
+
+from rpcb_trio._cli._exits import ExitCode
+from rpcb_trio._cli._setup import Job
+from rpcb_trio._errors import DrainTimeout
+from rpcb_trio._pipeline import Worker
+
+log = logging.getLogger("rpcb_trio")
+
+
+async def run_jobs(jobs: Sequence[Job]) -> int:
+    """Run the workers until a signal ends them.
+
+    Raises:
+        DrainTimeout: in a group, one for each worker that was not drained in time.
+        SettingError, LoginRefused, TopologyMismatch, SessionLost: as `serve`, in groups.
+    """
+    lifetime = _Lifetime(jobs)
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lifetime.obey, signals, nursery.cancel_scope)
+            await lifetime.serve()
+            nursery.cancel_scope.cancel()
+    if lifetime.overdue and lifetime.stopped_by is None:
+        raise ExceptionGroup("not drained in time", lifetime.overdue)
+    return ExitCode.DONE if lifetime.stopped_by is None else 128 + lifetime.stopped_by
+
+
+class _Lifetime:
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._jobs = jobs
+        self._starting = trio.CancelScope()
+        self._workers: list[Worker] = []
+        self.overdue: list[DrainTimeout] = []
+        self.stopped_by: int | None = None
+
+    async def serve(self) -> None:
+        async with trio.open_nursery() as nursery:
+            with self._starting:
+                for job in self._jobs:
+                    log.info(job.line)
+                    self._workers.append(await nursery.start(self._serve_one, job))
+
+    async def _serve_one(self, job: Job, task_status: trio.TaskStatus[Worker]) -> None:
+        try:
+            await job.start(task_status=task_status)
+        except DrainTimeout as error:
+            self.overdue.append(error)
+
+    async def obey(self, signals: AsyncIterator[int], everything: trio.CancelScope) -> None:
+        name = signal.Signals(await anext(signals)).name
+        log.info("%s: draining %d worker(s); a second signal stops them at once", name, len(self._workers))
+        self._starting.cancel()
+        for worker in self._workers:
+            worker.drain()
+        self.stopped_by = await anext(signals)
+        log.warning("%s again: stopping at once", signal.Signals(self.stopped_by).name)
+        everything.cancel()

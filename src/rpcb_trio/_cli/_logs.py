@@ -1,0 +1,71 @@
+"""The log, on stderr: text for people, or JSON for machines."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+
+import msgspec
+from rich.console import Console
+from rich.logging import RichHandler
+
+from rpcb_trio._cli._settings import LogSettings
+
+log = logging.getLogger("rpcb_trio")
+
+CHATTY = ("aiormq", "asyncio", "pamqp", "trio-asyncio")
+"""Libraries below us. What matters of theirs is told in our own words; their own only if it is a warning."""
+
+
+class TextFormatter(logging.Formatter):
+    """`time level message`, the time in UTC."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
+        """ISO 8601, in UTC, to the millisecond."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class JsonFormatter(TextFormatter):
+    """One JSON object a line: time, level, logger, message, and the traceback where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write the record as JSON."""
+        line = {
+            "time": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line).decode()
+
+
+def write_logs(settings: LogSettings) -> None:
+    """Send the whole process's log to stderr."""
+    root = logging.getLogger()
+    root.setLevel(settings.log_level.upper())
+    root.addHandler(_handler(settings))
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def tell(line: str) -> None:
+    """Tell the operator one line why the command ends, in the form that the log has."""
+    if any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers):
+        log.critical(line)
+    else:
+        print(f"rpcb-trio: {' '.join(line.split())}", file=sys.stderr)  # noqa: T201 - it is the output
+
+
+def _handler(settings: LogSettings) -> logging.Handler:
+    if settings.log_format == "text" and sys.stderr.isatty():
+        return RichHandler(console=Console(stderr=True), show_path=False, log_time_format="[%X]")
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
+    return handler

@@ -1,0 +1,111 @@
+"""The command `serve`."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated
+
+import trio
+from cyclopts import Parameter
+
+from rpcb_trio._cli._exits import ExitCode
+from rpcb_trio._cli._file import SettingsFile, read_file
+from rpcb_trio._cli._lifetime import run_jobs
+from rpcb_trio._cli._logs import write_logs
+from rpcb_trio._cli._settings import FILE, SERVICE, ConfigPath, LogSettings, Settings
+from rpcb_trio._cli._setup import Job, make_job
+from rpcb_trio._cli._target import load_service
+from rpcb_trio._errors import SettingError
+
+log = logging.getLogger("rpcb_trio")
+
+SettingsOf = Callable[[str], tuple[str | None, Settings]]
+"""Reads target and settings once more, with the file's table of one worker between variables and file."""
+
+Target = Annotated[
+    str | None,
+    Parameter(
+        group=SERVICE,
+        env_var="RPCB_TARGET",
+        help="What to serve, as module:attribute: an object with decode, infer and encode, a class of one, "
+        "or a function from list[bytes] to list[bytes]. Modules of the working directory are found. "
+        "Without it, the [workers.NAME] of the file are served.",
+    ),
+]
+Workers = Annotated[
+    tuple[str, ...],
+    Parameter(
+        group=FILE,
+        help="Serve only this worker of the file. Repeatable.",
+        metavar="NAME",
+        negative="",
+        show_default=False,
+    ),
+]
+
+
+def serve(
+    target: Target = None,
+    *,
+    config: ConfigPath = None,
+    worker: Workers = (),
+    settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008 - it is frozen
+    logs: Annotated[LogSettings, Parameter(name="*")] = LogSettings(),  # noqa: B008 - it is frozen
+    settings_of: Annotated[SettingsOf, Parameter(parse=False)],
+) -> int:
+    """Answer the requests of a queue in batches, until a signal comes.
+
+    The first SIGTERM or SIGINT drains: nothing new is taken, what is held is answered, then the process ends
+    with 0. A worker that is still connecting or warming up holds nothing, and just ends. The second signal
+    stops all at once; the broker redelivers what was held.
+    """
+    write_logs(logs)
+    try:
+        with _interrupted_by_sigterm():
+            jobs = _make_jobs(target, settings, worker, read_file(config), settings_of)
+    except KeyboardInterrupt:
+        log.info("stopped before anything was started")
+        return ExitCode.DONE
+    return trio.run(run_jobs, jobs)
+
+
+def _make_jobs(
+    target: str | None,
+    settings: Settings,
+    workers: Sequence[str],
+    file: SettingsFile,
+    settings_of: SettingsOf,
+) -> list[Job]:
+    if target is not None:
+        if workers:
+            raise SettingError("give either TARGET or --worker; a worker's target is in the file")
+        return [_make_job(settings.queue, target, settings)]
+    names = file.select(workers)
+    if not names:
+        raise SettingError(
+            f"TARGET is missing; name a service as module:attribute, or write [workers.NAME] into {file.name}"
+        )
+    return [_make_job(name, *settings_of(name)) for name in names]
+
+
+def _make_job(name: str, target: str | None, settings: Settings) -> Job:
+    if target is None:
+        raise SettingError(f"[workers.{name}] has no target; write target = 'module:attribute' into it")
+    if not settings.queue:
+        raise SettingError(
+            f"{name or target}: queue is missing; give --queue, RPCB_QUEUE, or queue in rpcb.toml"
+        )
+    return make_job(name, target, load_service(target), settings)
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Models may take long to import, and as process 1 of a container SIGTERM would do nothing by itself."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

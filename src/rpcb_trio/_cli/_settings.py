@@ -1,0 +1,216 @@
+"""Every setting of a worker, once: its flag, variable, key in `rpcb.toml`, default and help.
+
+A field is a key of the file; its flag is the same with hyphens, its variable in capitals after `RPCB_`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Group, Parameter, Token
+from cyclopts.validators import Number
+
+SERVICE = Group("Service", sort_key=0)
+FILE = Group("File", sort_key=1)
+BROKER = Group("Broker", sort_key=2)
+TOPOLOGY = Group("Topology", sort_key=3)
+BATCHING = Group("Batching", sort_key=4)
+EXECUTORS = Group("Executors", sort_key=5)
+WORKER = Group("Worker", sort_key=6)
+LOGGING = Group("Logging", sort_key=7)
+
+LONGEST_HEARTBEAT = 65534
+MOST_PREFETCH = 65535
+
+
+def setting(group: Group, name: str, text: str, **more: Any) -> Parameter:
+    """Give a field its group, its variable `RPCB_<NAME>` and its help."""
+    return Parameter(group=group, env_var=f"RPCB_{name}", help=text, **more)
+
+
+def whole(group: Group, name: str, text: str, least: int, most: float = math.inf, **more: Any) -> Parameter:
+    """As `setting`, for whole numbers; by itself cyclopts would take 3.5 for 4."""
+    return setting(group, name, text, converter=_to_whole, validator=Number(gte=least, lte=most), **more)
+
+
+def seconds(group: Group, name: str, text: str, **more: Any) -> Parameter:
+    """As `setting`, for a number of seconds."""
+    return setting(group, name, text, metavar="SECONDS", **more)
+
+
+def several(group: Group, name: str, text: str, **more: Any) -> Parameter:
+    """As `setting`, for a flag that may be repeated; its variable is separated by commas."""
+    text += " Repeatable; in the variable separated by commas."
+    return setting(group, name, text, env_var_split=_split_at_commas, negative="", show_default=False, **more)
+
+
+def _to_whole(_: Any, tokens: Sequence[Token]) -> int:
+    text = tokens[0].value
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f'"{text}" is not a whole number.') from None
+
+
+def _split_at_commas(_: Any, value: str, delimiter: str | None = None) -> list[str]:
+    return [part.strip() for part in value.split(delimiter or ",") if part.strip()]
+
+
+def _shown_as(text: str) -> Callable[[Any], str]:
+    return lambda _: text
+
+
+ConfigPath = Annotated[
+    Path | None,
+    setting(
+        FILE,
+        "CONFIG",
+        "File of settings (TOML); its keys are the flags with underscores.",
+        metavar="FILE",
+        show_default=_shown_as("rpcb.toml, if there is one"),
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionSettings:
+    """How to reach the broker."""
+
+    url: Annotated[
+        str, setting(BROKER, "URL", "AMQP URL of the broker; amqps:// for TLS.", metavar="URL")
+    ] = "amqp://guest:guest@localhost:5672/"
+    heartbeat: Annotated[
+        int,
+        whole(
+            BROKER,
+            "HEARTBEAT",
+            "Heartbeat interval, whole seconds; 0 for none. A dead connection is noticed after three.",
+            0,
+            LONGEST_HEARTBEAT,
+            metavar="SECONDS",
+        ),
+    ] = 15
+    connect_timeout: Annotated[
+        float,
+        seconds(
+            BROKER, "CONNECT_TIMEOUT", "How long one attempt to connect may take.", validator=Number(gt=0)
+        ),
+    ] = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(ConnectionSettings):
+    """One worker: where its requests come from and how they are computed."""
+
+    queue: Annotated[
+        str,
+        setting(TOPOLOGY, "QUEUE", "Queue to consume from. Required.", metavar="NAME", show_default=False),
+    ] = ""
+    declare: Annotated[
+        Literal["active", "passive", "never"],
+        setting(
+            TOPOLOGY,
+            "DECLARE",
+            "active creates what is missing, passive checks that it is there, never does neither.",
+        ),
+    ] = "active"
+    queue_type: Annotated[
+        Literal["classic", "quorum"], setting(TOPOLOGY, "QUEUE_TYPE", "Type of the queue, if it is declared.")
+    ] = "classic"
+    durable: Annotated[
+        bool, setting(TOPOLOGY, "DURABLE", "Whether queue and exchange outlive a restart of the broker.")
+    ] = True
+    queue_argument: Annotated[
+        tuple[str, ...],
+        several(
+            TOPOLOGY, "QUEUE_ARGUMENT", "Further queue argument, as x-max-priority=10.", metavar="NAME=VALUE"
+        ),
+    ] = ()
+    exchange: Annotated[
+        str,
+        setting(TOPOLOGY, "EXCHANGE", "Exchange to bind the queue to.", metavar="NAME", show_default=False),
+    ] = ""
+    exchange_type: Annotated[
+        Literal["direct", "topic", "fanout", "headers"],
+        setting(TOPOLOGY, "EXCHANGE_TYPE", "Type of the exchange, if it is declared."),
+    ] = "topic"
+    routing_key: Annotated[
+        tuple[str, ...],
+        several(TOPOLOGY, "ROUTING_KEY", "Key that binds the queue to the exchange.", metavar="KEY"),
+    ] = ()
+    dead_letter_exchange: Annotated[
+        str | None,
+        setting(TOPOLOGY, "DEAD_LETTER_EXCHANGE", "Where the broker puts rejected requests.", metavar="NAME"),
+    ] = None
+    dead_letter_routing_key: Annotated[
+        str | None,
+        setting(
+            TOPOLOGY,
+            "DEAD_LETTER_ROUTING_KEY",
+            "Their routing key there, in the place of their own.",
+            metavar="KEY",
+        ),
+    ] = None
+
+    max_batch_size: Annotated[
+        int, whole(BATCHING, "MAX_BATCH_SIZE", "The most requests in one batch.", 1)
+    ] = 32
+    max_wait: Annotated[
+        float,
+        seconds(
+            BATCHING,
+            "MAX_WAIT",
+            "How long a batch waits to fill, from its oldest request's arrival; 0: an idle executor starts.",
+            validator=Number(gte=0, lt=math.inf),
+        ),
+    ] = 0.0
+    prefetch: Annotated[
+        int | None,
+        whole(
+            BATCHING,
+            "PREFETCH",
+            "The most requests held unanswered; it bounds the memory.",
+            1,
+            MOST_PREFETCH,
+            show_default=_shown_as("max-batch-size * (executors + 1)"),
+        ),
+    ] = None
+
+    replicas: Annotated[
+        int,
+        whole(EXECUTORS, "REPLICAS", "How many executors compute at once, each in a thread of its own.", 1),
+    ] = 1
+    device: Annotated[
+        tuple[str, ...],
+        several(EXECUTORS, "DEVICE", "Torch device of a replica (cuda:0); given in turn.", metavar="DEVICE"),
+    ] = ()
+    decode_threads: Annotated[
+        int, whole(EXECUTORS, "DECODE_THREADS", "How many threads decode and encode.", 1)
+    ] = 2
+
+    drain_timeout: Annotated[
+        float,
+        seconds(
+            WORKER,
+            "DRAIN_TIMEOUT",
+            "After a signal, how long what is held may take to be answered.",
+            validator=Number(gte=0),
+        ),
+    ] = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSettings:
+    """What the process writes to stderr."""
+
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        setting(LOGGING, "LOG_LEVEL", "The least level that is written; debug tells of every batch."),
+    ] = "info"
+    log_format: Annotated[
+        Literal["text", "json"], setting(LOGGING, "LOG_FORMAT", "Lines of text, or a JSON object a line.")
+    ] = "text"

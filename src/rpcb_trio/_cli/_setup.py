@@ -1,0 +1,119 @@
+"""From settings to what is served: the one place where each setting meets what it sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from rpcb_trio._batching import FixedPolicy
+from rpcb_trio._cli._settings import ConnectionSettings, Settings
+from rpcb_trio._errors import SettingError
+from rpcb_trio._instruments import LogInstrument
+from rpcb_trio._pipeline import checked_prefetch, serve
+from rpcb_trio._service import BoundService
+from rpcb_trio._transports import Topology, Transport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One worker, ready to be started: its line for the log, and `serve` with all it needs."""
+
+    line: str
+    start: Callable[..., Any]
+
+
+def make_job(name: str, target: str, service: BoundService, settings: Settings) -> Job:
+    """Check and assemble what one worker is started with.
+
+    Raises:
+        SettingError: the settings don't go together.
+    """
+    policy = FixedPolicy(settings.max_batch_size, settings.max_wait)
+    executors = max(settings.replicas, len(settings.device))
+    prefetch = checked_prefetch(settings.prefetch, policy.max_batch_size, executors)
+    return Job(
+        line=f"{name}: serving {target} from queue {settings.queue} of {without_password(settings.url)}: "
+        f"prefetch {prefetch}, max batch {policy.max_batch_size}, max wait {policy.max_wait:g} s, "
+        f"{executors} replica(s)",
+        start=partial(
+            serve,
+            service,
+            transport(settings, name=name),
+            topology(settings),
+            batching=policy,
+            prefetch=prefetch,
+            replicas=settings.replicas,
+            devices=settings.device,
+            decode_threads=settings.decode_threads,
+            drain_timeout=settings.drain_timeout,
+            instruments=[LogInstrument(name)],
+        ),
+    )
+
+
+def transport(settings: ConnectionSettings, *, name: str | None = None) -> Transport:
+    """The way to the broker.
+
+    Raises:
+        SettingError: the URL is wrong.
+    """
+    from rpcb_trio.amqp import AmqpTransport  # noqa: PLC0415 - who only asks for help need not wait for aiormq
+
+    return AmqpTransport(
+        settings.url, heartbeat=settings.heartbeat, connect_timeout=settings.connect_timeout, name=name
+    )
+
+
+def topology(settings: Settings) -> Topology:
+    """What to consume from and what to declare.
+
+    Raises:
+        SettingError: the settings don't go together.
+    """
+    if settings.routing_key and not settings.exchange:
+        raise SettingError(
+            "routing_key binds to an exchange; name it with exchange, or leave routing_key out"
+        )
+    return Topology(
+        queue=settings.queue,
+        declare=settings.declare,
+        queue_type=settings.queue_type,
+        durable=settings.durable,
+        exchange=settings.exchange,
+        exchange_type=settings.exchange_type,
+        routing_keys=settings.routing_key,
+        dead_letter_exchange=settings.dead_letter_exchange,
+        dead_letter_routing_key=settings.dead_letter_routing_key,
+        arguments=dict(_argument(each) for each in settings.queue_argument),
+    )
+
+
+def split_pair(option: str, text: str) -> tuple[str, str]:
+    """Split `NAME=VALUE`.
+
+    Raises:
+        SettingError: there is no name or no `=`.
+    """
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise SettingError(f"{option} {text}: write it as NAME=VALUE")
+    return name, value
+
+
+def _argument(text: str) -> tuple[str, object]:
+    """RabbitMQ tells numbers and truth values from text, so an argument is what it looks like."""
+    name, value = split_pair("queue_argument", text)
+    if value in ("true", "false"):
+        return name, value == "true"
+    return name, int(value) if value.removeprefix("-").isdecimal() else value
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be logged."""
+    parts = urlsplit(url)
+    login, at, place = parts.netloc.rpartition("@")
+    user, colon, _ = login.partition(":")
+    return parts._replace(netloc=f"{user}{colon and ':***'}{at}{place}").geturl()

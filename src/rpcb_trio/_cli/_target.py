@@ -1,0 +1,99 @@
+"""TARGET: a service named as `module:attribute`, found and imported."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import logging
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rpcb_trio._errors import SettingError
+from rpcb_trio._service import BoundService, bind
+
+log = logging.getLogger("rpcb_trio")
+
+
+def load_service(target: str) -> BoundService:
+    """Import what TARGET names and accept it as a service.
+
+    Raises:
+        SettingError: it is not there, it can't be imported, or it is no service.
+    """
+    found = load_attribute(target)
+    try:
+        return bind(found)
+    except SettingError as error:
+        raise SettingError(f"{target}: {error}") from error
+    except Exception as error:
+        raise SettingError(f"{target}: making it fails: {_told(error)}") from error
+
+
+def load_attribute(target: str) -> Any:
+    """Import what `module:attribute` names; modules of the working directory are found as well.
+
+    Raises:
+        SettingError: it is not there, or it can't be imported.
+    """
+    module_name, colon, path = target.partition(":")
+    if not (module_name and colon and path):
+        raise SettingError(f"{target}: write it as module:attribute, as in models.simple:echo")
+    find_modules_here()
+    found: Any = _import(target, module_name)
+    for name in path.split("."):
+        if not hasattr(found, name):
+            whole = found.__name__ if isinstance(found, ModuleType) else type(found).__name__
+            raise SettingError(
+                f"{target}: {whole} has no attribute {name}"
+                f"{did_you_mean(name, public_names(found)) or '; name a service or a function that is there'}"
+            )
+        found = getattr(found, name)
+    return found
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """The end of an error line that proposes the nearest candidate, if one is near."""
+    close = difflib.get_close_matches(name, candidates, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def public_names(found: Any) -> list[str]:
+    """What one would call by name there."""
+    return [name for name in dir(found) if not name.startswith("_")]
+
+
+def find_modules_here() -> None:
+    """Let modules of the working directory be imported, as `python -m` does."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def _import(target: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise SettingError(
+                f"{target}: there is no module {error.name} in {Path.cwd()} or among the installed packages; "
+                "run this where it lies, or install it"
+            ) from None
+        raise SettingError(
+            f"{target}: importing {name} fails: {_told(error)}; install what it needs"
+        ) from error
+    except Exception as error:
+        raise SettingError(f"{target}: importing {name} fails: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    """An error of the user's own code, with its place, in one line; the traceback at debug."""
+    log.debug("the traceback", exc_info=error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    file, line = place.filename, place.lineno
+    if isinstance(error, SyntaxError):
+        file, line = error.filename or file, error.lineno
+    return f"{type(error).__name__}: {error} ({file}:{line})"

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
-import pika
+import pika  # type: ignore[import-untyped]
 import pytest
 import trio
 
@@ -36,6 +36,7 @@ class Broker:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._names: list[str] = []
 
     @property
     def has_control(self) -> bool:
@@ -43,8 +44,16 @@ class Broker:
         return False
 
     def fresh_name(self, what: str = "queue") -> str:
-        """A name that no other test uses."""
-        return f"rpcb-test-{what}-{uuid4().hex[:12]}"
+        """A name for a queue or an exchange that no other test uses."""
+        self._names.append(f"rpcb-test-{what}-{uuid4().hex[:12]}")
+        return self._names[-1]
+
+    def tidy(self) -> None:
+        """Delete what has a name of `fresh_name`."""
+        with self.channel() as channel:
+            for name in self._names:
+                channel.queue_delete(name)
+                channel.exchange_delete(name)
 
     @contextmanager
     def channel(self) -> Iterator[pika.adapters.blocking_connection.BlockingChannel]:
@@ -59,7 +68,7 @@ class Broker:
     async def rabbitmqctl(self, *args: str) -> str:
         """Run `rabbitmqctl` on it and return what it prints."""
         pytest.fail(
-            f"This test stops, starts or asks its broker, which {URL_VARIABLE} does not allow. {REMEDIES}"
+            f"This test runs `rabbitmqctl {args[0]}`, which {URL_VARIABLE} does not allow. {REMEDIES}"
         )
 
     async def stop_app(self) -> None:
@@ -174,7 +183,9 @@ def some_broker() -> Iterator[Broker]:
     """The broker that `RPCB_TEST_AMQP_URL` names, else a private node."""
     url = os.environ.get(URL_VARIABLE)
     if url:
-        yield Broker(url)
+        broker = Broker(url)
+        yield broker
+        broker.tidy()
         return
     if not (SCRIPTS / "rabbitmq-server").exists():
         pytest.fail(REMEDIES)

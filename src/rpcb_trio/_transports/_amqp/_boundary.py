@@ -1,18 +1,101 @@
-"""Errors of aiormq, asyncio and the system, in words for one line of a log."""
+"""Errors of aiormq, asyncio and the system, told in one line, and sorted by what the operator can do."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import ssl
+from traceback import walk_tb
 
-from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+from aiormq.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ChannelInvalidStateError,
+    InvalidFrameError,
+    ProbableAuthenticationError,
+    ProtocolSyntaxError,
+)
+from pamqp.commands import Connection
+
+from rpcb_trio._errors import BrokerError, LoginRefused, SessionLost
+from rpcb_trio._transports._amqp._url import Address
 
 NOT_OURS = (AMQPError, ChannelInvalidStateError, OSError, EOFError, asyncio.CancelledError)
-"""What asyncio code may raise when a connection ends. `TimeoutError` is an `OSError`, and meant to be here."""
+"""What asyncio code may raise when a connection ends. `TimeoutError` is an `OSError`, and meant to be."""
+
+NOT_ALLOWED = 530
+"""The code with which a broker refuses a virtual host."""
 
 
 def describe(exc: BaseException) -> str:
     """What the broker or the system said, else what the error's class says."""
-    if isinstance(exc, asyncio.CancelledError):
-        return "the connection has closed"
-    texts = [arg for arg in exc.args if isinstance(arg, str) and arg]
-    return texts[-1] if texts else type(exc).__name__
+    if isinstance(exc, BaseExceptionGroup):
+        return describe(exc.exceptions[0])
+    for arg in reversed(exc.args):
+        if isinstance(arg, str) and arg:
+            return arg
+        if isinstance(arg, BaseException):  # aiormq cancels its tasks with the cause as the message
+            return describe(arg)
+    return "the connection has closed" if isinstance(exc, asyncio.CancelledError) else type(exc).__name__
+
+
+def open_error(exc: BaseException, address: Address) -> BrokerError:
+    """What a failed attempt to connect and log in means."""
+    where = f"{address.host}:{address.port}"
+    said = describe(exc).rstrip(".")
+    tls = _tls_error(exc)
+    closing = _closing_frame(exc)
+    if tls is not None:
+        return LoginRefused(f"TLS with {where} failed: {_tls_remedy(tls)}")
+    if isinstance(exc, ProbableAuthenticationError):
+        return LoginRefused(f"{where} refused the user {address.user!r}: {said}; check user and password")
+    if isinstance(exc, AuthenticationError):
+        return LoginRefused(
+            f"{where} offers other ways to log in than asked for: {said}; check auth in the URL"
+        )
+    if closing is not None:
+        return _closed_at_open(closing, address)
+    if isinstance(exc, InvalidFrameError | ProtocolSyntaxError):
+        return SessionLost(f"{where} does not speak AMQP 0-9-1; for a TLS port the URL begins with amqps://")
+    return SessionLost(f"{where} can't be reached: {_system_said(exc)}")
+
+
+def _system_said(exc: BaseException) -> str:
+    if isinstance(exc.__cause__, ExceptionGroup):  # one for each of the host's addresses
+        exc = exc.__cause__.exceptions[0]
+    if isinstance(exc, OSError) and exc.errno is not None and exc.errno > 0:
+        return os.strerror(exc.errno)
+    return describe(exc)
+
+
+def _closed_at_open(closing: Connection.Close, address: Address) -> BrokerError:
+    said = f"{address.host}:{address.port} closed the connection: {closing.reply_code} {closing.reply_text}"
+    if closing.reply_code == NOT_ALLOWED and "limit" not in (closing.reply_text or ""):
+        return LoginRefused(
+            f"{said}; check the virtual host in the URL, and that {address.user!r} may use it"
+        )
+    return SessionLost(said)  # too many connections, a virtual host that restarts: it may pass
+
+
+def _closing_frame(exc: BaseException) -> Connection.Close | None:
+    """The broker's own words on why it closed; aiormq leaves them behind in a frame of the traceback."""
+    for frame, _ in walk_tb(exc.__traceback__):
+        found = frame.f_locals.get("frame")
+        if isinstance(found, Connection.Close):
+            return found
+    return None
+
+
+def _tls_error(exc: BaseException) -> ssl.SSLError | None:
+    cause: BaseException | None = exc
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__
+    return cause
+
+
+def _tls_remedy(exc: ssl.SSLError) -> str:
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return f"{exc.verify_message}; cafile in the URL names whom to trust; the host is as certified"
+    if exc.reason == "WRONG_VERSION_NUMBER":
+        return "that port does not speak TLS; use amqp:// or the TLS port (5671)"
+    return f"{exc.reason or exc}; certfile and keyfile in the URL name a client's certificate"

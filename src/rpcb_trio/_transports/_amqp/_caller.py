@@ -1,18 +1,29 @@
-"""A client's session: requests out, replies in, on one channel."""
+"""A client's session: requests go out and replies come in on one channel, as direct reply-to demands."""
 
 from __future__ import annotations
 
+import asyncio
 import math
+from typing import NoReturn
 
 import trio
-from aiormq.abc import AbstractChannel, DeliveredMessage
-from aiormq.exceptions import PublishError
+from aiormq import Channel
+from aiormq.abc import DeliveredMessage
+from aiormq.exceptions import DeliveryError, PublishError
 from pamqp.commands import Basic
 
-from rpcb_trio._errors import Unroutable
+from rpcb_trio._errors import CallError, Unroutable
 from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
+from rpcb_trio._transports._amqp._connection import Link
 from rpcb_trio._transports._amqp._loop import AioLoop
 from rpcb_trio._transports._amqp._loss import Loss
+from rpcb_trio._transports._amqp._sender import exchange_exists
+
+PSEUDO_QUEUE = "amq.rabbitmq.reply-to"
+"""The broker puts this channel's own address in its place."""
+
+PERSISTENT = 2
+"""A request in a durable queue survives a restart of the broker."""
 
 
 class AmqpCaller:
@@ -21,18 +32,42 @@ class AmqpCaller:
     def __init__(self, loop: AioLoop, loss: Loss) -> None:
         self._loop = loop
         self._loss = loss
+        # No more replies come than requests went, so the memory they take is the calls' own.
         self._deliver, self._replies = trio.open_memory_channel[Reply](math.inf)
-        self._channel: AbstractChannel
+        self._link: Link
+        self._channel: Channel
+        self._exchanges = {""}
+        self._asking = asyncio.Lock()
 
     @property
     def replies(self) -> trio.MemoryReceiveChannel[Reply]:
+        """The replies (see `CallerSession`)."""
         return self._replies
 
-    async def start(self, link) -> None:
-        self._channel = await link.channel(confirms=True)
-        await self._channel.basic_consume("amq.rabbitmq.reply-to", self._on_reply, no_ack=True)
+    async def publish(self, request: Outgoing) -> None:
+        """Send a request (see `CallerSession`).
 
-    async def _on_reply(self, message: DeliveredMessage) -> None:
+        Raises:
+            CallError: the broker would not take it; its queue is full, say.
+        """
+        await self._loop.call(self._publish, request)
+
+    async def watch(self) -> NoReturn:
+        """Wait for the end (see `CallerSession`)."""
+        await self._loss.watch()
+
+    async def listen(self, link: Link) -> None:
+        """Have the replies delivered; asyncio-flavoured."""
+        self._link = link
+        self._channel = await link.channel(confirms=True)
+        self._channel.closing.add_done_callback(link.told(self._loss.report))
+        await self._channel.basic_consume(PSEUDO_QUEUE, self._receive, no_ack=True)
+
+    def close(self) -> None:
+        """End `replies`."""
+        self._deliver.close()
+
+    async def _receive(self, message: DeliveredMessage) -> None:
         properties = message.header.properties
         self._deliver.send_nowait(
             Reply(
@@ -43,32 +78,43 @@ class AmqpCaller:
             )
         )
 
-    async def publish(self, request: Outgoing) -> None:
-        await self._loop.call(self._publish, request)
-
     async def _publish(self, request: Outgoing) -> None:
-        properties = Basic.Properties(
-            content_type=request.content_type,
-            headers=dict(request.headers) or None,
-            delivery_mode=2,
-            priority=request.priority,
-            correlation_id=request.correlation_id,
-            reply_to="amq.rabbitmq.reply-to",
-            expiration=None if request.expiration is None else str(int(request.expiration * 1000)),
-        )
+        where = f"exchange {request.exchange!r} with routing key {request.routing_key!r}"
+        if not await self._knows(request.exchange):
+            raise Unroutable(f"there is no {where}: the exchange is missing")
         try:
             await self._channel.basic_publish(
                 request.body,
                 exchange=request.exchange,
                 routing_key=request.routing_key,
-                properties=properties,
+                properties=to_properties(request),
                 mandatory=True,
                 wait=False,
             )
-        except PublishError:
-            raise Unroutable(
-                f"no queue is bound to exchange {request.exchange!r} with routing key {request.routing_key!r}"
-            ) from None
+        except PublishError as exc:
+            raise Unroutable(f"no queue is bound to {where}") from exc
+        except DeliveryError as exc:
+            raise CallError(f"the broker would not take a request to {where}; is the queue full?") from exc
 
-    async def watch(self) -> None:
-        await self._loss.watch()
+    async def _knows(self, exchange: str) -> bool:
+        """To publish to a missing exchange would close the channel under all the other calls."""
+        if exchange in self._exchanges:
+            return True
+        async with self._asking:
+            if exchange not in self._exchanges and await exchange_exists(self._link, exchange):
+                self._exchanges.add(exchange)
+        return exchange in self._exchanges
+
+
+def to_properties(request: Outgoing) -> Basic.Properties:
+    """The AMQP properties of a request; expirations are whole milliseconds, written out."""
+    expiration = request.expiration
+    return Basic.Properties(
+        content_type=request.content_type,
+        headers=dict(request.headers) or None,  # type: ignore[arg-type] # pamqp checks each value
+        delivery_mode=PERSISTENT,
+        priority=request.priority,
+        correlation_id=request.correlation_id,
+        reply_to=PSEUDO_QUEUE,
+        expiration=None if expiration is None else str(max(0, round(expiration * 1000))),
+    )

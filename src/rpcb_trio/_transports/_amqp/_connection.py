@@ -1,4 +1,4 @@
-"""One connection to a broker: opened within a time limit, closed in bounded time, its end reported."""
+"""One connection to a broker: opened within a time limit, its end reported, closed in bounded time."""
 
 from __future__ import annotations
 
@@ -6,38 +6,49 @@ import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import aiormq
 import trio
-from aiormq.abc import AbstractChannel
 from aiormq.connection import TransportFactory
+from aiormq.exceptions import ChannelInvalidStateError
 from yarl import URL
 
-from rpcb_trio._errors import SessionLost
-from rpcb_trio._transports._amqp._boundary import describe
+from rpcb_trio._errors import SessionLost, SettingError
+from rpcb_trio._transports._amqp._boundary import describe, open_error
 from rpcb_trio._transports._amqp._loop import AioLoop
 from rpcb_trio._transports._amqp._url import Address
 
-CLOSE_SECONDS = 3.0
+CLOSE_SECONDS = 2.0
 """How long a broker may take to say goodbye."""
 
 
 class _OnSocket(TransportFactory):
-    """Speaks over a socket that is connected already, and can cut it."""
+    """Speaks over a socket that trio has connected, and can cut it.
 
-    def __init__(self, connected: socket.socket, host: str) -> None:
+    asyncio's own name look-up under trio can't be interrupted, so a dead name server would hold up a close.
+    """
+
+    def __init__(self, connected: socket.socket, address: Address) -> None:
         self._socket = connected
-        self._host = host
+        self._address = address
         self._writer: asyncio.StreamWriter | None = None
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        tls = await kwargs["ssl_context_provider"].get_context() if url.scheme == "amqps" else None
-        name = self._host if tls else None
+        """Open the streams that aiormq asks for; on TLS if the URL says so."""
+        tls = None
+        if url.scheme == "amqps":
+            try:
+                tls = await kwargs["ssl_context_provider"].get_context()
+            except (OSError, ValueError) as exc:
+                files = self._address.tls_options
+                raise SettingError(f"url: {files} can't be used: {describe(exc)}") from exc
+        name = self._address.host if tls else None
         reader, self._writer = await asyncio.open_connection(sock=self._socket, ssl=tls, server_hostname=name)
         return reader, self._writer
 
     def cut(self) -> None:
+        """Close the socket at once, whatever is on its way."""
         if self._writer is None:
             self._socket.close()
         else:
@@ -59,25 +70,28 @@ class Link:
 
     def on_close(self, report: Callable[[str], None]) -> None:
         """Have `report` called with the reason once the connection ends."""
+        self._connection.closing.add_done_callback(self.told(report))
 
-        def closed(closing: asyncio.Future[Any]) -> None:
-            exc = closing.exception() if not closing.cancelled() else None
-            report(self._reason(exc))
-
-        self._connection.closing.add_done_callback(closed)
+    def told(self, report: Callable[[str], None]) -> Callable[[asyncio.Future[Any]], None]:
+        """A callback for the `closing` of this connection or a channel of it."""
+        return lambda closing: report(self._reason(None if closing.cancelled() else closing.exception()))
 
     def _reason(self, exc: BaseException | None) -> str:
-        if self._connection.is_connection_was_stuck:
-            return f"no heartbeat from the broker in {3 * (self._connection.heartbeat_timeout + 1)} s"
+        heartbeat = self._connection.heartbeat_timeout
+        if heartbeat and self._connection.is_connection_was_stuck:
+            return f"nothing was heard from the broker in {3 * (heartbeat + 1)} s (heartbeat={heartbeat})"
         return describe(exc) if exc is not None else "the connection has closed"
 
-    async def channel(self, *, confirms: bool) -> AbstractChannel:
+    async def channel(self, *, confirms: bool = False) -> aiormq.Channel:
         """Open a channel; asyncio-flavoured."""
-        # The prefetch bounds what comes in, so a bound on frames would only cost switches between tasks.
-        return await self._connection.channel(publisher_confirms=confirms, frame_buffer_size=0)
+        if not self.is_open:  # aiormq would wait for ever, or raise a bare RuntimeError
+            raise ChannelInvalidStateError("the connection has closed")
+        # The prefetch bounds what comes in; a bound on frames would only cost switches between tasks.
+        channel = await self._connection.channel(publisher_confirms=confirms, frame_buffer_size=0)
+        return cast(aiormq.Channel, channel)
 
     async def close(self) -> None:
-        """Say goodbye, wait a few seconds at most, then cut; even when cancelled."""
+        """Say goodbye, wait `CLOSE_SECONDS` at most, then cut; even when cancelled."""
         with trio.move_on_after(CLOSE_SECONDS, shield=True), suppress(SessionLost):
             await self._loop.call(self._connection.close)
         self._factory.cut()
@@ -89,28 +103,35 @@ async def dial(loop: AioLoop, address: Address, *, name: str, connect_timeout: f
     Raises:
         LoginRefused: the broker refused the user, the password, the virtual host or the certificate.
         SessionLost: it can't be reached, or it hung up.
+        SettingError: a file that the URL names can't be used.
     """
     with trio.move_on_after(connect_timeout):
-        return await _dial(loop, address, name)
+        try:
+            stream = await trio.open_tcp_stream(address.host, address.port)
+        except OSError as exc:
+            raise open_error(exc, address) from exc
+        # trio's socket gives its file descriptor away: from here on it is asyncio's.
+        return await _log_in(loop, address, name, socket.socket(fileno=stream.socket.detach()))
     raise SessionLost(
         f"{address.host}:{address.port} did not answer within {connect_timeout:g} s (connect_timeout)"
     )
 
 
-async def _dial(loop: AioLoop, address: Address, name: str) -> Link:
-    stream = await trio.open_tcp_stream(address.host, address.port)
-    connected = socket.socket(fileno=stream.socket.detach())
-    factory = _OnSocket(connected, address.host)
+async def _log_in(loop: AioLoop, address: Address, name: str, connected: socket.socket) -> Link:
+    factory = _OnSocket(connected, address)
 
-    async def connect() -> Link:
-        connection = aiormq.Connection(
-            address.url, transport_factory=factory, client_properties={"connection_name": name}
-        )
+    async def log_in() -> Link:
+        try:
+            connection = aiormq.Connection(
+                address.url, transport_factory=factory, client_properties={"connection_name": name}
+            )
+        except ValueError as exc:
+            raise SettingError("url: cadata is not in base64") from exc
         await connection.connect()
         return Link(loop, connection, factory)
 
     try:
-        return await loop.call(connect)
+        return await loop.call(log_in, on_error=lambda exc: open_error(exc, address))
     except BaseException:
         factory.cut()
         raise

@@ -10,14 +10,15 @@ import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar, TypeVarTuple, Unpack
+from typing import Any, TypeVar, TypeVarTuple
 
 import trio
 import trio_asyncio  # type: ignore[import-untyped]
 
-from rpcb_trio._errors import SessionLost
+from rpcb_trio._errors import BrokerError, SessionLost
 from rpcb_trio._transports._amqp._boundary import NOT_OURS, describe
 from rpcb_trio._transports._amqp._loss import Loss
+from rpcb_trio._transports._amqp._unreadable import bear_unreadable
 
 _log = logging.getLogger(__name__)
 
@@ -35,11 +36,17 @@ class AioLoop:
         self._loop = loop
         self._loss = loss
 
-    async def call(self, function: Callable[[Unpack[Ts]], Awaitable[T]], *args: Unpack[Ts]) -> T:
+    async def call(
+        self,
+        function: Callable[[*Ts], Awaitable[T]],
+        *args: *Ts,
+        on_error: Callable[[BaseException], BrokerError] | None = None,
+    ) -> T:
         """Run an asyncio function and wait for it; what aiormq, asyncio and the system raise becomes ours.
 
         Raises:
             SessionLost: the broker is gone, or the loop has ended.
+            BrokerError: what `on_error` made of the error instead.
         """
         if not self._loop.is_running():
             raise SessionLost("the session is closed")
@@ -48,12 +55,14 @@ class AioLoop:
         except NOT_OURS as exc:
             # A genuine cancellation comes as trio.Cancelled; an asyncio.CancelledError is aiormq's way to
             # say that the connection has closed.
-            raise SessionLost(self._loss.reason or describe(exc)) from exc
-        else:
-            return result
+            raise (on_error or self._lost)(exc) from exc
+        return result
+
+    def _lost(self, exc: BaseException) -> SessionLost:
+        return SessionLost(self._loss.reason or describe(exc))
 
 
-async def _awaited(function: Callable[[Unpack[Ts]], Awaitable[T]], *args: Unpack[Ts]) -> T:
+async def _awaited(function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     return await function(*args)
 
 
@@ -67,11 +76,13 @@ async def open_loop(loss: Loss) -> AsyncIterator[AioLoop]:
         SessionLost: the loop itself broke down.
     """
     failure: BaseException | None = None
+    broken: SessionLost | None = None
     try:
         async with trio_asyncio.open_loop() as loop:
             # The default handler ends the loop for any error that nobody has asked for.
             loop.set_exception_handler(_log_unasked)
             _run_in_bursts(loop)
+            bear_unreadable(loop)
             try:
                 yield AioLoop(loop, loss)
             except BaseException as exc:  # noqa: BLE001 - raised again below, once the loop is closed
@@ -80,8 +91,6 @@ async def open_loop(loss: Loss) -> AsyncIterator[AioLoop]:
         _raise_what_matters(group)
         broken = SessionLost(loss.reason or describe(group))
         broken.__cause__ = group
-    else:
-        broken = None
     await _raise_again(failure, broken)
 
 

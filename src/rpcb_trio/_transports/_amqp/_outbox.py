@@ -1,76 +1,115 @@
-"""Sending replies."""
+"""The publishing connection. It may die and be rebuilt while the session lives on.
+
+A reply to a forged address makes RabbitMQ close the whole connection, and all replies that were on their
+way are in doubt with it. So each of them is sent again, alone: the one that closes its connection again is
+the culprit. A reply that the broker had taken before is thereby sent twice; its requester drops the second.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from enum import StrEnum
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
 
-import msgspec
-from aiormq.abc import AbstractChannel
-from aiormq.exceptions import DeliveryError, PublishError
-from pamqp.commands import Basic
+import trio
 
-from rpcb_trio._messages import Answer
+from rpcb_trio._errors import BrokerError, SessionLost
+from rpcb_trio._transports._amqp._connection import Link
+from rpcb_trio._transports._amqp._loop import AioLoop
+from rpcb_trio._transports._amqp._loss import Loss
+from rpcb_trio._transports._amqp._parcel import Parcel
+from rpcb_trio._transports._amqp._sender import Fate, Sender
 
-DIRECT = "amq.rabbitmq.reply-to."
+_log = logging.getLogger(__name__)
 
+RETRY_WAITS = (0.0, 0.05, 0.2, 0.5)
+"""Seconds to wait before each time that a reply is offered again; then it is given up."""
 
-class Fate(StrEnum):
-    """What became of one publish."""
-
-    CONFIRMED = "confirmed"
-    RETURNED = "returned"
-    NACKED = "nacked"
-    LOST = "lost"
-    """The channel closed before the broker had an answer."""
-    UNFIT = "unfit"
-    """It can't be put into AMQP."""
+DIAL_WAITS = (0.0, 0.2, 0.5, 1.0, 2.0)
+"""Seconds to wait before each attempt to rebuild the connection; then the session is given up."""
 
 
-class Parcel(msgspec.Struct, frozen=True):
-    """One reply, addressed."""
+class Outbox:
+    """Sends replies."""
 
-    exchange: str
-    routing_key: str
-    mandatory: bool
-    body: bytes
-    properties: Basic.Properties
+    def __init__(self, loop: AioLoop, loss: Loss, dial: Callable[[], Awaitable[Link]]) -> None:
+        self._loop = loop
+        self._loss = loss
+        self._dial = dial
+        self._link: Link | None = None
+        self._sender: Sender | None = None
+        self._opening = trio.Lock()
+
+    async def open(self) -> Sender:
+        """The channel to publish on; a new one, and a new connection, where the old one has died.
+
+        Raises:
+            SessionLost: it can't be rebuilt.
+        """
+        async with self._opening:
+            if self._sender is None or not self._sender.is_open:
+                if self._link is None or not self._link.is_open:
+                    self._link = await self._redial(self._link)
+                self._sender = await self._loop.call(Sender.open, self._link)
+            return self._sender
+
+    @property
+    def sender(self) -> Sender | None:
+        """The channel to publish on, if it is open."""
+        return self._sender if self._sender is not None and self._sender.is_open else None
+
+    async def close(self) -> None:
+        """Close the connection, in bounded time."""
+        if self._link is not None:
+            await self._link.close()
+
+    async def insist(self, parcels: Sequence[Parcel | None]) -> list[Fate]:
+        """Send again, one by one, what may have closed the connection and what the broker would not take.
+
+        Raises:
+            SessionLost: there is no connection to be had to send on.
+        """
+        fates = [Fate.LOST] * len(parcels)
+        # Not on the session's own connection, where other batches' replies would fall into doubt.
+        link = await self._redial(None)
+        try:
+            for wait in RETRY_WAITS:
+                undecided = [n for n, fate in enumerate(fates) if fate in {Fate.LOST, Fate.NACKED}]
+                if not undecided:
+                    break
+                await trio.sleep(jittered(wait))
+                for n in undecided:
+                    link = link if link.is_open else await self._redial(link)
+                    fate = await self._loop.call(_send_alone, link, parcels[n])
+                    fates[n] = Fate.REFUSED if fate is Fate.LOST else fate
+        finally:
+            await link.close()
+        return [Fate.REFUSED if fate is Fate.NACKED else fate for fate in fates]
+
+    async def _redial(self, old: Link | None) -> Link:
+        """Connect, with a few attempts; the session ends if none of them succeeds."""
+        if old is not None:
+            await old.close()
+        reason = ""
+        for wait in DIAL_WAITS:
+            await trio.sleep(jittered(wait))
+            if self._loss.reason is not None:
+                raise SessionLost(self._loss.reason)
+            try:
+                return await self._dial()
+            except BrokerError as exc:
+                reason = str(exc)
+        self._loss.report(f"the connection for replies can't be rebuilt: {reason}")
+        raise SessionLost(self._loss.reason)
 
 
-def pack(answer: Answer) -> Parcel:
-    reply_to = answer.request.reply_to or ""
-    reply = answer.reply
-    return Parcel(
-        "",
-        reply_to,
-        not reply_to.startswith(DIRECT),
-        reply.body,
-        Basic.Properties(
-            content_type=reply.content_type,
-            headers=dict(reply.headers) or None,
-            delivery_mode=1,
-            correlation_id=answer.request.correlation_id,
-        ),
-    )
+async def _send_alone(link: Link, parcel: Parcel | None) -> Fate:
+    sender = await Sender.open(link)
+    fate = await sender.send(parcel)
+    await sender.close()
+    return fate
 
 
-async def publish_all(channel: AbstractChannel, parcels: Sequence[Parcel]) -> list[Fate]:
-    return await asyncio.gather(*(publish(channel, parcel) for parcel in parcels))
-
-
-async def publish(channel: AbstractChannel, parcel: Parcel) -> Fate:
-    try:
-        await channel.basic_publish(
-            parcel.body,
-            exchange=parcel.exchange,
-            routing_key=parcel.routing_key,
-            properties=parcel.properties,
-            mandatory=parcel.mandatory,
-            wait=False,
-        )
-    except PublishError:
-        return Fate.RETURNED
-    except DeliveryError:
-        return Fate.NACKED
-    return Fate.CONFIRMED
+def jittered(seconds: float) -> float:
+    """Between half of it and all of it, so that many workers do not act in step."""
+    return seconds * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret

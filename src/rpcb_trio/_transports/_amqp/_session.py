@@ -1,101 +1,179 @@
-"""A worker's session: consume on one connection, publish the replies on another, then ack."""
+"""A worker's session: deliveries come in on one connection, replies go out on another.
+
+Two, because a broker short of memory or disk stops reading from connections that publish; an ack behind a
+reply would be stuck with it, and the delivery would time out.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import NoReturn
 
 import trio
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq import Channel
+from aiormq.abc import DeliveredMessage
 
+from rpcb_trio._errors import SessionLost
 from rpcb_trio._messages import NO_HEADERS, Answer, Request, Settled
+from rpcb_trio._transports._amqp._connection import Link
+from rpcb_trio._transports._amqp._ledger import Ledger
 from rpcb_trio._transports._amqp._loop import AioLoop
 from rpcb_trio._transports._amqp._loss import Loss
-from rpcb_trio._transports._amqp._outbox import Fate, pack, publish_all
+from rpcb_trio._transports._amqp._outbox import Outbox
+from rpcb_trio._transports._amqp._parcel import Parcel, pack
+from rpcb_trio._transports._amqp._sender import Fate, Sender
+from rpcb_trio._transports._amqp._topology import told_by_topology
+from rpcb_trio._transports._amqp._unreadable import Unreadable
+from rpcb_trio._transports._protocol import Topology
+
+_log = logging.getLogger(__name__)
+
+SETTLED = {
+    Fate.NOBODY: Settled.NO_REPLY_TO,
+    Fate.CONFIRMED: Settled.REPLIED,
+    Fate.RETURNED: Settled.UNROUTABLE,
+    Fate.REFUSED: Settled.REJECTED,
+}
 
 
 class AmqpSession:
     """Implements `Session`."""
 
-    def __init__(self, loop: AioLoop, loss: Loss, prefetch: int) -> None:
+    def __init__(self, loop: AioLoop, loss: Loss, outbox: Outbox, prefetch: int) -> None:
         self._loop = loop
         self._loss = loss
+        self._outbox = outbox
+        self._prefetch = prefetch
+        # The broker keeps no more than `prefetch` unacked, so there is always room.
         self._deliver, self._requests = trio.open_memory_channel[Request](prefetch)
-        self._in: AbstractChannel
-        self._out: AbstractChannel
-        self._consumer_tag = ""
-        self._outstanding: dict[int, Request] = {}
+        self._ledger = Ledger()
+        self._channel: Channel
+        self._consumer_tag: str | None = None
+        self._acking = asyncio.Lock()
 
     @property
     def requests(self) -> trio.MemoryReceiveChannel[Request]:
+        """The deliveries (see `Session`)."""
         return self._requests
 
-    async def start(self, link_in, link_out, queue: str, prefetch: int) -> None:
-        self._in = await link_in.channel(confirms=False)
-        self._out = await link_out.channel(confirms=True)
-        await self._in.basic_qos(prefetch_count=prefetch)
-        self._in.on_consumer_cancel_callbacks.add(
-            lambda _: self._loss.report("the broker cancelled the consumer")
-        )
-        ok = await self._in.basic_consume(queue, self._on_message)
-        self._consumer_tag = ok.consumer_tag or ""
-
-    async def _on_message(self, message: DeliveredMessage) -> None:
-        request = to_request(message)
-        self._outstanding[request.tag] = request
-        self._deliver.send_nowait(request)
-
     async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
-        return await self._loop.call(self._settle, answers)
-
-    async def _settle(self, answers: Sequence[Answer]) -> list[Settled]:
-        addressed = [answer for answer in answers if answer.request.reply_to]
-        fates = dict(zip(map(id, addressed), await publish_all(self._out, [pack(a) for a in addressed])))
-        words = {
-            Fate.CONFIRMED: Settled.REPLIED,
-            Fate.RETURNED: Settled.UNROUTABLE,
-            Fate.NACKED: Settled.REJECTED,
-        }
-        result = [words[fates[id(a)]] if id(a) in fates else Settled.NO_REPLY_TO for a in answers]
-        await self._ack({a.request.tag for a in answers})
-        return result
-
-    async def _ack(self, tags: set[int]) -> None:
-        prefix = []
-        for tag in self._outstanding:
-            if tag not in tags:
-                break
-            prefix.append(tag)
-        rest = tags.difference(prefix)
-        if prefix:
-            await self._in.basic_ack(prefix[-1], multiple=len(prefix) > 1, wait=not rest)
-        for n, tag in enumerate(rest):
-            await self._in.basic_ack(tag, wait=n == len(rest) - 1)
-        for tag in tags:
-            del self._outstanding[tag]
+        """Reply and ack (see `Session`)."""
+        self._refuse_strangers(answers)
+        sender = self._outbox.sender or await self._outbox.open()
+        parcels = [pack(answer) for answer in answers]
+        fates = await self._loop.call(self._send_and_finish, sender, answers, parcels)
+        undecided = [n for n, fate in enumerate(fates) if fate not in SETTLED]
+        if undecided:
+            again = await self._outbox.insist([parcels[n] for n in undecided])
+            await self._loop.call(self._finish, [answers[n] for n in undecided], again)
+            for n, fate in zip(undecided, again, strict=True):
+                fates[n] = fate
+        return [SETTLED[fate] for fate in fates]
 
     async def stop_consuming(self) -> None:
-        await self._loop.call(self._in.basic_cancel, self._consumer_tag)
+        """Let no more come (see `Session`)."""
+        tag, self._consumer_tag = self._consumer_tag, None
+        if tag is None:
+            return
+        # The broker's answer comes behind the deliveries that were on their way.
+        await self._loop.call(self._channel.basic_cancel, tag)
         self._deliver.close()
 
-    async def watch(self) -> None:
+    async def watch(self) -> NoReturn:
+        """Wait for the end (see `Session`)."""
         await self._loss.watch()
+
+    async def consume(self, link: Link, topology: Topology) -> None:
+        """Have the requests delivered; asyncio-flavoured."""
+        self._channel = await link.channel()
+        self._channel.closing.add_done_callback(link.told(self._loss.report))
+        self._channel.on_consumer_cancel_callbacks.add(
+            lambda _: self._loss.report(
+                f"the broker ended the consumer: was queue {topology.queue!r} deleted?"
+            )
+        )
+        with told_by_topology(f"queue {topology.queue!r}"):
+            await self._channel.basic_qos(prefetch_count=self._prefetch)
+            consuming = await self._channel.basic_consume(topology.queue, self._receive)
+        self._consumer_tag = consuming.consumer_tag
+
+    def close(self) -> None:
+        """End `requests`."""
+        self._deliver.close()
+
+    async def _receive(self, message: DeliveredMessage) -> None:
+        """Pass a delivery on. Awaits nothing, so deliveries keep their order and cost no switch."""
+        if isinstance(message.header.properties, Unreadable):
+            await self._reject_unreadable(message.delivery_tag or 0)
+            return
+        request = to_request(message)
+        self._ledger.enter(request)
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # it is redelivered elsewhere
+            self._deliver.send_nowait(request)
+
+    async def _reject_unreadable(self, tag: int) -> None:
+        _log.warning("a request whose properties are not valid AMQP was rejected")
+        async with self._acking:
+            await self._channel.basic_reject(tag, requeue=False, wait=False)
+
+    def _refuse_strangers(self, answers: Sequence[Answer]) -> None:
+        """Tags are void after their session; what a lost session held is computed again elsewhere."""
+        if self._loss.reason is not None:
+            raise SessionLost(self._loss.reason)
+        if not all(self._ledger.holds(answer.request) for answer in answers):
+            raise SessionLost("a request of an earlier session, or one that is settled, can't be settled")
+
+    async def _send_and_finish(
+        self, sender: Sender, answers: Sequence[Answer], parcels: Sequence[Parcel | None]
+    ) -> list[Fate]:
+        fates = await sender.send_all(parcels)
+        await self._finish(answers, fates)
+        return fates
+
+    async def _finish(self, answers: Sequence[Answer], fates: Sequence[Fate]) -> None:
+        """Reject what can't be replied to, ack what is; wait until the broker is sure to hear of it.
+
+        The lock keeps the frames in the ledger's order: a `multiple` that overtakes another batch's ack would
+        have acked the same tags before it, and the broker closes the channel for a tag that is acked twice.
+        """
+        tags = [answer.request.tag for answer in answers]
+        refused = {tag for tag, fate in zip(tags, fates, strict=True) if fate is Fate.REFUSED}
+        replied = {tag for tag, fate in zip(tags, fates, strict=True) if fate in SETTLED} - refused
+        async with self._acking:
+            self._ledger.strike(refused)
+            steps = [partial(self._channel.basic_reject, tag, requeue=False) for tag in refused]
+            steps += [
+                partial(self._channel.basic_ack, tag, multiple=multiple)
+                for tag, multiple in self._ledger.strike(replied)
+            ]
+            for left, step in zip(range(len(steps) - 1, -1, -1), steps, strict=True):
+                # aiormq does not send what it still queues when a connection closes, so await the last one.
+                await step(wait=left == 0)
 
 
 def to_request(message: DeliveredMessage) -> Request:
+    """Read a delivery. Its deadline counts from now: the broker does not say how long it has waited."""
     properties = message.header.properties
-    now = trio.current_time()
-    try:
-        deadline = now + int(properties.expiration) / 1000 if properties.expiration else None
-    except ValueError:
-        deadline = None
+    arrived = trio.current_time()
     return Request(
         body=message.body,
-        arrived=now,
+        arrived=arrived,
         reply_to=properties.reply_to or None,
         correlation_id=properties.correlation_id,
-        deadline=deadline,
+        deadline=_deadline(arrived, properties.expiration),
         redelivered=bool(message.redelivered),
         priority=properties.priority or 0,
         headers=properties.headers or NO_HEADERS,
         tag=message.delivery_tag or 0,
     )
+
+
+def _deadline(arrived: float, expiration: str | None) -> float | None:
+    """Expirations are milliseconds, written out."""
+    if not expiration or not expiration.isascii() or not expiration.isdecimal():
+        return None
+    return arrived + int(expiration) / 1000

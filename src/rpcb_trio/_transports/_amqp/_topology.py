@@ -1,19 +1,138 @@
-"""Declaring the queue that a worker's requests come from."""
+"""Declaring where a worker's requests come from; asyncio-flavoured."""
 
 from __future__ import annotations
 
-from aiormq.abc import AbstractChannel
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
+from aiormq import Channel
+from aiormq.exceptions import ChannelClosed, ChannelNotFoundEntity
+
+from rpcb_trio._errors import BrokerError, SessionLost, SettingError, TopologyMismatch
+from rpcb_trio._transports._amqp._boundary import describe
+from rpcb_trio._transports._amqp._connection import Link
 from rpcb_trio._transports._protocol import Topology
 
+MATCH_WITHOUT_KEY = {"fanout", "headers"}
+"""Types of exchanges that a queue is bound to even where no routing key is given."""
 
-async def declare(channel: AbstractChannel, topology: Topology) -> None:
-    """Declare queue, exchange and bindings; asyncio-flavoured."""
-    arguments = dict(topology.arguments)
-    if topology.queue_type == "quorum":
-        arguments["x-queue-type"] = "quorum"
-    await channel.queue_declare(topology.queue, durable=topology.durable, arguments=arguments)
-    if topology.exchange:
-        await channel.exchange_declare(topology.exchange, exchange_type=topology.exchange_type, durable=True)
-        for key in topology.routing_keys:
+
+async def declare(link: Link, topology: Topology) -> None:
+    """Create or check the queue, its exchanges and its bindings, as `topology.declare` says.
+
+    Raises:
+        TopologyMismatch: the broker has them differently, or will not let us.
+        SettingError: they can't be so on any broker.
+    """
+    if topology.declare == "never":
+        return
+    await _declare_exchange(link, topology)
+    await _declare_dead_letter_exchange(link, topology)
+    passive = topology.declare == "passive"
+    async with _channel(link, f"queue {topology.queue!r}") as channel:
+        await channel.queue_declare(
+            topology.queue, passive=passive, durable=topology.durable, arguments=_queue_arguments(topology)
+        )
+    if topology.exchange and not passive:
+        await _bind(link, topology)
+
+
+def check(topology: Topology) -> None:
+    """Refuse what no broker would take.
+
+    Raises:
+        SettingError: naming the setting.
+    """
+    if not topology.queue:
+        raise SettingError("queue must not be empty")
+    if topology.routing_keys and not topology.exchange:
+        raise SettingError("routing_keys need an exchange; the default one delivers to a queue by its name")
+    if topology.dead_letter_routing_key is not None and topology.dead_letter_exchange is None:
+        raise SettingError("dead_letter_routing_key needs a dead_letter_exchange")
+
+
+async def _declare_exchange(link: Link, topology: Topology) -> None:
+    if not topology.exchange:
+        return
+    # The broker's own exchanges may not be declared, only checked.
+    passive = topology.declare == "passive" or topology.exchange.startswith("amq.")
+    async with _channel(link, f"exchange {topology.exchange!r}") as channel:
+        await channel.exchange_declare(
+            topology.exchange, exchange_type=topology.exchange_type, passive=passive, durable=topology.durable
+        )
+
+
+async def _declare_dead_letter_exchange(link: Link, topology: Topology) -> None:
+    """Any type will do if it is there; if not, a topic exchange can stand in for all of them."""
+    name = topology.dead_letter_exchange
+    if not name:
+        return
+    try:
+        async with _channel(link, f"dead-letter exchange {name!r}") as channel:
+            await channel.exchange_declare(name, passive=True)
+    except TopologyMismatch as exc:
+        if topology.declare == "passive" or not isinstance(exc.__cause__, ChannelNotFoundEntity):
+            raise
+        async with _channel(link, f"dead-letter exchange {name!r}") as channel:
+            await channel.exchange_declare(name, exchange_type="topic", durable=topology.durable)
+
+
+async def _bind(link: Link, topology: Topology) -> None:
+    keys = topology.routing_keys
+    if not keys and topology.exchange_type in MATCH_WITHOUT_KEY:
+        keys = ("",)
+    async with _channel(link, f"binding of queue {topology.queue!r} to {topology.exchange!r}") as channel:
+        for key in keys:
             await channel.queue_bind(topology.queue, topology.exchange, key)
+
+
+def _queue_arguments(topology: Topology) -> dict[str, Any]:
+    arguments = dict(topology.arguments)
+    # A classic queue has no type argument on older brokers; with one it would differ from the queues there.
+    if topology.queue_type != "classic":
+        arguments["x-queue-type"] = topology.queue_type
+    if topology.dead_letter_exchange is not None:
+        arguments["x-dead-letter-exchange"] = topology.dead_letter_exchange
+    if topology.dead_letter_routing_key is not None:
+        arguments["x-dead-letter-routing-key"] = topology.dead_letter_routing_key
+    return arguments
+
+
+@asynccontextmanager
+async def _channel(link: Link, what: str) -> AsyncIterator[Channel]:
+    """A channel of its own for each thing, because a no from the broker closes the channel."""
+    with told_by_topology(what):
+        channel = await link.channel()
+        yield channel
+        await channel.close()
+
+
+@contextmanager
+def told_by_topology(what: str) -> Iterator[None]:
+    """Turn the broker's refusals about `what` into ours."""
+    try:
+        yield
+    except ChannelClosed as exc:
+        raise _refusal(what, describe(exc)) from exc
+    except (ValueError, TypeError) as exc:  # pamqp's, before anything is sent
+        raise SettingError(f"{what} can't be put into AMQP: {exc}") from exc
+
+
+def _refusal(what: str, said: str) -> BrokerError:
+    code, _, _ = said.partition(" ")
+    differing = re.search(r"inequivalent arg '([^']+)'", said)
+    if "down or inaccessible" in said:  # its node may come back
+        return SessionLost(said)
+    if differing:
+        remedy = f"it exists with another {differing[1]}; set that so, or delete it, or use declare=passive"
+    elif code == "NOT_FOUND":
+        remedy = "it does not exist; create it, or use declare=active"
+    elif code == "ACCESS_REFUSED":
+        remedy = "the user may not; grant it, or use declare=passive if it exists"
+    elif code == "RESOURCE_LOCKED":
+        remedy = "another connection has it for itself; use another name"
+    else:
+        remedy = "the broker will not have it so"
+    return TopologyMismatch(f"{what}: {remedy} ({said})")

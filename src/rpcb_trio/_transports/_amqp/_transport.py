@@ -1,65 +1,94 @@
-"""The way to RabbitMQ, or any other AMQP 0-9-1 broker with its extensions."""
+"""The way to RabbitMQ."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from rpcb_trio._errors import SettingError
 from rpcb_trio._transports._amqp._caller import AmqpCaller
 from rpcb_trio._transports._amqp._connection import Link, dial
 from rpcb_trio._transports._amqp._loop import AioLoop, open_loop
 from rpcb_trio._transports._amqp._loss import Loss
+from rpcb_trio._transports._amqp._outbox import Outbox
 from rpcb_trio._transports._amqp._session import AmqpSession
-from rpcb_trio._transports._amqp._topology import declare
+from rpcb_trio._transports._amqp._topology import check, declare
 from rpcb_trio._transports._amqp._url import parse_url
 from rpcb_trio._transports._protocol import Topology
 
+LARGEST_PREFETCH = 65535
+"""AMQP counts it in 16 bits, and takes 0 for no bound at all."""
+
 
 class AmqpTransport:
-    """Connects to the broker that `url` names."""
+    """A way to RabbitMQ.
+
+    Args:
+        url: `amqp://user:password@host:port/vhost`, or `amqps://` for TLS. What aiormq understands after the
+            `?` holds: `cafile`, `capath`, `cadata`, `certfile`, `keyfile`, `no_verify_ssl`, `auth`,
+            `heartbeat`, `name`.
+        heartbeat: how often, in seconds, each side shows that it lives; a dead connection is noticed within
+            three of them and 3 s. The URL's own wins.
+        connect_timeout: how long, in seconds, a broker may take to let us in.
+        name: what the broker's management page shows; each connection's role is appended. The URL's own wins.
+
+    Raises:
+        SettingError: the URL or a number can't be right for any broker.
+    """
 
     def __init__(
         self, url: str, *, heartbeat: int = 15, connect_timeout: float = 10.0, name: str | None = None
     ) -> None:
+        if not connect_timeout > 0:
+            raise SettingError(f"connect_timeout is in seconds, and more than 0, not {connect_timeout!r}")
         self._address = parse_url(url, heartbeat=heartbeat)
         self._connect_timeout = connect_timeout
-        self._name = name
+        self._name = self._address.name or name or "rpcb_trio"
 
     def __repr__(self) -> str:
         return f"AmqpTransport({str(self._address)!r})"
 
     @asynccontextmanager
     async def open_session(self, topology: Topology, *, prefetch: int) -> AsyncIterator[AmqpSession]:
+        """Consume a queue (see `Transport`)."""
+        if not 1 <= prefetch <= LARGEST_PREFETCH:
+            raise SettingError(f"prefetch is 1 to {LARGEST_PREFETCH}, not {prefetch}")
+        check(topology)
         loss = Loss()
-        async with (
-            open_loop(loss) as loop,
-            self._link(loop, "in") as link_in,
-            self._link(loop, "out") as link_out,
-        ):
-            link_in.on_close(loss.report)
-            session = AmqpSession(loop, loss, prefetch)
-
-            async def declared():
-                await declare(await link_in.channel(confirms=False), topology)
-
-            await loop.call(declared)
-            await loop.call(session.start, link_in, link_out, topology.queue, prefetch)
-            yield session
+        async with open_loop(loss) as loop, self._link(loop, "in") as link:
+            link.on_close(loss.report)
+            await loop.call(declare, link, topology)
+            outbox = Outbox(loop, loss, lambda: self._dial(loop, "out"))
+            session = AmqpSession(loop, loss, outbox, prefetch)
+            try:
+                await outbox.open()
+                await loop.call(session.consume, link, topology)
+                yield session
+            finally:
+                session.close()
+                await outbox.close()
 
     @asynccontextmanager
     async def open_caller(self) -> AsyncIterator[AmqpCaller]:
+        """Call over direct reply-to (see `Transport`)."""
         loss = Loss()
         async with open_loop(loss) as loop, self._link(loop, "caller") as link:
             link.on_close(loss.report)
             caller = AmqpCaller(loop, loss)
-            await loop.call(caller.start, link)
-            yield caller
+            try:
+                await loop.call(caller.listen, link)
+                yield caller
+            finally:
+                caller.close()
 
     @asynccontextmanager
     async def _link(self, loop: AioLoop, role: str) -> AsyncIterator[Link]:
-        name = f"{self._name or self._address.name or 'rpcb_trio'} ({role})"
-        link = await dial(loop, self._address, name=name, connect_timeout=self._connect_timeout)
+        link = await self._dial(loop, role)
         try:
             yield link
         finally:
             await link.close()
+
+    async def _dial(self, loop: AioLoop, role: str) -> Link:
+        name = f"{self._name} ({role})"
+        return await dial(loop, self._address, name=name, connect_timeout=self._connect_timeout)

@@ -8,6 +8,11 @@ from yarl import URL
 from rpcb_trio._errors import SettingError
 
 LONGEST_HEARTBEAT = 65534
+"""Seconds; AMQP counts them in 16 bits."""
+
+PORTS = {"amqp": 5672, "amqps": 5671}
+
+TLS_OPTIONS = ("cafile", "capath", "cadata", "certfile", "keyfile")
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -23,7 +28,7 @@ class Address(msgspec.Struct, frozen=True):
     @property
     def port(self) -> int:
         """The broker's TCP port."""
-        return self.url.port or (5671 if self.url.scheme == "amqps" else 5672)
+        return self.url.port or PORTS[self.url.scheme]
 
     @property
     def user(self) -> str:
@@ -35,10 +40,16 @@ class Address(msgspec.Struct, frozen=True):
         """The connection's name, where the URL gives one."""
         return self.url.query.get("name")
 
-    def __str__(self) -> str:
-        return str(self.url.with_password("***") if self.url.password else self.url)
+    @property
+    def tls_options(self) -> str:
+        """The files that the URL names for TLS."""
+        return ", ".join(f"{key}={self.url.query[key]}" for key in TLS_OPTIONS if key in self.url.query)
 
-    __repr__ = __str__
+    def __str__(self) -> str:
+        return str(self.url if self.url.password is None else self.url.with_password("***"))
+
+    def __repr__(self) -> str:
+        return f"Address({str(self)!r})"
 
 
 def parse_url(url: str, *, heartbeat: int) -> Address:
@@ -51,16 +62,12 @@ def parse_url(url: str, *, heartbeat: int) -> Address:
         parsed = URL(url)
     except ValueError:
         # The cause would show the URL, and with it the password.
-        raise SettingError(
-            "url: it can't be read; is a special character of the password not escaped as %xx?"
-        ) from None
-    if parsed.scheme not in {"amqp", "amqps"}:
-        raise SettingError("url: it must begin with amqp:// or amqps://")
+        raise SettingError("url can't be read; write special characters of a password as %xx") from None
+    if parsed.scheme not in PORTS:
+        raise SettingError("url must begin with amqp:// or amqps://")
     if not parsed.host:
-        raise SettingError(f"url: it names no host, as in {parsed.scheme}://user:password@host:5672/vhost")
+        raise SettingError(f"url names no host; write {parsed.scheme}://user:password@host:port/vhost")
     given = parsed.query.get("heartbeat", str(heartbeat))
-    if not given.isdecimal() or int(given) > LONGEST_HEARTBEAT:
-        raise SettingError(
-            f"url: heartbeat is in whole seconds, 0 (none) to {LONGEST_HEARTBEAT}, not {given!r}"
-        )
+    if not (given.isascii() and given.isdecimal()) or int(given) > LONGEST_HEARTBEAT:
+        raise SettingError(f"heartbeat is in whole seconds, 0 (none) to {LONGEST_HEARTBEAT}, not {given!r}")
     return Address(parsed.update_query(heartbeat=given))

@@ -1,0 +1,122 @@
+"""Publishing with confirms on one channel, each message told its fate; asyncio-flavoured."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from enum import Enum, auto
+
+from aiormq import Channel
+from aiormq.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
+
+from rpcb_trio._transports._amqp._boundary import describe
+from rpcb_trio._transports._amqp._connection import Link
+from rpcb_trio._transports._amqp._parcel import Parcel
+
+_log = logging.getLogger(__name__)
+
+
+class Fate(Enum):
+    """What became of one reply."""
+
+    NOBODY = auto()
+    """There was nobody to send it to."""
+    CONFIRMED = auto()
+    RETURNED = auto()
+    """No queue is where it was sent."""
+    REFUSED = auto()
+    """The broker will not take it, or it can't be put into AMQP (a header of a type that AMQP lacks, say)."""
+    NACKED = auto()
+    """The broker would not take it now; a full queue may have room later."""
+    LOST = auto()
+    """The channel closed before the broker said anything about it; perhaps because of it."""
+
+
+class Sender:
+    """A channel to publish on."""
+
+    def __init__(self, link: Link, channel: Channel) -> None:
+        self._link = link
+        self._channel = channel
+        self._exchanges = {""}
+
+    @classmethod
+    async def open(cls, link: Link) -> Sender:
+        """Open a channel on a connection."""
+        return cls(link, await link.channel(confirms=True))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used still."""
+        return self._link.is_open and not self._channel.is_closed
+
+    async def send_all(self, parcels: Sequence[Parcel | None]) -> list[Fate]:
+        """Publish them all at once and wait for the broker's word on each."""
+        return await asyncio.gather(*map(self.send, parcels))
+
+    async def send(self, parcel: Parcel | None) -> Fate:
+        """Publish one and wait for the broker's word on it."""
+        if parcel is None:
+            return Fate.NOBODY
+        fate = await self._publish(parcel, parcel.exchange, parcel.routing_key)
+        if fate is Fate.RETURNED and parcel.otherwise is not None:
+            return await self._send_otherwise(parcel, *parcel.otherwise)
+        return fate
+
+    async def close(self) -> None:
+        """Close the channel; the connection stays."""
+        if self.is_open:
+            await self._channel.close()
+
+    async def _send_otherwise(self, parcel: Parcel, exchange: str, routing_key: str) -> Fate:
+        # To publish to a missing exchange would close the channel under the other replies.
+        if exchange not in self._exchanges:
+            if not await exchange_exists(self._link, exchange):
+                return Fate.RETURNED
+            self._exchanges.add(exchange)
+        return await self._publish(parcel, exchange, routing_key)
+
+    async def _publish(self, parcel: Parcel, exchange: str, routing_key: str) -> Fate:
+        try:
+            await self._channel.basic_publish(
+                parcel.body,
+                exchange=exchange,
+                routing_key=routing_key,
+                properties=parcel.properties,
+                mandatory=parcel.mandatory,
+                wait=False,  # not for the socket to drain; for the confirm it waits anyway
+            )
+        except PublishError:
+            return Fate.RETURNED
+        except DeliveryError:
+            return Fate.NACKED
+        except asyncio.CancelledError:
+            # aiormq raises it for a closed connection too; only a task that was asked to cancel has to.
+            if _asked_to_cancel():
+                raise
+            return Fate.LOST
+        except Exception as exc:  # noqa: BLE001 - a closing channel rejects with whatever closed it
+            if not self.is_open:
+                return Fate.LOST
+            _log.warning("a reply can't be put into AMQP: %s", describe(exc))
+            return Fate.REFUSED
+        return Fate.CONFIRMED
+
+
+async def exchange_exists(link: Link, exchange: str) -> bool:
+    """Ask the broker on a channel of its own, since a no closes the channel."""
+    channel = await link.channel()
+    try:
+        await channel.exchange_declare(exchange, passive=True)
+    except (ChannelNotFoundEntity, ValueError):  # pamqp refuses names that no exchange can have
+        return False
+    finally:
+        if not channel.is_closed:
+            await channel.close()
+    return True
+
+
+def _asked_to_cancel() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

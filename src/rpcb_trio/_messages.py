@@ -31,6 +31,8 @@ class Request(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     deadline: float | None = None
     redelivered: bool = False
     priority: int = 0
+    persistent: bool = False
+    """Whether its producer wanted it to outlive the broker's restart; then so does its reply."""
     headers: Mapping[str, object] = NO_HEADERS
     tag: int = 0
     """The delivery tag. It belongs to the session that delivered the request and is void after it."""

@@ -19,8 +19,8 @@ from rpcb_trio._messages import Answer
 
 DIRECT = "amq.rabbitmq.reply-to."
 
-TRANSIENT = 1
-"""Replies are not written to disk: after a broker's restart their requester is gone, or asks again."""
+TRANSIENT, PERSISTENT = 1, 2
+"""Delivery modes. A reply outlives a broker's restart (in a durable queue) where its request did."""
 
 
 class Parcel(msgspec.Struct, frozen=True, eq=False):
@@ -57,6 +57,6 @@ def _properties(answer: Answer) -> Basic.Properties:
     return Basic.Properties(
         content_type=answer.reply.content_type,
         headers=dict(answer.reply.headers) or None,  # type: ignore[arg-type] # pamqp checks them
-        delivery_mode=TRANSIENT,
+        delivery_mode=PERSISTENT if answer.request.persistent else TRANSIENT,
         correlation_id=answer.request.correlation_id,
     )

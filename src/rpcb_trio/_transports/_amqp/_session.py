@@ -24,7 +24,7 @@ from rpcb_trio._transports._amqp._ledger import Ledger
 from rpcb_trio._transports._amqp._loop import AioLoop
 from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._outbox import Outbox
-from rpcb_trio._transports._amqp._parcel import Parcel, pack
+from rpcb_trio._transports._amqp._parcel import PERSISTENT, Parcel, pack
 from rpcb_trio._transports._amqp._sender import Fate, Sender
 from rpcb_trio._transports._amqp._topology import told_by_topology
 from rpcb_trio._transports._amqp._unreadable import Unreadable
@@ -167,6 +167,7 @@ def to_request(message: DeliveredMessage) -> Request:
         deadline=_deadline(arrived, properties.expiration),
         redelivered=bool(message.redelivered),
         priority=properties.priority or 0,
+        persistent=properties.delivery_mode == PERSISTENT,
         headers=properties.headers or NO_HEADERS,
         tag=message.delivery_tag or 0,
     )

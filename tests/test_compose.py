@@ -1,0 +1,44 @@
+"""The containers are described as docker-compose accepts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def compose(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
+    if shutil.which(command[0]) is None:
+        pytest.fail(
+            "docker-compose is needed: install it (on Debian, as root: apt-get install docker-compose)"
+        )
+    environment = {**os.environ, "COMPOSE_PROFILES": "gpu"}
+    return subprocess.run(
+        [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_docker_compose_accepts_the_file() -> None:
+    checked = compose("config", "--quiet")
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_the_worker_waits_for_a_healthy_broker() -> None:
+    described = compose("config")
+    assert "condition: service_healthy" in described.stdout
+    assert "rabbitmq-diagnostics" in described.stdout
+
+
+def test_the_image_is_made_by_the_makefile() -> None:
+    assert "RUN make install" in (ROOT / "Dockerfile").read_text()
+    entry = next(
+        line for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("ENTRYPOINT")
+    )
+    assert json.loads(entry.removeprefix("ENTRYPOINT ")) == [".venv/bin/python", "-m", "rpcb_trio"]

@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import pika  # type: ignore[import-untyped]
 import pytest
 import trio
 
 from rpcb_trio import FixedPolicy, Instrument, SessionLost, Topology, Worker, open_blocking_client, serve
 from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.testing import Recorder
-from tests.amqp.producer import Producer
+from tests.amqp.producer import Producer, declare_durable
 from tests.amqp.proxy import open_proxy
 from tests.rabbitmq import Broker
 
@@ -24,15 +23,6 @@ pytestmark = pytest.mark.usefixtures("limit")
 
 def shout(bodies: list[bytes]) -> list[bytes]:
     return [body.upper() for body in bodies]
-
-
-async def declare_durable(broker: Broker, *queues: str) -> None:
-    def declare() -> None:
-        with broker.channel() as channel:
-            for queue in queues:
-                channel.queue_declare(queue, durable=True)
-
-    await trio.to_thread.run_sync(declare)
 
 
 class Gate:

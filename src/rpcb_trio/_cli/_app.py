@@ -30,20 +30,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     try:
-        command, bound, injected = _parse(argv, FileLayer())
+        command, bound, injected = parse(argv, FileLayer())
         if "settings_of" in injected:
-            bound.arguments["settings_of"] = partial(_settings_of, argv)
+            bound.arguments["settings_of"] = partial(settings_of, argv)
         return command(*bound.args, **bound.kwargs) or ExitCode.DONE
     except CycloptsError as error:
         raise SettingError(f"{error} See {NAME} --help.") from error
 
 
-def _parse(argv: list[str], layer: FileLayer) -> tuple[Callable[..., Any], BoundArguments, dict[str, Any]]:
+def parse(argv: list[str], layer: FileLayer) -> tuple[Callable[..., Any], BoundArguments, dict[str, Any]]:
+    """Read a command line into a command, its arguments, and which of them are still to be given."""
     return _app(layer).parse_args(argv, print_error=False, exit_on_error=False)
 
 
-def _settings_of(argv: list[str], worker: str) -> tuple[str | None, Settings]:
-    _, bound, _ = _parse(argv, FileLayer(worker))
+def settings_of(argv: list[str], worker: str) -> tuple[str | None, Settings]:
+    """What `serve` is to serve as a worker of the file, and how."""
+    _, bound, _ = parse(argv, FileLayer(worker))
     return bound.arguments.get("target"), bound.arguments.get("settings", Settings())
 
 

@@ -21,9 +21,9 @@ from rpcb_trio._errors import SettingError
 from rpcb_trio._messages import Reply
 from rpcb_trio._transports import Transport
 
-REQUEST = Group("Request", sort_key=10)
-DESTINATION = Group("Destination", sort_key=11)
-REPLY = Group("Reply", sort_key=12)
+REQUEST = Group("Request", sort_key=-3)
+DESTINATION = Group("Destination", sort_key=-2)
+REPLY = Group("Reply", sort_key=-1)
 
 
 def _option(group: Group, text: str, metavar: str, **more: Any) -> Parameter:
@@ -80,7 +80,7 @@ def call(
         reply = trio.run(partial(send, queue=queue))
     else:
         raise SettingError("queue is missing; give --queue, RPCB_QUEUE, queue in rpcb.toml, or --exchange")
-    _write(_readable(reply.body) if msgpack or field else reply.body, output)
+    _write(_readable(reply) if msgpack or field else reply.body, output)
     reply.raise_for_error()
     return ExitCode.DONE
 
@@ -90,10 +90,12 @@ async def _send(way: Transport, body: bytes, **how: Any) -> Reply:
         return await client.call(body, **how)
 
 
-def _readable(body: bytes) -> bytes:
+def _readable(reply: Reply) -> bytes:
     try:
-        return msgspec.json.format(msgspec.json.encode(msgspec.msgpack.decode(body))) + b"\n"
+        return msgspec.json.format(msgspec.json.encode(msgspec.msgpack.decode(reply.body))) + b"\n"
     except msgspec.DecodeError as error:
+        if reply.error is not None:
+            return reply.body  # error replies are often plain text
         raise SettingError(
             f"the reply is not msgpack ({error}); use neither --msgpack nor --field"
         ) from error
@@ -101,7 +103,10 @@ def _readable(body: bytes) -> bytes:
 
 def _write(body: bytes, output: Path | None) -> None:
     if output is not None:
-        output.write_bytes(body)
+        try:
+            output.write_bytes(body)
+        except OSError as error:
+            raise SettingError(f"--output: {output} can't be written: {error.strerror}") from error
         return
     sys.stdout.buffer.write(body)
     if sys.stdout.isatty() and not body.endswith(b"\n"):

@@ -63,6 +63,7 @@ class _Lifetime:
         try:
             await job.start(task_status=task_status)
         except DrainTimeout as error:
+            log.warning("%s: gave up draining; the others still drain", job.name)
             self.overdue.append(error)
 
     async def obey(self, signals: AsyncIterator[int], everything: trio.CancelScope) -> None:

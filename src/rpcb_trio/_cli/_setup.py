@@ -21,6 +21,7 @@ from rpcb_trio._transports import Topology, Transport
 class Job:
     """One worker, ready to be started: its line for the log, and `serve` with all it needs."""
 
+    name: str
     line: str
     start: Callable[..., Any]
 
@@ -35,6 +36,7 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
     executors = max(settings.replicas, len(settings.device))
     prefetch = checked_prefetch(settings.prefetch, policy.max_batch_size, executors)
     return Job(
+        name=name,
         line=f"{name}: serving {target} from queue {settings.queue} of {without_password(settings.url)}: "
         f"prefetch {prefetch}, max batch {policy.max_batch_size}, max wait {policy.max_wait:g} s, "
         f"{executors} replica(s)",

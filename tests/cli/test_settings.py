@@ -1,0 +1,178 @@
+"""Where settings come from."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from rpcb_trio._cli._app import parse, settings_of
+from rpcb_trio._cli._file import FileLayer
+from rpcb_trio._cli._settings import LogSettings, Settings
+
+pytestmark = pytest.mark.usefixtures("workplace")
+
+EVERY_SETTING = {
+    "url": "amqp://me:secret@broker:5673/v",
+    "heartbeat": 7,
+    "connect_timeout": 2.5,
+    "queue": "asr",
+    "declare": "passive",
+    "queue_type": "quorum",
+    "durable": False,
+    "queue_argument": ["x-max-priority=10", "x-overflow=reject-publish"],
+    "exchange": "asrExchange",
+    "exchange_type": "direct",
+    "routing_key": ["asr-en", "rpc-en"],
+    "dead_letter_exchange": "dead",
+    "dead_letter_routing_key": "asr",
+    "max_batch_size": 16,
+    "max_wait": 0.25,
+    "prefetch": 200,
+    "replicas": 3,
+    "device": ["cuda:0", "cuda:1"],
+    "decode_threads": 4,
+    "drain_timeout": 12.5,
+}
+
+
+def expected(values: Mapping[str, Any]) -> Settings:
+    return msgspec.convert(values, Settings)
+
+
+def as_flags(values: Mapping[str, Any]) -> list[str]:
+    flags = []
+    for key, value in values.items():
+        flag = key.replace("_", "-")
+        if isinstance(value, bool):
+            flags.append(f"--{flag}" if value else f"--no-{flag}")
+            continue
+        flags.extend(f"--{flag}={each}" for each in (value if isinstance(value, list) else [value]))
+    return flags
+
+
+def as_variables(values: Mapping[str, Any]) -> dict[str, str]:
+    def text(value: Any) -> str:
+        return ",".join(value) if isinstance(value, list) else str(value)
+
+    return {f"RPCB_{key.upper()}": text(value) for key, value in values.items()}
+
+
+def as_toml(values: Mapping[str, Any]) -> str:
+    return "".join(f"{key} = {msgspec.json.encode(value).decode()}\n" for key, value in values.items())
+
+
+def base_settings(*argv: str) -> Settings:
+    _, bound, _ = parse(["serve", *argv], FileLayer())
+    found = bound.arguments.get("settings", Settings())
+    assert isinstance(found, Settings)
+    return found
+
+
+def test_the_table_above_names_every_setting() -> None:
+    assert set(EVERY_SETTING) == {each.name for each in dataclasses.fields(Settings)}
+    for name, value in EVERY_SETTING.items():
+        assert expected({name: value}) != Settings(), f"{name} is not told from its default"
+
+
+def test_without_anything_the_defaults_hold() -> None:
+    assert base_settings() == Settings()
+
+
+@pytest.mark.parametrize("name", EVERY_SETTING)
+def test_each_setting_is_a_flag(name: str) -> None:
+    only = {name: EVERY_SETTING[name]}
+    assert base_settings(*as_flags(only)) == expected(only)
+
+
+@pytest.mark.parametrize("name", EVERY_SETTING)
+def test_each_setting_is_a_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    only = {name: EVERY_SETTING[name]}
+    for variable, text in as_variables(only).items():
+        monkeypatch.setenv(variable, text)
+    assert base_settings() == expected(only)
+
+
+@pytest.mark.parametrize("name", EVERY_SETTING)
+def test_each_setting_is_a_key_of_the_file(name: str, workplace: Path) -> None:
+    only = {name: EVERY_SETTING[name]}
+    (workplace / "rpcb.toml").write_text(as_toml(only))
+    assert base_settings() == expected(only)
+
+
+SIZES = st.none() | st.integers(1, 99)
+KEYS = st.none() | st.lists(st.sampled_from("abc"), min_size=1, max_size=3)
+SAYS = st.fixed_dictionaries(
+    {"max_batch_size": SIZES, "routing_key": KEYS, "durable": st.none() | st.booleans()}
+)
+
+
+@given(flag=SAYS, variable=SAYS, worker=SAYS, top=SAYS)
+@hypothesis_settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_the_first_to_say_something_is_heard(
+    flag: dict[str, Any],
+    variable: dict[str, Any],
+    worker: dict[str, Any],
+    top: dict[str, Any],
+    workplace: Path,
+) -> None:
+    """Flag, variable, [workers.NAME], top level, default; each setting on its own."""
+    said = [
+        {key: each for key, each in layer.items() if each is not None}
+        for layer in (flag, variable, worker, top)
+    ]
+    (workplace / "rpcb.toml").write_text(f"{as_toml(said[3])}[workers.it]\n{as_toml(said[2])}")
+    with mock.patch.dict(os.environ, as_variables(said[1])):
+        _, found = settings_of(["serve", *as_flags(said[0])], "it")
+        without_worker = base_settings(*as_flags(said[0]))
+    assert found == expected({**said[3], **said[2], **said[1], **said[0]})
+    assert without_worker == expected({**said[3], **said[1], **said[0]})
+
+
+def test_the_target_of_a_worker_may_be_shared_or_its_own(workplace: Path) -> None:
+    (workplace / "rpcb.toml").write_text('target = "a:b"\n[workers.one]\n[workers.two]\ntarget = "c:d"\n')
+    assert settings_of(["serve"], "one") == ("a:b", Settings())
+    assert settings_of(["serve"], "two") == ("c:d", Settings())
+
+
+@pytest.mark.parametrize("name", ["--config", "RPCB_CONFIG"])
+def test_another_file_may_be_named(name: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (workplace / "rpcb.toml").write_text("replicas = 2")
+    (workplace / "other.toml").write_text("replicas = 3")
+    if name.startswith("RPCB"):
+        monkeypatch.setenv(name, "other.toml")
+        assert base_settings().replicas == 3
+    else:
+        assert base_settings(name, "other.toml").replicas == 3
+
+
+def test_log_settings_come_the_same_way(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (workplace / "rpcb.toml").write_text('log_level = "error"\nlog_format = "json"\n')
+    monkeypatch.setenv("RPCB_LOG_LEVEL", "warning")
+    _, bound, _ = parse(["serve"], FileLayer())
+    assert bound.arguments["logs"] == LogSettings(log_level="warning", log_format="json")
+
+
+def test_call_takes_the_broker_and_the_queue_from_the_same_places(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workplace / "rpcb.toml").write_text('queue = "q"\nexchange = "e"\nmax_batch_size = 3\nheartbeat = 9\n')
+    monkeypatch.setenv("RPCB_URL", "amqp://elsewhere")
+    _, bound, _ = parse(["call", "hello"], FileLayer())
+    assert bound.arguments["queue"] == "q"
+    assert "exchange" not in bound.arguments
+    assert (bound.arguments["connection"].url, bound.arguments["connection"].heartbeat) == (
+        "amqp://elsewhere",
+        9,
+    )

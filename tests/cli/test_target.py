@@ -1,0 +1,80 @@
+"""TARGET names a service; what it names wrongly is told in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rpcb_trio import SettingError
+from rpcb_trio._cli._target import load_service
+
+SERVICES = """
+def function(bodies):
+    return bodies
+
+class Service:
+    def decode(self, body): return body
+    def infer(self, items): return items
+    def encode(self, outcome): return b""
+
+instance = Service()
+
+class Namespace:
+    inner = Service()
+
+class Incomplete:
+    def infer(self, items): return items
+
+class Broken:
+    def __init__(self): raise OSError("no weights")
+
+number = 3
+"""
+
+
+@pytest.fixture(autouse=True)
+def _package(workplace: Path) -> None:
+    (workplace / "here").mkdir()
+    (workplace / "here" / "__init__.py").touch()
+    (workplace / "here" / "services.py").write_text(SERVICES)
+    (workplace / "needy.py").write_text("import not_installed_anywhere\n")
+    (workplace / "broken.py").write_text("\n\n1 / 0\n")
+    (workplace / "unreadable.py").write_text("def f(:\n")
+
+
+@pytest.mark.parametrize("attribute", ["function", "Service", "instance", "Namespace.inner"])
+def test_a_service_in_any_of_its_forms_is_found_in_the_working_directory(attribute: str) -> None:
+    assert load_service(f"here.services:{attribute}").infer([b"x"]) == [b"x"]
+
+
+@pytest.mark.parametrize(
+    ("target", "parts"),
+    [
+        ("here.services", ["module:attribute"]),
+        ("here.services:", ["module:attribute"]),
+        (":function", ["module:attribute"]),
+        ("nowhere:function", ["no module nowhere", "run this where it lies, or install it"]),
+        ("here.nothing:function", ["no module here.nothing"]),
+        ("here.services.function:x", ["no module here.services.function"]),
+        ("here.services:functoin", ["here.services has no attribute functoin", "did you mean function?"]),
+        ("here.services:Namespace.outer", ["has no attribute outer"]),
+        ("here.services:number", ["not a service"]),
+        ("here.services:Incomplete", ["Incomplete has no method decode"]),
+        ("here.services:Broken", ["OSError: no weights", "services.py:19"]),
+        (
+            "needy:x",
+            ["importing needy fails", "not_installed_anywhere", "needy.py:1", "install what it needs"],
+        ),
+        ("broken:x", ["importing broken fails", "ZeroDivisionError", "broken.py:3"]),
+        ("unreadable:x", ["SyntaxError", "unreadable.py:1"]),
+    ],
+)
+def test_a_wrong_target_is_named_with_the_remedy(target: str, parts: list[str]) -> None:
+    with pytest.raises(SettingError) as caught:
+        load_service(target)
+    line = str(caught.value)
+    assert line.startswith(f"{target}: ")
+    assert "\n" not in line
+    for part in parts:
+        assert part in line

@@ -1,0 +1,138 @@
+"""A wrong setting is one line that says where it stands and what to do, and the exit code 2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Ended
+
+Run = Callable[..., Ended]
+
+SERVICE = "def echo(bodies): return bodies\n"
+
+
+@pytest.fixture(autouse=True)
+def _service(workplace: Path) -> None:
+    (workplace / "service.py").write_text(SERVICE)
+
+
+def refused(ended: Ended, *parts: str) -> None:
+    assert ended.code == 2
+    assert ended.out == ""
+    assert ended.line.startswith("rpcb-trio: ")
+    for part in parts:
+        assert part in ended.line
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        (["--max-batch-size", "0"], ["--max-batch-size", "0", ">= 1"]),
+        (["--max-batch-size", "3.5"], ["--max-batch-size", "3.5", "whole number"]),
+        (["--max-batch-size", "many"], ["--max-batch-size", "many"]),
+        (["--max-batchsize", "3"], ["--max-batchsize", "Did you mean --max-batch-size?"]),
+        (["--max-wait", "-1"], ["--max-wait", ">= 0"]),
+        (["--max-wait", "nan"], ["--max-wait"]),
+        (["--max-wait", "inf"], ["--max-wait"]),
+        (["--declare", "activ"], ["--declare", "passive", 'Did you mean "active"?']),
+        (["--log-format", "xml"], ["--log-format", "json"]),
+        (["--heartbeat", "70000"], ["--heartbeat", "65534"]),
+        (["--prefetch", "40"], ["prefetch", "40", "64", "max_batch_size"]),
+        (["--prefetch"], ["--prefetch", "requires an argument"]),
+        (["--url", "http://localhost"], ["url", "amqp://"]),
+        (["--routing-key", "rpc"], ["routing_key", "exchange"]),
+        (["--queue-argument", "x-max-priority"], ["x-max-priority", "NAME=VALUE"]),
+        (["--config", "nowhere.toml"], ["nowhere.toml", "no such file"]),
+        (["--worker", "asr"], ["TARGET", "--worker"]),
+        (["another"], ["another"]),
+    ],
+)
+def test_a_wrong_flag(flags: list[str], parts: list[str], run_command: Run) -> None:
+    refused(run_command("serve", "service:echo", "--queue=q", *flags), *parts)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "parts"),
+    [
+        ("RPCB_MAX_BATCH_SIZE", "many", ["RPCB_MAX_BATCH_SIZE", "many"]),
+        ("RPCB_MAX_BATCH_SIZE", "0", ["RPCB_MAX_BATCH_SIZE", ">= 1"]),
+        ("RPCB_DURABLE", "perhaps", ["RPCB_DURABLE", "perhaps"]),
+        ("RPCB_DECLARE", "sometimes", ["RPCB_DECLARE", "passive"]),
+        ("RPCB_CONFIG", "nowhere.toml", ["nowhere.toml", "RPCB_CONFIG"]),
+    ],
+)
+def test_a_wrong_variable(
+    variable: str, text: str, parts: list[str], run_command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, text)
+    refused(run_command("serve", "service:echo", "--queue=q"), *parts)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("max_batchsize = 3", ["rpcb.toml", "max_batchsize", "did you mean max_batch_size?"]),
+        ("nonsense = 3", ["rpcb.toml", "nonsense", "serve --help"]),
+        ('max_batch_size = "32"', ["rpcb.toml", "max_batch_size", "int"]),
+        ("max_batch_size = 3.5", ["rpcb.toml", "max_batch_size", "int"]),
+        ("max_batch_size = true", ["rpcb.toml", "max_batch_size", "int"]),
+        ("max_batch_size = 0", ["rpcb.toml", "max_batch_size", ">= 1"]),
+        ('routing_key = "rpc"', ["rpcb.toml", "routing_key", "array"]),
+        ('declare = "sometimes"', ["rpcb.toml", "declare", "active, passive, never"]),
+        ("max_wait = 1979-05-27", ["rpcb.toml", "max_wait"]),
+        ("max_wait =\nprefetch = 3", ["rpcb.toml", "line 1"]),
+        ("workers = 3", ["rpcb.toml", "workers"]),
+        ("[workers.asr]\nreplica = 3", ["rpcb.toml [workers.asr]", "did you mean replicas?"]),
+        ("[workers.asr]\nlog_level = 'info'", ["rpcb.toml [workers.asr]", "whole process"]),
+    ],
+)
+def test_a_wrong_key_of_the_file(text: str, parts: list[str], run_command: Run, workplace: Path) -> None:
+    (workplace / "rpcb.toml").write_text(text)
+    refused(run_command("serve", "service:echo", "--queue=q"), *parts)
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "parts"),
+    [
+        ("", [], ["TARGET is missing", "[workers.NAME]"]),
+        ("[workers.asr]", [], ["[workers.asr]", "target"]),
+        ("[workers.asr]\ntarget='service:echo'", [], ["asr", "queue is missing"]),
+        ("[workers.asr]\ntarget='service:echo'", ["--worker=sar"], ["sar", "did you mean asr?"]),
+        ("", ["--worker=asr"], ["asr", "no workers"]),
+        ("[workers.asr]\ntarget='service:echo'\nmax_wait=-1", [], ["max_wait", "[workers.asr]", ">= 0"]),
+        ("[workers.asr]\ntarget='service:ecko'\nqueue='q'", [], ["service:ecko", "did you mean echo?"]),
+    ],
+)
+def test_a_wrong_worker_of_the_file(
+    text: str, flags: list[str], parts: list[str], run_command: Run, workplace: Path
+) -> None:
+    (workplace / "rpcb.toml").write_text(text)
+    refused(run_command("serve", *flags), *parts)
+
+
+def test_a_worker_that_is_not_asked_for_may_be_incomplete(run_command: Run, workplace: Path) -> None:
+    (workplace / "rpcb.toml").write_text("[workers.one]\n[workers.two]\ntarget='service:echo'\n")
+    refused(run_command("serve", "--worker=two"), "two: queue is missing")
+
+
+def test_a_file_that_is_no_text(run_command: Run, workplace: Path) -> None:
+    (workplace / "rpcb.toml").write_bytes(b"\xff\xfe")
+    refused(run_command("serve", "service:echo", "--queue=q"), "rpcb.toml", "can't be read")
+
+
+def test_a_missing_queue(run_command: Run) -> None:
+    refused(run_command("serve", "service:echo"), "queue is missing", "--queue", "RPCB_QUEUE", "rpcb.toml")
+
+
+def test_an_unknown_command(run_command: Run) -> None:
+    refused(run_command("sevre"), "sevre", 'Did you mean "serve"?')
+
+
+def test_with_json_logs_the_line_is_json(run_command: Run) -> None:
+    ended = run_command("serve", "service:echo", "--log-format=json")
+    assert ended.code == 2
+    assert '"level":"critical"' in ended.line
+    assert "queue is missing" in ended.line

@@ -25,8 +25,10 @@ class Rig:
         self.expired: list[Pending] = []
         self.no_more_come = arrivals.close
 
-    def arrive(self, count: int = 1, *, lives: float | None = None, suspect: bool = False) -> None:
-        now = trio.current_time()
+    def arrive(
+        self, count: int = 1, *, after: float = 0.0, lives: float | None = None, suspect: bool = False
+    ) -> None:
+        now = trio.current_time() + after
         for _ in range(count):
             request = Request(body=b"", arrived=now, deadline=None if lives is None else now + lives)
             self._arrivals.send_nowait(Pending(request, item=None, suspect=suspect))
@@ -178,3 +180,14 @@ async def test_a_suspect_in_the_middle_divides_the_batches(autojump_clock: MockC
             (batch.size, batch.trigger) for batch in [await rig.ask(), await rig.ask(), await rig.ask()]
         ]
         assert triggers == [(2, Trigger.WAIT), (1, Trigger.ALONE), (2, Trigger.WAIT)]
+
+
+async def test_a_request_that_was_long_in_decoding_has_waited_since_its_arrival(
+    autojump_clock: MockClock,
+) -> None:
+    async with batching(FixedPolicy(4, max_wait=1.0)) as rig:
+        await trio.sleep(0.75)
+        rig.arrive()
+        rig.arrive(after=-0.75)  # it came first, and was overtaken
+        batch = await rig.ask()
+        assert batch.waits == (1.0, 0.25)

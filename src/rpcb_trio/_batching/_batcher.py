@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable
 from itertools import count
 
@@ -69,7 +70,7 @@ class _WaitingRoom:
     def top_up(self) -> None:
         try:
             while True:
-                self.pending.append(self._arrivals.receive_nowait())
+                self._admit(self._arrivals.receive_nowait())
         except trio.WouldBlock:
             pass
         except trio.EndOfChannel:
@@ -77,11 +78,18 @@ class _WaitingRoom:
 
     async def receive(self) -> None:
         try:
-            self.pending.append(await self._arrivals.receive())
+            self._admit(await self._arrivals.receive())
         except trio.EndOfChannel:
             self.final = True
+
+    def _admit(self, pending: Pending) -> None:
+        insort(self.pending, pending, key=_arrival)  # several threads decode, so one may be overtaken
 
     def release(self, decision: Decision) -> None:
         leaving = {id(each) for each in (*decision.batch, *decision.expired)}
         if leaving:
             self.pending = [each for each in self.pending if id(each) not in leaving]
+
+
+def _arrival(pending: Pending) -> tuple[float, int]:
+    return pending.request.arrived, pending.request.tag

@@ -8,13 +8,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
 
-import msgspec
 import trio
 from hypothesis import settings
 
 from rpcb_trio import (
     Answer,
-    Batch,
+    DrainTimeout,
     Executor,
     Failure,
     Instrument,
@@ -22,7 +21,6 @@ from rpcb_trio import (
     Outcome,
     Policy,
     Reply,
-    Request,
     SessionLost,
     Settled,
     Success,
@@ -31,7 +29,9 @@ from rpcb_trio import (
     Worker,
     serve,
 )
+from rpcb_trio._errors import first_leaf
 from rpcb_trio._nursery import open_serving_nursery
+from rpcb_trio._pipeline import Offload
 from rpcb_trio._transports import CallerSession, Session
 from rpcb_trio.testing import Recorder, VirtualExecutor, in_place
 
@@ -110,17 +110,15 @@ def answers(broker: MemoryBroker) -> dict[str | None, bytes]:
     return dict(replies)
 
 
-class Running:
+class Running(Recorder):
     """A worker under test: drain it, cancel it, look at what it did."""
 
-    def __init__(self, worker: Worker, recorder: Recorder, scope: trio.CancelScope) -> None:
-        self.worker = worker
-        self.recorder = recorder
-        self.cancel = scope.cancel
+    worker: Worker
+    cancel: Callable[[], None]
 
-    @property
-    def batches(self) -> list[Batch]:
-        return self.recorder.batches
+    def __init__(self) -> None:
+        super().__init__()
+        self._progress = trio.Event()
 
     @property
     def sizes(self) -> list[int]:
@@ -128,7 +126,17 @@ class Running:
 
     @property
     def endings(self) -> Counter[Settled]:
-        return Counter(settled for _, settled in self.recorder.settled)
+        return Counter(settled for _, settled in self.settled)
+
+    def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
+        super().requests_settled(answers, settled)
+        self._progress.set()
+        self._progress = trio.Event()
+
+    async def until_settled(self, count: int) -> None:
+        """Wait until so many requests are settled."""
+        while len(self.settled) < count:
+            await self._progress.wait()
 
 
 @asynccontextmanager
@@ -141,10 +149,11 @@ async def working(
     batching: Policy | None = None,
     prefetch: int | None = None,
     drain_timeout: float = 30.0,
+    offload: Offload = in_place,
     instruments: Iterable[Instrument] = (),
 ) -> AsyncIterator[Running]:
     """Run a worker in virtual time; leaving it drains the worker and waits for its end."""
-    recorder = Recorder()
+    running = Running()
     infer = getattr(service, "infer", service)
     if isinstance(executors, int):
         executors = [VirtualExecutor(infer, service_time) for _ in range(executors)]
@@ -156,14 +165,21 @@ async def working(
         batching=batching,
         prefetch=prefetch,
         executors=executors,
-        offload=in_place,
+        offload=offload,
         drain_timeout=drain_timeout,
-        instruments=[recorder, *instruments],
+        instruments=[running, *instruments],
     )
-    async with open_serving_nursery() as nursery:
-        worker: Worker = await nursery.start(start)
-        yield Running(worker, recorder, nursery.cancel_scope)
-        worker.drain()
+    cut_off: DrainTimeout | None = None
+    try:
+        async with open_serving_nursery() as nursery:
+            running.worker = await nursery.start(start)
+            running.cancel = nursery.cancel_scope.cancel
+            yield running
+            running.worker.drain()
+    except* DrainTimeout as group:
+        cut_off = first_leaf(group)
+    if cut_off is not None:
+        raise cut_off
 
 
 class UnsteadyTransport:
@@ -185,82 +201,3 @@ class UnsteadyTransport:
 
     def open_caller(self) -> AbstractAsyncContextManager[CallerSession]:
         return self._broker.open_caller()
-
-
-class Journal(Recorder):
-    """A transport that settles in single steps, an await before each, and writes down what was done.
-
-    As an instrument it also writes down in which session each request was received.
-    """
-
-    def __init__(self, broker: MemoryBroker) -> None:
-        super().__init__()
-        self.broker = broker
-        self.session = 0
-        self.received_in: list[tuple[int, Request]] = []
-        self.replied: Counter[str | None] = Counter()
-        self.acked: list[tuple[int, Request]] = []
-
-    @asynccontextmanager
-    async def open_session(self, topology: Topology, *, prefetch: int) -> AsyncIterator[Session]:
-        async with self.broker.open_session(topology, prefetch=prefetch) as session:
-            self.session += 1
-            yield SteppedSession(session, self)
-
-    def open_caller(self) -> AbstractAsyncContextManager[CallerSession]:
-        return self.broker.open_caller()
-
-    def request_received(self, request: Request) -> None:
-        self.received_in.append((self.session, request))
-
-
-class SteppedSession:
-    """Publishes one reply at a time, then acks one request at a time; each may be the last that is done."""
-
-    def __init__(self, session: Session, journal: Journal) -> None:
-        self._session = session
-        self._journal = journal
-        self._number = journal.session
-        self.requests = session.requests
-        self.stop_consuming = session.stop_consuming
-        self.watch = session.watch
-
-    async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
-        endings = [await self._publish(answer) for answer in answers]
-        for answer in answers:
-            await self._ack(answer)
-        return endings
-
-    async def _publish(self, answer: Answer) -> Settled:
-        await trio.lowlevel.checkpoint()
-        request, reply = answer.request, answer.reply
-        if request.reply_to is None:
-            return Settled.NO_REPLY_TO
-        self._journal.replied[request.correlation_id] += 1
-        is_routed = self._journal.broker.publish(
-            reply.body, routing_key=request.reply_to, correlation_id=reply.correlation_id
-        )
-        return Settled.REPLIED if is_routed else Settled.UNROUTABLE
-
-    async def _ack(self, answer: Answer) -> None:
-        silent = msgspec.structs.replace(answer.request, reply_to=None)  # acks, and publishes nothing
-        await self._session.settle([msgspec.structs.replace(answer, request=silent)])
-        self._journal.acked.append((self._number, answer.request))
-
-
-def check_books(journal: Journal, sent: Iterable[bytes]) -> None:
-    """Nothing acked unanswered, nothing answered twice without a redelivery, all else back in the queue."""
-    replies = list(taken(journal.broker))
-    assert Counter(reply.correlation_id for reply in replies) == journal.replied
-    received = Counter(request.correlation_id for _, request in journal.received_in)
-    acked = [request.correlation_id for _, request in journal.acked]
-    queued = [message.correlation_id for message in taken(journal.broker, QUEUE)]
-    bodies = {body.split()[-1].decode(): body for body in sent}
-    assert sorted(map(str, [*acked, *queued])) == sorted(bodies), "each is acked or in the queue, and once"
-    assert all(journal.replied[each] for each in acked), "acked unanswered"
-    assert all(journal.replied[each] <= received[each] for each in bodies), (
-        "answered more often than received"
-    )
-    assert all(reply.body == expected(bodies[reply.correlation_id or ""]) for reply in replies), "of another"
-    own = {(session, id(request)) for session, request in journal.received_in}
-    assert all((session, id(request)) in own for session, request in journal.acked), "stale tag"

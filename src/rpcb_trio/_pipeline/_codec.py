@@ -39,10 +39,14 @@ class Codec:
         self._service = service
         self._offload = offload
 
+    @property
+    def takes_bodies(self) -> bool:
+        """Whether a body is an item as it is, so that `decode` never waits."""
+        return self._service.decode is None
+
     async def decode(self, request: Request, *, suspect: bool = False) -> Pending | Failure:
         """Decode one request's body; whatever the hooks raise becomes a `Failure`."""
         if self._service.decode is None:
-            await trio.lowlevel.checkpoint()
             return Pending(request, request.body, suspect=suspect)
         return await self._offload(lambda: self._decode(request, suspect=suspect))
 

@@ -1,0 +1,173 @@
+"""What a user may write, and how a mistake in it is told."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+from trio.testing import MockClock
+
+from rpcb_trio import FixedPolicy, MemoryBroker, Service, SettingError
+from rpcb_trio._service import BoundService, bind
+from rpcb_trio.testing import push_batch
+from tests.scenarios import Shouting, ask, working
+
+
+def reverse(bodies: list[bytes]) -> list[bytes]:
+    return [body[::-1] for body in bodies]
+
+
+class Doubling:
+    """A callable object."""
+
+    def __call__(self, bodies: list[bytes]) -> list[bytes]:
+        return [2 * body for body in bodies]
+
+
+class Sized(Shouting):
+    """Has every optional hook."""
+
+    content_type = "text/x-sized"
+
+    def __init__(self, device: str = "anywhere") -> None:
+        super().__init__()
+        self.device = device
+
+    def cost(self, item: str) -> float:
+        return len(item) / 2
+
+    def warm_up(self) -> None:
+        self.infer(["good 0"])
+
+    def on_device(self, device: str) -> Sized:
+        return Sized(device)
+
+
+async def test_a_plain_function_is_a_service(autojump_clock: MockClock) -> None:
+    assert [reply.body for reply in await push_batch(reverse, [b"abc", b"xy"])] == [b"cba", b"yx"]
+
+
+async def test_a_callable_object_is_a_service(autojump_clock: MockClock) -> None:
+    assert [reply.body for reply in await push_batch(Doubling(), [b"abc"])] == [b"abcabc"]
+
+
+async def test_a_partial_function_is_a_service(autojump_clock: MockClock) -> None:
+    def surround(edge: bytes, bodies: list[bytes]) -> list[bytes]:
+        return [edge + body + edge for body in bodies]
+
+    assert [reply.body for reply in await push_batch(functools.partial(surround, b"-"), [b"a"])] == [b"-a-"]
+
+
+async def test_an_exception_among_a_plain_functions_results_fails_its_request_alone(
+    autojump_clock: MockClock,
+) -> None:
+    good, bad = await push_batch(lambda bodies: [bodies[0], KeyError("b")], [b"a", b"b"])
+    assert (good.error, bad.error) == (None, "infer")
+
+
+async def test_a_plain_function_that_returns_no_bytes_is_told_so(autojump_clock: MockClock) -> None:
+    (reply,) = await push_batch(lambda bodies: [body.decode() for body in bodies], [b"a"])
+    assert (reply.error, reply.body) == ("encode", b"encode: the result could not be encoded")
+
+
+@pytest.mark.parametrize("target", [Shouting, Shouting()], ids=["class", "instance"])
+async def test_a_class_and_an_instance_of_it_are_the_same_service(
+    target: object, autojump_clock: MockClock
+) -> None:
+    (reply,) = await push_batch(target, [b"good 1"])
+    assert (reply.body, reply.content_type) == (b"ok:GOOD 1", "text/plain")
+
+
+def test_the_three_hooks_are_the_service_protocol() -> None:
+    assert isinstance(Shouting(), Service)
+    assert not isinstance(reverse, Service)
+
+
+def test_a_bound_service_carries_all_hooks_and_a_name() -> None:
+    bound = bind(Sized)
+    assert (bound.name, bound.content_type) == ("Sized", "text/x-sized")
+    assert None not in (bound.decode, bound.encode, bound.cost, bound.warm_up, bound.on_device)
+    assert bind(bound) is bound
+
+
+def test_a_plain_function_has_its_name_and_no_hooks() -> None:
+    bound = bind(reverse)
+    assert bound == BoundService(name="reverse", infer=reverse)
+    assert bound.content_type == "application/octet-stream"
+
+
+def test_a_service_is_placed_on_the_device_of_its_replica() -> None:
+    placed = bind(Sized()).placed("cuda:1")
+    assert placed.warm_up is not None
+    assert placed.warm_up.__self__.device == "cuda:1"  # type: ignore[attr-defined]
+
+
+def test_a_service_that_does_not_care_about_devices_stays_as_it_is() -> None:
+    bound = bind(Shouting())
+    assert bound.placed("cuda:1") is bound
+    assert bound.placed(None) is bound
+
+
+async def test_the_cost_of_an_item_travels_with_it_to_the_policy(autojump_clock: MockClock) -> None:
+    broker = MemoryBroker()
+    ask(broker, b"good 1", b"good 22")
+    async with working(Sized(), broker, batching=FixedPolicy(max_wait=1.0)) as running:
+        await running.until_settled(2)
+    assert [member.cost for batch in running.batches for member in batch.members] == [3.0, 3.5]
+
+
+async def test_a_cost_that_cannot_be_told_fails_its_request_alone(autojump_clock: MockClock) -> None:
+    class Free(Shouting):
+        def cost(self, item: str) -> float:
+            return 1 / (len(item) - len("good 1"))
+
+    assert [reply.error for reply in await push_batch(Free(), [b"good 1", b"good 22"])] == ["decode", None]
+
+
+class NoEncode:
+    def decode(self, body: bytes) -> bytes:
+        return body
+
+    def infer(self, items: list[bytes]) -> list[bytes]:
+        return items
+
+
+class NeedsPath(Shouting):
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+
+
+class AsyncInfer(Shouting):
+    async def infer(self, items: list[str]) -> list[str | Exception]:  # type: ignore[override]
+        return list(items)
+
+
+class AsyncWarmUp(Sized):
+    async def warm_up(self) -> None:  # type: ignore[override]
+        return None
+
+
+async def async_function(bodies: list[bytes]) -> list[bytes]:
+    return bodies
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        pytest.param(
+            NoEncode, "NoEncode has no method encode; it needs decode, infer and encode", id="incomplete"
+        ),
+        pytest.param(
+            NeedsPath, "NeedsPath can't be made without arguments .*path.* instance", id="arguments"
+        ),
+        pytest.param(AsyncInfer, "AsyncInfer.infer is async; .*plain functions", id="async hook"),
+        pytest.param(AsyncWarmUp, "AsyncWarmUp.warm_up is async", id="async optional hook"),
+        pytest.param(async_function, "async_function is async", id="async function"),
+        pytest.param("models.simple:echo", "str is not a service: give an object with", id="no service"),
+        pytest.param(None, "NoneType is not a service", id="nothing"),
+    ],
+)
+def test_what_is_no_service_is_refused_and_told_what_it_lacks(target: object, told: str) -> None:
+    with pytest.raises(SettingError, match=told):
+        bind(target)

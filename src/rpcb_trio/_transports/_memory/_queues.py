@@ -110,11 +110,10 @@ class Queue:
 
     def dispatch(self) -> None:
         """Deliver while there are messages and consumers with room, each consumer in turn."""
-        while (consumer := self._next_with_room()) is not None:
-            self._drop_expired()
-            if not self._messages:
-                return
+        self._drop_expired()
+        while self._messages and (consumer := self._next_with_room()) is not None:
             consumer.take(self._messages.popleft())
+            self._drop_expired()
 
     def _next_with_room(self) -> Consumer | None:
         for _ in range(len(self._consumers)):

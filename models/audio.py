@@ -15,7 +15,14 @@ import io
 from collections.abc import Iterator
 from typing import Final, TypeAlias
 
-from models.containers import container_of, is_known, tells_length
+from models.containers import (
+    claims_too_much,
+    container_of,
+    ends_within_page,
+    is_known,
+    tells_length,
+    without_tags,
+)
 from models.wire import RefusedRequest, Status
 from rpcb_trio import SettingError
 
@@ -38,7 +45,7 @@ MAX_SECONDS: Final = 120.0
 MAX_BYTES: Final = 64 * 2**20
 """The largest file by default, in bytes."""
 
-_SILENCE = 1e-4  # -80 dBFS; a 16-bit recording of a quiet room is louder
+_SILENCE = 1e-4  # a 16-bit recording of a quiet room is louder
 _RATES = range(4_000, 384_001)
 _MAX_CHANNELS = 32
 _MAX_DAMAGED = 0.1  # share of packets that are skipped; a flipped bit should not cost a whole clip
@@ -49,6 +56,10 @@ _CODECS = frozenset(
     if name.startswith(("pcm_", "adpcm_"))
     or name in {"aac", "alac", "flac", "g722", "mp3", "mp3float", "opus", "vorbis"}
 )
+_OPTIONS = {
+    "codec_whitelist": ",".join(_CODECS),
+    "advanced_editlist": "0",  # of mp4; each of its edits may list all packets once more
+}
 
 
 class AudioError(RefusedRequest):
@@ -79,21 +90,36 @@ def read_audio(
     if not body:
         raise AudioError(Status.EMPTY, "the audio is empty")
     if len(body) > max_bytes:
-        raise AudioError(Status.UNPARSEABLE, f"the audio has {len(body)} bytes; {max_bytes} are allowed")
+        raise _unparseable(f"the audio has {len(body)} bytes; {max_bytes} are allowed")
+    body = without_tags(body)
     name = container_of(body, hint)
     if name is None:
         status = Status.UNPARSEABLE if is_known(hint) else Status.UNSUPPORTED_FORMAT
         raise AudioError(status, f"the audio has no known format's mark; the request says {hint!r}")
+    _refuse_by_look(body, name)
     try:
         samples = _decoded(body, name, max_seconds)
     except av.FFmpegError as error:
-        raise AudioError(Status.UNPARSEABLE, f"the audio can't be parsed as {name}: {error}") from error
+        raise _unparseable(f"the audio can't be parsed as {name}: {error.strerror}") from error
     return _checked(samples)
 
 
+def is_silent(samples: Samples) -> bool:
+    """Whether no sample is above -80 dBFS; so where there are none."""
+    return bool(np.abs(samples).max(initial=0.0) < _SILENCE)
+
+
+def _refuse_by_look(body: bytes, name: str) -> None:
+    if name == "mp4" and claims_too_much(body):
+        raise _unparseable("the audio claims more packets than a clip can have")
+    if name == "ogg" and ends_within_page(body):
+        raise _unparseable("the audio is cut short: its last page is incomplete")
+
+
 def _decoded(body: bytes, name: str, max_seconds: float) -> Samples:
-    options = {"codec_whitelist": ",".join(_CODECS)}
-    with av.open(io.BytesIO(body), "r", format=name, metadata_errors="ignore", options=options) as container:
+    with av.open(
+        io.BytesIO(body), "r", format=name, metadata_errors="ignore", options=dict(_OPTIONS)
+    ) as container:
         stream = _audio_stream(container)
         sized = tells_length(body, name)
         declared = _seconds(stream) if sized else 0.0
@@ -102,25 +128,25 @@ def _decoded(body: bytes, name: str, max_seconds: float) -> Samples:
         converter = _Converter(max_seconds)
         for frame in _frames(container, stream, sized=sized):
             converter.feed(frame)
-        if converter.seconds < declared - _SHORTFALL:
-            raise AudioError(
-                Status.UNPARSEABLE, f"cut short: {converter.seconds:.1f} s of {declared:.1f} s are there"
-            )
-        return converter.finish()
-
-
-def _seconds(stream: av.AudioStream) -> float:
-    """What the file says of its length; 0 where it says nothing."""
-    return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+    if converter.seconds < declared - _SHORTFALL:
+        raise _unparseable(f"the audio is cut short: {converter.seconds:.1f} s of {declared:.1f} s are there")
+    return converter.finish()
 
 
 def _audio_stream(container: av.container.InputContainer) -> av.AudioStream:
     if not container.streams.audio:
         raise AudioError(Status.UNSUPPORTED_FORMAT, "there is no audio in the file")
     stream = container.streams.audio[0]
-    if stream.codec_context.name not in _CODECS:
-        raise AudioError(Status.UNSUPPORTED_FORMAT, f"codec not supported: {stream.codec_context.name}")
+    decoder: av.AudioCodecContext | None = stream.codec_context  # None where libav has no such decoder
+    if decoder is None or decoder.name not in _CODECS:
+        codec = "unknown" if decoder is None else decoder.name
+        raise AudioError(Status.UNSUPPORTED_FORMAT, f"the codec is not supported: {codec}")
     return stream
+
+
+def _seconds(stream: av.AudioStream) -> float:
+    """What the file says of its length; 0 where it says nothing."""
+    return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
 
 
 def _frames(
@@ -140,8 +166,10 @@ def _frames(
         if packet.size:  # not the empty packet that flushes the decoder at the end
             cut = packet.is_corrupt and sized
         yield from frames
-    if cut or damaged > packets * _MAX_DAMAGED:
-        raise AudioError(Status.UNPARSEABLE, f"cut short or damaged: {damaged} of {packets} packets are bad")
+    if damaged > packets * _MAX_DAMAGED:
+        raise _unparseable(f"the audio is damaged: {damaged} of {packets} packets can't be decoded")
+    if cut:
+        raise _unparseable("the audio is cut short: its last packet is incomplete")
 
 
 class _Converter:
@@ -158,7 +186,7 @@ class _Converter:
         if not self._rate:
             self._start(frame)
         if frame.sample_rate != self._rate:
-            raise AudioError(Status.UNPARSEABLE, "the sample rate changes within the file")
+            raise _unparseable("the audio's sample rate changes on the way")
         self.seconds += frame.samples / self._rate
         if self.seconds > self._max_seconds:
             raise _too_long(self._max_seconds)
@@ -195,11 +223,15 @@ def _checked(samples: Samples) -> Samples:
     if not samples.size:
         raise AudioError(Status.EMPTY, "there are no samples in the audio")
     if not np.isfinite(samples).all():
-        raise AudioError(Status.UNPARSEABLE, "there are samples that are no finite numbers")
-    if np.abs(samples).max() < _SILENCE:
+        raise _unparseable("there are samples that are no finite numbers")
+    if is_silent(samples):
         raise AudioError(Status.EMPTY, "the audio is silent")
     return np.clip(samples, -1, 1)
 
 
 def _too_long(max_seconds: float) -> AudioError:
-    return AudioError(Status.UNPARSEABLE, f"the audio is longer than the {max_seconds:g} s allowed")
+    return _unparseable(f"the audio is longer than the {max_seconds:g} s allowed")
+
+
+def _unparseable(reason: str) -> AudioError:
+    return AudioError(Status.UNPARSEABLE, reason)

@@ -17,7 +17,7 @@ import numpy as np
 
 from models.asr.moonshine_graphs import MIN_SAMPLES, Graphs, Utterance
 from models.asr.tokens import Tokens
-from models.audio import SAMPLE_RATE, Samples
+from models.audio import SAMPLE_RATE, Samples, is_silent
 from models.wheel_files import wheel_files
 
 _SHA256: Final = {
@@ -28,7 +28,7 @@ _SHA256: Final = {
 _TOKENS_PER_SECOND = 6.5  # more is the model repeating itself
 _LOOP_GAP = 1.0  # seconds by which clips in one decoding loop may differ
 _LOOP_SECONDS = 32.0  # of padded audio in one loop; beyond it the cache no longer fits the processor's
-_PIECE_SECONDS = 30.0  # the model was trained on clips up to here
+_PIECE_SECONDS = 16.0  # on 19 clips of 14 s to 73 s: WER 2.9 %, 24 ms of CPU a second; at 30.0 3.5 %, 36 ms
 
 
 class Moonshine:
@@ -55,10 +55,16 @@ class Moonshine:
     def transcribe(self, clips: list[Samples]) -> list[str]:
         """Recognise clips, each float32 [T], mono, 16 kHz, of any length; one text for each, in order.
 
-        A clip beyond 30 s is cut where it is quietest, and its pieces' texts are joined.
+        A silent clip's text is empty. A clip beyond 16 s is cut where it is quietest, and its pieces' texts
+        are joined.
         """
         graphs, tokens = self._loaded()
-        pieces = [(index, piece) for index, clip in enumerate(clips) for piece in _pieces(clip)]
+        pieces = [
+            (index, piece)
+            for index, clip in enumerate(clips)
+            for piece in _pieces(clip)
+            if not is_silent(piece)  # the model hears words in it
+        ]
         utterances = [_start(graphs, piece) for _, piece in pieces]
         for group in _groups(utterances):
             graphs.finish(group)

@@ -18,11 +18,6 @@ import numpy.typing as npt
 from models.audio import Samples
 from rpcb_trio import SettingError
 
-try:
-    import onnxruntime
-except ModuleNotFoundError as missing:
-    raise SettingError("Moonshine needs onnxruntime: pip install 'rpcb-trio[moonshine]'") from missing
-
 Floats: TypeAlias = "npt.NDArray[np.float32]"
 Whole: TypeAlias = "npt.NDArray[np.int64]"
 Cache: TypeAlias = dict[str, Floats]
@@ -60,6 +55,9 @@ class Graphs:
         encoder: Path of `encoder_model.ort`.
         decoder: Path of `decoder_model_merged.ort`.
         threads: Of each run.
+
+    Raises:
+        rpcb_trio.SettingError: onnxruntime is not installed.
     """
 
     def __init__(self, encoder: Path, decoder: Path, *, threads: int) -> None:
@@ -111,7 +109,11 @@ class Graphs:
         return logits[:, -1].argmax(axis=-1), dict(zip(wanted, caches, strict=True))
 
 
-def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def _session(path: Path, threads: int) -> Any:
+    try:
+        import onnxruntime  # noqa: PLC0415 (an extra that only this recogniser needs)
+    except ModuleNotFoundError as missing:
+        raise SettingError("Moonshine needs onnxruntime: pip install 'rpcb-trio[moonshine]'") from missing
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

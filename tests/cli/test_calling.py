@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ import trio
 from rpcb_trio import RequestError, serve
 from rpcb_trio.__main__ import main
 from tests.cli.conftest import Ended
+from tests.cli.processes import PATIENCE, command
 from tests.rabbitmq import Broker
 
 Call = Callable[..., Awaitable[Ended]]
@@ -115,6 +117,18 @@ async def test_a_queue_that_nobody_serves_times_out(call: Call, queue: str, brok
         ended = await call("hello", "--queue", queue, "--timeout", "0.05")
     assert ended.code == 9
     assert f"no reply from {queue} within 0.05 s" in ended.line
+
+
+async def test_an_interrupt_shows_nothing_but_its_exit_code(
+    queue: str, broker: Broker, workplace: Path
+) -> None:
+    with broker.channel() as channel:
+        channel.queue_declare(queue, auto_delete=True)
+        async with command("call", "hello", "--queue", queue, cwd=workplace, RPCB_URL=broker.url) as calling:
+            next(channel.consume(queue, auto_ack=True, inactivity_timeout=PATIENCE))
+            calling.send(signal.SIGINT)
+            assert await calling.end() == 130
+    assert calling.lines == []
 
 
 async def test_a_refused_login_has_a_code_of_its_own(call: Call, queue: str, broker: Broker) -> None:

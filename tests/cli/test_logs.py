@@ -49,6 +49,13 @@ def test_on_a_terminal_the_text_is_for_people(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.usefixtures("workplace")
+def test_what_the_amqp_library_says_of_a_lost_connection_is_not_said_twice() -> None:
+    write_logs(LogSettings())
+    assert not logging.getLogger("aiormq.connection").isEnabledFor(logging.ERROR)
+    assert logging.getLogger("asyncio").isEnabledFor(logging.ERROR)
+
+
+@pytest.mark.usefixtures("workplace")
 def test_libraries_below_do_not_chatter_at_debug() -> None:
     write_logs(LogSettings(log_level="debug"))
     assert logging.getLogger("rpcb_trio").isEnabledFor(logging.DEBUG)

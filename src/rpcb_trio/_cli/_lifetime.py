@@ -58,6 +58,8 @@ class _Lifetime:
                 for job in self._jobs:
                     log.info(job.line)
                     self._workers.append(await nursery.start(self._serve_one, job))
+            if self._starting.cancel_called:  # the last to start may have done so at that very moment
+                self._drain()
 
     async def _serve_one(self, job: Job, task_status: trio.TaskStatus[Worker]) -> None:
         try:
@@ -66,12 +68,15 @@ class _Lifetime:
             log.warning("%s: gave up draining; the others still drain", job.name)
             self.overdue.append(error)
 
+    def _drain(self) -> None:
+        for worker in self._workers:
+            worker.drain()
+
     async def obey(self, signals: AsyncIterator[int], everything: trio.CancelScope) -> None:
         name = signal.Signals(await anext(signals)).name
         log.info("%s: draining %d worker(s); a second signal stops them at once", name, len(self._workers))
         self._starting.cancel()
-        for worker in self._workers:
-            worker.drain()
+        self._drain()
         self.stopped_by = await anext(signals)
         log.warning("%s again: stopping at once", signal.Signals(self.stopped_by).name)
         everything.cancel()

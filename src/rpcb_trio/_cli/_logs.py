@@ -8,14 +8,18 @@ from datetime import UTC, datetime
 
 import msgspec
 from rich.console import Console
+from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
 from rpcb_trio._cli._settings import LogSettings
 
 log = logging.getLogger("rpcb_trio")
 
-CHATTY = ("aiormq", "asyncio", "pamqp", "trio-asyncio")
-"""Libraries below us. What matters of theirs is told in our own words; their own only if it is a warning."""
+RETOLD = ("aiormq", "pamqp")
+"""Libraries whose every trouble the transport tells in its own words; theirs only matter to who debugs."""
+
+CHATTY = ("asyncio", "trio-asyncio")
+"""Libraries whose warnings matter, and nothing less."""
 
 
 class TextFormatter(logging.Formatter):
@@ -53,6 +57,10 @@ def write_logs(settings: LogSettings) -> None:
     root.addHandler(_handler(settings))
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in RETOLD:
+        logging.getLogger(name).setLevel(
+            logging.WARNING if settings.log_level == "debug" else logging.CRITICAL
+        )
 
 
 def tell(line: str) -> None:
@@ -65,7 +73,13 @@ def tell(line: str) -> None:
 
 def _handler(settings: LogSettings) -> logging.Handler:
     if settings.log_format == "text" and sys.stderr.isatty():
-        return RichHandler(console=Console(stderr=True), show_path=False, log_time_format="[%X]")
+        return RichHandler(
+            console=Console(stderr=True),
+            show_path=False,
+            omit_repeated_times=False,
+            log_time_format="%X",
+            highlighter=NullHighlighter(),
+        )
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
     return handler

@@ -1,0 +1,86 @@
+"""What the settings set."""
+
+from __future__ import annotations
+
+import pytest
+
+from rpcb_trio import SettingError, Topology
+from rpcb_trio._cli._settings import Settings
+from rpcb_trio._cli._setup import make_job, topology, without_password
+from rpcb_trio._service import bind
+
+
+def echo(bodies: list[bytes]) -> list[bytes]:
+    return bodies
+
+
+def test_the_ancestors_topology_is_a_matter_of_settings() -> None:
+    settings = Settings(
+        queue="asr-en",
+        exchange="asrExchange",
+        routing_key=("asr-en", "rpc-en"),
+        dead_letter_exchange="dead",
+        dead_letter_routing_key="asr",
+        declare="passive",
+        queue_type="quorum",
+        exchange_type="direct",
+        durable=False,
+    )
+    assert topology(settings) == Topology(
+        queue="asr-en",
+        exchange="asrExchange",
+        routing_keys=("asr-en", "rpc-en"),
+        dead_letter_exchange="dead",
+        dead_letter_routing_key="asr",
+        declare="passive",
+        queue_type="quorum",
+        exchange_type="direct",
+        durable=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("x-max-priority=10", 10),
+        ("x-expires=-1", -1),
+        ("x-single-active-consumer=true", True),
+        ("x-single-active-consumer=false", False),
+        ("x-overflow=reject-publish", "reject-publish"),
+        ("x-dead-letter-strategy=a=b", "a=b"),
+    ],
+)
+def test_a_queue_argument_is_what_it_looks_like(text: str, value: object) -> None:
+    found = topology(Settings(queue="q", queue_argument=(text,))).arguments
+    assert found == {text.partition("=")[0]: value}
+    assert [type(each) for each in found.values()] == [type(value)]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("amqp://me:secret@host:5672/v", "amqp://me:***@host:5672/v"),
+        ("amqp://me:s@cret@host/", "amqp://me:***@host/"),
+        ("amqps://me@host/?name=x", "amqps://me@host/?name=x"),
+        ("amqp://host", "amqp://host"),
+        ("amqp://me:secret@[::1]:5672/", "amqp://me:***@[::1]:5672/"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert without_password(url) == shown
+
+
+def test_the_line_of_a_start_tells_what_holds_in_the_end() -> None:
+    settings = Settings(
+        queue="q", url="amqp://me:secret@host/", max_batch_size=4, max_wait=0.5, device=("cpu", "cpu", "cpu")
+    )
+    job = make_job("asr", "models.asr:service", bind(echo), settings)
+    assert job.line == (
+        "asr: serving models.asr:service from queue q of amqp://me:***@host/: "
+        "prefetch 16, max batch 4, max wait 0.5 s, 3 replica(s)"
+    )
+
+
+def test_a_prefetch_that_is_too_small_is_refused_before_anything_is_started() -> None:
+    with pytest.raises(SettingError, match=r"prefetch is 10, .* at least 64"):
+        make_job("asr", "models.asr:service", bind(echo), Settings(queue="q", prefetch=10))

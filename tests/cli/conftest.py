@@ -6,13 +6,16 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from rpcb_trio.__main__ import main
-from tests.rabbitmq import URL_VARIABLE
+from tests.cli.processes import Command, Gate, command
+from tests.rabbitmq import URL_VARIABLE, Broker
 
 
 @pytest.fixture
@@ -57,3 +60,70 @@ def run_command(workplace: Path, capfd: pytest.CaptureFixture[str]) -> Callable[
         return Ended(code, printed.out, printed.err)
 
     return run
+
+
+SERVICES = """
+from pathlib import Path
+
+passed = False
+
+def shout(bodies):
+    return [body.upper() for body in bodies]
+
+def gated(bodies):
+    global passed
+    if not passed:
+        Path("gate").read_text()
+        passed = True
+    return shout(bodies)
+
+def stuck(bodies):
+    Path("arrival").read_text()
+
+class Service:
+    def decode(self, body): return body
+    def infer(self, items): return items
+    def encode(self, outcome): return b""
+
+class SlowToWarm(Service):
+    def warm_up(self):
+        Path("arrival").read_text()
+        Path("gate").read_text()
+
+class Cold(Service):
+    def warm_up(self):
+        raise RuntimeError("the weights are gone")
+"""
+
+SLOW_TO_IMPORT = """
+from pathlib import Path
+Path("arrival").read_text()
+Path("gate").read_text()
+"""
+
+
+class Serve(Protocol):
+    """Runs `serve` against the tests' broker."""
+
+    def __call__(self, *argv: str, url: str = ...) -> AbstractAsyncContextManager[Command]: ...
+
+
+@pytest.fixture
+def serve(broker: Broker, workplace: Path) -> Serve:
+    (workplace / "services.py").write_text(SERVICES)
+    (workplace / "slow.py").write_text(SLOW_TO_IMPORT)
+
+    def start(*argv: str, url: str = broker.url) -> AbstractAsyncContextManager[Command]:
+        return command("serve", *argv, cwd=workplace, RPCB_URL=url)
+
+    return start
+
+
+@pytest.fixture
+def gate(workplace: Path) -> Gate:
+    return Gate(workplace / "gate")
+
+
+@pytest.fixture
+def arrival(workplace: Path) -> Gate:
+    return Gate(workplace / "arrival")

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import trio
 
+from rpcb_trio import Reply, RpcClient
+
 PATIENCE = 60.0
 """Seconds after which a test that waits has failed."""
 
@@ -95,3 +97,8 @@ class Gate:
         """Let pass who waits at the gate, or else wait for it."""
         with trio.fail_after(PATIENCE):
             await trio.to_thread.run_sync(self._path.write_text, "", abandon_on_cancel=True)
+
+
+async def collect(client: RpcClient, body: bytes, queue: str, replies: list[Reply]) -> None:
+    """Call, and add the reply to `replies`."""
+    replies.append(await client.call(body, queue=queue))

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 import trio
+from yarl import URL
 
 from rpcb_trio import RequestError, serve
 from rpcb_trio.__main__ import main
@@ -132,7 +133,7 @@ async def test_an_interrupt_shows_nothing_but_its_exit_code(
 
 
 async def test_a_refused_login_has_a_code_of_its_own(call: Call, queue: str, broker: Broker) -> None:
-    ended = await call("hello", "--queue", queue, "--url", broker.url.replace("guest@", "hunter2@"))
+    ended = await call("hello", "--queue", queue, "--url", str(URL(broker.url).with_password("hunter2")))
     assert ended.code == 3
     assert "hunter2" not in ended.line
 

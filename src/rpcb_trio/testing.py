@@ -1,7 +1,8 @@
 """For tests of your own service: virtual time, an embedded broker, a record of what happened.
 
     async def test_ten_callers_share_one_batch(autojump_clock):
-        async with served(MyService(), service_time=lambda b: 0.150 + 0.025 * b) as worker:
+        policy = FixedPolicy(max_batch_size=32, max_wait=0.005)
+        async with served(MyService(), service_time=lambda b: 0.150 + 0.025 * b, batching=policy) as worker:
             ...
         assert [batch.size for batch in worker.recorder.batches] == [10]
 

@@ -47,9 +47,8 @@ def audio_file(
             stream.format.name, layout, rate, frame_size=stream.codec_context.frame_size or None
         )
         samples = tone(seconds, rate, hertz=hertz)
-        frame = av.AudioFrame.from_ndarray(
-            np.tile(samples, (stream.layout.nb_channels, 1)), format="fltp", layout=layout
-        )
+        interleaved = np.repeat(samples, stream.layout.nb_channels)[np.newaxis]
+        frame = av.AudioFrame.from_ndarray(interleaved, format="flt", layout=layout)
         frame.sample_rate = rate
         frame.pts, frame.time_base = 0, Fraction(1, rate)
         for ready in (*resampler.resample(frame), *resampler.resample(None), None):

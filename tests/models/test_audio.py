@@ -64,13 +64,19 @@ def test_a_wav_of_any_sample_width_gives_the_same_samples(codec: str) -> None:
     np.testing.assert_allclose(samples, tone(1.0, SAMPLE_RATE), atol=1 / 127 if codec == "pcm_u8" else 1e-4)
 
 
-@pytest.mark.parametrize("layout", ["mono", "stereo", "5.1"])
+@pytest.mark.parametrize("layout", ["mono", "stereo", "5.1", "7.1"])
 @pytest.mark.parametrize("rate", [8_000, 11_025, 44_100, 48_000])
 def test_a_wav_of_any_rate_and_channel_count_gives_the_same_sound(rate: int, layout: str) -> None:
     samples = read_audio(stored("wav", rate=rate, layout=layout))
     assert len(samples) == pytest.approx(SAMPLE_RATE, abs=1)
     middle = slice(1_000, 15_000)
     np.testing.assert_allclose(samples[:15_000][middle], tone(1.0, SAMPLE_RATE)[middle], atol=2e-3)
+
+
+@pytest.mark.parametrize("name", ["aac", "flac"])
+def test_eight_channels_stored_one_by_one_are_read(name: str) -> None:
+    samples = read_audio(stored(name, layout="7.1", rate=48_000))
+    assert loudest_hertz(samples) == pytest.approx(440, abs=2)
 
 
 def test_what_lies_above_8_kilohertz_does_not_come_back_as_an_alias() -> None:
@@ -169,6 +175,14 @@ def test_a_table_of_millions_of_packets_is_refused_before_it_is_built() -> None:
     at = body.index(b"stsz")
     body[at + 8 : at + 16] = struct.pack(">II", 1, 2**26)
     assert status_of(bytes(body)) == Status.UNPARSEABLE
+
+
+def test_a_comment_that_claims_gigabytes_is_dropped_unread() -> None:
+    whole = stored("wav")
+    comment = b"LIST" + struct.pack("<I", 26) + b"INFOISFT" + struct.pack("<I", 0xD800001A) + bytes(14)
+    np.testing.assert_array_equal(read_audio(whole[:12] + comment + whole[12:]), read_audio(whole))
+    endless = b"LIST" + struct.pack("<I", 0xD800001A) + b"INFOISFT"
+    assert status_of(whole[:12] + endless + whole[12:]) == Status.UNPARSEABLE
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

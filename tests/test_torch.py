@@ -1,0 +1,53 @@
+"""With torch itself, on the CPU."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rpcb_trio import SettingError, ThreadExecutor
+from rpcb_trio._service import bind
+from rpcb_trio.testing import push_batch
+
+
+class Linear:
+    """A small model that says how it was run."""
+
+    def warm_up(self) -> None:
+        self.layer = torch.nn.Linear(2, 1)
+        self.warm_up_in_inference_mode = torch.is_inference_mode_enabled()
+
+    def decode(self, body: bytes) -> list[float]:
+        return [float(each) for each in body.split()]
+
+    def infer(self, items: list[list[float]]) -> torch.Tensor:
+        results: torch.Tensor = self.layer(torch.tensor(items))
+        return results
+
+    def encode(self, outcome: object) -> bytes:
+        return repr(outcome).encode()
+
+
+async def test_a_model_runs_in_inference_mode_and_leaves_the_event_loop_out_of_it() -> None:
+    service = Linear()
+    executor = ThreadExecutor(bind(service), device="cpu")
+    await executor.warm_up()
+    results = await executor.infer([[1.0, 2.0], [3.0, 4.0]])
+    assert service.warm_up_in_inference_mode
+    assert isinstance(results, torch.Tensor)
+    assert results.is_inference()
+    assert not torch.is_inference_mode_enabled()
+
+
+async def test_a_device_that_is_not_there_is_refused_by_name() -> None:
+    executor = ThreadExecutor(bind(Linear()), device="cuda:99")
+    with pytest.raises(SettingError, match=r"device is cuda:99, but torch can't use it"):
+        await executor.warm_up()
+
+
+async def test_a_tensor_of_results_is_one_result_for_each_item() -> None:
+    service = Linear()
+    service.warm_up()
+    replies = await push_batch(service, [b"1 2", b"3 4", b"5 6"])
+    assert [reply.error for reply in replies] == [None] * 3
+    assert len({reply.body for reply in replies}) == 3

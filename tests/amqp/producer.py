@@ -23,7 +23,9 @@ class Producer:
         self._broker = broker
         self._queue = queue
 
-    async def send(self, *bodies: bytes, exchange: str = "", key: str | None = None, **properties: Any) -> None:
+    async def send(
+        self, *bodies: bytes, exchange: str = "", key: str | None = None, **properties: Any
+    ) -> None:
         """Publish, and wait until the broker has it."""
         await trio.to_thread.run_sync(self._send, bodies, exchange, key or self._queue, properties)
 

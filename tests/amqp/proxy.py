@@ -25,7 +25,9 @@ class Proxy:
     @property
     def url(self) -> str:
         """The broker's URL by this way."""
-        return f"amqp://{self._target.username}:{self._target.password}@127.0.0.1:{self.port}{self._target.path}"
+        return (
+            f"amqp://{self._target.username}:{self._target.password}@127.0.0.1:{self.port}{self._target.path}"
+        )
 
     def freeze(self) -> None:
         """Let no more bytes through, and tell nobody; as when a network cable is pulled."""
@@ -45,7 +47,7 @@ class Proxy:
         """Hang up on new connections."""
         self._refuses = True
 
-    async def serve(self, client: trio.SocketStream) -> None:
+    async def serve(self, client: trio.abc.Stream) -> None:
         """Serve one connection."""
         if self._refuses:
             await client.aclose()
@@ -54,18 +56,18 @@ class Proxy:
         with trio.CancelScope() as scope:
             self._scopes.append(scope)
             async with client, server, trio.open_nursery() as nursery:
-                nursery.start_soon(self._pass, client, server)
-                await self._pass(server, client)
+                nursery.start_soon(self._pass, client, server, scope)
+                await self._pass(server, client, scope)
         self._scopes.remove(scope)
 
-    async def _pass(self, source: trio.SocketStream, sink: trio.SocketStream) -> None:
+    async def _pass(self, source: trio.abc.Stream, sink: trio.abc.Stream, both: trio.CancelScope) -> None:
         try:
             async for chunk in source:
                 await self._open_valve.wait()
                 await sink.send_all(chunk)
-            await sink.send_eof()
         except trio.BrokenResourceError:
             pass
+        both.cancel()  # who hangs up on one side hangs up on both
 
 
 @asynccontextmanager

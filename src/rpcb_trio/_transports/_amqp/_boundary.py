@@ -31,6 +31,8 @@ def describe(exc: BaseException) -> str:
     """What the broker or the system said, else what the error's class says."""
     if isinstance(exc, BaseExceptionGroup):
         return describe(exc.exceptions[0])
+    if isinstance(exc.__cause__, asyncio.IncompleteReadError):
+        return "the broker hung up"
     for arg in reversed(exc.args):
         if isinstance(arg, str) and arg:
             return arg
@@ -42,22 +44,31 @@ def describe(exc: BaseException) -> str:
 def open_error(exc: BaseException, address: Address) -> BrokerError:
     """What a failed attempt to connect and log in means."""
     where = f"{address.host}:{address.port}"
-    said = describe(exc).rstrip(".")
-    tls = _tls_error(exc)
+    refusal = _refusal(exc, where, address.user)
+    if refusal is not None:
+        return LoginRefused(refusal)
     closing = _closing_frame(exc)
-    if tls is not None:
-        return LoginRefused(f"TLS with {where} failed: {_tls_remedy(tls)}")
-    if isinstance(exc, ProbableAuthenticationError):
-        return LoginRefused(f"{where} refused the user {address.user!r}: {said}; check user and password")
-    if isinstance(exc, AuthenticationError):
-        return LoginRefused(
-            f"{where} offers other ways to log in than asked for: {said}; check auth in the URL"
-        )
     if closing is not None:
         return _closed_at_open(closing, address)
     if isinstance(exc, InvalidFrameError | ProtocolSyntaxError):
-        return SessionLost(f"{where} does not speak AMQP 0-9-1; for a TLS port the URL begins with amqps://")
+        return SessionLost(f"{where} does not speak AMQP 0-9-1; is it the right port?")
+    if isinstance(exc.__cause__, asyncio.IncompleteReadError):
+        return SessionLost(
+            f"{where} hung up; is it AMQP's port, and does the URL of a TLS port say amqps://?"
+        )
     return SessionLost(f"{where} can't be reached: {_system_said(exc)}")
+
+
+def _refusal(exc: BaseException, where: str, user: str) -> str | None:
+    said = describe(exc).rstrip(".")
+    tls = _tls_error(exc)
+    if tls is not None:
+        return f"TLS with {where} failed: {_tls_remedy(tls)}"
+    if isinstance(exc, ProbableAuthenticationError):
+        return f"{where} refused the user {user!r}: {said}; check user and password"
+    if isinstance(exc, AuthenticationError):
+        return f"{where} offers other ways to log in than asked for: {said}; check auth in the URL"
+    return None
 
 
 def _system_said(exc: BaseException) -> str:

@@ -84,6 +84,7 @@ async def open_loop(loss: Loss) -> AsyncIterator[AioLoop]:
             _run_in_bursts(loop)
             bear_unreadable(loop)
             try:
+                await loop.synchronize()  # past the step that was under way, to the bursts
                 yield AioLoop(loop, loss)
             except BaseException as exc:  # noqa: BLE001 - raised again below, once the loop is closed
                 failure = exc
@@ -126,6 +127,8 @@ def _run_in_bursts(loop: Any) -> None:
     if step is None or "no_wait" not in inspect.signature(step).parameters:
         return
 
+    # Ctrl-C in a callback would end the loop under the calls that wait for it; it goes to the main task.
+    @trio.lowlevel.enable_ki_protection
     async def burst(no_wait: bool = False) -> None:  # noqa: FBT001, FBT002 - trio-asyncio calls it so
         await step(no_wait)
         try:

@@ -1,0 +1,1 @@
+"""The amqp transport, on a real RabbitMQ."""

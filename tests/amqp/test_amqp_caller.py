@@ -1,0 +1,97 @@
+"""Calls go out and their replies come in on one channel."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from rpcb_trio import Answer, CallError, Reply, SessionLost, Topology, Unroutable
+from rpcb_trio._messages import Outgoing
+from rpcb_trio.amqp import AmqpTransport
+from tests.amqp.producer import Producer, answer
+from tests.amqp.proxy import open_proxy
+from tests.rabbitmq import Broker
+
+
+def outgoing(routing_key: str, exchange: str = "", **more: object) -> Outgoing:
+    return Outgoing(body=b"a", exchange=exchange, routing_key=routing_key, correlation_id="7", **more)  # type: ignore[arg-type]
+
+
+async def test_a_request_is_answered_with_all_that_the_reply_carries(
+    transport: AmqpTransport, topology: Topology
+) -> None:
+    async with transport.open_session(topology, prefetch=10) as session, transport.open_caller() as caller:
+        request = outgoing(topology.queue, headers={"their": 1}, priority=4, expiration=30.0)
+        await caller.publish(request)
+        received = await session.requests.receive()
+        await session.settle(
+            [Answer(received, Reply(body=b"A", headers={"n": 1}, content_type="text/plain"))]
+        )
+        reply = await caller.replies.receive()
+    assert reply == Reply(body=b"A", correlation_id="7", headers={"n": 1}, content_type="text/plain")
+    assert (received.headers, received.priority) == ({"their": 1}, 4)
+    assert received.deadline == received.arrived + 30
+
+
+async def test_many_calls_at_once_share_the_channel(transport: AmqpTransport, topology: Topology) -> None:
+    async with (
+        transport.open_session(topology, prefetch=100) as session,
+        transport.open_caller() as caller,
+        trio.open_nursery() as nursery,
+    ):
+        for _ in range(50):
+            nursery.start_soon(caller.publish, outgoing(topology.queue))
+        await answer(session, 50)
+        assert [(await caller.replies.receive()).body for _ in range(50)] == [b"A"] * 50
+
+
+@pytest.mark.parametrize("exchange", ["", "amq.topic", "no-such-exchange", "exchangé"])
+async def test_a_request_that_reaches_no_queue_is_unroutable_and_the_session_lives_on(
+    broker: Broker, transport: AmqpTransport, topology: Topology, exchange: str
+) -> None:
+    async with transport.open_session(topology, prefetch=10) as session, transport.open_caller() as caller:
+        with pytest.raises(Unroutable, match=f"exchange '{exchange}' with routing key"):
+            await caller.publish(outgoing(broker.fresh_name(), exchange))
+        await caller.publish(outgoing(topology.queue))
+        await answer(session, 1)
+        assert (await caller.replies.receive()).body == b"A"
+
+
+async def test_a_request_to_a_full_queue_ends_in_a_call_error(
+    broker: Broker, transport: AmqpTransport, queue: str
+) -> None:
+    producer = Producer(broker, queue)
+    await producer.declare(queue, **{"x-max-length": 1, "x-overflow": "reject-publish"})
+    await producer.send(b"a")
+    async with transport.open_caller() as caller:
+        with pytest.raises(CallError, match="full"):
+            await caller.publish(outgoing(queue))
+
+
+async def test_a_lost_connection_ends_the_session(broker: Broker, queue: str, limit: None) -> None:
+    async with open_proxy(broker.url) as proxy, AmqpTransport(proxy.url).open_caller() as caller:
+        proxy.cut()
+        with pytest.raises(SessionLost, match="hung up"):
+            await caller.watch()
+        with pytest.raises(SessionLost, match="hung up"):
+            await caller.publish(outgoing(queue))
+
+
+async def test_leaving_ends_the_replies(transport: AmqpTransport) -> None:
+    async with transport.open_caller() as caller:
+        pass
+    with pytest.raises(trio.EndOfChannel):
+        await caller.replies.receive()
+
+
+async def test_a_cancelled_publish_is_a_cancellation_and_leaves_the_session_whole(
+    transport: AmqpTransport, topology: Topology
+) -> None:
+    async with transport.open_session(topology, prefetch=10) as session, transport.open_caller() as caller:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await caller.publish(outgoing(topology.queue))
+        assert scope.cancelled_caught
+        await caller.publish(outgoing(topology.queue))
+        await answer(session, 1)
+        assert (await caller.replies.receive()).body == b"A"

@@ -1,0 +1,167 @@
+"""asyncio under trio: fast, fair, and with errors that trio code knows."""
+
+from __future__ import annotations
+
+import asyncio  # noqa: TID251 - it is what the loop runs
+import signal
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import trio
+from aiormq.exceptions import AMQPConnectionError  # noqa: TID251 - as the loop meets it
+
+from rpcb_trio import SessionLost
+from rpcb_trio._transports._amqp._loop import BURST, _run_in_bursts, open_loop
+from rpcb_trio._transports._amqp._loss import Loss
+
+
+async def sleep_for_ever() -> None:
+    await asyncio.Event().wait()
+
+
+async def raise_this(exc: BaseException) -> None:
+    raise exc
+
+
+@pytest.mark.parametrize(
+    "exc", [AMQPConnectionError("gone"), OSError("gone"), EOFError("gone"), TimeoutError("gone")], ids=repr
+)
+async def test_what_a_dying_connection_raises_is_a_lost_session(exc: Exception) -> None:
+    async with open_loop(Loss()) as loop:
+        with pytest.raises(SessionLost, match="gone"):
+            await loop.call(raise_this, exc)
+
+
+async def test_an_asyncio_cancellation_that_nobody_asked_for_is_a_lost_session() -> None:
+    async with open_loop(Loss()) as loop:
+        with pytest.raises(SessionLost, match="the connection has closed"):
+            await loop.call(raise_this, asyncio.CancelledError())
+
+
+async def test_a_reason_that_is_known_wins_over_its_consequences() -> None:
+    loss = Loss()
+    async with open_loop(loss) as loop:
+        loss.report("first")
+        loss.report("second")
+        with pytest.raises(SessionLost, match="first"):
+            await loop.call(raise_this, OSError("broken pipe"))
+        with pytest.raises(SessionLost, match="first"):
+            await loss.watch()
+
+
+async def test_a_trio_cancellation_stays_one() -> None:
+    async with open_loop(Loss()) as loop:
+        with trio.move_on_after(0.01) as scope:
+            await loop.call(sleep_for_ever)
+        assert scope.cancelled_caught
+
+
+async def test_a_bug_stays_the_bug_it_is() -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with open_loop(Loss()) as loop:
+            await loop.call(raise_this, ZeroDivisionError())
+
+
+async def test_several_errors_of_the_body_come_out_as_the_body_raised_them() -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        async with open_loop(Loss()):
+            raise ExceptionGroup("two", [ZeroDivisionError(), KeyError()])
+    assert [type(each) for each in caught.value.exceptions] == [ZeroDivisionError, KeyError]
+
+
+async def test_an_asyncio_task_that_fails_unasked_harms_nobody() -> None:
+    async def start() -> None:
+        asyncio.get_running_loop().create_task(raise_this(ZeroDivisionError()))
+
+    async with open_loop(Loss()) as loop:
+        await loop.call(start)
+        await loop.call(asyncio.sleep, 0)
+
+
+async def test_leaving_ends_every_asyncio_task() -> None:
+    ended: list[str] = []
+
+    async def linger() -> None:
+        try:
+            await sleep_for_ever()
+        finally:
+            ended.append("task")
+
+    async def start() -> None:
+        tasks.add(asyncio.get_running_loop().create_task(linger()))
+
+    tasks: set[asyncio.Task[None]] = set()
+    async with open_loop(Loss()) as loop:
+        await loop.call(start)
+    assert ended == ["task"]
+
+
+async def test_a_task_that_fails_while_it_is_ended_does_not_fail_the_session() -> None:
+    async def die_hard() -> None:
+        try:
+            await sleep_for_ever()
+        finally:
+            raise ZeroDivisionError
+
+    async def start() -> None:
+        tasks.add(asyncio.get_running_loop().create_task(die_hard()))
+
+    tasks: set[asyncio.Task[None]] = set()
+    async with open_loop(Loss()) as loop:
+        await loop.call(start)
+
+
+def test_ctrl_c_during_a_callback_ends_the_program_and_not_the_loop_alone() -> None:
+    async def interrupt() -> None:
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(0)
+
+    async def main() -> None:
+        async with open_loop(Loss()) as loop:
+            await loop.call(interrupt)
+            await trio.sleep_forever()
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+
+
+async def test_a_loop_that_breaks_down_is_a_lost_session() -> None:
+    async def break_down() -> None:
+        async with open_loop(Loss()) as loop:
+            loop._loop._nursery.start_soon(raise_this, OSError("broken"))
+            await trio.sleep_forever()
+
+    with pytest.raises(SessionLost, match="broken"):
+        await break_down()
+
+
+async def test_callbacks_run_in_bursts_but_trio_tasks_have_their_turn() -> None:
+    turns: list[int] = []
+    ran = 0
+
+    async def count() -> None:
+        nonlocal ran
+        for _ in range(10 * BURST):
+            ran += 1
+            await asyncio.sleep(0)
+
+    async def watch_turns() -> None:
+        while ran < 10 * BURST:
+            turns.append(ran)
+            await trio.lowlevel.checkpoint()
+
+    async with open_loop(Loss()) as loop, trio.open_nursery() as nursery:
+        nursery.start_soon(watch_turns)
+        await loop.call(count)
+    longest = max(after - before for before, after in pairwise(turns))
+    assert 10 < longest < 3 * BURST
+
+
+def test_a_loop_that_steps_in_another_way_is_left_as_it_is() -> None:
+    class Other:
+        async def _main_loop_one(self) -> None: ...
+
+    loop: Any = Other()
+    _run_in_bursts(loop)
+    assert vars(loop) == {}

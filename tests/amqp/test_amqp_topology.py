@@ -1,0 +1,188 @@
+"""What a session declares, and what it says where the broker disagrees."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from rpcb_trio import SettingError, Settled, Topology, TopologyMismatch
+from rpcb_trio.amqp import AmqpTransport
+from tests.amqp.producer import Producer, answer
+from tests.rabbitmq import Broker
+
+
+async def opens(transport: AmqpTransport, topology: Topology) -> None:
+    async with transport.open_session(topology, prefetch=10):
+        pass
+
+
+async def test_a_queue_is_bound_with_each_of_its_routing_keys(
+    broker: Broker, transport: AmqpTransport, queue: str
+) -> None:
+    exchange = broker.fresh_name("exchange")
+    topology = Topology(queue=queue, exchange=exchange, routing_keys=("rpc-en", "asr-en"))
+    async with transport.open_session(topology, prefetch=10) as session:
+        for key in topology.routing_keys:
+            await Producer(broker, queue).send(b"a", exchange=exchange, key=key)
+        assert await answer(session, 2) == [Settled.NO_REPLY_TO] * 2
+    await opens(transport, topology)
+
+
+@pytest.mark.parametrize("exchange_type", ["fanout", "headers"])
+async def test_an_exchange_that_needs_no_key_is_bound_without_one(
+    broker: Broker, transport: AmqpTransport, queue: str, exchange_type: str
+) -> None:
+    exchange = broker.fresh_name("exchange")
+    topology = msgspec.convert(
+        {"queue": queue, "exchange": exchange, "exchange_type": exchange_type}, type=Topology
+    )
+    async with transport.open_session(topology, prefetch=10) as session:
+        await Producer(broker, queue).send(b"a", exchange=exchange)
+        await answer(session, 1)
+
+
+async def test_an_exchange_of_the_brokers_own_is_used_as_it_is(
+    broker: Broker, transport: AmqpTransport, queue: str
+) -> None:
+    topology = Topology(queue=queue, exchange="amq.topic", routing_keys=(f"{queue}.*",))
+    async with transport.open_session(topology, prefetch=10) as session:
+        await Producer(broker, queue).send(b"a", exchange="amq.topic", key=f"{queue}.key")
+        await answer(session, 1)
+
+
+async def test_a_quorum_queue_redelivers_and_replies_like_any_other(
+    broker: Broker, transport: AmqpTransport, queue: str
+) -> None:
+    topology = Topology(queue=queue, queue_type="quorum", arguments={"x-delivery-limit": 5})
+    async with transport.open_session(topology, prefetch=10) as session:
+        await Producer(broker, queue).send(b"a")
+        await session.requests.receive()
+    async with transport.open_session(topology, prefetch=10) as session:
+        again = await session.requests.receive()
+    assert again.redelivered
+    assert again.headers["x-delivery-count"] == 1
+
+
+async def test_a_dead_letter_exchange_that_is_missing_is_created(
+    broker: Broker, transport: AmqpTransport, queue: str
+) -> None:
+    exchange = broker.fresh_name("exchange")
+    topology = Topology(queue=queue, dead_letter_exchange=exchange)
+    await opens(transport, topology)
+    await opens(transport, Topology(queue=broker.fresh_name(), exchange=exchange, exchange_type="topic"))
+
+
+async def test_a_dead_letter_exchange_of_any_type_will_do(
+    broker: Broker, transport: AmqpTransport, queue: str
+) -> None:
+    await opens(transport, Topology(queue=queue, dead_letter_exchange="amq.headers"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "argument"),
+    [
+        ({"queue_type": "quorum"}, "x-queue-type"),
+        ({"durable": False}, "durable"),
+        ({"arguments": {"x-max-priority": 5}}, "x-max-priority"),
+        ({"dead_letter_exchange": ""}, "x-dead-letter-exchange"),
+    ],
+)
+async def test_a_queue_that_exists_otherwise_is_a_mismatch_that_names_the_argument(
+    transport: AmqpTransport, topology: Topology, changes: dict[str, object], argument: str
+) -> None:
+    await opens(transport, topology)
+    other = msgspec.structs.replace(topology, **changes)
+    with pytest.raises(TopologyMismatch, match=f"{topology.queue}.* another {argument}; .*declare=passive"):
+        await opens(transport, other)
+    await opens(transport, msgspec.structs.replace(other, declare="passive", dead_letter_exchange=None))
+
+
+async def test_an_exchange_of_another_type_is_a_mismatch(
+    broker: Broker, transport: AmqpTransport, queue: str
+) -> None:
+    topology = Topology(queue=queue, exchange=broker.fresh_name("exchange"))
+    await opens(transport, topology)
+    with pytest.raises(TopologyMismatch, match=f"exchange '{topology.exchange}'.* another type"):
+        await opens(transport, msgspec.structs.replace(topology, exchange_type="direct"))
+
+
+@pytest.mark.parametrize("declare", ["passive", "never"])
+async def test_a_missing_queue_is_a_mismatch_where_it_is_not_ours_to_declare(
+    transport: AmqpTransport, queue: str, declare: str
+) -> None:
+    topology = msgspec.convert({"queue": queue, "declare": declare}, type=Topology)
+    with pytest.raises(TopologyMismatch, match=f"queue '{queue}': it does not exist; .*declare=active"):
+        await opens(transport, topology)
+
+
+async def test_a_missing_exchange_is_a_mismatch_where_it_is_not_ours_to_declare(
+    broker: Broker, transport: AmqpTransport, topology: Topology
+) -> None:
+    await opens(transport, topology)
+    missing = broker.fresh_name("exchange")
+    for setting in ("exchange", "dead_letter_exchange"):
+        passive = msgspec.structs.replace(topology, declare="passive", **{setting: missing})
+        with pytest.raises(TopologyMismatch, match=f"exchange '{missing}': it does not exist"):
+            await opens(transport, passive)
+
+
+@pytest.mark.parametrize("declare", ["passive", "never"])
+async def test_an_existing_queue_serves_without_being_declared(
+    broker: Broker, transport: AmqpTransport, topology: Topology, declare: str
+) -> None:
+    await opens(transport, topology)
+    undeclared = msgspec.convert({"queue": topology.queue, "declare": declare}, type=Topology)
+    async with transport.open_session(undeclared, prefetch=10) as session:
+        await Producer(broker, topology.queue).send(b"a")
+        await answer(session, 1)
+
+
+async def test_a_queue_that_another_connection_has_for_itself_is_a_mismatch(
+    broker: Broker, transport: AmqpTransport, queue: str
+) -> None:
+    with broker.channel() as channel:
+        channel.queue_declare(queue, exclusive=True)
+        with pytest.raises(TopologyMismatch, match="another connection has it for itself"):
+            await opens(transport, Topology(queue=queue, durable=False))
+
+
+async def test_a_user_who_may_not_declare_is_told_how_to_do_without(
+    broker: Broker, queue: str, limit: None
+) -> None:
+    await broker.rabbitmqctl("add_user", queue, "secret")
+    await broker.rabbitmqctl("set_permissions", queue, "^$", "^$", "^$")
+    transport = AmqpTransport(broker.url.replace("guest:guest", f"{queue}:secret"))
+    await Producer(broker, queue).declare(queue)
+    with pytest.raises(TopologyMismatch, match=r"the user may not; grant it, or use declare=passive"):
+        await opens(transport, Topology(queue=queue, durable=False))
+    with pytest.raises(TopologyMismatch, match=f"queue '{queue}': the user may not; grant it"):
+        await opens(transport, Topology(queue=queue, declare="passive"))
+    await broker.rabbitmqctl("delete_user", queue)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"queue": ""}, "queue"),
+        ({"queue": "é"}, "queue 'é' can't be put into AMQP"),
+        ({"queue": "q" * 256}, "can't be put into AMQP"),
+        (
+            {"queue": "q", "declare": "never", "durable": False, "arguments": {}, "routing_keys": ["k"]},
+            "routing_keys",
+        ),
+        ({"queue": "q", "exchange": "é"}, "exchange 'é' can't be put into AMQP"),
+        ({"queue": "q", "dead_letter_routing_key": "k"}, "dead_letter_routing_key"),
+    ],
+)
+async def test_what_no_broker_would_take_is_a_wrong_setting(
+    transport: AmqpTransport, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(SettingError, match=message):
+        await opens(transport, msgspec.convert(settings, type=Topology))
+
+
+async def test_an_argument_of_a_type_that_amqp_lacks_is_a_wrong_setting(
+    transport: AmqpTransport, queue: str
+) -> None:
+    with pytest.raises(SettingError, match="x-mine"):
+        await opens(transport, Topology(queue=queue, arguments={"x-mine": object()}))

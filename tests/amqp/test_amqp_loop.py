@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio  # noqa: TID251 - it is what the loop runs
 import signal
+import subprocess
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -110,6 +112,26 @@ async def test_a_task_that_fails_while_it_is_ended_does_not_fail_the_session() -
     tasks: set[asyncio.Task[None]] = set()
     async with open_loop(Loss()) as loop:
         await loop.call(start)
+
+
+def test_asyncio_programs_keep_their_own_loop() -> None:
+    program = """
+import asyncio, threading
+import rpcb_trio.amqp
+
+async def kind():
+    return type(asyncio.get_running_loop()).__module__
+
+def tell():
+    print(asyncio.run(kind()), type(asyncio.get_event_loop_policy()).__module__)
+
+tell()
+thread = threading.Thread(target=tell)
+thread.start()
+thread.join()
+"""
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert told == "asyncio.unix_events asyncio.unix_events\n" * 2
 
 
 def test_ctrl_c_during_a_callback_ends_the_program_and_not_the_loop_alone() -> None:

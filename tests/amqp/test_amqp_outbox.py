@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from rpcb_trio import Answer, Reply, SessionLost, Settled, Topology
+from rpcb_trio import Answer, Reply, Request, SessionLost, Settled, Topology
 from rpcb_trio.amqp import AmqpTransport
 from tests.amqp.producer import Producer, answer
 from tests.amqp.proxy import open_proxy
@@ -141,6 +141,32 @@ async def test_a_publishing_connection_that_can_not_be_rebuilt_ends_the_session(
             await session.settle([Answer(request, Reply(body=b"A"))])
         with pytest.raises(SessionLost, match="can't be rebuilt"):
             await session.watch()
+
+
+async def test_a_broker_short_of_memory_holds_up_replies_but_not_acks(
+    broker: Broker, transport: AmqpTransport, topology: Topology
+) -> None:
+    producer, inbox = Producer(broker, topology.queue), broker.fresh_name("inbox")
+    await producer.declare(inbox)
+    settled: list[Settled] = []
+
+    async def settle(request: Request) -> None:
+        settled.extend(await session.settle([Answer(request, Reply(body=b"A"))]))
+
+    async with transport.open_session(topology, prefetch=10) as session, trio.open_nursery() as nursery:
+        await producer.send(b"a", reply_to=inbox)
+        await producer.send(b"b")
+        wants_reply, wants_none = [await session.requests.receive() for _ in range(2)]
+        await broker.rabbitmqctl("set_vm_memory_high_watermark", "0.00001")
+        try:
+            nursery.start_soon(settle, wants_reply)
+            await settle(wants_none)
+            while "blocked" not in (await broker.rabbitmqctl("list_connections", "state")).split():
+                pass
+            assert settled == [Settled.NO_REPLY_TO]
+        finally:
+            await broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
+    assert settled == [Settled.NO_REPLY_TO, Settled.REPLIED]
 
 
 async def test_a_worker_that_may_only_reply_can_not_be_made_to_publish_elsewhere(

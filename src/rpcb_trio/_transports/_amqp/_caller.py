@@ -17,13 +17,11 @@ from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
 from rpcb_trio._transports._amqp._connection import Link
 from rpcb_trio._transports._amqp._loop import AioLoop
 from rpcb_trio._transports._amqp._loss import Loss
+from rpcb_trio._transports._amqp._parcel import PERSISTENT
 from rpcb_trio._transports._amqp._sender import exchange_exists
 
 PSEUDO_QUEUE = "amq.rabbitmq.reply-to"
 """The broker puts this channel's own address in its place."""
-
-PERSISTENT = 2
-"""A request in a durable queue survives a restart of the broker."""
 
 
 class AmqpCaller:

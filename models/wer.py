@@ -37,4 +37,7 @@ def word_error_rate(references: Sequence[str], transcripts: Sequence[str]) -> fl
     Raises:
         ValueError: a reference has no words, or the counts differ.
     """
-    return jiwer.wer([normalised(text) for text in references], [normalised(text) for text in transcripts])
+    said = [normalised(text) for text in references]
+    if not all(said):
+        raise ValueError("a reference has no words")
+    return jiwer.wer(said, [normalised(text) for text in transcripts])

@@ -71,7 +71,7 @@ class Converter:
         if self.seconds > self._max_seconds:
             raise unparseable(f"the audio is longer than the {self._max_seconds:g} s allowed")
         for interleaved in self._interleaver.resample(frame):
-            mono = interleaved.to_ndarray().reshape(-1, self._channels).mean(axis=1, dtype=np.float32)
+            mono = _mono(interleaved, self._channels)
             self._pieces.append(self._resampler.resample_chunk(mono) if self._resampler else mono)
 
     def finish(self) -> Samples:
@@ -79,6 +79,13 @@ class Converter:
         if self._resampler:
             self._pieces.append(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
         return np.concatenate(self._pieces)
+
+
+def _mono(interleaved: av.AudioFrame, channels: int) -> Samples:
+    values = interleaved.to_ndarray().reshape(-1, channels)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is no finite number is found at the end
+        mono: Samples = values.mean(axis=1, dtype=np.float32)
+    return mono
 
 
 def _kind(frame: av.AudioFrame) -> tuple[int, str, str]:

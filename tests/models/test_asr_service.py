@@ -1,0 +1,130 @@
+"""Speech recognition as a service: whatever comes in, what goes out is `{sentence, other}`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from models.asr import SpeechRecognition, service
+from models.audio import SAMPLE_RATE, Samples
+from models.recordings import recordings
+from models.wer import word_error_rate
+from models.wire import AudioRequest, Recognition, RefusedRequest, Status
+from rpcb_trio import Expired, Failure, InferError, Service, Success
+from rpcb_trio.testing import push_batch
+from tests.models.sounds import audio_file
+
+ROOT = Path(__file__).parents[2]
+
+
+class Lengths:
+    """A recogniser that hears how long a clip is."""
+
+    loaded = 0
+
+    def load(self) -> None:
+        self.loaded += 1
+
+    def transcribe(self, clips: list[Samples]) -> list[str]:
+        return [f"{len(clip) / SAMPLE_RATE:.1f}" for clip in clips]
+
+
+def request(audio: bytes, name: str | None = "wav") -> bytes:
+    return msgspec.msgpack.encode(AudioRequest(audio, name))
+
+
+def read(body: bytes) -> tuple[str, int]:
+    reply = msgspec.msgpack.decode(body, type=Recognition)
+    return reply.sentence, reply.other
+
+
+def test_the_service_is_what_the_worker_takes() -> None:
+    assert isinstance(service, Service)
+    assert service.content_type == "application/octet-stream"
+
+
+def test_warming_up_loads_the_recogniser() -> None:
+    recogniser = Lengths()
+    SpeechRecognition(recogniser).warm_up()
+    assert recogniser.loaded == 1
+
+
+def test_a_clips_cost_is_its_seconds() -> None:
+    asr = SpeechRecognition(Lengths())
+    assert asr.cost(asr.decode(request(audio_file("wav", seconds=1.5, rate=48_000)))) == pytest.approx(1.5)
+
+
+def test_a_clip_beyond_the_services_own_limits_is_refused() -> None:
+    with pytest.raises(RefusedRequest):
+        SpeechRecognition(Lengths(), max_seconds=1.0).decode(request(audio_file("wav", seconds=1.1)))
+    with pytest.raises(RefusedRequest):
+        SpeechRecognition(Lengths(), max_bytes=1000).decode(request(audio_file("wav")))
+
+
+def test_a_result_is_encoded_with_status_200() -> None:
+    assert read(service.encode(Success("hello"))) == ("hello", 200)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (RefusedRequest(Status.UNSUPPORTED_FORMAT, "no"), 402),
+        (Expired("late"), 404),
+        (InferError("broken"), 409),
+    ],
+)
+def test_a_failure_keeps_the_shape_and_says_nothing_in_the_sentence(
+    error: RefusedRequest | Expired | InferError, status: int
+) -> None:
+    assert read(service.encode(Failure(error))) == ("", status)
+
+
+async def test_what_cannot_be_heard_is_told_so_and_its_batch_mates_notice_nothing() -> None:
+    bodies = [
+        request(audio_file("mp3", seconds=1.0), "mp3"),
+        b"no msgpack",
+        b"",
+        request(b"%PDF-1.7", "pdf"),
+        request(audio_file("wav", hertz=0.0)),
+        request(audio_file("flac")[:3000], "wav"),
+        request(audio_file("g722", seconds=2.0), "g722"),
+    ]
+    replies = await push_batch(SpeechRecognition(Lengths()), bodies)
+    assert [read(reply.body) for reply in replies] == [
+        ("1.0", 200),
+        ("", 407),
+        ("", 408),
+        ("", 402),
+        ("", 408),
+        ("", 403),
+        ("2.0", 200),
+    ]
+
+
+async def test_a_clip_the_recogniser_fails_at_is_409_and_its_batch_mates_notice_nothing() -> None:
+    class FailsAtShort(Lengths):
+        def transcribe(self, clips: list[Samples]) -> list[str]:
+            if any(len(clip) < SAMPLE_RATE for clip in clips):
+                raise RuntimeError("too short for this model")
+            return super().transcribe(clips)
+
+    bodies = [request(audio_file("wav", seconds=seconds)) for seconds in (1.0, 0.5, 2.0)]
+    replies = await push_batch(SpeechRecognition(FailsAtShort()), bodies)
+    assert [read(reply.body) for reply in replies] == [("1.0", 200), ("", 409), ("2.0", 200)]
+
+
+async def test_real_speech_is_recognised_from_message_to_message() -> None:
+    clips = [clip for clip in recordings() if clip.name.startswith("librivox")]
+    replies = await push_batch(service, [request(clip.path.read_bytes()) for clip in clips])
+    answers = [read(reply.body) for reply in replies]
+    assert {status for _, status in answers} == {200}
+    assert word_error_rate([clip.text for clip in clips], [sentence for sentence, _ in answers]) <= 0.06
+
+
+def test_importing_the_service_loads_no_model() -> None:
+    code = "import sys, models.asr; sys.exit('onnxruntime' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

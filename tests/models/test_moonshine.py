@@ -1,0 +1,98 @@
+"""Moonshine on real speech: as good in a batch as alone, and never stuck on what is no speech."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
+import pytest
+
+from models.asr import Moonshine
+from models.audio import SAMPLE_RATE, Samples, read_audio
+from models.recordings import recordings
+from models.wer import normalised, word_error_rate
+from tests.models.sounds import tone
+
+LIBRIVOX = [clip for clip in recordings() if clip.name.startswith("librivox")]
+TEXTS = [clip.text for clip in recordings()]
+
+
+@cache
+def speech() -> list[Samples]:
+    return [read_audio(clip.path.read_bytes()) for clip in recordings()]
+
+
+@pytest.fixture(scope="module")
+def alone(moonshine: Moonshine) -> list[str]:
+    return [moonshine.transcribe([clip])[0] for clip in speech()]
+
+
+def in_batches(moonshine: Moonshine, clips: list[Samples], size: int) -> list[str]:
+    starts = range(0, len(clips), size)
+    return [text for start in starts for text in moonshine.transcribe(clips[start : start + size])]
+
+
+def librivox_error_rate(texts: list[str]) -> float:
+    return word_error_rate(TEXTS[-len(LIBRIVOX) :], texts[-len(LIBRIVOX) :])
+
+
+def test_at_most_6_words_in_100_are_wrong_alone(alone: list[str]) -> None:
+    assert librivox_error_rate(alone) <= 0.06
+    assert word_error_rate(TEXTS, alone) <= 0.06
+
+
+@pytest.mark.parametrize("size", [5, 8, 25])
+def test_at_most_6_words_in_100_are_wrong_in_a_batch(moonshine: Moonshine, size: int) -> None:
+    texts = in_batches(moonshine, speech(), size)
+    assert librivox_error_rate(texts) <= 0.06
+    assert word_error_rate(TEXTS, texts) <= 0.06
+
+
+def test_a_clips_words_hardly_depend_on_its_batch(moonshine: Moonshine, alone: list[str]) -> None:
+    together = in_batches(moonshine, speech(), 8)
+    same = sum(normalised(one) == normalised(other) for one, other in zip(alone, together, strict=True))
+    assert same >= 0.8 * len(alone)  # 8-bit arithmetic rounds by the batch's largest values
+
+
+def test_texts_come_in_the_order_of_their_clips(moonshine: Moonshine, alone: list[str]) -> None:
+    order = [24, 0, 20, 1, 23]
+    texts = moonshine.transcribe([speech()[index] for index in order])
+    for index, text in zip(order, texts, strict=True):
+        assert word_error_rate([alone[index]], [text]) < 0.3
+
+
+def test_silence_and_nothing_have_an_empty_text(moonshine: Moonshine, alone: list[str]) -> None:
+    silence = np.zeros(3 * SAMPLE_RATE, np.float32)
+    assert moonshine.transcribe([silence, speech()[0], silence[:0]]) == ["", alone[0], ""]
+    assert moonshine.transcribe([]) == []
+
+
+@pytest.mark.parametrize("samples", [1, 100, 894, 895, 2000])
+def test_the_shortest_clips_are_taken(moonshine: Moonshine, samples: int) -> None:
+    (text,) = moonshine.transcribe([tone(1.0, SAMPLE_RATE)[1 : 1 + samples]])
+    assert len(text) < 20
+
+
+def test_what_is_no_speech_ends_by_the_count_of_tokens(moonshine: Moonshine) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.3, 4 * SAMPLE_RATE).astype(np.float32).clip(-1, 1)
+    for text in moonshine.transcribe([noise, tone(4.0, SAMPLE_RATE)]):
+        assert len(text.split()) <= 26
+
+
+def test_a_long_clip_is_cut_in_pauses_and_its_texts_joined(moonshine: Moonshine) -> None:
+    clip = np.concatenate(speech())
+    assert len(clip) > 100 * SAMPLE_RATE
+    (text,) = moonshine.transcribe([clip])
+    assert word_error_rate([" ".join(TEXTS)], [text]) <= 0.08
+
+
+def test_several_replicas_may_share_one_recogniser(moonshine: Moonshine, alone: list[str]) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        texts = list(threads.map(lambda clip: moonshine.transcribe([clip])[0], speech()[:6]))
+    assert texts == alone[:6]
+
+
+def test_the_first_batch_loads_the_model_where_nobody_warmed_it_up() -> None:
+    (text,) = Moonshine(threads=2).transcribe([speech()[1]])
+    assert normalised(text) == "all circuits are busy now"

@@ -18,6 +18,8 @@ async def open_serving_nursery() -> AsyncIterator[trio.Nursery]:
     async with trio.open_nursery() as nursery:
         try:
             yield nursery
+        except trio.Cancelled:  # its own scope knows what to do with it
+            raise
         except BaseException as error:  # noqa: BLE001 - raised again below
             ended_by = error
             nursery.cancel_scope.cancel()

@@ -64,7 +64,8 @@ class Pipeline:
         send_batches, batches = trio.open_memory_channel[Batch](len(self.executors))
         send_computed, computed = trio.open_memory_channel[stages.Computed](self.prefetch)
         async with trio.open_nursery() as nursery:
-            with send_pending, pending, send_batches, batches, send_computed, computed:
+            # The receiving ends stay open to the end: a stage that is cut must not break those that feed it.
+            with send_pending, send_batches, send_computed:
                 for _ in range(self.receivers):
                     nursery.start_soon(
                         partial(

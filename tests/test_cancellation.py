@@ -1,0 +1,100 @@
+"""Whatever happens to a worker, at whatever await of whichever stage, no request is lost or mixed up.
+
+The scenario has all there is: full and partial batches, requests that fail in every way, a lost session, a
+drain. It is played again and again, and cut short one await later each time, until it comes through uncut.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from rpcb_trio import FixedPolicy, MemoryBroker
+from rpcb_trio._batching import _batcher
+from rpcb_trio._pipeline import _isolation, _stages, _wiring
+from tests.interventions import AtStep, awaits
+from tests.journal import Journal, check_books
+from tests.scenarios import Running, Shouting, ask, working
+
+STAGES = ["receive", "batch", "compute", "reply"]
+AROUND_THEM = ["serve", "watch", "_stop_when_draining"]
+
+
+def shout(bodies: list[bytes]) -> list[bytes]:
+    return [b"ok:" + body.upper() for body in bodies]
+
+
+Scenario = tuple[Callable[[], Any], Sequence[bytes]]
+HOOKS: Scenario = (
+    Shouting,
+    [b"good 1", b"poison 2", b"good 3", b"\xff 4", b"sick 5", b"mute 6", b"good 7"],
+)
+PLAIN: Scenario = (lambda: shout, [b"good %d" % number for number in range(7)])
+
+Action = Callable[[MemoryBroker, Running], None]
+
+
+def cancel(_: MemoryBroker, running: Running) -> None:
+    running.cancel()
+
+
+def disconnect(broker: MemoryBroker, _: Running) -> None:
+    broker.disconnect()
+
+
+def drain(_: MemoryBroker, running: Running) -> None:
+    running.worker.drain()
+
+
+async def happen(broker: MemoryBroker, bodies: Sequence[bytes]) -> None:
+    """What happens around the worker, whatever becomes of it."""
+    ask(broker, *bodies[:4])
+    await trio.sleep(0.75)
+    ask(broker, *bodies[4:])
+    await trio.sleep(0.75)
+    broker.disconnect()
+
+
+async def play(scenario: Scenario, stage: str, step: float, action: Action) -> AtStep:
+    make_service, bodies = scenario
+    broker = MemoryBroker()
+    journal = Journal(broker)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(happen, broker, bodies)
+        with AtStep(stage, step) as cut, trio.move_on_after(60):
+            async with working(
+                make_service(),
+                journal,
+                batching=FixedPolicy(3, max_wait=0.5),
+                executors=2,
+                service_time=lambda _: 1.0,
+                instruments=[journal],
+            ) as running:
+                cut.act = lambda: action(broker, running)
+                await running.until_settled(len(bodies))
+    check_books(journal, bodies)
+    return cut
+
+
+@pytest.mark.parametrize("action", [cancel, disconnect, drain])
+@pytest.mark.parametrize("scenario", [pytest.param(HOOKS, id="hooks"), pytest.param(PLAIN, id="plain")])
+@pytest.mark.parametrize("stage", [*STAGES, *AROUND_THEM])
+async def test_no_request_is_lost_or_answered_twice_whichever_await_is_cut(
+    stage: str, scenario: Scenario, action: Action, autojump_clock: MockClock
+) -> None:
+    step = 1
+    while (await play(scenario, stage, step, action)).has_acted:
+        step += 1
+    assert step > 1, "the stage ran"
+
+
+async def test_every_await_of_every_stage_is_among_those_that_are_cut(autojump_clock: MockClock) -> None:
+    places = set[tuple[str, int]]()
+    for stage in [*STAGES, *AROUND_THEM]:
+        places |= (await play(HOOKS, stage, math.inf, cancel)).places
+    assert awaits(_stages, _batcher, _isolation, _wiring) <= places

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
-from models.asr.moonshine_graphs import MIN_SAMPLES, Graphs, Utterance
 from models.asr.tokens import Tokens
-from models.audio import SAMPLE_RATE, Samples, is_silent
+from models.audio import SAMPLE_RATE, Samples, is_silent, split_in_pauses
 from models.wheel_files import wheel_files
+
+if TYPE_CHECKING:
+    from models.asr.moonshine_graphs import Graphs
 
 _SHA256: Final = {
     "encoder_model.ort": "94e90a4654fc45cdfedb77c4c08e1739f48862998e58fada384b25118134f221",
@@ -27,7 +27,7 @@ _SHA256: Final = {
 }
 _TOKENS_PER_SECOND = 6.5  # more is the model repeating itself
 _LOOP_GAP = 1.0  # seconds by which clips in one decoding loop may differ
-_LOOP_SECONDS = 32.0  # of padded audio in one loop; beyond it the cache no longer fits the processor's
+_LOOP_SECONDS = 32.0  # of padded audio in one loop: 18 MB of attention cache; more is no faster
 _PIECE_SECONDS = 16.0  # on 19 clips of 14 s to 73 s: WER 2.9 %, 24 ms of CPU a second; at 30.0 3.5 %, 36 ms
 
 
@@ -58,22 +58,30 @@ class Moonshine:
         A silent clip's text is empty. A clip beyond 16 s is cut where it is quietest, and its pieces' texts
         are joined.
         """
-        graphs, tokens = self._loaded()
         pieces = [
             (index, piece)
             for index, clip in enumerate(clips)
-            for piece in _pieces(clip)
+            for piece in split_in_pauses(clip, _PIECE_SECONDS)
             if not is_silent(piece)  # the model hears words in it
         ]
-        utterances = [_start(graphs, piece) for _, piece in pieces]
-        for group in _groups(utterances):
-            graphs.finish(group)
-        texts: list[list[str]] = [[] for _ in clips]
-        for (index, _), utterance in zip(pieces, utterances, strict=True):
-            texts[index].append(tokens.text(utterance.tokens))
-        return [" ".join(filter(None, parts)) for parts in texts]
+        texts = [""] * len(pieces)
+        for group in _groups([len(piece) for _, piece in pieces]):
+            for row, text in zip(group, self._recognised([pieces[row][1] for row in group]), strict=True):
+                texts[row] = text
+        joined: list[list[str]] = [[] for _ in clips]
+        for (index, _), text in zip(pieces, texts, strict=True):
+            joined[index].append(text)
+        return [" ".join(filter(None, parts)) for parts in joined]
+
+    def _recognised(self, pieces: list[Samples]) -> list[str]:
+        graphs, tokens = self._loaded()
+        utterances = [graphs.start(piece, max_tokens=_max_tokens(piece)) for piece in pieces]
+        graphs.finish(utterances)
+        return [tokens.text(utterance.tokens) for utterance in utterances]
 
     def _loaded(self) -> tuple[Graphs, Tokens]:
+        from models.asr.moonshine_graphs import Graphs  # noqa: PLC0415 (it imports onnxruntime)
+
         with self._loading:
             if self._model is None:
                 files = wheel_files(
@@ -86,37 +94,21 @@ class Moonshine:
             return self._model
 
 
-def _start(graphs: Graphs, piece: Samples) -> Utterance:
-    seconds = len(piece) / SAMPLE_RATE
-    padded = np.pad(piece, (0, max(0, MIN_SAMPLES - len(piece))))
-    return graphs.start(padded, max_tokens=math.ceil(seconds * _TOKENS_PER_SECOND))
+def _max_tokens(piece: Samples) -> int:
+    return math.ceil(len(piece) / SAMPLE_RATE * _TOKENS_PER_SECOND)
 
 
-def _groups(utterances: list[Utterance]) -> list[list[Utterance]]:
-    """Neighbours in length, so that little of a loop's work is padding."""
-    groups: list[list[Utterance]] = []
-    for utterance in sorted(utterances, key=lambda one: -one.samples):
-        if groups and _fits(groups[-1], utterance):
-            groups[-1].append(utterance)
+def _groups(lengths: list[int]) -> list[list[int]]:
+    """Indices of neighbours in length, longest first, so that little of a loop's work is padding."""
+    groups: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        if groups and _fits(lengths[index], lengths[groups[-1][0]], len(groups[-1])):
+            groups[-1].append(index)
         else:
-            groups.append([utterance])
+            groups.append([index])
     return groups
 
 
-def _fits(group: list[Utterance], utterance: Utterance) -> bool:
-    longest = group[0].samples / SAMPLE_RATE
-    gap = longest - utterance.samples / SAMPLE_RATE
-    return gap <= _LOOP_GAP and longest * (len(group) + 1) <= _LOOP_SECONDS
-
-
-def _pieces(clip: Samples) -> list[Samples]:
-    """The clip in pieces the model can take, cut in the middle of the quietest 0.1 s of the second half."""
-    limit, block = round(_PIECE_SECONDS * SAMPLE_RATE), SAMPLE_RATE // 10
-    pieces = []
-    while len(clip) > limit:
-        half = clip[limit // 2 : limit]
-        energy = np.square(half[: len(half) // block * block].reshape(-1, block)).sum(axis=1)
-        cut = limit // 2 + int(energy.argmin()) * block + block // 2
-        pieces.append(clip[:cut])
-        clip = clip[cut:]
-    return [*pieces, clip]
+def _fits(length: int, longest: int, count: int) -> bool:
+    gap, padded = longest - length, longest * (count + 1)
+    return gap <= _LOOP_GAP * SAMPLE_RATE and padded <= _LOOP_SECONDS * SAMPLE_RATE

@@ -10,21 +10,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeAlias
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, TypeAlias
 
 from models.audio import Samples
 from rpcb_trio import SettingError
+
+try:
+    import numpy as np
+    import numpy.typing as npt
+    import onnxruntime
+except ModuleNotFoundError as missing:
+    raise SettingError(f"Moonshine needs {missing.name}: pip install 'rpcb-trio[moonshine]'") from missing
 
 Floats: TypeAlias = "npt.NDArray[np.float32]"
 Whole: TypeAlias = "npt.NDArray[np.int64]"
 Cache: TypeAlias = dict[str, Floats]
 """Input name -> keys or values [B, 8 heads, T, 36]; T is tokens so far, or the encoder's frames."""
 
-MIN_SAMPLES: Final = 895
-"""What the encoder's three strided convolutions need for one frame."""
+_MIN_SAMPLES = 895  # what the encoder's three strided convolutions need for one frame
 _START, _END = 1, 2
 _HEADS, _HEAD_WIDTH, _WIDTH = 8, 36, 288
 
@@ -55,9 +58,6 @@ class Graphs:
         encoder: Path of `encoder_model.ort`.
         decoder: Path of `decoder_model_merged.ort`.
         threads: Of each run.
-
-    Raises:
-        rpcb_trio.SettingError: onnxruntime is not installed.
     """
 
     def __init__(self, encoder: Path, decoder: Path, *, threads: int) -> None:
@@ -68,7 +68,8 @@ class Graphs:
         self._growing = [name for name in self._cached if ".decoder." in name]
 
     def start(self, clip: Samples, *, max_tokens: int) -> Utterance:
-        """Encode a clip (float32 [T], at least `MIN_SAMPLES`) and take the decoder's first step."""
+        """Encode a clip (float32 [T], mono, 16 kHz) and take the decoder's first step."""
+        clip = np.pad(clip, (0, max(0, _MIN_SAMPLES - len(clip))))
         mask = np.ones((1, len(clip)), np.int64)
         (hidden,) = self._encoder.run(None, {"input_values": clip[np.newaxis], "attention_mask": mask})
         nothing = dict.fromkeys(self._cached, np.zeros((1, _HEADS, 0, _HEAD_WIDTH), np.float32))
@@ -109,11 +110,7 @@ class Graphs:
         return logits[:, -1].argmax(axis=-1), dict(zip(wanted, caches, strict=True))
 
 
-def _session(path: Path, threads: int) -> Any:
-    try:
-        import onnxruntime  # noqa: PLC0415 (an extra that only this recogniser needs)
-    except ModuleNotFoundError as missing:
-        raise SettingError("Moonshine needs onnxruntime: pip install 'rpcb-trio[moonshine]'") from missing
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from models.asr import Moonshine
+from models.asr.moonshine import _groups
 from models.audio import SAMPLE_RATE, Samples, read_audio
 from models.recordings import recordings
 from models.wer import normalised, word_error_rate
@@ -96,3 +97,14 @@ def test_several_replicas_may_share_one_recogniser(moonshine: Moonshine, alone: 
 def test_the_first_batch_loads_the_model_where_nobody_warmed_it_up() -> None:
     (text,) = Moonshine(threads=2).transcribe([speech()[1]])
     assert normalised(text) == "all circuits are busy now"
+
+
+def test_clips_that_decode_together_are_of_similar_length_and_few() -> None:
+    second = SAMPLE_RATE
+    assert _groups([2 * second, 8 * second, 2 * second + 1, 8 * second - 1, 5 * second]) == [
+        [1, 3],
+        [4],
+        [2, 0],
+    ]
+    assert [len(group) for group in _groups([10 * second] * 8)] == [3, 3, 2]
+    assert _groups([]) == []

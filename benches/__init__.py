@@ -1,0 +1,1 @@
+"""Measurements of the worker, next to what one would write without it."""

@@ -13,10 +13,10 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar, TypeVarTuple
 
 import trio
-import trio_asyncio  # type: ignore[import-untyped]
 
 from rpcb_trio._errors import BrokerError, SessionLost
 from rpcb_trio._transports._amqp._boundary import NOT_OURS, describe
+from rpcb_trio._transports._amqp._bridge import trio_asyncio
 from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._unreadable import bear_unreadable
 
@@ -115,21 +115,6 @@ async def _raise_again(failure: BaseException | None, broken: SessionLost | None
 
 def _log_unasked(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     _log.debug("asyncio: %s", context.get("message"), exc_info=context.get("exception"))
-
-
-def _leave_asyncio_programs_alone() -> None:
-    """Undo for everyone else what importing trio-asyncio does.
-
-    Once imported, it gives each asyncio program of this process (outside trio) one of its own, slower loops,
-    except in a thread that has set a policy; so all threads get the policy that was there before as set.
-    """
-    policies = getattr(trio_asyncio._loop, "_FakedPolicy", None)  # noqa: SLF001 - there is no other way
-    before = getattr(trio_asyncio._loop, "_original_policy", None)  # noqa: SLF001
-    if policies is not None and before is not None:
-        policies.policy = before
-
-
-_leave_asyncio_programs_alone()
 
 
 def _run_in_bursts(loop: Any) -> None:

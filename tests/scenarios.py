@@ -45,8 +45,8 @@ steady = settings(derandomize=True, deadline=None)
 class Shouting:
     """Answers in a shape of its own: `ok:TEXT` or `failed:CODE`. A body's first word says how it fares.
 
-    `poison` makes infer raise for the whole batch, `sick` fails alone, `mute` can't be encoded; what is not
-    UTF-8 can't be decoded.
+    `poison` makes infer raise for the whole batch, `sick` fails alone, `mute` can't be encoded, `brief` may
+    expire; what is not UTF-8 can't be decoded.
     """
 
     content_type = "text/plain"
@@ -74,26 +74,30 @@ class Shouting:
 
 
 ENDINGS = {
-    b"good": "ok:{}",
-    b"sick": "failed:infer",
-    b"poison": "failed:infer",
-    b"mute": "failed:encode",
-    b"\xff": "failed:decode",
+    b"good": ["ok:{}"],
+    b"brief": ["ok:{}", "failed:expired"],
+    b"sick": ["failed:infer"],
+    b"poison": ["failed:infer"],
+    b"mute": ["failed:encode"],
+    b"\xff": ["failed:decode"],
 }
 
 
-def expected(body: bytes) -> bytes:
-    """What `Shouting` answers."""
-    ending = ENDINGS[body.split()[0]]
-    return ending.format(body.decode(errors="replace").upper()).encode()
+def expected(body: bytes) -> list[bytes]:
+    """What `Shouting` may answer."""
+    text = body.decode(errors="replace").upper()
+    return [ending.format(text).encode() for ending in ENDINGS[body.split()[0]]]
 
 
-def ask(broker: MemoryBroker, *bodies: bytes, reply_to: str | None = ANSWERS) -> None:
+def ask(
+    broker: MemoryBroker, *bodies: bytes, reply_to: str | None = ANSWERS, expiration: float | None = None
+) -> None:
     """Send requests as a foreign producer would; each body's last word is its correlation id."""
     broker.declare(QUEUE)
     broker.declare(ANSWERS)
     for body in bodies:
-        broker.publish(body, routing_key=QUEUE, reply_to=reply_to, correlation_id=body.split()[-1].decode())
+        name = body.split()[-1].decode()
+        broker.publish(body, routing_key=QUEUE, reply_to=reply_to, correlation_id=name, expiration=expiration)
 
 
 def taken(broker: MemoryBroker, queue: str = ANSWERS) -> Iterator[Reply]:

@@ -77,7 +77,7 @@ async def play(scenario: Scenario, stage: str, step: float, action: Action) -> A
             ) as running:
                 cut.act = lambda: action(broker, running)
                 await running.until_settled(len(bodies))
-    check_books(journal, bodies)
+    check_books(broker, [journal], bodies)
     return cut
 
 

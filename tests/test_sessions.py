@@ -177,4 +177,4 @@ async def test_an_answer_that_could_not_be_acked_is_given_again_with_the_redeliv
     async with working(Shouting(), journal, batching=patient(), instruments=[journal]) as running:
         await running.until_settled(6)
     assert set(journal.replied.values()) == {1, 2}
-    check_books(journal, BODIES)
+    check_books(broker, [journal], BODIES)

@@ -1,0 +1,142 @@
+"""Whatever comes together: no request is lost, none is answered undelivered, none is mixed up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Literal, NamedTuple
+
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from rpcb_trio import DrainTimeout, FixedPolicy, MemoryBroker
+from tests.journal import Journal, check_books
+from tests.scenarios import QUEUE, Shouting, ask, steady, working
+
+
+class Arrival(NamedTuple):
+    """A request: when it comes, and how it fares."""
+
+    at: float
+    kind: Literal["good", "brief", "sick", "poison", "mute", "undecodable"]
+
+    def body(self, number: int) -> bytes:
+        return b"\xff %d" % number if self.kind == "undecodable" else f"{self.kind} {number}".encode()
+
+
+class Life(NamedTuple):
+    """One worker: when it is started, how it is set, and how it ends."""
+
+    at: float
+    seconds: float
+    ends_by: Literal["drain", "cancel"]
+    drain_timeout: float
+    executors: int
+    max_batch_size: int
+    max_wait: float
+    spare_prefetch: int
+    service_time: float
+
+
+class Plan(NamedTuple):
+    """What happens in one run."""
+
+    arrivals: list[Arrival]
+    lives: list[Life]
+    disconnects: list[float]
+
+
+quarters = st.integers(0, 40).map(lambda each: each / 4)
+arrivals = st.builds(
+    Arrival,
+    quarters,
+    st.sampled_from(["good", "good", "good", "brief", "sick", "poison", "mute", "undecodable"]),
+)
+lives = st.builds(
+    Life,
+    at=quarters,
+    seconds=quarters,
+    ends_by=st.sampled_from(["drain", "cancel"]),
+    drain_timeout=st.sampled_from([0.5, 30.0]),
+    executors=st.integers(1, 3),
+    max_batch_size=st.integers(1, 5),
+    max_wait=st.sampled_from([0.0, 0.25, 2.0]),
+    spare_prefetch=st.integers(0, 5),
+    service_time=st.sampled_from([0.0, 0.25, 1.5]),
+)
+plans = st.builds(
+    Plan,
+    st.lists(arrivals, max_size=15),
+    st.lists(lives, min_size=1, max_size=3),
+    st.lists(quarters, max_size=3),
+)
+
+LAST = Life(20.0, 100.0, "drain", 30.0, 2, 4, 0.25, 0, 0.25)
+"""A worker with time for everything that was left."""
+
+
+async def work(life: Life, journal: Journal) -> None:
+    await trio.sleep(life.at)
+    with suppress(DrainTimeout):
+        async with working(
+            Shouting(),
+            journal,
+            service_time=lambda size: life.service_time * size,
+            executors=life.executors,
+            batching=FixedPolicy(life.max_batch_size, life.max_wait),
+            prefetch=life.max_batch_size * (life.executors + 1) + life.spare_prefetch,
+            drain_timeout=life.drain_timeout,
+            instruments=[journal],
+        ) as running:
+            await trio.sleep(life.seconds)
+            if life.ends_by == "cancel":
+                running.cancel()
+
+
+async def at(seconds: float, act: Callable[[], None]) -> None:
+    await trio.sleep(seconds)
+    act()
+
+
+def sending(broker: MemoryBroker, body: bytes) -> Callable[[], None]:
+    return lambda: ask(broker, body, expiration=1.0 if body.startswith(b"brief") else None)
+
+
+async def happen(plan: Plan, broker: MemoryBroker, journals: list[Journal], bodies: list[bytes]) -> None:
+    async with trio.open_nursery() as nursery:
+        for arrival, body in zip(plan.arrivals, bodies, strict=True):
+            nursery.start_soon(at, arrival.at, sending(broker, body))
+        for when in plan.disconnects:
+            nursery.start_soon(at, when, broker.disconnect)
+        for life, journal in zip(plan.lives, journals, strict=True):
+            nursery.start_soon(work, life, journal)
+
+
+async def run(plan: Plan) -> int:
+    """Let a plan happen, check the books, and tell how many requests were left in the queue."""
+    broker = MemoryBroker()
+    broker.declare(QUEUE)
+    journals = [Journal(broker) for _ in plan.lives]
+    bodies = [arrival.body(number) for number, arrival in enumerate(plan.arrivals)]
+    await happen(plan, broker, journals, bodies)
+    left = broker.depth(QUEUE)
+    check_books(broker, journals, bodies)
+    return left
+
+
+def virtually(plan: Plan) -> int:
+    return trio.run(run, plan, clock=MockClock(autojump_threshold=0))
+
+
+@settings(steady, max_examples=60)
+@given(plans)
+def test_every_request_is_answered_once_for_each_delivery_or_is_still_in_the_queue(plan: Plan) -> None:
+    virtually(plan)
+
+
+@settings(steady, max_examples=40)
+@given(plans)
+def test_whatever_happened_a_worker_that_lives_on_answers_all_that_was_left(plan: Plan) -> None:
+    assert virtually(plan._replace(lives=[*plan.lives, LAST])) == 0

@@ -29,6 +29,7 @@ EVERY_SETTING = {
     "declare": "passive",
     "queue_type": "quorum",
     "durable": False,
+    "option": ["recogniser=quartznet"],
     "queue_argument": ["x-max-priority=10", "x-overflow=reject-publish"],
     "exchange": "asrExchange",
     "exchange_type": "direct",

@@ -29,6 +29,10 @@ class Incomplete:
 class Broken:
     def __init__(self): raise OSError("no weights")
 
+class Tuned(Service):
+    def __init__(self, *, threads: int = 1, model: str = "small"): self.threads, self.model = threads, model
+    def infer(self, items): return [self.threads, self.model]
+
 number = 3
 """
 
@@ -78,3 +82,27 @@ def test_a_wrong_target_is_named_with_the_remedy(target: str, parts: list[str]) 
     assert "\n" not in line
     for part in parts:
         assert part in line
+
+
+def test_a_class_is_made_with_the_options() -> None:
+    service = load_service("here.services:Tuned", {"threads": 2})
+    assert service.infer([]) == [2, "small"]
+
+
+@pytest.mark.parametrize(
+    ("target", "option", "parts"),
+    [
+        ("Tuned", "thread", ["no option thread", "did you mean threads?"]),
+        ("Tuned", "colour", ["no option colour", "it takes threads, model"]),
+        ("Service", "threads", ["no option threads"]),
+        ("instance", "threads", ["option is for a class"]),
+        ("function", "threads", ["option is for a class"]),
+    ],
+)
+def test_an_option_that_can_not_be_given_is_told_in_one_line(
+    target: str, option: str, parts: list[str]
+) -> None:
+    with pytest.raises(SettingError) as refused:
+        load_service(f"here.services:{target}", {option: 1})
+    assert all(part in str(refused.value) for part in parts)
+    assert "\n" not in str(refused.value)

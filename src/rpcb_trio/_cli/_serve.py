@@ -16,7 +16,7 @@ from rpcb_trio._cli._file import SettingsFile, read_file
 from rpcb_trio._cli._lifetime import run_jobs
 from rpcb_trio._cli._logs import write_logs
 from rpcb_trio._cli._settings import FILE, SERVICE, ConfigPath, LogSettings, Settings
-from rpcb_trio._cli._setup import Job, make_job
+from rpcb_trio._cli._setup import Job, as_they_look, make_job
 from rpcb_trio._cli._target import load_service
 from rpcb_trio._errors import SettingError
 
@@ -98,7 +98,8 @@ def _make_job(name: str, target: str | None, settings: Settings) -> Job:
         raise SettingError(
             f"{name or target}: queue is missing; give --queue, RPCB_QUEUE, or queue in rpcb.toml"
         )
-    return make_job(name, target, load_service(target), settings)
+    options = as_they_look("option", settings.option)
+    return make_job(name, target, load_service(target, options), settings)
 
 
 @contextmanager

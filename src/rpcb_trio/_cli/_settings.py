@@ -106,6 +106,16 @@ class ConnectionSettings:
 class Settings(ConnectionSettings):
     """One worker: where its requests come from and how they are computed."""
 
+    option: Annotated[
+        tuple[str, ...],
+        several(
+            SERVICE,
+            "OPTION",
+            "Keyword argument for a TARGET that is a class, as recogniser=quartznet.",
+            metavar="NAME=VALUE",
+        ),
+    ] = ()
+
     queue: Annotated[
         str,
         setting(TOPOLOGY, "QUEUE", "Queue to consume from. Required.", metavar="NAME", show_default=False),

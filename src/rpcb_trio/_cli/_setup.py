@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -89,7 +90,7 @@ def topology(settings: Settings) -> Topology:
         routing_keys=settings.routing_key,
         dead_letter_exchange=settings.dead_letter_exchange,
         dead_letter_routing_key=settings.dead_letter_routing_key,
-        arguments=dict(_argument(each) for each in settings.queue_argument),
+        arguments=as_they_look("queue_argument", settings.queue_argument),
     )
 
 
@@ -105,12 +106,22 @@ def split_pair(option: str, text: str) -> tuple[str, str]:
     return name, value
 
 
-def _argument(text: str) -> tuple[str, object]:
-    """RabbitMQ tells numbers and truth values from text, so an argument is what it looks like."""
-    name, value = split_pair("queue_argument", text)
+def as_they_look(option: str, pairs: Sequence[str]) -> dict[str, object]:
+    """Read `NAME=VALUE` pairs: true and false, whole and other numbers are what they look like, else text.
+
+    Raises:
+        SettingError: one is no such pair.
+    """
+    return {name: _as_it_looks(value) for name, value in (split_pair(option, each) for each in pairs)}
+
+
+def _as_it_looks(value: str) -> object:
     if value in ("true", "false"):
-        return name, value == "true"
-    return name, int(value) if value.removeprefix("-").isdecimal() else value
+        return value == "true"
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(value)
+    return value
 
 
 def without_password(url: str) -> str:

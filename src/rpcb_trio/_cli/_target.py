@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import logging
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,16 +18,20 @@ from rpcb_trio._service import BoundService, bind
 
 log = logging.getLogger("rpcb_trio")
 
+NO_OPTIONS: Mapping[str, object] = {}
 
-def load_service(target: str) -> BoundService:
-    """Import what TARGET names and accept it as a service.
+
+def load_service(target: str, options: Mapping[str, object] = NO_OPTIONS) -> BoundService:
+    """Import what TARGET names and accept it as a service; a class is made with `options`.
 
     Raises:
-        SettingError: it is not there, it can't be imported, or it is no service.
+        SettingError: it is not there, can't be imported, does not take the options, or is no service.
     """
     found = load_attribute(target)
+    if options:
+        _refuse_options(target, found, options)
     try:
-        return bind(found)
+        return bind(found(**options) if options else found)
     except SettingError as error:
         raise SettingError(f"{target}: {error}") from error
     except Exception as error:
@@ -53,6 +58,18 @@ def load_attribute(target: str) -> Any:
             )
         found = getattr(found, name)
     return found
+
+
+def _refuse_options(target: str, found: Any, options: Mapping[str, object]) -> None:
+    if not inspect.isclass(found):
+        raise SettingError(f"{target}: option is for a class, which is made with it; this is none")
+    taken = inspect.signature(found).parameters
+    if any(each.kind is each.VAR_KEYWORD for each in taken.values()):
+        return
+    for name in options:
+        if name not in taken:
+            hint = did_you_mean(name, taken) or f"; it takes {', '.join(taken) or 'none'}"
+            raise SettingError(f"{target}: there is no option {name}{hint}")
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:

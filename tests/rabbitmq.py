@@ -189,5 +189,8 @@ def some_broker() -> Iterator[Broker]:
         return
     if not (SCRIPTS / "rabbitmq-server").exists():
         pytest.fail(REMEDIES)
-    with TemporaryDirectory(prefix="rpcb-rabbitmq-") as folder, Node(Path(folder)).running() as node:
+    with (
+        TemporaryDirectory(prefix="rpcb-rabbitmq-", ignore_cleanup_errors=True) as folder,
+        Node(Path(folder)).running() as node,
+    ):
         yield node

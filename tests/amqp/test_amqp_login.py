@@ -80,12 +80,13 @@ async def listening(serve: Serve) -> AsyncIterator[int]:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_black_hole_is_given_up_after_the_connect_timeout() -> None:
+@pytest.mark.parametrize("scheme", ["amqp", "amqps"])
+async def test_a_black_hole_is_given_up_after_the_connect_timeout(scheme: str) -> None:
     async def never_answer(_: trio.SocketStream) -> None:
         await trio.sleep_forever()
 
     async with listening(never_answer) as port:
-        error = await refusal(f"amqp://guest:guest@127.0.0.1:{port}/", connect_timeout=0.2)
+        error = await refusal(f"{scheme}://guest:guest@127.0.0.1:{port}/", connect_timeout=0.2)
     assert isinstance(error, SessionLost)
     assert str(error) == f"127.0.0.1:{port} did not answer within 0.2 s (connect_timeout)"
 

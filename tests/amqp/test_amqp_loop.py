@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 import trio
-from aiormq.exceptions import AMQPConnectionError  # noqa: TID251 - as the loop meets it
+import trio.testing
+from aiormq.exceptions import AMQPConnectionError, ChannelInvalidStateError  # noqa: TID251 - as loops meet them
+from pamqp.header import ContentHeader  # noqa: TID251 - it reads the properties
 
 from rpcb_trio import SessionLost
 from rpcb_trio._transports._amqp._loop import BURST, _run_in_bursts, open_loop
 from rpcb_trio._transports._amqp._loss import Loss
+from rpcb_trio._transports._amqp._unreadable import Unreadable
 
 
 async def sleep_for_ever() -> None:
@@ -27,18 +30,29 @@ async def raise_this(exc: BaseException) -> None:
 
 
 @pytest.mark.parametrize(
-    "exc", [AMQPConnectionError("gone"), OSError("gone"), EOFError("gone"), TimeoutError("gone")], ids=repr
+    "exc",
+    [
+        AMQPConnectionError("gone"),
+        ChannelInvalidStateError("gone"),
+        OSError("gone"),
+        EOFError("gone"),
+        TimeoutError("gone"),
+        Exception("gone"),
+        asyncio.CancelledError(OSError("gone")),
+    ],
+    ids=repr,
 )
-async def test_what_a_dying_connection_raises_is_a_lost_session(exc: Exception) -> None:
+async def test_what_a_dying_connection_raises_is_a_lost_session(exc: BaseException) -> None:
     async with open_loop(Loss()) as loop:
         with pytest.raises(SessionLost, match="gone"):
             await loop.call(raise_this, exc)
 
 
-async def test_an_asyncio_cancellation_that_nobody_asked_for_is_a_lost_session() -> None:
+@pytest.mark.parametrize("exc", [asyncio.CancelledError(), Exception()], ids=repr)
+async def test_an_end_without_words_is_a_lost_session_too(exc: BaseException) -> None:
     async with open_loop(Loss()) as loop:
         with pytest.raises(SessionLost, match="the connection has closed"):
-            await loop.call(raise_this, asyncio.CancelledError())
+            await loop.call(raise_this, exc)
 
 
 async def test_a_reason_that_is_known_wins_over_its_consequences() -> None:
@@ -158,6 +172,25 @@ async def test_a_loop_that_breaks_down_is_a_lost_session() -> None:
         await break_down()
 
 
+async def test_a_loop_that_breaks_down_under_several_tasks_leaves_their_own_errors() -> None:
+    async def fail() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ZeroDivisionError
+
+    async def break_down() -> None:
+        async with open_loop(Loss()) as loop, trio.open_nursery() as nursery:
+            nursery.start_soon(fail)
+            nursery.start_soon(trio.sleep_forever)
+            await trio.testing.wait_all_tasks_blocked()
+            loop._loop._nursery.start_soon(raise_this, OSError("broken"))
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await break_down()
+    assert caught.group_contains(ZeroDivisionError)
+
+
 async def test_callbacks_run_in_bursts_but_trio_tasks_have_their_turn() -> None:
     turns: list[int] = []
     ran = 0
@@ -178,6 +211,23 @@ async def test_callbacks_run_in_bursts_but_trio_tasks_have_their_turn() -> None:
         await loop.call(count)
     longest = max(after - before for before, after in pairwise(turns))
     assert 10 < longest < 3 * BURST
+
+
+async def test_unreadable_properties_are_borne_on_our_loops_only() -> None:
+    table = b""
+    for _ in range(2000):  # tables in tables, deeper than Python recurses
+        table = b"\x01nF" + len(table).to_bytes(4) + table
+    frame = b"\x00\x3c\x00\x00" + bytes(8) + b"\x20\x00" + len(table).to_bytes(4) + table
+
+    async def read() -> ContentHeader:
+        header = ContentHeader()
+        header.unmarshal(frame)
+        return header
+
+    async with open_loop(Loss()) as loop:
+        assert isinstance((await loop.call(read)).properties, Unreadable)
+    with pytest.raises(RecursionError):
+        await read()
 
 
 def test_a_loop_that_steps_in_another_way_is_left_as_it_is() -> None:

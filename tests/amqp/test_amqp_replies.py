@@ -140,6 +140,21 @@ async def test_a_whole_batch_of_many_requesters_is_settled_at_once(
     assert await producer.read() == []
 
 
+async def test_many_batches_at_once_in_any_order_are_each_acked_once(
+    broker: Broker, transport: AmqpTransport, topology: Topology
+) -> None:
+    producer, inbox = Producer(broker, topology.queue), broker.fresh_name("inbox")
+    await producer.declare(inbox)
+    async with transport.open_session(topology, prefetch=400) as session, trio.open_nursery() as nursery:
+        await producer.send(*(b"%d" % n for n in range(400)), reply_to=inbox)
+        held = [await session.requests.receive() for _ in range(400)]
+        answers = [Answer(request, Reply(body=request.body)) for request in held]
+        for first in range(40):
+            nursery.start_soon(session.settle, answers[first::40])
+    assert len(await producer.read(inbox)) == 400
+    assert await producer.read() == []
+
+
 async def test_settling_nothing_is_no_work(transport: AmqpTransport, topology: Topology) -> None:
     async with transport.open_session(topology, prefetch=10) as session:
         assert await session.settle([]) == []

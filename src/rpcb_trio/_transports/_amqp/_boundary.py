@@ -27,6 +27,12 @@ NOT_ALLOWED = 530
 """The code with which a broker refuses a virtual host."""
 
 
+def ends_connection(exc: BaseException) -> bool:
+    """Whether it is what asyncio code raises when a connection ends, and nobody's bug."""
+    # aiormq's futures fail with a bare Exception when a connection ends without any error.
+    return isinstance(exc, NOT_OURS) or type(exc) is Exception
+
+
 def describe(exc: BaseException) -> str:
     """What the broker or the system said, else what the error's class says."""
     if isinstance(exc, BaseExceptionGroup):
@@ -38,7 +44,8 @@ def describe(exc: BaseException) -> str:
             return arg
         if isinstance(arg, BaseException):  # aiormq cancels its tasks with the cause as the message
             return describe(arg)
-    return "the connection has closed" if isinstance(exc, asyncio.CancelledError) else type(exc).__name__
+    is_wordless = isinstance(exc, asyncio.CancelledError) or type(exc) is Exception
+    return "the connection has closed" if is_wordless else type(exc).__name__
 
 
 def open_error(exc: BaseException, address: Address) -> BrokerError:

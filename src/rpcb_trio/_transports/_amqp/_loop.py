@@ -15,7 +15,7 @@ from typing import Any, TypeVar, TypeVarTuple
 import trio
 
 from rpcb_trio._errors import BrokerError, SessionLost
-from rpcb_trio._transports._amqp._boundary import NOT_OURS, describe
+from rpcb_trio._transports._amqp._boundary import describe, ends_connection
 from rpcb_trio._transports._amqp._bridge import trio_asyncio
 from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._unreadable import bear_unreadable
@@ -52,9 +52,11 @@ class AioLoop:
             raise SessionLost("the session is closed")
         try:
             result: T = await self._loop.run_aio_coroutine(_awaited(function, *args))
-        except NOT_OURS as exc:
+        except (Exception, asyncio.CancelledError) as exc:
             # A genuine cancellation comes as trio.Cancelled; an asyncio.CancelledError is aiormq's way to
             # say that the connection has closed.
+            if not ends_connection(exc):
+                raise
             raise (on_error or self._lost)(exc) from exc
         return result
 
@@ -106,11 +108,18 @@ def _raise_what_matters(group: BaseExceptionGroup[BaseException]) -> None:
 async def _raise_again(failure: BaseException | None, broken: SessionLost | None) -> None:
     if failure is None:
         return
-    if not isinstance(failure, trio.Cancelled):
+    own = _without_cancelled(failure)
+    if broken is None or own is failure:
         raise failure
     # Cancelled from outside, or by the loop's own nursery because the loop broke down?
     await trio.lowlevel.checkpoint_if_cancelled()
-    raise broken or SessionLost("the asyncio loop has ended") from failure
+    raise own or broken
+
+
+def _without_cancelled(exc: BaseException) -> BaseException | None:
+    if not isinstance(exc, BaseExceptionGroup):
+        return None if isinstance(exc, trio.Cancelled) else exc
+    return exc if exc.subgroup(trio.Cancelled) is None else exc.split(trio.Cancelled)[1]
 
 
 def _log_unasked(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

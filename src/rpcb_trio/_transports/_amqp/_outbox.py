@@ -36,32 +36,31 @@ class Outbox:
         self._loop = loop
         self._loss = loss
         self._dial = dial
-        self._link: Link | None = None
         self._sender: Sender | None = None
         self._opening = trio.Lock()
-
-    async def open(self) -> Sender:
-        """The channel to publish on; a new one, and a new connection, where the old one has died.
-
-        Raises:
-            SessionLost: it can't be rebuilt.
-        """
-        async with self._opening:
-            if self._sender is None or not self._sender.is_open:
-                if self._link is None or not self._link.is_open:
-                    self._link = await self._redial(self._link)
-                self._sender = await self._loop.call(Sender.open, self._link)
-            return self._sender
 
     @property
     def sender(self) -> Sender | None:
         """The channel to publish on, if it is open."""
         return self._sender if self._sender is not None and self._sender.is_open else None
 
+    async def open(self) -> Sender:
+        """The channel to publish on, on a new connection where the old one has died.
+
+        Raises:
+            SessionLost: it can't be rebuilt.
+        """
+        async with self._opening:
+            sender = self.sender
+            if sender is None:
+                await self.close()
+                self._sender = sender = await self._connect()
+            return sender
+
     async def close(self) -> None:
         """Close the connection, in bounded time."""
-        if self._link is not None:
-            await self._link.close()
+        if self._sender is not None:
+            await self._sender.link.close()
 
     async def insist(self, parcels: Sequence[Parcel | None]) -> list[Fate]:
         """Send again, one by one, what may have closed the connection and what the broker would not take.
@@ -71,7 +70,7 @@ class Outbox:
         """
         fates = [Fate.LOST] * len(parcels)
         # Not on the session's own connection, where other batches' replies would fall into doubt.
-        link = await self._redial(None)
+        sender = await self._connect()
         try:
             for wait in RETRY_WAITS:
                 undecided = [n for n, fate in enumerate(fates) if fate in {Fate.LOST, Fate.NACKED}]
@@ -79,35 +78,36 @@ class Outbox:
                     break
                 await trio.sleep(jittered(wait))
                 for n in undecided:
-                    link = link if link.is_open else await self._redial(link)
-                    fate = await self._loop.call(_send_alone, link, parcels[n])
+                    if not sender.is_open:
+                        await sender.link.close()
+                        sender = await self._connect()
+                    fate = await self._loop.call(sender.send, parcels[n])
                     fates[n] = Fate.REFUSED if fate is Fate.LOST else fate
         finally:
-            await link.close()
+            await sender.link.close()
         return [Fate.REFUSED if fate is Fate.NACKED else fate for fate in fates]
 
-    async def _redial(self, old: Link | None) -> Link:
+    async def _connect(self) -> Sender:
         """Connect, with a few attempts; the session ends if none of them succeeds."""
-        if old is not None:
-            await old.close()
         reason = ""
         for wait in DIAL_WAITS:
             await trio.sleep(jittered(wait))
             if self._loss.reason is not None:
                 raise SessionLost(self._loss.reason)
             try:
-                return await self._dial()
+                return await self._connect_once()
             except BrokerError as exc:
                 reason = str(exc)
         self._loss.report(f"the connection for replies can't be rebuilt: {reason}")
         raise SessionLost(self._loss.reason)
 
-
-async def _send_alone(link: Link, parcel: Parcel | None) -> Fate:
-    sender = await Sender.open(link)
-    fate = await sender.send(parcel)
-    await sender.close()
-    return fate
+    async def _connect_once(self) -> Sender:
+        link = await self._dial()
+        try:
+            return await self._loop.call(Sender.open, link)
+        except BaseException:
+            await link.close()
+            raise
 
 
 def jittered(seconds: float) -> float:

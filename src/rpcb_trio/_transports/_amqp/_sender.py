@@ -34,10 +34,10 @@ class Fate(Enum):
 
 
 class Sender:
-    """A channel to publish on."""
+    """A channel to publish on, and the connection that it is on."""
 
     def __init__(self, link: Link, channel: Channel) -> None:
-        self._link = link
+        self.link = link
         self._channel = channel
         self._exchanges = {""}
 
@@ -49,7 +49,7 @@ class Sender:
     @property
     def is_open(self) -> bool:
         """Whether it can be used still."""
-        return self._link.is_open and not self._channel.is_closed
+        return self.link.is_open and not self._channel.is_closed
 
     async def send_all(self, parcels: Sequence[Parcel | None]) -> list[Fate]:
         """Publish them all at once and wait for the broker's word on each."""
@@ -59,36 +59,8 @@ class Sender:
         """Publish one and wait for the broker's word on it."""
         if parcel is None:
             return Fate.NOBODY
-        fate = await self._publish(parcel, parcel.exchange, parcel.routing_key)
-        if fate is Fate.RETURNED and parcel.otherwise is not None:
-            return await self._send_otherwise(parcel, *parcel.otherwise)
-        return fate
-
-    async def close(self) -> None:
-        """Close the channel; the connection stays."""
-        if self.is_open:
-            await self._channel.close()
-
-    async def _send_otherwise(self, parcel: Parcel, exchange: str, routing_key: str) -> Fate:
-        # To publish to a missing exchange would close the channel under the other replies.
-        if exchange not in self._exchanges:
-            if not await exchange_exists(self._link, exchange):
-                return Fate.RETURNED
-            self._exchanges.add(exchange)
-        return await self._publish(parcel, exchange, routing_key)
-
-    async def _publish(self, parcel: Parcel, exchange: str, routing_key: str) -> Fate:
         try:
-            await self._channel.basic_publish(
-                parcel.body,
-                exchange=exchange,
-                routing_key=routing_key,
-                properties=parcel.properties,
-                mandatory=parcel.mandatory,
-                wait=False,  # not for the socket to drain; for the confirm it waits anyway
-            )
-        except PublishError:
-            return Fate.RETURNED
+            return await self._send(parcel)
         except DeliveryError:
             return Fate.NACKED
         except asyncio.CancelledError:
@@ -101,7 +73,35 @@ class Sender:
                 return Fate.LOST
             _log.warning("a reply can't be put into AMQP: %s", describe(exc))
             return Fate.REFUSED
-        return Fate.CONFIRMED
+
+    async def _send(self, parcel: Parcel) -> Fate:
+        """Try the address, and what it may mean otherwise where there is no such queue."""
+        if await self._publish(parcel, parcel.exchange, parcel.routing_key):
+            return Fate.CONFIRMED
+        if parcel.otherwise is not None and await self._knows(parcel.otherwise[0]):
+            return Fate.CONFIRMED if await self._publish(parcel, *parcel.otherwise) else Fate.RETURNED
+        return Fate.RETURNED
+
+    async def _publish(self, parcel: Parcel, exchange: str, routing_key: str) -> bool:
+        """Whether it reached a queue."""
+        try:
+            await self._channel.basic_publish(
+                parcel.body,
+                exchange=exchange,
+                routing_key=routing_key,
+                properties=parcel.properties,
+                mandatory=parcel.mandatory,
+                wait=False,  # not for the socket to drain; for the confirm it waits anyway
+            )
+        except PublishError:
+            return False
+        return True
+
+    async def _knows(self, exchange: str) -> bool:
+        """To publish to a missing exchange would close the channel under the other replies."""
+        if exchange not in self._exchanges and await exchange_exists(self.link, exchange):
+            self._exchanges.add(exchange)
+        return exchange in self._exchanges
 
 
 async def exchange_exists(link: Link, exchange: str) -> bool:

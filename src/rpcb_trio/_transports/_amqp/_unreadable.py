@@ -35,10 +35,17 @@ def _teach_pamqp() -> None:
     def read_or_mark(header: ContentHeader, data: bytes) -> None:
         try:
             read(header, data)
-        except (ValueError, OverflowError, ArithmeticError):
+        except (ValueError, ArithmeticError, OSError, RecursionError):
             # The body's size, which comes before the properties, has been read by then.
-            if asyncio.get_running_loop() not in _ours:
+            if not _on_our_loop():
                 raise
             header.properties = Unreadable()
 
     ContentHeader.unmarshal = read_or_mark  # type: ignore[assignment,method-assign]
+
+
+def _on_our_loop() -> bool:
+    try:
+        return asyncio.get_running_loop() in _ours
+    except RuntimeError:
+        return False

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio  # noqa: TID251 - the session lives on it
+from typing import cast
+
+import trio
+from aiormq import Channel  # noqa: TID251 - one is played here
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcb_trio import Request
+from rpcb_trio import Answer, Reply, Request
 from rpcb_trio._transports._amqp._ledger import Ledger
+from rpcb_trio._transports._amqp._loop import open_loop
+from rpcb_trio._transports._amqp._loss import Loss
+from rpcb_trio._transports._amqp._outbox import Outbox
+from rpcb_trio._transports._amqp._sender import Fate
+from rpcb_trio._transports._amqp._session import AmqpSession
 
 
 def delivered(count: int) -> tuple[Ledger, list[Request]]:
@@ -50,3 +60,34 @@ def test_a_request_of_another_session_is_not_held_even_under_the_same_tag() -> N
     assert not ledger.holds(Request(body=b"", arrived=0.0, tag=1))
     ledger.strike({1})
     assert not ledger.holds(requests[0])
+
+
+class HeldUpChannel:
+    """A channel whose first ack takes longer to be written than those after it."""
+
+    def __init__(self, count: int) -> None:
+        self.unacked = set(range(1, count + 1))
+        self._turns = 5
+
+    async def basic_ack(self, tag: int, *, multiple: bool, wait: bool) -> None:
+        del wait
+        turns, self._turns = self._turns, 0
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        assert tag in self.unacked, "the broker closes the channel for this"
+        self.unacked -= {each for each in self.unacked if each <= tag} if multiple else {tag}
+
+
+async def test_an_ack_that_is_held_up_is_not_overtaken_by_the_next_batches() -> None:
+    channel = HeldUpChannel(4)
+    _, requests = delivered(4)
+    answers = [Answer(request, Reply(body=b"")) for request in requests]
+    async with open_loop(Loss()) as loop:
+        session = AmqpSession(loop, Loss(), Outbox(loop, Loss(), trio.sleep_forever), 4)
+        session._channel = cast(Channel, channel)
+        for request in requests:
+            session._ledger.enter(request)
+        async with trio.open_nursery() as nursery:
+            for batch in (answers[:2], answers[2:]):
+                nursery.start_soon(loop.call, session._finish, batch, [Fate.CONFIRMED] * 2)
+    assert channel.unacked == set()

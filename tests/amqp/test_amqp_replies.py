@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 
 from rpcb_trio import Answer, Reply, Settled, Topology
@@ -140,8 +141,9 @@ async def test_a_whole_batch_of_many_requesters_is_settled_at_once(
     assert await producer.read() == []
 
 
-async def test_many_batches_at_once_in_any_order_are_each_acked_once(
-    broker: Broker, transport: AmqpTransport, topology: Topology
+@pytest.mark.parametrize("in_order", [True, False], ids=["in order", "criss-cross"])
+async def test_many_batches_at_once_are_each_acked_once(
+    broker: Broker, transport: AmqpTransport, topology: Topology, *, in_order: bool
 ) -> None:
     producer, inbox = Producer(broker, topology.queue), broker.fresh_name("inbox")
     await producer.declare(inbox)
@@ -149,8 +151,8 @@ async def test_many_batches_at_once_in_any_order_are_each_acked_once(
         await producer.send(*(b"%d" % n for n in range(400)), reply_to=inbox)
         held = [await session.requests.receive() for _ in range(400)]
         answers = [Answer(request, Reply(body=request.body)) for request in held]
-        for first in range(40):
-            nursery.start_soon(session.settle, answers[first::40])
+        for n in range(100):
+            nursery.start_soon(session.settle, answers[4 * n : 4 * n + 4] if in_order else answers[n::100])
     assert len(await producer.read(inbox)) == 400
     assert await producer.read() == []
 

@@ -16,7 +16,7 @@ from typing import Annotated
 import cyclopts
 import msgspec
 from cyclopts import Parameter
-from msgspec.structs import replace
+from msgspec.structs import asdict
 
 from benches.broker import broker_at, fresh_queue
 from benches.command import run_command
@@ -35,6 +35,42 @@ SERVERS = {
 }
 BASELINE = "bare_aiormq"
 END_SECONDS = 30.0
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What each server is given to do; `main` says what each setting is."""
+
+    messages: int
+    warm_up: int
+    rounds: int
+    body_size: int
+    batch_size: int
+    max_wait: float
+    prefetch: int
+    in_flight: int
+
+    def job(self, url: str, queue: str, profile: str | None) -> Job:
+        """For the server."""
+        return Job(
+            url=url,
+            queue=queue,
+            messages=self.messages,
+            warm_up=self.warm_up,
+            batch_size=self.batch_size,
+            max_wait=self.max_wait,
+            prefetch=self.prefetch,
+            profile=profile,
+        )
+
+    def load(self, url: str, queue: str) -> Load:
+        """For the producer."""
+        return Load(
+            url=url,
+            queue=queue,
+            messages=self.warm_up + self.messages,
+            in_flight=self.in_flight,
+            body_size=self.body_size,
+        )
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,21 +128,19 @@ def run_server(server: str, job: Job, load: Load) -> Measured:
     return msgspec.json.decode(output, type=Measured)
 
 
-def run_rounds(
-    broker: Broker, rounds: int, job: Job, load: Load, *, profile: str | None
-) -> dict[str, list[Measured]]:
+def run_rounds(broker: Broker, plan: Plan, profile: str | None) -> dict[str, list[Measured]]:
     """Run every server in each round, each round beginning with another one."""
     measured: dict[str, list[Measured]] = {server: [] for server in SERVERS}
     names = list(SERVERS)
     with progress() as bar:
-        task = bar.add_task("echo", total=rounds * len(names))
-        for number in range(rounds):
+        task = bar.add_task("", total=plan.rounds * len(names))
+        for number in range(plan.rounds):
             first = number % len(names)
             for server in names[first:] + names[:first]:
-                bar.update(task, description=f"round {number + 1}/{rounds}: {SERVERS[server]}")
+                bar.update(task, description=f"round {number + 1}/{plan.rounds}: {SERVERS[server]}")
                 with fresh_queue(broker) as queue:
-                    its_job = replace(job, queue=queue, profile=profile if server == "worker" else None)
-                    measured[server].append(run_server(server, its_job, replace(load, queue=queue)))
+                    job = plan.job(broker.url, queue, profile if server == "worker" else None)
+                    measured[server].append(run_server(server, job, plan.load(broker.url, queue)))
                 bar.advance(task)
     return measured
 
@@ -142,34 +176,22 @@ def main(
         plot: a file for a chart.
         profile: a file for cProfile's figures of the worker's last round; the times are void with it.
     """
-    settings = {
-        "messages": messages,
-        "warm_up": warm_up,
-        "rounds": rounds,
-        "body_size": body_size,
-        "batch_size": batch_size,
-        "max_wait": max_wait,
-        "prefetch": prefetch,
-        "in_flight": in_flight,
-    }
+    plan = Plan(
+        messages=messages,
+        warm_up=warm_up,
+        rounds=rounds,
+        body_size=body_size,
+        batch_size=batch_size,
+        max_wait=max_wait,
+        prefetch=prefetch,
+        in_flight=in_flight,
+    )
     with broker_at(url) as broker:
-        job = Job(
-            url=broker.url,
-            queue="",
-            messages=messages,
-            warm_up=warm_up,
-            batch_size=batch_size,
-            max_wait=max_wait,
-            prefetch=prefetch,
-        )
-        load = Load(
-            url=broker.url, queue="", messages=warm_up + messages, in_flight=in_flight, body_size=body_size
-        )
-        measured = run_rounds(broker, rounds, job, load, profile=profile)
+        measured = run_rounds(broker, plan, profile)
     found = [summary(server, measured[server], measured[BASELINE]) for server in SERVERS]
     show(found)
     if json is not None:
-        write_json(json, "echo", settings, found)
+        write_json(json, "echo", asdict(plan), found)
     if plot is not None:
         draw_costs(
             plot,

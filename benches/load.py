@@ -73,7 +73,10 @@ class Wire:
     def frames(self) -> Iterator[tuple[int, bytes]]:
         """Yield the frames that come in: each one's type and payload."""
         while True:
-            kind, _, size = HEAD.unpack(self._stream.read(HEAD.size))
+            head = self._stream.read(HEAD.size)
+            if len(head) < HEAD.size:
+                raise SystemExit("the broker closed the connection")
+            kind, _, size = HEAD.unpack(head)
             yield kind, self._stream.read(size + 1)[:-1]
 
     def _tell(self, method: frame.FrameTypes, channel: int = 0) -> None:

@@ -65,12 +65,13 @@ class Meter:
 
     def ready(self) -> None:
         """Say that the server consumes."""
+        self.answered(0)  # a warm-up of none ends here
         print(READY, flush=True)
 
     def answered(self, messages: int) -> bool:
         """Count a batch that is replied to, confirmed and acked; True once it was the last."""
         self._messages += messages
-        self._batches += 1
+        self._batches += messages > 0
         if self._start is None and self._messages >= self._job.warm_up:
             self._start = self._read()
         if self._end is None and self._messages >= self._job.warm_up + self._job.messages:

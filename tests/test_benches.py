@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from benches import echo, readme
+from benches.load import Load
+from benches.meter import Job
 from tests.rabbitmq import Broker
 
 SPREAD = {"median", "lowest", "highest", "rounds"}
@@ -42,11 +44,12 @@ def test_echo_measures_every_server(
     assert "Echo over RabbitMQ" in capsys.readouterr().out
 
 
-def test_echo_splits_long_bodies_into_frames(broker: Broker, results: Path) -> None:
-    echo.main(
-        messages=20, warm_up=10, rounds=1, in_flight=10, body_size=300_000, url=broker.url, json=results
-    )
-    assert len(found_in(results, "echo")) == len(echo.SERVERS)
+def test_the_load_splits_long_bodies_into_frames(broker: Broker, queue: str) -> None:
+    with broker.channel() as channel:
+        channel.queue_declare(queue, durable=True)
+    job = Job(url=broker.url, queue=queue, messages=20, warm_up=0, batch_size=4, max_wait=0, prefetch=8)
+    load = Load(url=broker.url, queue=queue, messages=20, in_flight=8, body_size=300_000)
+    assert echo.run_server("worker", job, load).messages == 20
 
 
 def test_readme_answers_every_caller(

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from itertools import pairwise
-from typing import Any
 
 import pytest
 import trio
@@ -16,7 +15,7 @@ from aiormq.exceptions import AMQPConnectionError, ChannelInvalidStateError  # n
 from pamqp.header import ContentHeader  # noqa: TID251 - it reads the properties
 
 from rpcb_trio import SessionLost
-from rpcb_trio._transports._amqp._loop import BURST, _run_in_bursts, open_loop
+from rpcb_trio._transports._amqp._loop import BURST, open_loop
 from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._unreadable import Unreadable
 
@@ -230,10 +229,35 @@ async def test_unreadable_properties_are_borne_on_our_loops_only() -> None:
         await read()
 
 
-def test_a_loop_that_steps_in_another_way_is_left_as_it_is() -> None:
-    class Other:
-        async def _main_loop_one(self) -> None: ...
+async def test_callbacks_keep_their_order_and_a_cancelled_one_does_not_run() -> None:
+    ran: list[int] = []
 
-    loop: Any = Other()
-    _run_in_bursts(loop)
-    assert vars(loop) == {}
+    async def schedule() -> None:
+        loop = asyncio.get_running_loop()
+        handles = [loop.call_soon(ran.append, n) for n in range(3 * BURST)]
+        handles[1].cancel()
+        await asyncio.sleep(0)
+
+    async with open_loop(Loss()) as loop:
+        await loop.call(schedule)
+        await loop.call(asyncio.sleep, 0)
+    assert ran == [0, *range(2, 3 * BURST)]
+
+
+async def test_nothing_is_scheduled_on_a_loop_that_has_closed() -> None:
+    async with open_loop(Loss()) as loop:
+        pass
+    with pytest.raises(RuntimeError, match="closed"):
+        loop._loop.call_soon(print)
+
+
+async def test_what_fails_while_a_loop_opens_is_not_mistaken_for_its_closing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("rpcb_trio._transports._amqp._loop.bear_unreadable", fail)
+    with pytest.raises(ZeroDivisionError):
+        async with open_loop(Loss()):
+            pass

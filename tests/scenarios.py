@@ -138,9 +138,10 @@ class Running(Recorder):
         self._progress = trio.Event()
 
     async def until_settled(self, count: int) -> None:
-        """Wait until so many requests are settled."""
-        while len(self.settled) < count:
-            await self._progress.wait()
+        """Wait until so many requests are settled, but not beyond all reason."""
+        with trio.fail_after(100_000):
+            while len(self.settled) < count:
+                await self._progress.wait()
 
 
 @asynccontextmanager

@@ -112,7 +112,7 @@ async def test_a_cancelled_infer_returns_at_once_and_its_executor_is_not_idle_un
             gate.opened.set()
 
         await executor.idle()
-    assert gate.finished == [[b"dropped"]]
+        assert gate.finished == [[b"dropped"]]
     assert await executor.infer([b"next"]) == [b"next"]
 
 

@@ -142,6 +142,21 @@ async def test_a_lost_broker_is_asked_again_and_again_at_growing_distances(autoj
     assert all(gap <= min(LAST_RETRY, FIRST_RETRY * 2 ** (n + 1)) for n, gap in enumerate(gaps))
 
 
+async def test_once_the_broker_is_back_the_next_wait_for_it_is_short_again(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda _, longest: longest)
+    broker = MemoryBroker()
+    transport = UnsteadyTransport(broker, refused=range(1, 8))
+    async with working(Shouting(), transport):
+        broker.disconnect()
+        await trio.sleep(600)
+        lost = trio.current_time()
+        broker.disconnect()
+        await trio.sleep(600)
+    assert transport.attempts[-1] - lost == FIRST_RETRY
+
+
 def test_waits_between_attempts_grow_up_to_a_limit_and_are_spread_from_zero(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -80,6 +80,23 @@ class Recognition(msgspec.Struct, frozen=True):
     other: int
 
 
+class Enhanced(msgspec.Struct, frozen=True):
+    """The data of a speech-enhancement reply. The field order is the wire's."""
+
+    enhance: bytes
+    """A wav file: 16 kHz, mono, PCM16."""
+    duration: str
+    """Seconds, with two decimals."""
+
+
+class Enhancement(msgspec.Struct, frozen=True):
+    """The reply of speech enhancement; without data where it failed. The field order is the wire's."""
+
+    status: int
+    message: str
+    data: Enhanced | None
+
+
 _request_decoder = msgspec.msgpack.Decoder(AudioRequest)
 
 

@@ -1,0 +1,114 @@
+"""Speech enhancement behind a queue, on the producers' wire."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from models.audio import MAX_BYTES, MAX_SECONDS, SAMPLE_RATE, Samples, read_audio
+from models.se.enhancer import Enhancer, blended, named_enhancer
+from models.se.wav import wav_bytes
+from models.wire import Enhanced, Enhancement, Status, read_request, status_of
+from rpcb_trio import Failure, Outcome, SettingError, Success
+
+
+class SpeechEnhancement:
+    """Answers `{audio, format}` with `{status, message, data: {enhance, duration}}`.
+
+    Every failure has the same shape, with its status and message, and nil as data.
+
+    Args:
+        model: `dtln`, `demucs` or an enhancer of your own. Nothing is loaded before `warm_up` or the first
+            batch.
+        checkpoint: For demucs: a `.th` file.
+        dry: Share of the original in the reply, 0 to 1. A recogniser that hears the reply does better with
+            some of it, 0.3 say.
+        device: The model's torch name (`cpu`, `cuda:0`); None is the CPU. Each replica's own, where the
+            worker has several, comes before it.
+        threads: Of torch, per batch.
+        max_seconds: The longest clip, in seconds; a longer one is refused.
+        max_bytes: The largest audio file, in bytes; a larger one is refused.
+
+    Raises:
+        rpcb_trio.SettingError: there is no such model, it takes no checkpoint, or dry is not within 0 and 1.
+    """
+
+    content_type = "application/octet-stream"
+
+    def __init__(
+        self,
+        model: str | Enhancer = "dtln",
+        *,
+        checkpoint: str | None = None,
+        dry: float = 0.0,
+        device: str | None = None,
+        threads: int = 1,
+        max_seconds: float = MAX_SECONDS,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        if not 0 <= dry <= 1:
+            raise SettingError(f"dry is {dry:g}; give a share from 0 to 1")
+        if isinstance(model, str):
+            self.enhancer = named_enhancer(model, checkpoint, device=device, threads=threads)
+        else:
+            self.enhancer = model
+        self._model = model
+        self._checkpoint = checkpoint
+        self._dry = dry
+        self._threads = threads
+        self._max_seconds = max_seconds
+        self._max_bytes = max_bytes
+
+    def on_device(self, device: str) -> SpeechEnhancement:
+        """The same service for one replica, with a model of its own on `device`."""
+        return SpeechEnhancement(
+            self._model,
+            checkpoint=self._checkpoint,
+            dry=self._dry,
+            device=device,
+            threads=self._threads,
+            max_seconds=self._max_seconds,
+            max_bytes=self._max_bytes,
+        )
+
+    def warm_up(self) -> None:
+        """Load the model and run it on a second of silence, which sets up what its first batch needs."""
+        self.enhancer.load()
+        self.enhancer.enhance([np.zeros(SAMPLE_RATE, np.float32)])
+
+    def decode(self, body: bytes) -> Samples:
+        """Turn a request's body into float32 samples [T], mono, 16 kHz.
+
+        Raises:
+            RefusedRequest: the body or its audio can't be used; carries the status to reply.
+        """
+        request = read_request(body)
+        return read_audio(
+            request.audio, request.format, max_seconds=self._max_seconds, max_bytes=self._max_bytes
+        )
+
+    def cost(self, item: Samples) -> float:
+        """Seconds of audio."""
+        return len(item) / SAMPLE_RATE
+
+    def infer(self, items: list[Samples]) -> list[Samples | Exception]:
+        """Enhance a batch of clips; one as long for each, or the error of a clip that came out as none."""
+        enhanced = self.enhancer.enhance(items)
+        return [_sound(blended(*pair, self._dry)) for pair in zip(enhanced, items, strict=True)]
+
+    def encode(self, outcome: Outcome[Samples]) -> bytes:
+        """Write the reply: MessagePack of `{status: int, message: str, data: {enhance, duration} | nil}`."""
+        match outcome:
+            case Success(value=samples):
+                data = Enhanced(wav_bytes(samples), f"{len(samples) / SAMPLE_RATE:.2f}")
+                reply = Enhancement(Status.SUCCESS, Status.SUCCESS.message, data)
+            case Failure(error=error):
+                status = status_of(error)
+                reply = Enhancement(status, status.message, None)
+        return msgspec.msgpack.encode(reply)
+
+
+def _sound(samples: Samples) -> Samples | Exception:
+    if np.isfinite(samples).all():
+        return samples
+    return ArithmeticError("the model's output holds values that are no finite numbers")

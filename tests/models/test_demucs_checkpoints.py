@@ -1,0 +1,137 @@
+"""A `.th` file becomes a network without running what is in it, or one line says what is wrong with it."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models.se.checkpoint import load_demucs
+from rpcb_trio import SettingError
+
+DATA = Path(__file__).parents[1] / "data" / "demucs"
+PLAIN = DATA / "demucs_h4_causal.th"
+
+State = dict[str, Any]
+
+
+def state() -> State:
+    return dict(torch.load(PLAIN, weights_only=True))
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(SettingError) as caught:
+        load_demucs(path)
+    text = str(caught.value)
+    assert str(path) in text
+    assert "\n" not in text
+    return text
+
+
+def saved(path: Path, content: object) -> Path:
+    torch.save(content, path)
+    return path
+
+
+def test_a_package_of_the_trainers_is_the_same_network_as_its_plain_weights() -> None:
+    plain, package = load_demucs(PLAIN), load_demucs(DATA / "demucs_h4_causal.pkg.th")
+    assert plain.shape == package.shape
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(tensor, package.state_dict()[name])
+
+
+def test_a_package_tells_what_weights_cannot(tmp_path: Path) -> None:
+    kwargs = {"hidden": 4, "stride": 2, "resample": 2, "floor": 0.01, "sample_rate": 16_000}
+    shape = load_demucs(saved(tmp_path / "package.th", {"kwargs": kwargs, "state": state()})).shape
+    assert (shape.stride, shape.resample, shape.floor) == (2, 2, 0.01)
+    assert shape.widths == (4, 8, 16, 32, 64)
+
+
+def test_half_precision_weights_become_float32(tmp_path: Path) -> None:
+    halves = {name: tensor.half() for name, tensor in state().items()}
+    network = load_demucs(saved(tmp_path / "halves.th", halves))
+    assert {tensor.dtype for tensor in network.parameters()} == {torch.float32}
+
+
+def missing(weights: State) -> None:
+    del weights["decoder.1.2.bias"]
+
+
+def one_too_many(weights: State) -> None:
+    weights["attention.weight"] = torch.zeros(1)
+
+
+def another_shape(weights: State) -> None:
+    weights["decoder.4.0.weight"] = torch.zeros(8, 4, 3)
+
+
+def no_encoder(weights: State) -> None:
+    del weights["encoder.0.0.weight"]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (missing, "decoder.1.2.bias is missing"),
+        (one_too_many, "attention.weight is one too many"),
+        (another_shape, "decoder.4.0.weight has the shape (8, 4, 3), not (8, 4, 1)"),
+        (no_encoder, "no encoder.0.0.weight"),
+    ],
+)
+def test_what_differs_is_named(tmp_path: Path, change: Callable[[State], None], named: str) -> None:
+    weights = state()
+    change(weights)
+    assert named in refusal(saved(tmp_path / "other.th", weights))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "named"),
+    [
+        ({"attention": True}, "attention"),
+        ({"resample": 3}, "resample"),
+        ({"stride": 0}, "stride"),
+        ({"sample_rate": 8_000}, "sample_rate"),
+        ({"normalize": False}, "normalize"),
+        ([4, 5], "kwargs"),
+    ],
+)
+def test_a_package_of_another_network_names_the_keyword(tmp_path: Path, kwargs: object, named: str) -> None:
+    assert named in refusal(saved(tmp_path / "other.th", {"kwargs": kwargs, "state": state()}))
+
+
+def test_a_package_made_with_positional_arguments_is_refused(tmp_path: Path) -> None:
+    package = {"args": (1, 1, 4), "kwargs": {}, "state": state()}
+    assert "args" in refusal(saved(tmp_path / "other.th", package))
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {"state": 5}, {}, torch.zeros(3)])
+def test_what_is_no_dictionary_of_weights_is_refused(tmp_path: Path, content: object) -> None:
+    refusal(saved(tmp_path / "other.th", content))
+
+
+def test_what_is_no_checkpoint_at_all_is_refused(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.th"
+    for content in (b"", b"RIFF", PLAIN.read_bytes()[:5000]):
+        broken.write_bytes(content)
+        refusal(broken)
+    assert "No such file" in refusal(tmp_path / "missing.th")
+    assert "directory" in refusal(tmp_path)
+
+
+class Malicious:
+    """What unpickling would run."""
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return Path.touch, (Path("unpickled"),)
+
+
+def test_code_in_a_file_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    refusal(saved(tmp_path / "code.th", {"state": Malicious()}))
+    (tmp_path / "bare.th").write_bytes(pickle.dumps(Malicious()))
+    refusal(tmp_path / "bare.th")
+    assert not (tmp_path / "unpickled").exists()

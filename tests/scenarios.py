@@ -13,12 +13,15 @@ from hypothesis import settings
 
 from rpcb_trio import (
     Answer,
+    Decision,
     DrainTimeout,
     Executor,
     Failure,
+    FixedPolicy,
     Instrument,
     MemoryBroker,
     Outcome,
+    Pending,
     Policy,
     Reply,
     SessionLost,
@@ -71,6 +74,13 @@ class Shouting:
                 return f"ok:{value}".encode()
             case Failure(error=error):
                 return f"failed:{error.code}".encode()
+
+
+class Stubborn(FixedPolicy):
+    """Holds what it would hold, though no more come."""
+
+    def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
+        return super().decide(pending, now, final=final and not pending)
 
 
 ENDINGS = {

@@ -11,6 +11,7 @@ from trio.testing import MockClock
 
 from rpcb_trio import Batch, FixedPolicy, Pending, Request, Trigger
 from rpcb_trio._batching import run_batcher
+from tests.scenarios import Stubborn
 
 
 class Rig:
@@ -125,6 +126,17 @@ async def test_a_partial_batch_is_flushed_as_soon_as_no_more_come(autojump_clock
         rig.no_more_come()
         last = await rig.ask()
         assert (last.size, last.trigger, last.waits) == (1, Trigger.FLUSH, (0.0,))
+
+
+async def test_a_policy_that_holds_though_no_more_come_delays_the_end_and_hangs_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    async with batching(Stubborn(4, max_wait=60.0)) as rig:
+        rig.arrive(1)
+        rig.no_more_come()
+        assert (await rig.ask()).waits == (60.0,)
+        with pytest.raises(trio.EndOfChannel):
+            await rig.ask()
 
 
 async def test_the_executors_are_told_when_nothing_is_left(autojump_clock: MockClock) -> None:

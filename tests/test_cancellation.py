@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import FixedPolicy, MemoryBroker
+from rpcb_trio import FixedPolicy, MemoryBroker, Policy
 from rpcb_trio._batching import _batcher
 from rpcb_trio._pipeline import _isolation, _stages, _wiring
 from tests.interventions import AtStep, awaits
 from tests.journal import Journal, check_books
-from tests.scenarios import Running, Shouting, ask, working
+from tests.scenarios import Running, Shouting, Stubborn, ask, working
 
 STAGES = ["receive", "batch", "compute", "reply"]
 AROUND_THEM = ["serve", "watch", "_stop_when_draining"]
@@ -29,12 +29,20 @@ def shout(bodies: list[bytes]) -> list[bytes]:
     return [b"ok:" + body.upper() for body in bodies]
 
 
-Scenario = tuple[Callable[[], Any], Sequence[bytes]]
-HOOKS: Scenario = (
+class Scenario(NamedTuple):
+    service: Callable[[], Any]
+    bodies: Sequence[bytes]
+    policy: Policy
+
+
+HOOKS = Scenario(
     Shouting,
-    [b"good 1", b"poison 2", b"good 3", b"\xff 4", b"sick 5", b"mute 6", b"good 7"],
+    [b"good 1", b"poison 2", b"good 3", b"\xff 4", b"good 5", b"sick 6", b"mute 7", b"good 8"],
+    FixedPolicy(3, max_wait=0.5),
 )
-PLAIN: Scenario = (lambda: shout, [b"good %d" % number for number in range(7)])
+PLAIN = Scenario(lambda: shout, [b"good %d" % number for number in range(8)], FixedPolicy(3, max_wait=0.5))
+STUBBORN = HOOKS._replace(policy=Stubborn(3, max_wait=0.5))
+
 
 Action = Callable[[MemoryBroker, Running], None]
 
@@ -53,36 +61,35 @@ def drain(_: MemoryBroker, running: Running) -> None:
 
 async def happen(broker: MemoryBroker, bodies: Sequence[bytes]) -> None:
     """What happens around the worker, whatever becomes of it."""
-    ask(broker, *bodies[:4])
+    ask(broker, *bodies[:5])
     await trio.sleep(0.75)
-    ask(broker, *bodies[4:])
+    ask(broker, *bodies[5:])
     await trio.sleep(0.75)
     broker.disconnect()
 
 
 async def play(scenario: Scenario, stage: str, step: float, action: Action) -> AtStep:
-    make_service, bodies = scenario
     broker = MemoryBroker()
     journal = Journal(broker)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(happen, broker, bodies)
+        nursery.start_soon(happen, broker, scenario.bodies)
         with AtStep(stage, step) as cut, trio.move_on_after(60):
             async with working(
-                make_service(),
+                scenario.service(),
                 journal,
-                batching=FixedPolicy(3, max_wait=0.5),
+                batching=scenario.policy,
                 executors=2,
                 service_time=lambda _: 1.0,
                 instruments=[journal],
             ) as running:
                 cut.act = lambda: action(broker, running)
-                await running.until_settled(len(bodies))
-    check_books(broker, [journal], bodies)
+                await running.until_settled(len(scenario.bodies))
+    check_books(broker, [journal], scenario.bodies)
     return cut
 
 
 @pytest.mark.parametrize("action", [cancel, disconnect, drain])
-@pytest.mark.parametrize("scenario", [pytest.param(HOOKS, id="hooks"), pytest.param(PLAIN, id="plain")])
+@pytest.mark.parametrize("scenario", [HOOKS, PLAIN, STUBBORN], ids=["hooks", "plain", "stubborn"])
 @pytest.mark.parametrize("stage", [*STAGES, *AROUND_THEM])
 async def test_no_request_is_lost_or_answered_twice_whichever_await_is_cut(
     stage: str, scenario: Scenario, action: Action, autojump_clock: MockClock
@@ -97,4 +104,6 @@ async def test_every_await_of_every_stage_is_among_those_that_are_cut(autojump_c
     places = set[tuple[str, int]]()
     for stage in [*STAGES, *AROUND_THEM]:
         places |= (await play(HOOKS, stage, math.inf, cancel)).places
+    for step in range(1, 10):
+        places |= (await play(STUBBORN, "batch", step, drain)).places
     assert awaits(_stages, _batcher, _isolation, _wiring) <= places

@@ -15,7 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from rpcb_trio import FixedPolicy, MemoryBroker, SettingError, ThreadExecutor, open_client, serve
 from rpcb_trio._service import bind
-from tests.scenarios import QUEUE, Shouting
+from tests.scenarios import QUEUE, Shouting, ask
 
 PATIENCE = 20.0
 """Seconds until a test that waits for a thread gives up."""
@@ -183,6 +183,31 @@ async def test_every_replica_is_warm_before_the_first_delivery() -> None:
         assert len(warm) == 3
         assert threading.current_thread().name not in warm
         worker.drain()
+
+
+class SlowToDecode(Shouting):
+    """Decodes when the gate opens."""
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__()
+        self.gate = gate
+
+    def decode(self, body: bytes) -> str:
+        return super().decode(self.gate([body])[0])
+
+
+async def test_a_worker_that_is_cancelled_leaves_a_decoding_thread_behind_and_its_request_in_the_queue() -> (
+    None
+):
+    broker, gate = MemoryBroker(), Gate()
+    ask(broker, b"good 1")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve, SlowToDecode(gate), broker, QUEUE)
+        await gate.until_entered()
+        nursery.cancel_scope.cancel()
+    assert broker.depth(QUEUE) == 1
+    assert gate.finished == []
+    gate.opened.set()
 
 
 class Blocking(Shouting):

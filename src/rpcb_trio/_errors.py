@@ -114,7 +114,7 @@ class ReplyTimeout(CallError):
 
 
 class CallInterrupted(CallError):
-    """The connection was lost while the reply was awaited. The request may have been computed."""
+    """The connection was lost, or the client left, while the reply was awaited. It may have been computed."""
 
 
 class RemoteError(CallError):

@@ -77,6 +77,8 @@ class _WaitingRoom:
             self.final = True
 
     async def receive(self) -> None:
+        if self.final:
+            await trio.sleep_forever()  # a policy that still holds is asked again when its hold ends
         try:
             self._admit(await self._arrivals.receive())
         except trio.EndOfChannel:

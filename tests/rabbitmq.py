@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +22,15 @@ URL_VARIABLE = "RPCB_TEST_AMQP_URL"
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 START_SECONDS = 90.0
 STOP_SECONDS = 20.0
+
+START_AND_STOP = """
+exec 3<&0
+"$0" 3<&- & server=$!
+(read -r line <&3; kill -TERM $server) &
+wait $server
+epmd -kill
+"""
+"""Runs a server until standard input ends: when the tests say so, or however else they end."""
 
 REMEDIES = (
     "The tests need a RabbitMQ. Either install Debian's package as root (apt-get install rabbitmq-server), "
@@ -117,10 +125,10 @@ class Node(Broker):
         """Start it, wait until it speaks AMQP, and take it down at the end, its epmd too."""
         with (self._folder / "output").open("wb") as output:
             process = subprocess.Popen(
-                [SCRIPTS / "rabbitmq-server"],
+                ["/bin/sh", "-c", START_AND_STOP, SCRIPTS / "rabbitmq-server"],
                 cwd=self._folder,
                 env=self._environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
@@ -154,16 +162,11 @@ class Node(Broker):
             return False
 
     def _stop(self, process: subprocess.Popen[bytes]) -> None:
-        # The Erlang node shuts down in order on SIGTERM; the script around it then ends by itself.
-        with suppress(OSError, ValueError):
-            os.kill(int((self._folder / "pid").read_text()), signal.SIGTERM)
         try:
-            process.wait(STOP_SECONDS)
+            process.communicate(timeout=STOP_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        epmd = shutil.which("epmd") or "epmd"
-        subprocess.run([epmd, "-kill"], env=self._environment, capture_output=True, check=False)
 
 
 def free_ports(count: int) -> list[int]:

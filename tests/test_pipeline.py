@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import pytest
 import trio
@@ -16,11 +15,9 @@ from rpcb_trio import (
     Outcome,
     RequestError,
     ServiceError,
-    SettingError,
     Settled,
     Success,
     Trigger,
-    serve,
 )
 from rpcb_trio.testing import VirtualExecutor, push_batch
 from tests.scenarios import ANSWERS, QUEUE, Shouting, answers, ask, expected, taken, working
@@ -251,26 +248,3 @@ async def test_the_wait_for_a_batch_ends_with_the_drain(autojump_clock: MockCloc
         await trio.sleep(5)
     (batch,) = running.batches
     assert (batch.trigger, batch.waits) == (Trigger.FLUSH, (5.0,))
-
-
-@pytest.mark.parametrize(("prefetch", "executors", "least"), [(10, 1, 64), (95, 2, 96)])
-async def test_a_prefetch_too_small_for_full_batches_is_refused_and_both_numbers_are_named(
-    prefetch: int, executors: int, least: int
-) -> None:
-    with pytest.raises(SettingError, match=rf"prefetch is {prefetch}.*at least {least} "):
-        await serve(bytes_back, MemoryBroker(), QUEUE, prefetch=prefetch, replicas=executors)
-
-
-@pytest.mark.parametrize(
-    "settings", [{"prefetch": 70_000}, {"replicas": 0}, {"decode_threads": 0}, {"executors": []}]
-)
-async def test_a_senseless_setting_is_refused_by_its_name_before_anything_starts(
-    settings: dict[str, Any],
-) -> None:
-    (name,) = settings
-    with pytest.raises(SettingError, match=f"^{name} is"):
-        await serve(bytes_back, MemoryBroker(), QUEUE, **settings)
-
-
-def bytes_back(bodies: list[bytes]) -> list[bytes]:
-    return bodies

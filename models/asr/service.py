@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import msgspec
 
-from models.asr.moonshine import Moonshine
+from models.asr.choice import recogniser_of
 from models.asr.recogniser import Recogniser
 from models.audio import MAX_BYTES, MAX_SECONDS, SAMPLE_RATE, Samples, read_audio
 from models.wire import Recognition, Status, read_request, status_of
-from rpcb_trio import Failure, Outcome, Success
+from rpcb_trio import Failure, Outcome, SettingError, Success
+
+
+@runtime_checkable
+class _Placeable(Protocol):
+    def on_device(self, device: str) -> Recogniser: ...
 
 
 class SpeechRecognition:
@@ -18,25 +25,75 @@ class SpeechRecognition:
     the status in `other`. Producers that look at `sentence` alone then show nothing rather than an error's
     text as if it had been spoken.
 
+    All arguments are plain, so that a line of configuration can give them. Nothing is loaded before `warm_up`
+    or the first batch.
+
     Args:
-        recogniser: The model, Moonshine unless another is given. Nothing is loaded before `warm_up` or the
-            first batch.
+        recogniser: "moonshine" (English, out of the box), "quartznet" (your checkpoint), or one of your own.
+        device: torch's name of where to compute, for quartznet; the processor by default.
+        threads: Of the recogniser's library; one leaves the other cores to the event loop.
+        checkpoint: For quartznet: path of a `.nemo` file.
+        lm: For quartznet: path of a language model, ARPA or KenLM's binary.
+        lm_weight: For quartznet, as the following; see `QuartzNet`.
+        word_bonus: See `QuartzNet`.
+        beam_width: See `QuartzNet`.
+        features: See `QuartzNet`.
+        precision: See `QuartzNet`.
         max_seconds: The longest clip, in seconds; a longer one is refused.
         max_bytes: The largest audio file, in bytes; a larger one is refused.
+
+    Raises:
+        rpcb_trio.SettingError: there is no such recogniser, or arguments don't go together.
     """
 
     content_type = "application/octet-stream"
 
     def __init__(
         self,
-        recogniser: Recogniser | None = None,
+        recogniser: str | Recogniser = "moonshine",
         *,
+        device: str | None = None,
+        threads: int = 1,
+        checkpoint: str | None = None,
+        lm: str | None = None,
+        lm_weight: float | None = None,
+        word_bonus: float | None = None,
+        beam_width: int | None = None,
+        features: str | None = None,
+        precision: str | None = None,
         max_seconds: float = MAX_SECONDS,
         max_bytes: int = MAX_BYTES,
     ) -> None:
-        self.recogniser = recogniser or Moonshine()
+        if isinstance(recogniser, str):
+            recogniser = recogniser_of(
+                recogniser,
+                device=device,
+                threads=threads,
+                checkpoint=checkpoint,
+                lm=lm,
+                lm_weight=lm_weight,
+                word_bonus=word_bonus,
+                beam_width=beam_width,
+                features=features,
+                precision=precision,
+            )
+        self.recogniser = recogniser
         self._max_seconds = max_seconds
         self._max_bytes = max_bytes
+
+    def on_device(self, device: str) -> SpeechRecognition:
+        """The service for a replica on that device: another one, where the recogniser cares.
+
+        Raises:
+            rpcb_trio.SettingError: the recogniser runs on the processor alone, and the device is another.
+        """
+        if isinstance(self.recogniser, _Placeable):
+            return SpeechRecognition(
+                self.recogniser.on_device(device), max_seconds=self._max_seconds, max_bytes=self._max_bytes
+            )
+        if device != "cpu":
+            raise SettingError(f"device is {device}, but the recogniser runs on the cpu; leave device out")
+        return self
 
     def warm_up(self) -> None:
         """Load the recogniser."""

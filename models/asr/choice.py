@@ -1,0 +1,52 @@
+"""Which recogniser runs, by name and plain options, so that one line of configuration decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from models.asr.moonshine import Moonshine
+from models.asr.quartznet import QuartzNet
+from models.asr.recogniser import Recogniser
+from rpcb_trio import SettingError
+
+
+def recogniser_of(name: str, *, device: str | None = None, threads: int = 1, **options: Any) -> Recogniser:
+    """Make a recogniser; nothing is loaded.
+
+    Args:
+        name: "moonshine" or "quartznet".
+        device: torch's name of where to compute; the processor by default.
+        threads: Of the recogniser's library.
+        options: QuartzNet's own; None stands for its default.
+
+    Raises:
+        rpcb_trio.SettingError: there is no such recogniser, or it has no use for an option, or lacks one.
+    """
+    given = {option: value for option, value in options.items() if value is not None}
+    if name not in _MAKERS:
+        raise SettingError(f"recogniser is {name}; give {' or '.join(_MAKERS)}")
+    return _MAKERS[name](device, threads, given)
+
+
+def _moonshine(device: str | None, threads: int, options: Mapping[str, Any]) -> Moonshine:
+    for option in options:
+        raise SettingError(f"{option} is for quartznet; recogniser is moonshine")
+    if device not in {None, "cpu"}:
+        raise SettingError(f"device is {device}, but moonshine runs on the cpu; leave device out")
+    return Moonshine(threads=threads)
+
+
+def _quartznet(device: str | None, threads: int, options: Mapping[str, Any]) -> QuartzNet:
+    if "checkpoint" not in options:
+        raise SettingError("quartznet needs a checkpoint: give the path of a .nemo file")
+    for option in ("lm_weight", "word_bonus", "beam_width"):
+        if option in options and "lm" not in options:
+            raise SettingError(f"{option} is set, but there is no lm to use it with")
+    return QuartzNet(device=device or "cpu", threads=threads, **options)
+
+
+_MAKERS: dict[str, Callable[[str | None, int, Mapping[str, Any]], Recogniser]] = {
+    "moonshine": _moonshine,
+    "quartznet": _quartznet,
+}

@@ -46,7 +46,7 @@ MISSPELT = {"represenatives": "representatives"}
 
 def main() -> None:
     """Write the prompts; the other recordings and their rows stay as they are."""
-    texts = dict(_rows(gzip.decompress(TEXTS.read_bytes()).decode()))
+    texts = transcripts(TEXTS)
     table = HERE / "texts.tsv"
     rows = [row for row in table.read_text("utf-8").splitlines() if not row.startswith(PREFIX)]
     for prompt in PROMPTS:
@@ -56,11 +56,13 @@ def main() -> None:
     table.write_text("\n".join(sorted(rows)) + "\n", "utf-8")
 
 
-def _rows(listing: str) -> list[tuple[str, str]]:
-    split = (line.partition(":") for line in listing.splitlines() if line and not line.startswith(";"))
-    return [
-        (name.strip(), " ".join(MISSPELT.get(word, word) for word in text.split())) for name, _, text in split
-    ]
+def transcripts(listing: Path) -> dict[str, str]:
+    """Read what each prompt says, by its name, from `core-sounds-en.txt.gz`."""
+    lines = gzip.decompress(listing.read_bytes()).decode().splitlines()
+    split = (line.partition(":") for line in lines if line and not line.startswith(";"))
+    return {
+        name.strip(): " ".join(MISSPELT.get(word, word) for word in text.split()) for name, _, text in split
+    }
 
 
 def _write(path: Path, g722: bytes) -> None:

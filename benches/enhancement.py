@@ -105,7 +105,7 @@ def draw(path: Path, by_model: dict[Model, list[Found]]) -> None:
         axes.set_xlabel("SI-SDR before, dB")
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("after, dB")
-    figure.axes[0].legend(frameon=False)
+    figure.axes[-1].legend(frameon=False, loc="upper left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
 

@@ -7,6 +7,7 @@ stand-in takes its place, so their package need not be there.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -68,10 +69,12 @@ def load_demucs(path: Path, *, stride: int = 4, resample: Literal[1, 2, 4] = 4) 
 
 def _read(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals([_PACKAGED_CLASS]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        body = path.read_bytes()
     except OSError as error:
-        raise SettingError(f"checkpoint {path} can't be read: {error.strerror or error}") from error
+        raise SettingError(f"checkpoint {path} can't be read: {error.strerror}") from error
+    try:
+        with torch.serialization.safe_globals([_PACKAGED_CLASS]):
+            return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except Exception as error:  # a broken pickle raises anything
         raise SettingError(f"checkpoint {path} is no .th file of weights alone") from error
 
@@ -89,9 +92,14 @@ def _unpacked(path: Path, package: dict[str, Any]) -> tuple[_Keywords, Any]:
 
 
 def _state(path: Path, content: Any) -> dict[str, Tensor]:
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(map(_is_weight, content.items())):
         raise SettingError(f"checkpoint {path} is neither a dictionary of weights nor a package of one")
     return content
+
+
+def _is_weight(entry: tuple[Any, Any]) -> bool:
+    name, value = entry
+    return isinstance(name, str) and isinstance(value, Tensor) and value.is_floating_point()
 
 
 def _shape(path: Path, state: Mapping[str, Tensor], keywords: _Keywords) -> DemucsShape:
@@ -99,7 +107,7 @@ def _shape(path: Path, state: Mapping[str, Tensor], keywords: _Keywords) -> Demu
     kernels: list[Tensor] = []
     while (kernel := state.get(f"encoder.{len(kernels)}.0.weight")) is not None:
         kernels.append(kernel)
-    if not kernels or any(kernel.ndim != 3 for kernel in kernels):  # noqa: PLR2004 (out, in, time)
+    if not kernels or any(kernel.ndim != 3 or not kernel.numel() for kernel in kernels):  # noqa: PLR2004 (out, in, time)
         raise SettingError(
             f"checkpoint {path} is of another network: there is no encoder.0.0.weight of a Demucs"
         )
@@ -116,7 +124,7 @@ def _shape(path: Path, state: Mapping[str, Tensor], keywords: _Keywords) -> Demu
 def _refuse_other(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
     other = f"checkpoint {path} is of another network"
     for name in sorted(expected.keys() ^ found.keys()):
-        raise SettingError(f"{other}: {name} is {'missing' if name in expected else 'one too many'}")
+        raise SettingError(f"{other}: {name!r} is {'missing' if name in expected else 'one too many'}")
     for name, tensor in expected.items():
         if tensor.shape != found[name].shape:
             raise SettingError(

@@ -76,8 +76,8 @@ def no_encoder(weights: State) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (missing, "decoder.1.2.bias is missing"),
-        (one_too_many, "attention.weight is one too many"),
+        (missing, "'decoder.1.2.bias' is missing"),
+        (one_too_many, "'attention.weight' is one too many"),
         (another_shape, "decoder.4.0.weight has the shape (8, 4, 3), not (8, 4, 1)"),
         (no_encoder, "no encoder.0.0.weight"),
     ],
@@ -108,7 +108,19 @@ def test_a_package_made_with_positional_arguments_is_refused(tmp_path: Path) -> 
     assert "args" in refusal(saved(tmp_path / "other.th", package))
 
 
-@pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {"state": 5}, {}, torch.zeros(3)])
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1, 2],
+        {"epoch": 3},
+        {"state": 5},
+        {},
+        torch.zeros(3),
+        {1: torch.zeros(3)},
+        {"encoder.0.0.weight": torch.zeros(4, 1, 8, dtype=torch.int64)},
+        {"encoder.0.0.weight": torch.zeros(0, 1, 8)},
+    ],
+)
 def test_what_is_no_dictionary_of_weights_is_refused(tmp_path: Path, content: object) -> None:
     refusal(saved(tmp_path / "other.th", content))
 

@@ -180,8 +180,25 @@ async def test_real_speech_comes_back_as_long_as_it_was_whatever_its_batch(model
 def test_the_default_topology_is_the_ancestors() -> None:
     settings = tomllib.loads((ROOT / "models" / "se" / "se-base.toml").read_text("utf-8"))
     assert settings["target"] == "models.se:service"
-    wanted = {"queue": "seBase", "exchange": "seExchange", "exchange_type": "topic", "routing_key": "rpc"}
+    wanted = {"queue": "seBase", "exchange": "seExchange", "exchange_type": "topic", "routing_key": ["rpc"]}
     assert settings.items() >= wanted.items()
+
+
+def test_the_deployments_file_is_one_the_worker_serves_by() -> None:
+    nobody = "amqp://127.0.0.1:1"
+    command = [
+        sys.executable,
+        "-m",
+        "rpcb_trio",
+        "serve",
+        "--config",
+        "models/se/se-base.toml",
+        "--url",
+        nobody,
+    ]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert "serving models.se:service from queue seBase" in done.stderr
+    assert done.returncode == 5  # the broker is not there; a wrong setting would be 2
 
 
 def test_importing_the_service_loads_no_model() -> None:

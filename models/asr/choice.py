@@ -11,11 +11,13 @@ from models.asr.recogniser import Recogniser
 from rpcb_trio import SettingError
 
 
-def recogniser_of(name: str, *, device: str | None = None, threads: int = 1, **options: Any) -> Recogniser:
+def recogniser_of(
+    name: str | Recogniser, *, device: str | None = None, threads: int = 1, **options: Any
+) -> Recogniser:
     """Make a recogniser; nothing is loaded.
 
     Args:
-        name: "moonshine" or "quartznet".
+        name: "moonshine" or "quartznet"; or a recogniser of your own, which is passed on.
         device: torch's name of where to compute; the processor by default.
         threads: Of the recogniser's library.
         options: QuartzNet's own; None stands for its default.
@@ -24,9 +26,19 @@ def recogniser_of(name: str, *, device: str | None = None, threads: int = 1, **o
         rpcb_trio.SettingError: there is no such recogniser, or it has no use for an option, or lacks one.
     """
     given = {option: value for option, value in options.items() if value is not None}
+    if threads < 1:
+        raise SettingError(f"threads is {threads}; give 1 or more")
+    if not isinstance(name, str):
+        return _own(name, device, given)
     if name not in _MAKERS:
         raise SettingError(f"recogniser is {name}; give {' or '.join(_MAKERS)}")
     return _MAKERS[name](device, threads, given)
+
+
+def _own(recogniser: Recogniser, device: str | None, options: Mapping[str, Any]) -> Recogniser:
+    for option in (*options, *(["device"] if device else [])):
+        raise SettingError(f"{option} is set, but recogniser is an object already; make it with that")
+    return recogniser
 
 
 def _moonshine(device: str | None, threads: int, options: Mapping[str, Any]) -> Moonshine:

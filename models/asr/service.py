@@ -59,25 +59,23 @@ class SpeechRecognition:
         lm_weight: float | None = None,
         word_bonus: float | None = None,
         beam_width: int | None = None,
-        features: str | None = None,
+        features: str | float | None = None,
         precision: str | None = None,
         max_seconds: float = MAX_SECONDS,
         max_bytes: int = MAX_BYTES,
     ) -> None:
-        if isinstance(recogniser, str):
-            recogniser = recogniser_of(
-                recogniser,
-                device=device,
-                threads=threads,
-                checkpoint=checkpoint,
-                lm=lm,
-                lm_weight=lm_weight,
-                word_bonus=word_bonus,
-                beam_width=beam_width,
-                features=features,
-                precision=precision,
-            )
-        self.recogniser = recogniser
+        self.recogniser = recogniser_of(
+            recogniser,
+            device=device,
+            threads=threads,
+            checkpoint=checkpoint,
+            lm=lm,
+            lm_weight=lm_weight,
+            word_bonus=word_bonus,
+            beam_width=beam_width,
+            features=features,
+            precision=precision,
+        )
         self._max_seconds = max_seconds
         self._max_bytes = max_bytes
 

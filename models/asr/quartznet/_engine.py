@@ -14,6 +14,7 @@ from models.asr.quartznet._loading import load
 from models.asr.quartznet._options import Options
 from models.asr.quartznet._text import LogProbs
 from models.audio import Samples
+from models.devices import set_threads, uploaded
 from rpcb_trio import SettingError
 
 _DTYPES: Final = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -51,30 +52,25 @@ class Engine:
 
         On a GPU all groups are on their way before the first result is fetched.
         """
-        if torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
+        set_threads(self._threads)
+        device = self._loaded.device
+        padded = (_padded(group) for group in groups)
         with torch.inference_mode(), self._autocast():
-            running = [self._started(group) for group in groups]
+            running = [
+                self._loaded.network(audio, torch.tensor([len(clip) for clip in group], device=device))
+                for group, audio in zip(groups, uploaded(padded, device), strict=True)
+            ]
             return [_rows(*each) for each in running]
-
-    def _started(self, clips: Sequence[Samples]) -> tuple[Tensor, Tensor]:
-        audio = torch.zeros(len(clips), max(_SHORTEST, *map(len, clips)))
-        for row, clip in zip(audio, clips, strict=True):
-            row[: len(clip)] = torch.from_numpy(np.ascontiguousarray(clip))
-        lengths = torch.tensor([len(clip) for clip in clips])
-        features, frames = self._loaded.network.preprocessor.featurizer(
-            self._placed(audio), self._placed(lengths)
-        )
-        found: tuple[Tensor, Tensor] = self._loaded.network.recognise(features, frames)
-        return found
-
-    def _placed(self, tensor: Tensor) -> Tensor:
-        if self._loaded.device.type != "cuda":
-            return tensor.to(self._loaded.device)
-        return tensor.pin_memory().to(self._loaded.device, non_blocking=True)
 
     def _autocast(self) -> AbstractContextManager[object]:
         return nullcontext() if self._half is None else torch.autocast("cuda", self._half)
+
+
+def _padded(clips: Sequence[Samples]) -> Tensor:
+    audio = torch.zeros(len(clips), max(_SHORTEST, *map(len, clips)))
+    for row, clip in zip(audio, clips, strict=True):
+        row[: len(clip)] = torch.from_numpy(np.ascontiguousarray(clip))
+    return audio
 
 
 def _rows(log_probs: Tensor, frames: Tensor) -> list[LogProbs]:

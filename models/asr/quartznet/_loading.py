@@ -12,6 +12,7 @@ from torch import Tensor
 from models.asr.quartznet._archive import read_checkpoint
 from models.asr.quartznet._config import Config, config_of
 from models.asr.quartznet._network import Network
+from models.devices import resolve_device
 from rpcb_trio import SettingError
 
 
@@ -31,7 +32,7 @@ def load(path: Path, *, device: str, features: str) -> Loaded:
         rpcb_trio.SettingError: the device is not there, the file can't be read, its configuration is not
             supported, or its weights are not those of its configuration.
     """
-    place = usable_device(device)
+    place = resolve_device(device)
     checkpoint = read_checkpoint(path)
     try:
         config = config_of(checkpoint.config)
@@ -53,23 +54,6 @@ def network_of(config: Config, weights: Mapping[str, Tensor], *, features: str =
     whole = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
     network.load_state_dict(whole, assign=True)
     return network.eval().requires_grad_(requires_grad=False)
-
-
-def usable_device(name: str) -> torch.device:
-    """The torch device of that name.
-
-    Raises:
-        rpcb_trio.SettingError: there is none.
-    """
-    try:
-        probe = torch.zeros(1, device=name)
-        probe.cpu()
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise SettingError(
-            f"device is {name}, but torch can't use it ({reason}); name one that is there, or cpu"
-        ) from error
-    return probe.device
 
 
 def _check(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:

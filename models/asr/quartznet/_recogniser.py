@@ -57,7 +57,7 @@ class QuartzNet:
         beam_width: int = 64,
         device: str = "cpu",
         threads: int = 1,
-        features: str = "3.0",
+        features: str | float = "3.0",
         precision: str = "fp32",
     ) -> None:
         self._options = Options(
@@ -68,7 +68,7 @@ class QuartzNet:
             beam_width=beam_width,
             device=device,
             threads=threads,
-            features=features,
+            features=str(features),  # a line of configuration may give the number
             precision=precision,
         )
         self._loading = threading.Lock()

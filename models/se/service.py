@@ -60,7 +60,7 @@ class SpeechEnhancement:
         self._max_bytes = max_bytes
 
     def on_device(self, device: str) -> SpeechEnhancement:
-        """The same service for one replica, with a model of its own on `device`."""
+        """The same service for one replica, with a model of its own there; your own enhancer is shared."""
         return SpeechEnhancement(
             self._model,
             checkpoint=self._checkpoint,

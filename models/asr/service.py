@@ -8,8 +8,9 @@ import msgspec
 
 from models.asr.choice import recogniser_of
 from models.asr.recogniser import Recogniser
-from models.audio import MAX_BYTES, MAX_SECONDS, SAMPLE_RATE, Samples, read_audio
-from models.wire import Recognition, Status, read_request, status_of
+from models.audio import MAX_BYTES, MAX_SECONDS, Samples
+from models.audio_service import AudioService
+from models.wire import Recognition, Status, status_of
 from rpcb_trio import Failure, Outcome, SettingError, Success
 
 
@@ -18,7 +19,7 @@ class _Placeable(Protocol):
     def on_device(self, device: str) -> Recogniser: ...
 
 
-class SpeechRecognition:
+class SpeechRecognition(AudioService):
     """Answers `{audio, format}` with `{sentence, other}`.
 
     Every failure has the same shape: an empty sentence, since that field is for recognised words only, and
@@ -46,8 +47,6 @@ class SpeechRecognition:
         rpcb_trio.SettingError: there is no such recogniser, or arguments don't go together.
     """
 
-    content_type = "application/octet-stream"
-
     def __init__(
         self,
         recogniser: str | Recogniser = "moonshine",
@@ -64,6 +63,7 @@ class SpeechRecognition:
         max_seconds: float = MAX_SECONDS,
         max_bytes: int = MAX_BYTES,
     ) -> None:
+        super().__init__(max_seconds=max_seconds, max_bytes=max_bytes)
         self.recogniser = recogniser_of(
             recogniser,
             device=device,
@@ -76,8 +76,6 @@ class SpeechRecognition:
             features=features,
             precision=precision,
         )
-        self._max_seconds = max_seconds
-        self._max_bytes = max_bytes
 
     def on_device(self, device: str) -> SpeechRecognition:
         """The service for a replica on that device: another one, where the recogniser cares.
@@ -96,21 +94,6 @@ class SpeechRecognition:
     def warm_up(self) -> None:
         """Load the recogniser."""
         self.recogniser.load()
-
-    def decode(self, body: bytes) -> Samples:
-        """Turn a request's body into float32 samples [T], mono, 16 kHz.
-
-        Raises:
-            RefusedRequest: the body or its audio can't be used; carries the status to reply.
-        """
-        request = read_request(body)
-        return read_audio(
-            request.audio, request.format, max_seconds=self._max_seconds, max_bytes=self._max_bytes
-        )
-
-    def cost(self, item: Samples) -> float:
-        """Seconds of audio."""
-        return len(item) / SAMPLE_RATE
 
     def infer(self, items: list[Samples]) -> list[str]:
         """Recognise a batch of clips; one sentence for each."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from models.audio import MAX_BYTES, MAX_SECONDS, SAMPLE_RATE, Samples, read_audio
+from models.audio import MAX_BYTES, MAX_SECONDS, SAMPLE_RATE, Samples
+from models.audio_service import AudioService
 from models.se.enhancer import Enhancer, blended, named_enhancer
 from models.se.wav import wav_bytes
-from models.wire import Enhanced, Enhancement, Status, read_request, status_of
+from models.wire import Enhanced, Enhancement, Status, status_of
 from rpcb_trio import Failure, Outcome, SettingError, Success
 
 
-class SpeechEnhancement:
+class SpeechEnhancement(AudioService):
     """Answers `{audio, format}` with `{status, message, data: {enhance, duration}}`.
 
     Every failure has the same shape, with its status and message, and nil as data.
@@ -33,8 +34,6 @@ class SpeechEnhancement:
         rpcb_trio.SettingError: there is no such model, it takes no checkpoint, or dry is not within 0 and 1.
     """
 
-    content_type = "application/octet-stream"
-
     def __init__(
         self,
         model: str | Enhancer = "dtln",
@@ -46,6 +45,7 @@ class SpeechEnhancement:
         max_seconds: float = MAX_SECONDS,
         max_bytes: int = MAX_BYTES,
     ) -> None:
+        super().__init__(max_seconds=max_seconds, max_bytes=max_bytes)
         if not 0 <= dry <= 1:
             raise SettingError(f"dry is {dry:g}; give a share from 0 to 1")
         if isinstance(model, str):
@@ -56,8 +56,6 @@ class SpeechEnhancement:
         self._checkpoint = checkpoint
         self._dry = dry
         self._threads = threads
-        self._max_seconds = max_seconds
-        self._max_bytes = max_bytes
 
     def on_device(self, device: str) -> SpeechEnhancement:
         """The same service for one replica, with a model of its own there; your own enhancer is shared."""
@@ -75,21 +73,6 @@ class SpeechEnhancement:
         """Load the model and run it on a second of silence, which sets up what its first batch needs."""
         self.enhancer.load()
         self.enhancer.enhance([np.zeros(SAMPLE_RATE, np.float32)])
-
-    def decode(self, body: bytes) -> Samples:
-        """Turn a request's body into float32 samples [T], mono, 16 kHz.
-
-        Raises:
-            RefusedRequest: the body or its audio can't be used; carries the status to reply.
-        """
-        request = read_request(body)
-        return read_audio(
-            request.audio, request.format, max_seconds=self._max_seconds, max_bytes=self._max_bytes
-        )
-
-    def cost(self, item: Samples) -> float:
-        """Seconds of audio."""
-        return len(item) / SAMPLE_RATE
 
     def infer(self, items: list[Samples]) -> list[Samples | Exception]:
         """Enhance a batch of clips; one as long for each, or the error of a clip that came out as none."""

@@ -1,0 +1,36 @@
+"""What every service on the producers' wire shares: audio comes in, seconds of it are the cost."""
+
+from __future__ import annotations
+
+from models.audio import MAX_BYTES, MAX_SECONDS, SAMPLE_RATE, Samples, read_audio
+from models.wire import read_request
+
+
+class AudioService:
+    """Decodes `{audio, format}`; `infer` and `encode` are the subclass's.
+
+    Args:
+        max_seconds: The longest clip, in seconds; a longer one is refused.
+        max_bytes: The largest audio file, in bytes; a larger one is refused.
+    """
+
+    content_type = "application/octet-stream"
+
+    def __init__(self, *, max_seconds: float = MAX_SECONDS, max_bytes: int = MAX_BYTES) -> None:
+        self._max_seconds = max_seconds
+        self._max_bytes = max_bytes
+
+    def decode(self, body: bytes) -> Samples:
+        """Turn a request's body into float32 samples [T], mono, 16 kHz.
+
+        Raises:
+            RefusedRequest: the body or its audio can't be used; carries the status to reply.
+        """
+        request = read_request(body)
+        return read_audio(
+            request.audio, request.format, max_seconds=self._max_seconds, max_bytes=self._max_bytes
+        )
+
+    def cost(self, item: Samples) -> float:
+        """Seconds of audio."""
+        return len(item) / SAMPLE_RATE

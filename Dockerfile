@@ -5,7 +5,7 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends make \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
-COPY pyproject.toml README.md LICENSE Makefile ./
+COPY pyproject.toml constraints.txt README.md LICENSE Makefile ./
 COPY src src
 ARG EXTRAS=asr
 RUN make install EXTRAS=$EXTRAS

@@ -2,17 +2,18 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= asr
+EXTRAS ?= demo
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 .PHONY: help install demo test lint types pytest broker compose format clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-install: $(VENV)/.installed ## make the virtual environment with the worker and its speech recogniser
+install: $(VENV)/.installed ## make the virtual environment with the worker and its speech models
 
-demo: install ## transcribe real speech in batches, with an embedded broker
+demo: install ## transcribe and enhance real speech in batches, with an embedded broker
 	$(BIN)/python -m rpcb_trio demo
 
 test: lint types pytest ## everything CI checks: lint, types, all tests on a RabbitMQ of their own
@@ -32,19 +33,19 @@ format: $(VENV)/.developed ## rewrite the code as `make lint` wants it
 	$(BIN)/ruff format .
 
 clean: ## remove what was made
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache demo-output
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 
-$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) --editable '.[$(EXTRAS)]'
 	@touch $@
 
-$(VENV)/.developed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+$(VENV)/.developed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) --editable '.[all]' --group dev
 	@touch $@ $(VENV)/.installed
 
 # The tests start a private RabbitMQ node of their own, or use the broker that RPCB_TEST_AMQP_URL names.

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import random
 from functools import partial
+from pathlib import Path
 
 import trio
 from rich.console import Console
 from rich.live import Live
+from rich.progress import Progress
 
 from models.asr import service
+from models.demo._enhance import NOISES, enhance_all
 from models.demo._load import Run, transcribe_all
-from models.demo._report import print_comparison, print_transcripts
+from models.demo._picture import draw_spectrograms
+from models.demo._report import print_comparison, print_enhancement, print_transcripts
 from models.demo._view import live_view
 from models.recordings import Recording, recordings
 from rpcb_trio import FixedPolicy
@@ -20,8 +24,12 @@ REPEATS = 3
 CALLERS = 16
 
 
-def main() -> None:
-    """Transcribe the shipped recordings one by one and in batches, and print what came of it."""
+def main(*, output: Path = Path("demo-output")) -> None:
+    """Transcribe real speech one by one and in batches, then enhance noisy speech, without any broker.
+
+    Args:
+        output: Directory for the noisy and the enhanced recordings and a picture of them.
+    """
     console = Console()
     with console.status("loading the speech recogniser"):
         service.warm_up()
@@ -31,6 +39,14 @@ def main() -> None:
     batched = _show(console, "in batches", work, FixedPolicy(max_batch_size=CALLERS))
     print_transcripts(console, batched)
     print_comparison(console, [alone, batched])
+    with Progress(console=console, transient=True) as progress:
+        results = enhance_all(output, progress)
+    print_enhancement(console, results)
+    picture = output / "spectrograms.png"
+    draw_spectrograms(
+        picture, [next(each for each in results if each.clip.noise == noise) for noise in NOISES]
+    )
+    console.print(f"Listen to {output}/*.wav, and look at {picture}.")
 
 
 def _show(console: Console, title: str, work: list[Recording], batching: FixedPolicy) -> Run:

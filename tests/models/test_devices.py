@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -10,18 +13,14 @@ import torch
 from models.devices import resolve_device, set_threads, uploaded
 from rpcb_trio import SettingError
 
-no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
-
 
 def test_no_name_is_the_cpu() -> None:
     assert resolve_device(None) == resolve_device("cpu") == torch.device("cpu")
 
 
-@no_gpu
 def test_a_gpu_that_is_not_there_is_refused_in_one_line_and_not_replaced() -> None:
-    with pytest.raises(SettingError, match="device is cuda, but torch can't use it") as caught:
-        resolve_device("cuda")
+    with pytest.raises(SettingError, match="device is cuda:99, but torch can't use it") as caught:
+        resolve_device("cuda:99")
     assert "\n" not in str(caught.value)
 
 
@@ -52,9 +51,72 @@ def test_batches_arrive_as_they_were_and_in_order() -> None:
     assert list(uploaded([], torch.device("cpu"))) == []
 
 
-@gpu
-def test_batches_arrive_on_the_gpu_as_they_were() -> None:
-    batches = [torch.randn(1000) for _ in range(3)]
-    for sent, arrived in zip(batches, uploaded(batches, resolve_device("cuda")), strict=True):
-        assert arrived.is_cuda
-        assert torch.equal(sent, arrived.cpu())
+class Gpu:
+    """Stands in for CUDA, and writes down what is asked of it, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.log: list[str] = []
+        self._stream = "main"
+        monkeypatch.setattr(torch.cuda, "Stream", lambda _: self)
+        monkeypatch.setattr(torch.cuda, "stream", self._on_the_side)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda _: self)
+
+    @contextmanager
+    def _on_the_side(self, _: object) -> Iterator[None]:
+        self._stream = "side"
+        yield
+        self._stream = "main"
+
+    def note(self, what: str) -> None:
+        self.log.append(f"{self._stream}: {what}")
+
+    def record_event(self) -> str:
+        self.note("mark")
+        return "mark"
+
+    def wait_event(self, event: str) -> None:
+        self.note(f"wait for {event}")
+
+
+class Batch:
+    """A batch in memory that such a GPU can take."""
+
+    device = "cuda"
+
+    def __init__(self, gpu: Gpu, name: str) -> None:
+        self._gpu = gpu
+        self.name = name
+
+    def pin_memory(self) -> Batch:
+        self._gpu.note(f"pin {self.name}")
+        return self
+
+    def to(self, _: torch.device, *, non_blocking: bool) -> Batch:
+        self._gpu.note(f"copy {self.name} {'without' if non_blocking else 'with'} waiting")
+        return self
+
+    def record_stream(self, _: Gpu) -> None:
+        self._gpu.note(f"keep {self.name}")
+
+
+def test_on_a_gpu_the_next_batch_is_copied_aside_before_the_present_one_is_computed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = Gpu(monkeypatch)
+    batches: list[Any] = [Batch(gpu, "first"), Batch(gpu, "second")]
+    for arrived in uploaded(batches, torch.device("cuda")):
+        gpu.note(f"compute {arrived.name}")  # type: ignore[attr-defined]
+    assert gpu.log == [
+        "side: pin first",
+        "side: copy first without waiting",
+        "side: mark",
+        "side: pin second",
+        "side: copy second without waiting",
+        "side: mark",
+        "main: wait for mark",
+        "main: keep first",
+        "main: compute first",
+        "main: wait for mark",
+        "main: keep second",
+        "main: compute second",
+    ]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 import msgspec
+import numpy as np
 
 from models.asr.choice import recogniser_of
 from models.asr.recogniser import Recogniser
-from models.audio import MAX_BYTES, MAX_SECONDS, Samples
+from models.audio import MAX_BYTES, MAX_SECONDS, SAMPLE_RATE, Samples
 from models.audio_service import AudioService
 from models.wire import Recognition, Status, status_of
 from rpcb_trio import Failure, Outcome, SettingError, Success
@@ -92,8 +93,9 @@ class SpeechRecognition(AudioService):
         return self
 
     def warm_up(self) -> None:
-        """Load the recogniser."""
+        """Load the recogniser and run it on a second of faint noise, which sets up what a batch needs."""
         self.recogniser.load()
+        self.recogniser.transcribe([np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE).astype(np.float32)])
 
     def infer(self, items: list[Samples]) -> list[str]:
         """Recognise a batch of clips; one sentence for each."""

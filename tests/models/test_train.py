@@ -110,7 +110,7 @@ def test_a_resumed_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> 
 
 
 def test_a_training_with_another_seed_is_not_resumed() -> None:
-    with pytest.raises(SettingError, match="another seed can't be resumed with: it was 0, and is 1 now"):
+    with pytest.raises(SettingError, match="seed is 1, but what is to be resumed has 0"):
         training(epochs=1, seed=1).resume(training(epochs=1).state())
 
 

@@ -110,9 +110,7 @@ class Training:
         """
         for name, value in self._made_with().items():
             if (before := state["made_with"][name]) != value:
-                raise SettingError(
-                    f"another {name} can't be resumed with: it was {before}, and is {value} now"
-                )
+                raise SettingError(f"{name} is {value}, but what is to be resumed has {before}")
         self._epoch, self._batch = state["place"]
         self._groups = self._shuffled()
         self.seconds = state["seconds"]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benches.batching import Costs
 from benches.report import Spread
 
 OURS, BARE, PUBLISHED = "#2a6f97", "#a9b4bd", "#d1495b"
@@ -48,6 +50,46 @@ def draw_latencies(
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
+
+
+def draw_batches(path: Path, found: Sequence[Costs]) -> None:
+    """For each model what a second of audio costs by batch size, and what a batch costs by its audio."""
+    figure = Figure(figsize=(9, 3.2 * len(found)), layout="constrained")
+    for (left, right), costs in zip(figure.subplots(len(found), 2, squeeze=False), found, strict=True):
+        _draw_sizes(left, costs)
+        _draw_line(right, costs)
+        for axes in (left, right):
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.legend(frameon=False)
+            axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def _draw_sizes(axes: Axes, costs: Costs) -> None:
+    for kind, colour in (("equal", OURS), ("mixed", PUBLISHED)):
+        runs = [run for run in costs.runs if run.kind == kind]
+        sizes, spreads = [run.batch_size for run in runs], [run.ms_per_second for run in runs]
+        axes.plot(sizes, [spread.median for spread in spreads], "o-", color=colour, label=f"{kind} lengths")
+        axes.vlines(
+            sizes, [spread.lowest for spread in spreads], [spread.highest for spread in spreads], color=colour
+        )
+    axes.set_ylim(bottom=0)
+    axes.set_title(f"{costs.model}: CPU ms per second of audio", fontsize="medium")
+    axes.set_xlabel("batch size")
+
+
+def _draw_line(axes: Axes, costs: Costs) -> None:
+    runs = [run for run in costs.runs if run.kind == "equal"]
+    seconds = [run.seconds for run in runs]
+    if costs.fit is not None:
+        label = f"{costs.fit.fixed_ms:.1f} + {costs.fit.ms_per_second:.2f} * seconds"
+        axes.plot(seconds, [costs.fit.at(each) for each in seconds], color=BARE, label=label)
+    axes.plot(seconds, [run.batch_ms.median for run in runs], "o", color=OURS, label="measured")
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_title(f"{costs.model}: CPU ms of a batch of equal clips", fontsize="medium")
+    axes.set_xlabel("seconds of audio in the batch")
 
 
 def _save(figure: Figure, path: Path) -> None:

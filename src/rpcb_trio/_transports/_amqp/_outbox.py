@@ -1,8 +1,8 @@
 """The publishing connection. It may die and be rebuilt while the session lives on.
 
 A reply to a forged address makes RabbitMQ close the whole connection, and all replies that were on their
-way are in doubt with it. So each of them is sent again, alone: the one that closes its connection again is
-the culprit. A reply that the broker had taken before is thereby sent twice; its requester drops the second.
+way are in doubt with it. So each of them is sent again, alone: the one over which the broker closes its
+connection again is the culprit. A connection that breaks without a word from the broker convicts nobody. A reply that the broker had taken before is thereby sent twice; its requester drops the second.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ class Outbox:
     async def insist(self, parcels: Sequence[Parcel | None]) -> list[Fate]:
         """Send again, one by one, what may have closed the connection and what the broker would not take.
 
+        What is `LOST` in the end met only connections that broke by themselves.
+
         Raises:
             SessionLost: there is no connection to be had to send on.
         """
@@ -82,7 +84,7 @@ class Outbox:
                         await sender.link.close()
                         sender = await self._connect()
                     fate = await self._loop.call(sender.send, parcels[n])
-                    fates[n] = Fate.REFUSED if fate is Fate.LOST else fate
+                    fates[n] = Fate.REFUSED if fate is Fate.BLAMED else fate  # it stood alone
         finally:
             await sender.link.close()
         return [Fate.REFUSED if fate is Fate.NACKED else fate for fate in fates]

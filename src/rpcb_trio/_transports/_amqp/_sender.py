@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from enum import Enum, auto
 
 from aiormq import Channel
-from aiormq.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
+from aiormq.exceptions import (
+    ChannelClosed,
+    ChannelNotFoundEntity,
+    ConnectionClosed,
+    DeliveryError,
+    PublishError,
+)
 
 from rpcb_trio._transports._amqp._boundary import describe
 from rpcb_trio._transports._amqp._connection import Link
@@ -30,7 +36,9 @@ class Fate(Enum):
     NACKED = auto()
     """The broker would not take it now; a full queue may have room later."""
     LOST = auto()
-    """The channel closed before the broker said anything about it; perhaps because of it."""
+    """The connection ended before the broker said anything about it."""
+    BLAMED = auto()
+    """The broker closed channel or connection over a fault in what it was sent; perhaps this."""
 
 
 class Sender:
@@ -63,12 +71,14 @@ class Sender:
             return await self._send(parcel)
         except DeliveryError:
             return Fate.NACKED
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as exc:
             # aiormq raises it for a closed connection too; only a task that was asked to cancel has to.
             if _asked_to_cancel():
                 raise
-            return Fate.LOST
+            return Fate.BLAMED if _is_verdict(exc) else Fate.LOST
         except Exception as exc:  # noqa: BLE001 - a closing channel rejects with whatever closed it
+            if _is_verdict(exc):
+                return Fate.BLAMED
             if not self.is_open:
                 return Fate.LOST
             _log.warning("a reply can't be put into AMQP: %s", describe(exc))
@@ -115,6 +125,15 @@ async def exchange_exists(link: Link, exchange: str) -> bool:
         if not channel.is_closed:
             await channel.close()
     return True
+
+
+def _is_verdict(exc: BaseException) -> bool:
+    """Whether the broker itself ended it and named a fault; its own shutdown and a broken wire are none."""
+    if isinstance(exc, ConnectionClosed):
+        return type(exc) is not ConnectionClosed  # aiormq has a class of its own for each fault
+    if isinstance(exc, ChannelClosed):
+        return True
+    return any(_is_verdict(arg) for arg in exc.args if isinstance(arg, BaseException))
 
 
 def _asked_to_cancel() -> bool:

@@ -70,6 +70,9 @@ class AmqpSession:
         if undecided:
             again = await self._outbox.insist([parcels[n] for n in undecided])
             await self._loop.call(self._finish, [answers[n] for n in undecided], again)
+            if Fate.LOST in again:
+                self._loss.report("the connection for replies breaks again and again")
+                raise SessionLost(self._loss.reason)
             for n, fate in zip(undecided, again, strict=True):
                 fates[n] = fate
         return [SETTLED[fate] for fate in fates]

@@ -109,6 +109,10 @@ class Unroutable(CallError):
     """No queue is bound where the request was sent; the broker returned it."""
 
 
+class Refused(CallError):
+    """The broker would not take the request: the queue is full."""
+
+
 class ReplyTimeout(CallError):
     """No reply came in time. The request may still be computed; a late reply is dropped."""
 

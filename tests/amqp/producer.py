@@ -24,7 +24,7 @@ class Producer:
         self._queue = queue
 
     async def send(
-        self, *bodies: bytes, exchange: str = "", key: str | None = None, **properties: Any
+        self, *bodies: bytes, exchange: str = "", key: str | bytes | None = None, **properties: Any
     ) -> None:
         """Publish, and wait until the broker has it."""
         await trio.to_thread.run_sync(self._send, bodies, exchange, key or self._queue, properties)
@@ -53,7 +53,9 @@ class Producer:
         """Delete a queue."""
         await trio.to_thread.run_sync(self._delete, queue)
 
-    def _send(self, bodies: Sequence[bytes], exchange: str, key: str, properties: dict[str, Any]) -> None:
+    def _send(
+        self, bodies: Sequence[bytes], exchange: str, key: str | bytes, properties: dict[str, Any]
+    ) -> None:
         with self._broker.channel() as channel:
             channel.confirm_delivery()
             for body in bodies:

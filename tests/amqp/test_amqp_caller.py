@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 import trio
 
-from rpcb_trio import Answer, CallError, Reply, SessionLost, Topology, Unroutable
+from rpcb_trio import Answer, Refused, Reply, SessionLost, SettingError, Topology, Unroutable
 from rpcb_trio._messages import Outgoing
 from rpcb_trio.amqp import AmqpTransport
 from tests.amqp.producer import Producer, answer
@@ -57,15 +58,38 @@ async def test_a_request_that_reaches_no_queue_is_unroutable_and_the_session_liv
         assert (await caller.replies.receive()).body == b"A"
 
 
-async def test_a_request_to_a_full_queue_ends_in_a_call_error(
+async def test_a_request_to_a_full_queue_is_refused(
     broker: Broker, transport: AmqpTransport, queue: str
 ) -> None:
     producer = Producer(broker, queue)
     await producer.declare(queue, **{"x-max-length": 1, "x-overflow": "reject-publish"})
     await producer.send(b"a")
     async with transport.open_caller() as caller:
-        with pytest.raises(CallError, match="full"):
+        with pytest.raises(Refused, match="full"):
             await caller.publish(outgoing(queue))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"priority": 300},
+        {"priority": -1},
+        {"headers": {"x": object()}},
+        {"headers": {"x": 2**70}},
+        {"routing_key": "q" * 300},
+        {"routing_key": "é" * 200},
+    ],
+    ids=repr,
+)
+async def test_a_request_that_amqp_has_no_form_for_is_a_wrong_setting_and_the_session_lives_on(
+    transport: AmqpTransport, topology: Topology, wrong: dict[str, object]
+) -> None:
+    async with transport.open_session(topology, prefetch=10) as session, transport.open_caller() as caller:
+        with pytest.raises(SettingError, match=r"the request can't be put into AMQP: ."):
+            await caller.publish(msgspec.structs.replace(outgoing(topology.queue), **wrong))
+        await caller.publish(outgoing(topology.queue))
+        await answer(session, 1)
+        assert (await caller.replies.receive()).body == b"A"
 
 
 async def test_a_lost_connection_ends_the_session(broker: Broker, queue: str, limit: None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from rpcb_trio import Answer, Reply, SessionLost, SettingError, Topology
+from rpcb_trio import Answer, Reply, SessionLost, SettingError, Settled, Topology
 from rpcb_trio.amqp import AmqpTransport
 from tests.amqp.producer import Producer, answer
 from tests.rabbitmq import Broker
@@ -133,6 +133,21 @@ async def test_unreadable_properties_cost_that_request_only(
         await session.settle([Answer(request, Reply(body=b""))])
     assert request.body == b"good"
     assert [await producer.count(each) for each in (topology.queue, dead)] == [0, 1]
+
+
+async def test_a_routing_key_that_is_not_utf_8_costs_nothing(
+    broker: Broker, transport: AmqpTransport, queue: str
+) -> None:
+    producer, answers = Producer(broker, queue), broker.fresh_name("answers")
+    await producer.declare(answers)
+    topology = Topology(queue=queue, exchange=broker.fresh_name("exchange"), exchange_type="fanout")
+    async with transport.open_session(topology, prefetch=10) as session:
+        key = b"KEY\xff\xfeY"
+        await producer.send(b"a", exchange=topology.exchange, key=key, reply_to=answers, correlation_id="7")
+        assert await answer(session, 1) == [Settled.REPLIED]
+    ((_, properties, body),) = await producer.read(answers)
+    assert (properties.correlation_id, body) == ("7", b"A")
+    assert await producer.count(queue) == 0
 
 
 async def test_bodies_are_not_kept_once_settled(

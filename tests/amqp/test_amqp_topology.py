@@ -41,6 +41,16 @@ async def test_an_exchange_that_needs_no_key_is_bound_without_one(
         await answer(session, 1)
 
 
+async def test_an_exchange_that_is_only_checked_needs_no_key(
+    broker: Broker, transport: AmqpTransport, queue: str
+) -> None:
+    await opens(transport, Topology(queue=queue))
+    topology = Topology(queue=queue, exchange="amq.topic", declare="passive")
+    async with transport.open_session(topology, prefetch=10) as session:
+        await Producer(broker, queue).send(b"a")
+        await answer(session, 1)
+
+
 async def test_an_exchange_of_the_brokers_own_is_used_as_it_is(
     broker: Broker, transport: AmqpTransport, queue: str
 ) -> None:
@@ -69,7 +79,7 @@ async def test_a_dead_letter_exchange_that_is_missing_is_created(
     exchange = broker.fresh_name("exchange")
     topology = Topology(queue=queue, dead_letter_exchange=exchange)
     await opens(transport, topology)
-    await opens(transport, Topology(queue=broker.fresh_name(), exchange=exchange, exchange_type="topic"))
+    await opens(transport, Topology(queue=broker.fresh_name(), exchange=exchange, routing_keys=("k",)))
 
 
 async def test_a_dead_letter_exchange_of_any_type_will_do(
@@ -100,7 +110,7 @@ async def test_a_queue_that_exists_otherwise_is_a_mismatch_that_names_the_argume
 async def test_an_exchange_of_another_type_is_a_mismatch(
     broker: Broker, transport: AmqpTransport, queue: str
 ) -> None:
-    topology = Topology(queue=queue, exchange=broker.fresh_name("exchange"))
+    topology = Topology(queue=queue, exchange=broker.fresh_name("exchange"), routing_keys=("k",))
     await opens(transport, topology)
     with pytest.raises(TopologyMismatch, match=f"exchange '{topology.exchange}'.* another type"):
         await opens(transport, msgspec.structs.replace(topology, exchange_type="direct"))
@@ -170,8 +180,16 @@ async def test_a_user_who_may_not_declare_is_told_how_to_do_without(
             {"queue": "q", "declare": "never", "durable": False, "arguments": {}, "routing_keys": ["k"]},
             "routing_keys",
         ),
-        ({"queue": "q", "exchange": "é"}, "exchange 'é' can't be put into AMQP"),
+        ({"queue": "q", "exchange": "é", "routing_keys": ["k"]}, "exchange 'é' can't be put into AMQP"),
         ({"queue": "q", "dead_letter_routing_key": "k"}, "dead_letter_routing_key"),
+        (
+            {"queue": "q", "exchange": "e"},
+            "exchange 'e' of type topic .* give a routing_key, .* fanout or headers",
+        ),
+        (
+            {"queue": "q", "exchange": "amq.direct", "exchange_type": "direct"},
+            "of type direct .* routing_key",
+        ),
     ],
 )
 async def test_what_no_broker_would_take_is_a_wrong_setting(

@@ -75,6 +75,8 @@ class CallerSession(Protocol):
 
         Raises:
             Unroutable: no queue is bound there.
+            Refused: the broker would not take it; its queue is full.
+            SettingError: it can't be put into the broker's protocol.
             SessionLost: the connection is gone.
         """
         ...

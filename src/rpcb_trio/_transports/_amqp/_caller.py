@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import struct
 from typing import NoReturn
 
 import trio
@@ -12,7 +13,7 @@ from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import DeliveryError, PublishError
 from pamqp.commands import Basic
 
-from rpcb_trio._errors import CallError, Unroutable
+from rpcb_trio._errors import Refused, SettingError, Unroutable
 from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
 from rpcb_trio._transports._amqp._connection import Link
 from rpcb_trio._transports._amqp._loop import AioLoop
@@ -46,7 +47,8 @@ class AmqpCaller:
         """Send a request (see `CallerSession`).
 
         Raises:
-            CallError: the broker would not take it; its queue is full, say.
+            Refused: the broker would not take it; its queue is full.
+            SettingError: it can't be put into AMQP.
         """
         await self._loop.call(self._publish, request)
 
@@ -92,7 +94,12 @@ class AmqpCaller:
         except PublishError as exc:
             raise Unroutable(f"no queue is bound to {where}") from exc
         except DeliveryError as exc:
-            raise CallError(f"the broker would not take a request to {where}; is the queue full?") from exc
+            raise Refused(f"the broker would not take a request to {where}; is the queue full?") from exc
+        except (ValueError, TypeError, ArithmeticError, struct.error) as exc:
+            # pamqp's, before anything was sent.
+            if self._channel.is_closed:  # its own end, which may be of any type
+                raise
+            raise SettingError(f"the request can't be put into AMQP: {exc}") from exc
 
     async def _knows(self, exchange: str) -> bool:
         """To publish to a missing exchange would close the channel under all the other calls."""

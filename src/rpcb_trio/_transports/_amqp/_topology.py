@@ -51,6 +51,17 @@ def check(topology: Topology) -> None:
         raise SettingError("routing_keys need an exchange; the default one delivers to a queue by its name")
     if topology.dead_letter_routing_key is not None and topology.dead_letter_exchange is None:
         raise SettingError("dead_letter_routing_key needs a dead_letter_exchange")
+    if _binds_nothing(topology):
+        raise SettingError(
+            f"exchange {topology.exchange!r} of type {topology.exchange_type} delivers nothing to the queue "
+            "without routing_keys; give a routing_key, or use exchange_type fanout or headers, which need "
+            "none, or declare=passive if the queue is bound already"
+        )
+
+
+def _binds_nothing(topology: Topology) -> bool:
+    binds = bool(topology.exchange) and topology.declare == "active"
+    return binds and not topology.routing_keys and topology.exchange_type not in MATCH_WITHOUT_KEY
 
 
 async def _declare_exchange(link: Link, topology: Topology) -> None:

@@ -12,6 +12,7 @@ import pytest
 import trio
 import trio.testing
 from aiormq.exceptions import AMQPConnectionError, ChannelInvalidStateError  # noqa: TID251 - as loops meet them
+from pamqp.commands import Basic  # noqa: TID251 - it has the frames
 from pamqp.header import ContentHeader  # noqa: TID251 - it reads the properties
 
 from rpcb_trio import SessionLost
@@ -226,6 +227,31 @@ async def test_unreadable_properties_are_borne_on_our_loops_only() -> None:
     async with open_loop(Loss()) as loop:
         assert isinstance((await loop.call(read)).properties, Unreadable)
     with pytest.raises(RecursionError):
+        await read()
+
+
+@pytest.mark.parametrize(
+    ("frame", "data"),
+    [
+        (Basic.Deliver, b"\x01t" + (2**40).to_bytes(8) + b"\x01" + b"\x01e" + b"\x03K\xff\xfe"),
+        (Basic.Return, (312).to_bytes(2) + b"\x01t" + b"\x01e" + b"\x03K\xff\xfe"),
+    ],
+)
+async def test_routing_keys_that_are_not_utf_8_are_borne_on_our_loops_only(
+    frame: type[Basic.Deliver | Basic.Return], data: bytes
+) -> None:
+    async def read() -> dict[str, object]:
+        made = frame()
+        made.unmarshal(data)
+        return dict(made)
+
+    async with open_loop(Loss()) as loop:
+        values = await loop.call(read)
+    assert list(values.values()) in (
+        ["t", 2**40, True, "e", "K\ufffd\ufffd"],
+        [312, "t", "e", "K\ufffd\ufffd"],
+    )
+    with pytest.raises(UnicodeDecodeError):
         await read()
 
 

@@ -115,7 +115,7 @@ async def test_the_log_has_a_line_for_each_session_each_failure_and_each_step_of
             await trio.sleep(60)
     assert [(record.levelname, record.message.split(" (")[0]) for record in caplog.records] == [
         ("INFO", "asr: consuming from queue work"),
-        ("WARNING", "asr: request 1 of answers answered with an error"),
+        ("WARNING", "asr: request '1' of 'answers' answered with an error"),
         ("WARNING", "asr: session lost"),
         ("INFO", "asr: consuming from queue work"),
         ("INFO", "asr: drain: stop consuming"),
@@ -147,4 +147,4 @@ async def test_a_reply_that_reached_nobody_is_logged(
     with caplog.at_level(logging.INFO, "rpcb_trio"):
         async with working(Shouting(), broker, instruments=[LogInstrument()]) as running:
             await running.until_settled(1)
-    assert "reply to 1 of gone: unroutable" in caplog.text
+    assert "reply to '1' of 'gone': unroutable" in caplog.text

@@ -164,3 +164,10 @@ def test_nothing_pending_is_nothing_to_decide() -> None:
 def test_a_senseless_setting_is_refused_by_its_name(size: int, wait: float, named: str) -> None:
     with pytest.raises(SettingError, match=named):
         FixedPolicy(size, wait)
+
+
+def test_a_batch_that_a_suspect_cuts_off_does_not_wait_for_more() -> None:
+    request = Request(body=b"", arrived=0.0)
+    held, suspect = Pending(request, None), Pending(request, None, suspect=True)
+    decision = FixedPolicy(8, max_wait=10.0).decide([held, suspect], 0.0, final=False)
+    assert decision.batch == (held,)

@@ -171,3 +171,11 @@ async def async_function(bodies: list[bytes]) -> list[bytes]:
 def test_what_is_no_service_is_refused_and_told_what_it_lacks(target: object, told: str) -> None:
     with pytest.raises(SettingError, match=told):
         bind(target)
+
+
+def test_a_content_type_that_amqp_can_not_carry_is_refused_at_start() -> None:
+    class Untyped(Shouting):
+        content_type = 5  # type: ignore[assignment]
+
+    with pytest.raises(SettingError, match=r"Untyped.content_type is 5; give a MIME type"):
+        bind(Untyped())

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from itertools import islice
 from typing import TypeVar
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import FixedPolicy, MemoryBroker, SessionLost, Topology, TopologyMismatch, Trigger, serve
-from rpcb_trio._backoff import FIRST_RETRY, LAST_RETRY, backoff
+from rpcb_trio import (
+    FixedPolicy,
+    Instrument,
+    MemoryBroker,
+    SessionLost,
+    Topology,
+    TopologyMismatch,
+    Trigger,
+    serve,
+)
+from rpcb_trio._backoff import FIRST_RETRY, LAST_RETRY, Backoff
 from rpcb_trio.testing import VirtualExecutor
 from tests.journal import Journal, check_books
 from tests.scenarios import QUEUE, Shouting, UnsteadyTransport, answers, ask, working
@@ -161,11 +169,37 @@ def test_waits_between_attempts_grow_up_to_a_limit_and_are_spread_from_zero(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(random, "uniform", lambda _, longest: longest)
-    longest = list(islice(backoff(), 100))
+    waits = Backoff()
+    longest = [waits.after(0) for _ in range(100)]
     assert longest[:7] == [0.5, 1, 2, 4, 8, 16, 30]
     assert longest[-1] == 30
     monkeypatch.setattr(random, "uniform", lambda shortest, _: shortest)
-    assert next(backoff()) == 0
+    assert waits.after(0) == 0
+
+
+class Flapping(Instrument):
+    """Has the broker drop the first sessions as soon as they are open."""
+
+    def __init__(self, broker: MemoryBroker, *, times: int) -> None:
+        self._broker = broker
+        self._left = times
+
+    def session_opened(self, queue: str) -> None:  # noqa: ARG002 - there is but one
+        if self._left:
+            self._left -= 1
+            self._broker.disconnect()
+
+
+async def test_a_broker_that_takes_connections_only_to_drop_them_is_not_hammered(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda _, longest: longest)
+    broker = MemoryBroker()
+    transport = UnsteadyTransport(broker, refused=())
+    async with working(Shouting(), transport, instruments=[Flapping(broker, times=5)]):
+        await trio.sleep(60)
+    gaps = [after - before for before, after in zip(transport.attempts, transport.attempts[1:], strict=False)]
+    assert gaps == [0.5, 1, 2, 4, 8]
 
 
 @pytest.mark.parametrize(

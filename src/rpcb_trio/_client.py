@@ -9,11 +9,14 @@ from uuid import uuid4
 
 import trio
 
-from rpcb_trio._backoff import backoff
+from rpcb_trio._backoff import Backoff
 from rpcb_trio._errors import BrokerError, CallInterrupted, ReplyTimeout, SettingError, first_leaf
 from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._transports import CallerSession, Transport, as_transport
+
+LONGEST_EXPIRATION = 365 * 86400.0
+"""Seconds; brokers refuse larger ones, and what waits longer may as well wait for ever."""
 
 
 class RpcClient:
@@ -55,6 +58,7 @@ class RpcClient:
 
         Raises:
             Unroutable: no queue is bound there.
+            Refused: the broker would not take it: the queue is full.
             ReplyTimeout: no reply came in time.
             CallInterrupted: the connection was lost, or the client left, while the reply was awaited.
             SettingError: the destination or the timeout makes no sense.
@@ -91,27 +95,35 @@ class RpcClient:
             del self._waiting[request.correlation_id]
 
     async def _keep_connected(self, transport: Transport, task_status: trio.TaskStatus[None]) -> None:
-        delays = backoff()
+        waits = Backoff()
         has_started = False
         while True:
             lost: BrokerError | None = None
+            opened = math.inf
             try:
                 async with transport.open_caller() as self._session:
                     self._connected.set()
                     if not has_started:
                         has_started = True
                         task_status.started()
-                    delays = backoff()
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(self._session.watch)
-                        await self._receive(self._session.replies)
+                    opened = trio.current_time()
+                    await self._receive_while_connected(self._session)
             except* BrokerError as group:
                 lost = first_leaf(group)
             if lost is not None and not has_started:
                 raise lost
+            await trio.sleep(waits.after(trio.current_time() - opened))
+
+    async def _receive_while_connected(self, session: CallerSession) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(session.watch)
+                await self._receive(session.replies)
+        except* BrokerError as group:
+            # Now, for to close what is left of the session may take a while.
             self._connected = trio.Event()
-            self._interrupt(f"the connection was lost: {lost}")
-            await trio.sleep(next(delays))
+            self._interrupt(f"the connection was lost: {first_leaf(group)}")
+            raise
 
     def _interrupt(self, why: str) -> None:
         for call in self._waiting.values():
@@ -193,4 +205,4 @@ def _destination(queue: str | None, exchange: str, routing_key: str | None) -> s
 def _expiration(timeout: float) -> float | None:
     if not timeout > 0:
         raise SettingError(f"timeout is {timeout:g}; it must be more than 0 seconds, or math.inf")
-    return None if timeout == math.inf else timeout
+    return None if timeout > LONGEST_EXPIRATION else timeout

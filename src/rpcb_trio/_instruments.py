@@ -84,7 +84,7 @@ class LogInstrument(Instrument):
     def request_failed(self, request: Request, error: OutcomeError) -> None:
         """One line per failed request, with the cause, and the traceback at debug."""
         log.warning(
-            "%s: request %s of %s answered with an error (%s): %s%s",
+            "%s: request %r of %r answered with an error (%s): %s%s",
             self._name,
             request.correlation_id,
             request.reply_to,
@@ -115,7 +115,7 @@ class LogInstrument(Instrument):
             if ending is not Settled.REPLIED:
                 request = answer.request
                 log.info(
-                    "%s: reply to %s of %s: %s", self._name, request.correlation_id, request.reply_to, ending
+                    "%s: reply to %r of %r: %s", self._name, request.correlation_id, request.reply_to, ending
                 )
 
     def drain_step(self, step: str) -> None:

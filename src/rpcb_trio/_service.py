@@ -10,6 +10,9 @@ from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 from rpcb_trio._errors import SettingError
 from rpcb_trio._messages import Failure, Outcome, Success
 
+LONGEST_SHORT_STRING = 255
+"""Bytes that AMQP allows a content type."""
+
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
@@ -97,6 +100,7 @@ def bind(target: Any) -> BoundService:
         hooks = {hook: getattr(service, hook) for hook in _HOOKS if hasattr(service, hook)}
         for hook, function in hooks.items():
             _refuse_async(function, f"{name}.{hook}")
+        _refuse_content_type(hooks.get("content_type", ""), name)
         return BoundService(name=name, **hooks)
     if callable(service):
         _refuse_async(service, name)
@@ -133,3 +137,8 @@ def _refuse_incomplete(service: Any, name: str) -> None:
 def _refuse_async(function: Any, name: str) -> None:
     if inspect.iscoroutinefunction(function):
         raise SettingError(f"{name} is async; hooks run in threads and must be plain functions")
+
+
+def _refuse_content_type(content_type: Any, name: str) -> None:
+    if not isinstance(content_type, str) or len(content_type.encode()) > LONGEST_SHORT_STRING:
+        raise SettingError(f"{name}.content_type is {content_type!r}; give a MIME type, as application/json")

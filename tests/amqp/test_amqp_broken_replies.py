@@ -60,7 +60,7 @@ async def test_a_connection_that_breaks_at_every_reply_ends_the_session_and_the_
     producer = Producer(broker, topology.queue)
     async with proxies.open_proxy(broker.url) as proxy:
         assert isinstance(proxy, CutsPublishes)
-        with pytest.raises(SessionLost, match="the connection for replies breaks again and again"):
+        with pytest.raises(SessionLost, match="breaks again and again"):  # noqa: PT012 - it comes out of both
             async with AmqpTransport(proxy.url).open_session(topology, prefetch=4) as session:
                 await producer.send(b"a", reply_to=topology.queue)
                 proxy.left = 99

@@ -70,11 +70,12 @@ class FixedPolicy:
             return Decision(expired=expired)
         if waiting[0].suspect:
             return Decision(expired=expired, batch=(waiting[0],), trigger=Trigger.ALONE)
-        batch = tuple(takewhile(lambda each: not each.suspect, waiting[: self.max_batch_size]))
+        room = waiting[: self.max_batch_size]
+        batch = tuple(takewhile(lambda each: not each.suspect, room))
         closes = waiting[0].request.arrived + self.max_wait
         if len(batch) == self.max_batch_size:
             return Decision(expired=expired, batch=batch, trigger=Trigger.SIZE)
-        if closes <= now:
+        if closes <= now or len(batch) < len(room):  # behind a suspect nobody can join it
             return Decision(expired=expired, batch=batch, trigger=Trigger.WAIT)
         if final:
             return Decision(expired=expired, batch=batch, trigger=Trigger.FLUSH)

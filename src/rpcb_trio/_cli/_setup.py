@@ -125,8 +125,15 @@ def _as_it_looks(value: str) -> object:
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be logged."""
-    parts = urlsplit(url)
+    """The URL as it may be logged.
+
+    Raises:
+        SettingError: it is none.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise SettingError(f"url: {error}; write it as amqp://user:password@host:5672/vhost") from error
     login, at, place = parts.netloc.rpartition("@")
     user, colon, _ = login.partition(":")
     return parts._replace(netloc=f"{user}{colon and ':***'}{at}{place}").geturl()

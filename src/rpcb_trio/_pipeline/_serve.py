@@ -13,12 +13,13 @@ What the deadline cuts off is unacked, so the broker redelivers it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import trio
 
-from rpcb_trio._backoff import backoff
+from rpcb_trio._backoff import Backoff
 from rpcb_trio._batching import FixedPolicy, Policy
 from rpcb_trio._errors import BrokerError, DrainTimeout, SettingError, first_leaf
 from rpcb_trio._executors import Executor, ThreadExecutor
@@ -137,15 +138,16 @@ async def _serve_sessions(
     started: Callable[[], None],
 ) -> None:
     has_started = False
-    delays = backoff()
+    waits = Backoff()
     while not draining.is_set():
         lost: BrokerError | None = None
+        opened = math.inf
         try:
             async with transport.open_session(topology, prefetch=pipeline.prefetch) as session:
                 if not has_started:
                     has_started = True
                     started()
-                delays = backoff()
+                opened = trio.current_time()
                 pipeline.instruments.notify(Instrument.session_opened, topology.queue)
                 await pipeline.run(session, draining)
         except* BrokerError as group:
@@ -155,7 +157,7 @@ async def _serve_sessions(
         if not has_started:
             raise lost
         pipeline.ledger.lose_session()
-        delay = next(delays)
+        delay = waits.after(trio.current_time() - opened)
         pipeline.instruments.notify(Instrument.session_lost, lost, delay)
         with trio.move_on_after(delay):
             await draining.wait()

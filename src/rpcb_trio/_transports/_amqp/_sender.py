@@ -75,12 +75,10 @@ class Sender:
             # aiormq raises it for a closed connection too; only a task that was asked to cancel has to.
             if _asked_to_cancel():
                 raise
-            return Fate.BLAMED if _is_verdict(exc) else Fate.LOST
+            return _ended_by(exc)
         except Exception as exc:  # noqa: BLE001 - a closing channel rejects with whatever closed it
-            if _is_verdict(exc):
-                return Fate.BLAMED
-            if not self.is_open:
-                return Fate.LOST
+            if not self.is_open or _is_verdict(exc):
+                return _ended_by(exc)
             _log.warning("a reply can't be put into AMQP: %s", describe(exc))
             return Fate.REFUSED
 
@@ -125,6 +123,10 @@ async def exchange_exists(link: Link, exchange: str) -> bool:
         if not channel.is_closed:
             await channel.close()
     return True
+
+
+def _ended_by(exc: BaseException) -> Fate:
+    return Fate.BLAMED if _is_verdict(exc) else Fate.LOST
 
 
 def _is_verdict(exc: BaseException) -> bool:

@@ -12,6 +12,7 @@ from rpcb_trio._errors import (
     CallInterrupted,
     DrainTimeout,
     LoginRefused,
+    Refused,
     RemoteError,
     ReplyTimeout,
     RpcbError,
@@ -46,6 +47,7 @@ class ExitCode(IntEnum):
     UNROUTABLE = 8, "no queue is there (call)"
     REPLY_TIMEOUT = 9, "no reply came in time (call)"
     INTERRUPTED = 10, "the connection was lost while the reply was awaited (call)"
+    REFUSED = 11, "the broker would not take the request: its queue is full (call)"
     STOPPED_BY_SIGINT = 130, "stopped at once: by the second SIGINT (call, demo: by the first)"
     STOPPED_BY_SIGTERM = 143, "stopped at once: by the second SIGTERM"
 
@@ -60,6 +62,7 @@ CODES: dict[type[RpcbError], ExitCode] = {
     Unroutable: ExitCode.UNROUTABLE,
     ReplyTimeout: ExitCode.REPLY_TIMEOUT,
     CallInterrupted: ExitCode.INTERRUPTED,
+    Refused: ExitCode.REFUSED,
 }
 
 

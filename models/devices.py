@@ -9,7 +9,7 @@ from rpcb_trio import SettingError
 try:
     import torch
 except ModuleNotFoundError as missing:
-    raise SettingError(f"this model needs {missing.name}: pip install 'rpcb-trio[torch]'") from missing
+    raise SettingError(f"this model needs {missing.name}: pip install -e '.[se,quartznet]'") from missing
 
 
 def resolve_device(name: str | None) -> torch.device:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
 import pytest
@@ -26,7 +26,7 @@ from rpcb_trio import (
     Unroutable,
     open_client,
 )
-from rpcb_trio._transports import CallerSession
+from rpcb_trio._transports import CallerSession, Session
 from tests.scenarios import QUEUE, Shouting, working
 
 
@@ -252,3 +252,55 @@ async def test_what_is_no_url_of_a_broker_is_refused() -> None:
     with pytest.raises(SettingError, match="amqp://"):
         async with open_client("http://localhost"):
             pass
+
+
+class RefusingAtFirst:
+    """After the first connection, refuses so many attempts before it takes one again."""
+
+    def __init__(self, broker: MemoryBroker, *, refusals: int) -> None:
+        self._broker = broker
+        self._left = refusals
+        self._has_connected = False
+
+    @asynccontextmanager
+    async def open_caller(self) -> AsyncIterator[CallerSession]:
+        await trio.lowlevel.checkpoint()
+        if self._has_connected and self._left:
+            self._left -= 1
+            raise SessionLost("connection refused")
+        self._has_connected = True
+        async with self._broker.open_caller() as session:
+            yield session
+
+    def open_session(self, topology: Topology, *, prefetch: int) -> AbstractAsyncContextManager[Session]:
+        return self._broker.open_session(topology, prefetch=prefetch)
+
+
+async def test_a_call_made_while_the_broker_is_away_is_answered_once_it_is_back(
+    autojump_clock: MockClock,
+) -> None:
+    broker = MemoryBroker()
+    async with working(Shouting(), broker), open_client(RefusingAtFirst(broker, refusals=4)) as client:
+        broker.disconnect()
+        await trio.sleep(0.001)
+        assert (await client.call(b"good", queue=QUEUE, timeout=600)).body == b"ok:GOOD"
+
+
+async def test_a_call_made_while_the_broker_is_away_ends_when_the_client_is_left(
+    autojump_clock: MockClock,
+) -> None:
+    broker = silent_broker()
+    endings: list[str] = []
+
+    async def call(client: RpcClient) -> None:
+        try:
+            await client.call(b"good", queue=QUEUE, timeout=math.inf)
+        except CallInterrupted as error:
+            endings.append(str(error))
+
+    async with trio.open_nursery() as nursery, open_client(RefusingAtFirst(broker, refusals=1000)) as client:
+        broker.disconnect()
+        await trio.sleep(0.001)
+        nursery.start_soon(call, client)
+        await trio.sleep(60)
+    assert endings == ["the client is closed"]

@@ -54,6 +54,8 @@ class _TorchEnhancer(ABC):
         return self._loaded().enhance(clips)
 
     def _loaded(self) -> BatchedNetwork:
+        import models.devices  # noqa: F401, PLC0415 (it says what to install where torch is missing)
+
         with self._loading:
             if self._network is None:
                 self._network = self._read()

@@ -114,8 +114,13 @@ class LogInstrument(Instrument):
         for answer, ending in zip(answers, settled, strict=True):
             if ending is not Settled.REPLIED:
                 request = answer.request
-                log.info(
-                    "%s: reply to %r of %r: %s", self._name, request.correlation_id, request.reply_to, ending
+                log.log(
+                    logging.WARNING if ending is Settled.REJECTED else logging.INFO,
+                    "%s: reply to %r of %r: %s",
+                    self._name,
+                    request.correlation_id,
+                    request.reply_to,
+                    ending,
                 )
 
     def drain_step(self, step: str) -> None:

@@ -60,7 +60,10 @@ async def test_a_closed_port_is_a_lost_session_that_names_host_and_port() -> Non
     [port] = free_ports(1)
     error = await refusal(f"amqp://guest:guest@127.0.0.1:{port}/")
     assert isinstance(error, SessionLost)
-    assert str(error) == f"127.0.0.1:{port} can't be reached: Connection refused"
+    assert (
+        str(error)
+        == f"127.0.0.1:{port} can't be reached: Connection refused; is RabbitMQ running there? check url"
+    )
 
 
 async def test_an_unknown_host_is_a_lost_session() -> None:

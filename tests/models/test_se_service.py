@@ -179,7 +179,7 @@ async def test_real_speech_comes_back_as_long_as_it_was_whatever_its_batch(model
 
 def test_the_default_topology_is_the_ancestors() -> None:
     settings = tomllib.loads((ROOT / "models" / "se" / "se-base.toml").read_text("utf-8"))
-    assert settings["target"] == "models.se:service"
+    assert settings["target"] == "models.se:SpeechEnhancement"
     wanted = {"queue": "seBase", "exchange": "seExchange", "exchange_type": "topic", "routing_key": ["rpc"]}
     assert settings.items() >= wanted.items()
 
@@ -197,7 +197,7 @@ def test_the_deployments_file_is_one_the_worker_serves_by() -> None:
         nobody,
     ]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
-    assert "serving models.se:service from queue seBase" in done.stderr
+    assert "serving models.se:SpeechEnhancement from queue seBase" in done.stderr
     assert done.returncode == 5  # the broker is not there; a wrong setting would be 2
 
 

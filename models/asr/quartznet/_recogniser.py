@@ -123,6 +123,7 @@ class QuartzNet:
         return [decoder.text(each) for each in log_probs]
 
     def _both(self) -> tuple[Engine, TextDecoder]:
+        import models.devices  # noqa: F401, PLC0415 (it says what to install where torch is missing)
         from models.asr.quartznet._engine import Engine  # noqa: PLC0415 (it imports torch)
 
         with self._loading:

@@ -62,7 +62,7 @@ def load_attribute(target: str) -> Any:
 
 def _refuse_options(target: str, found: Any, options: Mapping[str, object]) -> None:
     if not inspect.isclass(found):
-        raise SettingError(f"{target}: option is for a class, which is made with it; this is none")
+        raise SettingError(f"{target}: option is for a class, which is made with it; name the class instead")
     taken = inspect.signature(found).parameters
     if any(each.kind is each.VAR_KEYWORD for each in taken.values()):
         return

@@ -63,7 +63,7 @@ def open_error(exc: BaseException, address: Address) -> BrokerError:
         return SessionLost(
             f"{where} hung up; is it AMQP's port, and does the URL of a TLS port say amqps://?"
         )
-    return SessionLost(f"{where} can't be reached: {_system_said(exc)}")
+    return SessionLost(f"{where} can't be reached: {_system_said(exc)}; is RabbitMQ running there? check url")
 
 
 def _refusal(exc: BaseException, where: str, user: str) -> str | None:

@@ -254,6 +254,16 @@ async def test_what_is_no_url_of_a_broker_is_refused() -> None:
             pass
 
 
+async def test_a_call_that_may_take_ages_has_no_expiration_that_a_broker_would_refuse(
+    autojump_clock: MockClock,
+) -> None:
+    broker = silent_broker()
+    async with trio.open_nursery() as nursery, open_client(broker) as client:
+        nursery.start_soon(partial(client.call, b"good", queue=QUEUE, timeout=1e12))
+        assert (await next_request(broker)).deadline is None
+        nursery.cancel_scope.cancel()
+
+
 class RefusingAtFirst:
     """After the first connection, refuses so many attempts before it takes one again."""
 

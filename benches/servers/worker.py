@@ -26,7 +26,7 @@ class Metered(Instrument):
         """Say that it consumes."""
         self._meter.ready()
 
-    def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:  # noqa: ARG002
+    def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:  # noqa: ARG002 - the producer checks
         """Count."""
         if self._meter.answered(len(answers)):
             self.finished.set()

@@ -16,7 +16,7 @@ from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._transports import CallerSession, Transport, as_transport
 
 LONGEST_EXPIRATION = 365 * 86400.0
-"""Seconds; brokers refuse larger ones, and what waits longer may as well wait for ever."""
+"""Seconds. A broker closes the channel over one beyond its limit, and a year may as well be for ever."""
 
 
 class RpcClient:
@@ -61,7 +61,7 @@ class RpcClient:
             Refused: the broker would not take it: the queue is full.
             ReplyTimeout: no reply came in time.
             CallInterrupted: the connection was lost, or the client left, while the reply was awaited.
-            SettingError: the destination or the timeout makes no sense.
+            SettingError: the destination or the timeout makes no sense, or AMQP can't carry a header or so.
         """
         request = Outgoing(
             body=body,

@@ -55,7 +55,7 @@ class Trigger(StrEnum):
     SIZE = "size"
     """It was full."""
     WAIT = "wait"
-    """Its oldest request had waited `max_wait`."""
+    """Its oldest request had waited `max_wait`, or nobody could join it any more."""
     FLUSH = "flush"
     """No more requests come: the worker drains."""
     ALONE = "alone"

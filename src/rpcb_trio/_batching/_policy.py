@@ -51,7 +51,8 @@ class FixedPolicy:
     """Close a batch at `max_batch_size` requests, or when the oldest has waited `max_wait` seconds.
 
     The wait counts from the oldest request's arrival, so a request that waited for an executor has already
-    served its wait; `max_wait=0` means that an idle executor starts at once. A suspect runs alone.
+    served its wait; `max_wait=0` means that an idle executor starts at once. A suspect runs alone,
+    and what is pending before it does not wait for more.
     """
 
     def __init__(self, max_batch_size: int = 32, max_wait: float = 0.0) -> None:

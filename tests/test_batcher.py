@@ -9,8 +9,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import Batch, FixedPolicy, Pending, Request, Trigger
-from rpcb_trio._batching import run_batcher
+from rpcb_trio import Batch, FixedPolicy, Pending, Request, RequestError, Trigger
+from rpcb_trio._batching import Batcher
 from tests.scenarios import Stubborn
 
 
@@ -45,12 +45,19 @@ async def batching(policy: FixedPolicy, *, executors: int = 1) -> AsyncIterator[
     send_pending, pending = trio.open_memory_channel[Pending](100)
     send_batches, batches = trio.open_memory_channel[Batch](executors)
     rig = Rig(send_pending, batches)
+
+    def dismiss(late: Pending, _: RequestError) -> None:
+        rig.expired.append(late)
+
     async with trio.open_nursery() as nursery:
-
-        async def run() -> None:
-            await run_batcher(pending, send_batches, idle=rig.idle, policy=policy, expire=rig.expired.append)
-
-        nursery.start_soon(run)
+        batcher = Batcher(
+            pending,
+            send_batches,
+            idle=rig.idle,
+            policy=policy,
+            dismiss=dismiss,
+        )
+        nursery.start_soon(batcher.run)
         with send_pending, batches:
             yield rig
         nursery.cancel_scope.cancel()

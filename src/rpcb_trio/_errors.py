@@ -50,6 +50,18 @@ class Expired(RequestError):
     code = "expired"
 
 
+class TooLate(Expired):
+    """It has not expired yet, but would have before its batch was done; it was not computed."""
+
+    code = "too-late"
+
+
+class Overloaded(RequestError):
+    """More requests are pending than `max_pending` allows; it was refused at once, and not computed."""
+
+    code = "overloaded"
+
+
 class ServiceError(OutcomeError):
     """The service failed on this request."""
 
@@ -60,6 +72,15 @@ class InferError(ServiceError):
     """`infer` failed on this request, alone in its batch; `__cause__` is what it raised."""
 
     code = "infer"
+
+
+class TooLarge(ServiceError):
+    """The device's memory can't hold the batch. A service's `infer` may raise it; the batch is then halved.
+
+    `torch.cuda.OutOfMemoryError` is understood likewise. Only an item that does not fit alone fails.
+    """
+
+    code = "too-large"
 
 
 class WrongResultCount(ServiceError):

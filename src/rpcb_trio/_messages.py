@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Generic, TypeAlias, TypeVar
 
@@ -47,6 +48,51 @@ class Pending(msgspec.Struct, frozen=True, eq=False):
     """What `service.cost(item)` said (seconds of audio, tokens, ...)."""
     suspect: bool = False
     """Whether it may have killed the worker that held it before; then it runs alone."""
+    ready: float = -math.inf
+    """When it was decoded, as `trio.current_time()`; where it never was, when it arrived."""
+
+
+class Work(msgspec.Struct, frozen=True):
+    """How much a batch asks of a model, in the unit of `service.cost`; without that hook an item is 1."""
+
+    size: int
+    """How many items."""
+    longest: float
+    """The largest cost among them."""
+    total: float
+    """The sum of their costs."""
+
+    @property
+    def padded(self) -> float:
+        """The cost when each item is padded to the longest."""
+        return self.size * self.longest
+
+    @classmethod
+    def of(cls, costs: Sequence[float]) -> Work:
+        """The work of items with these costs; at least one."""
+        return cls(len(costs), max(costs), math.fsum(costs))
+
+    def joined_by(self, cost: float) -> Work:
+        """The work with one more item."""
+        return Work(self.size + 1, max(self.longest, cost), self.total + cost)
+
+
+class Ending(StrEnum):
+    """How one run of `infer` ended."""
+
+    COMPUTED = "computed"
+    FAILED = "failed"
+    """It raised, or returned the wrong number of results."""
+    TOO_LARGE = "too-large"
+    """The device's memory could not hold the batch."""
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One run of `infer`. A batch has several when it failed as a whole and was split."""
+
+    work: Work
+    seconds: float
+    ending: Ending
 
 
 class Trigger(StrEnum):
@@ -54,8 +100,17 @@ class Trigger(StrEnum):
 
     SIZE = "size"
     """It was full."""
+    COST = "cost"
+    """No further request fits: `max_batch_cost`, the device's memory, or padding that would cost more than
+    it gains."""
     WAIT = "wait"
-    """Its oldest request had waited `max_wait`, or nobody could join it any more."""
+    """Its wait was over, or nobody could join it any more."""
+    IDLE = "idle"
+    """An executor was idle, and waiting for more would have cost more than it gained."""
+    CALLERS = "callers"
+    """The callers that were just answered are back with their next requests."""
+    DEADLINE = "deadline"
+    """A deadline would have been missed by waiting for more."""
     FLUSH = "flush"
     """No more requests come: the worker drains."""
     ALONE = "alone"
@@ -70,6 +125,8 @@ class Batch(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     trigger: Trigger
     closed: float
     """When it was closed, as `trio.current_time()`."""
+    predicted: float | None = None
+    """How many seconds its policy expects it to take; None where the policy does not learn."""
 
     @property
     def size(self) -> int:
@@ -80,6 +137,11 @@ class Batch(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     def waits(self) -> tuple[float, ...]:
         """How long each request waited from its arrival until the batch was closed, in seconds."""
         return tuple(self.closed - member.request.arrived for member in self.members)
+
+    @property
+    def work(self) -> Work:
+        """How much it asks of the model."""
+        return Work.of([member.cost for member in self.members])
 
 
 class Success(msgspec.Struct, Generic[ResultT], frozen=True):

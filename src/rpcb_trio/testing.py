@@ -25,7 +25,7 @@ from rpcb_trio._errors import BrokerError, OutcomeError
 from rpcb_trio._instruments import Instrument
 from rpcb_trio._messages import Answer, Batch, Failure, Pending, Reply, Request, Settled
 from rpcb_trio._nursery import open_serving_nursery
-from rpcb_trio._pipeline import Codec, Worker, infer_isolated, serve
+from rpcb_trio._pipeline import Codec, Isolation, Worker, serve
 from rpcb_trio._service import bind
 from rpcb_trio._transports import MemoryBroker
 
@@ -165,8 +165,8 @@ async def push_batch(service: Any, bodies: Sequence[bytes]) -> list[Reply]:
     codec = Codec(bound, in_place)
     requests = [Request(body=body, arrived=trio.current_time()) for body in bodies]
     decoded = [await codec.decode(request) for request in requests]
-    items = [each.item for each in decoded if isinstance(each, Pending)]
-    computed = iter(await infer_isolated(VirtualExecutor(bound.infer), items) if items else [])
+    members = [each for each in decoded if isinstance(each, Pending)]
+    computed = iter(await Isolation(VirtualExecutor(bound.infer)).infer(members) if members else [])
     outcomes = [each if isinstance(each, Failure) else next(computed) for each in decoded]
     answers = await codec.encode(list(zip(requests, outcomes, strict=True)))
     return [answer.reply for answer in answers]

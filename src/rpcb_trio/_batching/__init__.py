@@ -1,6 +1,7 @@
 """Which requests go into the next batch, and when it closes."""
 
-from rpcb_trio._batching._batcher import run_batcher
-from rpcb_trio._batching._policy import Decision, FixedPolicy, Policy
+from rpcb_trio._batching._batcher import Batcher
+from rpcb_trio._batching._fixed import FixedPolicy
+from rpcb_trio._batching._policy import Decision, Policy
 
-__all__ = ["Decision", "FixedPolicy", "Policy", "run_batcher"]
+__all__ = ["Batcher", "Decision", "FixedPolicy", "Policy"]

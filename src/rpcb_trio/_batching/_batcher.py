@@ -3,71 +3,114 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 
 import trio
 
 from rpcb_trio._batching._policy import Decision, Policy
-from rpcb_trio._messages import Batch, Pending
+from rpcb_trio._errors import Expired, RequestError, TooLate
+from rpcb_trio._messages import Batch, Pending, Run
 
 _batch_ids = count(1)
 
 
-async def run_batcher(
-    arrivals: trio.MemoryReceiveChannel[Pending],
-    batches: trio.MemorySendChannel[Batch],
-    *,
-    idle: trio.Semaphore,
-    policy: Policy,
-    expire: Callable[[Pending], None],
-) -> None:
-    """Form batches out of `arrivals` until those end and nothing is pending; then close `batches`.
+class Batcher:
+    """Forms batches out of arrivals, one for each idle executor, as a policy decides.
 
     Args:
-        arrivals: decoded requests, in any number; this end is closed on leaving.
+        arrivals: decoded requests, in any number; `run` closes this end on leaving.
         batches: takes one batch for each release of `idle`; needs a buffer for one batch per executor.
         idle: an executor releases it once each time it wants a batch.
         policy: decides; asked only while an executor is idle.
-        expire: called with each request that will not be computed.
+        dismiss: called with each request that will not be computed, and why.
     """
-    waiting = _WaitingRoom(arrivals)
-    with arrivals, batches:
+
+    def __init__(
+        self,
+        arrivals: trio.MemoryReceiveChannel[Pending],
+        batches: trio.MemorySendChannel[Batch],
+        *,
+        idle: trio.Semaphore,
+        policy: Policy,
+        dismiss: Callable[[Pending, RequestError], None],
+    ) -> None:
+        self._arrivals = arrivals
+        self._batches = batches
+        self._idle = idle
+        self._policy = policy
+        self._dismiss = dismiss
+        self._waiting = _WaitingRoom(arrivals, policy)
+
+    @property
+    def backlog(self) -> int:
+        """How many decoded requests wait for a batch."""
+        return self._waiting.backlog
+
+    async def run(self) -> None:
+        """Form batches until the arrivals end and nothing is pending; then close `batches`."""
+        with self._arrivals, self._batches:
+            while True:
+                await self._idle.acquire()  # first an executor is idle, ...
+                batch = await self._next_batch()  # ... then the batch is closed
+                if batch is None:
+                    return
+                self._batches.send_nowait(batch)
+
+    def completed(self, batch: Batch, runs: Sequence[Run]) -> None:
+        """Tell the policy of a computed batch, after all that has arrived by now."""
+        self._waiting.top_up()
+        self._policy.completed(batch, runs, trio.current_time())
+
+    async def _next_batch(self) -> Batch | None:
+        waiting = self._waiting
         while True:
-            await idle.acquire()  # first an executor is idle, ...
-            batch = await _next_batch(waiting, policy, expire)  # ... then the batch is closed
-            if batch is None:
-                return
-            batches.send_nowait(batch)
+            waiting.top_up()  # what is already here is taken without waiting, however late we are
+            now = trio.current_time()
+            decision = self._policy.decide(waiting.pending, now, final=waiting.final)
+            waiting.release(decision)
+            self._dismiss_some(decision)
+            if decision.batch:
+                return Batch(
+                    id=next(_batch_ids),
+                    members=decision.batch,
+                    trigger=decision.trigger,
+                    closed=now,
+                    predicted=decision.predicted,
+                )
+            if waiting.final and not waiting.pending:
+                return None
+            with trio.move_on_at(decision.hold_until):
+                await waiting.receive()
 
-
-async def _next_batch(
-    waiting: _WaitingRoom, policy: Policy, expire: Callable[[Pending], None]
-) -> Batch | None:
-    while True:
-        waiting.top_up()  # what is already here is taken without waiting, however late we are
-        now = trio.current_time()
-        decision = policy.decide(waiting.pending, now, final=waiting.final)
-        waiting.release(decision)
+    def _dismiss_some(self, decision: Decision) -> None:
         for pending in decision.expired:
-            expire(pending)
-        if decision.batch:
-            return Batch(id=next(_batch_ids), members=decision.batch, trigger=decision.trigger, closed=now)
-        if waiting.final and not waiting.pending:
-            return None
-        with trio.move_on_at(decision.hold_until):
-            await waiting.receive()
+            self._dismiss(
+                pending, Expired("the request's time to live ran out before a batch had room for it")
+            )
+        for pending in decision.given_up:
+            self._dismiss(
+                pending,
+                TooLate("the request would have expired before its batch was done; it was not computed"),
+            )
 
 
 class _WaitingRoom:
     """The pending requests, oldest first, and whether more can come."""
 
-    def __init__(self, arrivals: trio.MemoryReceiveChannel[Pending]) -> None:
+    def __init__(self, arrivals: trio.MemoryReceiveChannel[Pending], policy: Policy) -> None:
         self._arrivals = arrivals
+        self._policy = policy
         self.pending: list[Pending] = []
         self.final = False
 
+    @property
+    def backlog(self) -> int:
+        return len(self.pending) + self._arrivals.statistics().current_buffer_used
+
     def top_up(self) -> None:
+        if self.final:
+            return
         try:
             while True:
                 self._admit(self._arrivals.receive_nowait())
@@ -86,9 +129,10 @@ class _WaitingRoom:
 
     def _admit(self, pending: Pending) -> None:
         insort(self.pending, pending, key=_arrival)  # several threads decode, so one may be overtaken
+        self._policy.arrived(pending)
 
     def release(self, decision: Decision) -> None:
-        leaving = {id(each) for each in (*decision.batch, *decision.expired)}
+        leaving = {id(each) for each in (*decision.batch, *decision.expired, *decision.given_up)}
         if leaving:
             self.pending = [each for each in self.pending if id(each) not in leaving]
 

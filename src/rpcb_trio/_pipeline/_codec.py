@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
+import msgspec
 import trio
 
 from rpcb_trio._errors import DecodeError, EncodeError, OutcomeError
@@ -47,8 +48,11 @@ class Codec:
     async def decode(self, request: Request, *, suspect: bool = False) -> Pending | Failure:
         """Decode one request's body; whatever the hooks raise becomes a `Failure`."""
         if self._service.decode is None:
-            return Pending(request, request.body, suspect=suspect)
-        return await self._offload(lambda: self._decode(request, suspect=suspect))
+            return Pending(request, request.body, suspect=suspect, ready=trio.current_time())
+        decoded = await self._offload(lambda: self._decode(request, suspect=suspect))
+        if isinstance(decoded, Failure):
+            return decoded
+        return msgspec.structs.replace(decoded, ready=trio.current_time())
 
     async def encode(self, outcomes: Sequence[tuple[Request, Outcome[Any]]]) -> list[Answer]:
         """Encode outcomes into replies that carry their request's own correlation id."""

@@ -5,30 +5,45 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rpcb_trio._errors import InferError, OutcomeError, WrongResultCount
+import trio
+
+from rpcb_trio._errors import InferError, OutcomeError, TooLarge, WrongResultCount
 from rpcb_trio._executors import Executor
-from rpcb_trio._messages import Failure, Outcome, Success
+from rpcb_trio._messages import Ending, Failure, Outcome, Pending, Run, Success, Work
 from rpcb_trio._pipeline._codec import caused
 
 
-async def infer_isolated(executor: Executor, items: Sequence[Any]) -> list[Outcome[Any]]:
-    """Compute `items`; where a batch fails as a whole, split it until each culprit stands alone.
+class Isolation:
+    """Computes one batch; where it fails as a whole, splits it until each culprit stands alone.
 
-    One culprit among n costs about 2*log2(n) further runs; if all fail, 2*n - 1 runs in all.
+    One culprit among n costs about 2*log2(n) further runs; if all fail, 2*n - 1 runs in all. What the
+    device's memory can't hold is split likewise.
     """
-    try:
-        results = _one_each(await executor.infer(items), len(items))
-    except Exception as error:  # noqa: BLE001 - what the model raises is the model's business
-        if len(items) == 1:
-            return [Failure(_as_outcome_error(error))]
-        middle = len(items) // 2
-        return [
-            *await infer_isolated(executor, items[:middle]),
-            *await infer_isolated(executor, items[middle:]),
-        ]
-    return [
-        Failure(_as_outcome_error(each)) if isinstance(each, Exception) else Success(each) for each in results
-    ]
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self.runs: list[Run] = []
+        """Each run of `infer`, in order."""
+
+    async def infer(self, members: Sequence[Pending]) -> list[Outcome[Any]]:
+        """Compute one outcome for each member, in order."""
+        started = trio.current_time()
+        work = Work.of([member.cost for member in members])
+        try:
+            results = _one_each(await self._executor.infer([member.item for member in members]), len(members))
+        except Exception as error:  # noqa: BLE001 - what the model raises is the model's business
+            ending = Ending.TOO_LARGE if isinstance(error, TooLarge) else Ending.FAILED
+            self.runs.append(Run(work, trio.current_time() - started, ending))
+            if len(members) == 1:
+                return [Failure(_as_outcome_error(error))]
+        else:
+            self.runs.append(Run(work, trio.current_time() - started, Ending.COMPUTED))
+            return [
+                Failure(_as_outcome_error(each)) if isinstance(each, Exception) else Success(each)
+                for each in results
+            ]
+        middle = len(members) // 2
+        return [*await self.infer(members[:middle]), *await self.infer(members[middle:])]
 
 
 def _one_each(results: Any, expected: int) -> Sequence[Any]:

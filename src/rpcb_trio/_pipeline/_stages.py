@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 
-from rpcb_trio._batching import Policy, run_batcher
-from rpcb_trio._errors import Expired
+from rpcb_trio._batching import Batcher
+from rpcb_trio._errors import RequestError
 from rpcb_trio._executors import Executor
 from rpcb_trio._instruments import Instrument, Instruments
 from rpcb_trio._messages import Answer, Batch, Failure, Outcome, Pending, Request
 from rpcb_trio._pipeline._codec import Codec
-from rpcb_trio._pipeline._isolation import infer_isolated
+from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._transports import Session
 
@@ -57,22 +57,15 @@ async def receive(
                     pending.send_nowait(decoded)
 
 
-async def batch(
-    pending: trio.MemoryReceiveChannel[Pending],
-    batches: trio.MemorySendChannel[Batch],
-    computed: trio.MemorySendChannel[Computed],
-    *,
-    idle: trio.Semaphore,
-    policy: Policy,
-) -> None:
-    """Run the batcher; expired requests go straight to their answer."""
+async def batch(batcher: Batcher, dismissed: trio.MemorySendChannel[Computed]) -> None:
+    """Run the batcher; it sends what will not be computed straight to its answer."""
+    with dismissed:
+        await batcher.run()
 
-    def expire(late: Pending) -> None:
-        error = Expired("the request's time to live ran out before a batch had room for it")
-        computed.send_nowait(Computed(((late.request, Failure(error)),)))
 
-    with computed:
-        await run_batcher(pending, batches, idle=idle, policy=policy, expire=expire)
+def dismiss(dismissed: trio.MemorySendChannel[Computed], pending: Pending, error: RequestError) -> None:
+    """Let a request that will not be computed go to its answer."""
+    dismissed.send_nowait(Computed(((pending.request, Failure(error)),)))
 
 
 async def compute(
@@ -80,6 +73,7 @@ async def compute(
     computed: trio.MemorySendChannel[Computed],
     *,
     executor: Executor,
+    batcher: Batcher,
     idle: trio.Semaphore,
     instruments: Instruments,
 ) -> None:
@@ -94,7 +88,9 @@ async def compute(
                 return
             instruments.notify(Instrument.batch_closed, closed)
             started = trio.current_time()
-            outcomes = await infer_isolated(executor, [member.item for member in closed.members])
+            isolation = Isolation(executor)
+            outcomes = await isolation.infer(closed.members)
+            batcher.completed(closed, isolation.runs)
             instruments.notify(Instrument.batch_computed, closed, trio.current_time() - started)
             answered = zip((member.request for member in closed.members), outcomes, strict=True)
             computed.send_nowait(Computed(tuple(answered)))

@@ -9,7 +9,7 @@ from functools import partial
 
 import trio
 
-from rpcb_trio._batching import Policy
+from rpcb_trio._batching import Batcher, Policy
 from rpcb_trio._executors import Executor
 from rpcb_trio._instruments import Instrument, Instruments
 from rpcb_trio._messages import Batch, Pending
@@ -78,16 +78,15 @@ class Pipeline:
                             ledger=self.ledger,
                         )
                     )
-                nursery.start_soon(
-                    partial(
-                        stages.batch,
-                        pending.clone(),
-                        send_batches.clone(),
-                        send_computed.clone(),
-                        idle=idle,
-                        policy=self.policy,
-                    )
+                dismissed = send_computed.clone()
+                batcher = Batcher(
+                    pending.clone(),
+                    send_batches.clone(),
+                    idle=idle,
+                    policy=self.policy,
+                    dismiss=partial(stages.dismiss, dismissed),
                 )
+                nursery.start_soon(stages.batch, batcher, dismissed)
                 for executor in self.executors:
                     nursery.start_soon(
                         partial(
@@ -95,6 +94,7 @@ class Pipeline:
                             batches.clone(),
                             send_computed.clone(),
                             executor=executor,
+                            batcher=batcher,
                             idle=idle,
                             instruments=self.instruments,
                         )

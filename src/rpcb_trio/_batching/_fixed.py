@@ -1,0 +1,84 @@
+"""The policy of a size and a wait, both set by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rpcb_trio._batching._limits import Limits
+from rpcb_trio._batching._policy import Decision, Policy, deadline_of, divide
+from rpcb_trio._batching._turns import in_turn
+from rpcb_trio._errors import SettingError
+from rpcb_trio._messages import Batch, Pending, Run, Trigger, Work
+
+
+class FixedPolicy(Policy):
+    """Close a batch at `max_batch_size` requests, or when the oldest has waited `max_wait` seconds.
+
+    The wait counts from the oldest request's arrival, so a request that waited for an executor has already
+    served its wait; `max_wait=0` means that an idle executor starts at once. A suspect runs alone,
+    and what is pending before it does not wait for more.
+
+    Args:
+        max_batch_size: the most requests in one batch.
+        max_wait: seconds from the oldest request's arrival.
+        max_batch_cost: the most padded cost of a batch, in the unit of `service.cost`.
+        ageing: how many seconds of waiting one level of AMQP priority is worth.
+
+    Raises:
+        SettingError: one of them is senseless.
+    """
+
+    def __init__(
+        self,
+        max_batch_size: int = 32,
+        max_wait: float = 0.0,
+        *,
+        max_batch_cost: float = math.inf,
+        ageing: float = 1.0,
+    ) -> None:
+        if not 0 <= max_wait < math.inf:
+            raise SettingError(f"max_wait is {max_wait:g}; it must be a number of seconds, 0 or more")
+        self._limits = Limits(max_batch_size, max_batch_cost=max_batch_cost)
+        self._ageing = ageing
+        self.max_wait = max_wait
+
+    @property
+    def max_batch_size(self) -> int:
+        """As it was set."""
+        return self._limits.max_batch_size
+
+    def completed(self, batch: Batch, runs: Sequence[Run], now: float) -> None:  # noqa: ARG002 - any policy's
+        """Learn what the device's memory can hold."""
+        self._limits.learn(runs)
+
+    def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
+        """Decide by size, by the oldest request's wait, or because no more will come."""
+        expired, waiting = divide(pending, now)
+        if not waiting:
+            return Decision(expired=expired)
+        oldest = waiting[0].request.arrived
+        waiting = in_turn(waiting, self._ageing)
+        if waiting[0].suspect:
+            return Decision(expired=expired, batch=(waiting[0],), trigger=Trigger.ALONE)
+        batch, trigger = self._room(waiting)
+        closes = oldest + self.max_wait
+        if trigger is None and closes <= now:
+            trigger = Trigger.WAIT
+        if trigger is None and final:
+            trigger = Trigger.FLUSH
+        if trigger is None:
+            return Decision(expired=expired, hold_until=min(closes, *map(deadline_of, waiting)))
+        return Decision(expired=expired, batch=batch, trigger=trigger)
+
+    def _room(self, waiting: Sequence[Pending]) -> tuple[tuple[Pending, ...], Trigger | None]:
+        """As many as fit, in turn, and why nobody more could join them, if nobody could."""
+        work = Work(0, 0.0, 0.0)
+        for position, each in enumerate(waiting):
+            if each.suspect:
+                return tuple(waiting[:position]), Trigger.WAIT
+            work = work.joined_by(each.cost)
+            if not self._limits.allow(work):
+                is_full = work.size > self.max_batch_size
+                return tuple(waiting[:position]), Trigger.SIZE if is_full else Trigger.COST
+        return tuple(waiting), Trigger.SIZE if len(waiting) == self.max_batch_size else None

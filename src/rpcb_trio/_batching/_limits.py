@@ -1,0 +1,80 @@
+"""How large a batch may be: as it was set, and as the device's memory has shown."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from rpcb_trio._errors import SettingError
+from rpcb_trio._messages import Ending, Run, Work
+
+AT_THE_CAP = 0.9
+"""A batch above this share of the cap has shown that the cap holds."""
+PROOFS = 16
+"""So many such batches, and the cap is raised ..."""
+RAISE = 1.1
+"""... by this factor."""
+
+
+class Limits:
+    """Bounds of a batch. One request alone is always allowed, or it would never be answered.
+
+    Args:
+        max_batch_size: the most requests.
+        max_batch_cost: the most padded cost: their number times the largest `service.cost` among them.
+        batch_sizes: the sizes the model is compiled for (CUDA graphs), if not all; a batch between two of
+            them costs as much as the larger. The service pads it.
+
+    Raises:
+        SettingError: one of them is senseless.
+    """
+
+    def __init__(
+        self,
+        max_batch_size: int = 32,
+        *,
+        max_batch_cost: float = math.inf,
+        batch_sizes: Sequence[int] = (),
+    ) -> None:
+        if max_batch_size < 1:
+            raise SettingError(f"max_batch_size is {max_batch_size}; it must be at least 1")
+        if not max_batch_cost > 0:
+            raise SettingError(f"max_batch_cost is {max_batch_cost:g}; it must be more than 0")
+        if batch_sizes and (min(batch_sizes) < 1 or max(batch_sizes) < max_batch_size):
+            raise SettingError(
+                f"batch_sizes are {sorted(batch_sizes)}; they must be 1 or more, and the largest must be at "
+                f"least max_batch_size ({max_batch_size})"
+            )
+        self.max_batch_size = max_batch_size
+        self._max_batch_cost = max_batch_cost
+        self._sizes = sorted(set(batch_sizes))
+        self._cap = math.inf
+        self._proofs = 0
+
+    @property
+    def max_padded(self) -> float:
+        """The most padded cost of more than one request: as it was set, or what the memory can hold."""
+        return min(self._max_batch_cost, self._cap)
+
+    def allow(self, work: Work) -> bool:
+        """Whether a batch of such work may be closed."""
+        return work.size <= self.max_batch_size and (work.size == 1 or work.padded <= self.max_padded)
+
+    def as_computed(self, work: Work) -> Work:
+        """The work once the service has padded it to the next of `batch_sizes`."""
+        if not self._sizes:
+            return work
+        return Work(self._sizes[bisect_left(self._sizes, work.size)], work.longest, work.total)
+
+    def learn(self, runs: Sequence[Run]) -> None:
+        """Halve the cap where the device's memory could not hold a batch; raise it slowly where it holds."""
+        for run in runs:
+            if run.ending is Ending.TOO_LARGE:
+                self._cap = min(self._cap, run.work.padded / 2)
+                self._proofs = 0
+            elif run.ending is Ending.COMPUTED and run.work.padded >= AT_THE_CAP * self._cap:
+                self._proofs += 1
+                if self._proofs == PROOFS:
+                    self._cap *= RAISE
+                    self._proofs = 0

@@ -1,0 +1,1 @@
+"""Batching policies in virtual time, measured against exact lower bounds."""

@@ -30,7 +30,7 @@ from rpcb_trio._errors import (
     WrongResultCount,
 )
 from rpcb_trio._executors import Executor, ThreadExecutor
-from rpcb_trio._instruments import Instrument, LogInstrument
+from rpcb_trio._instruments import Instrument, LogInstrument, Setup
 from rpcb_trio._messages import (
     Answer,
     Batch,
@@ -91,6 +91,7 @@ __all__ = [
     "SessionLost",
     "SettingError",
     "Settled",
+    "Setup",
     "Success",
     "ThreadExecutor",
     "TooLarge",

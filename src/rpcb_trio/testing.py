@@ -22,10 +22,10 @@ import trio
 from rpcb_trio._batching import Policy
 from rpcb_trio._client import RpcClient, open_client
 from rpcb_trio._errors import BrokerError, OutcomeError
-from rpcb_trio._instruments import Instrument
-from rpcb_trio._messages import Answer, Batch, Failure, Pending, Reply, Request, Settled
+from rpcb_trio._instruments import Instrument, Setup
+from rpcb_trio._messages import Answer, Batch, Failure, Pending, Reply, Request, Run, Settled
 from rpcb_trio._nursery import open_serving_nursery
-from rpcb_trio._pipeline import Codec, Isolation, Worker, serve
+from rpcb_trio._pipeline import Codec, Isolation, Resolved, Worker, serve
 from rpcb_trio._service import bind
 from rpcb_trio._transports import MemoryBroker
 
@@ -67,17 +67,28 @@ class Recorder(Instrument):
     """Remembers every event, in lists to assert on."""
 
     def __init__(self) -> None:
+        self.setups: list[Setup] = []
         self.received: list[Request] = []
+        self.dismissals: list[tuple[Request, OutcomeError]] = []
         self.batches: list[Batch] = []
         self.service_times: list[float] = []
+        self.runs: list[tuple[Run, ...]] = []
         self.failures: list[tuple[Request, OutcomeError]] = []
         self.settled: list[tuple[Answer, Settled]] = []
         self.lost_sessions: list[BrokerError] = []
         self.drain_steps: list[str] = []
 
+    def worker_started(self, setup: Setup) -> None:
+        """Remember it in `setups`."""
+        self.setups.append(setup)
+
     def request_received(self, request: Request) -> None:
         """Remember it in `received`."""
         self.received.append(request)
+
+    def request_dismissed(self, request: Request, error: OutcomeError, cost: float | None) -> None:  # noqa: ARG002 - `failures` has no costs either
+        """Remember it in `dismissals`."""
+        self.dismissals.append((request, error))
 
     def request_failed(self, request: Request, error: OutcomeError) -> None:
         """Remember it in `failures`."""
@@ -87,9 +98,10 @@ class Recorder(Instrument):
         """Remember it in `batches`."""
         self.batches.append(batch)
 
-    def batch_computed(self, batch: Batch, seconds: float) -> None:  # noqa: ARG002 - its place is in `batches`
-        """Remember the time in `service_times`."""
+    def batch_computed(self, batch: Batch, seconds: float, runs: Sequence[Run]) -> None:  # noqa: ARG002 - its place is in `batches`
+        """Remember the time in `service_times`, and what `infer` was run on in `runs`."""
         self.service_times.append(seconds)
+        self.runs.append(tuple(runs))
 
     def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
         """Remember them in `settled`."""
@@ -168,5 +180,5 @@ async def push_batch(service: Any, bodies: Sequence[bytes]) -> list[Reply]:
     members = [each for each in decoded if isinstance(each, Pending)]
     computed = iter(await Isolation(VirtualExecutor(bound.infer)).infer(members) if members else [])
     outcomes = [each if isinstance(each, Failure) else next(computed) for each in decoded]
-    answers = await codec.encode(list(zip(requests, outcomes, strict=True)))
-    return [answer.reply for answer in answers]
+    answers = await codec.encode([Resolved(*each) for each in zip(requests, outcomes, strict=True)])
+    return [answer.reply for answer in answers if answer.reply is not None]

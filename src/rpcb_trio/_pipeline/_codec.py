@@ -9,10 +9,49 @@ import msgspec
 import trio
 
 from rpcb_trio._errors import DecodeError, EncodeError, OutcomeError
-from rpcb_trio._messages import ERROR_HEADER, Answer, Failure, Outcome, Pending, Reply, Request, Success
+from rpcb_trio._messages import (
+    ERROR_HEADER,
+    NO_HEADERS,
+    Answer,
+    Batch,
+    Failure,
+    Outcome,
+    Pending,
+    Reply,
+    Request,
+    Success,
+)
 from rpcb_trio._service import BoundService, plain_body
 
 T = TypeVar("T")
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A request's place in the batch it was computed in; it keeps none of its batch mates alive."""
+
+    batch: int
+    size: int
+    wait: float
+    """Seconds from the request's arrival until the batch was closed."""
+
+    @classmethod
+    def each(cls, batch: Batch) -> list[Place]:
+        """The places of a batch's members, in order."""
+        return [cls(batch.id, batch.size, wait) for wait in batch.waits]
+
+    @property
+    def headers(self) -> dict[str, object]:
+        """As a reply carries it; the wait in whole milliseconds."""
+        return {"rpcb-batch": self.batch, "rpcb-batch-size": self.size, "rpcb-wait": round(1e3 * self.wait)}
+
+
+class Resolved(msgspec.Struct, frozen=True, eq=False):
+    """A request with its outcome, ready to be answered."""
+
+    request: Request
+    outcome: Outcome[Any]
+    place: Place | None = None
+    """None where the request never was in a batch."""
 
 
 class Offload(Protocol):
@@ -34,11 +73,15 @@ def offload_to_threads(limit: int) -> Offload:
 
 
 class Codec:
-    """The hooks `decode`, `cost` and `encode` of one service."""
+    """The hooks `decode`, `cost` and `encode` of one service.
 
-    def __init__(self, service: BoundService, offload: Offload) -> None:
+    With `batch_headers`, the reply of each request that was in a batch says so in its headers.
+    """
+
+    def __init__(self, service: BoundService, offload: Offload, *, batch_headers: bool = False) -> None:
         self._service = service
         self._offload = offload
+        self._batch_headers = batch_headers
 
     @property
     def takes_bodies(self) -> bool:
@@ -54,12 +97,12 @@ class Codec:
             return decoded
         return msgspec.structs.replace(decoded, ready=trio.current_time())
 
-    async def encode(self, outcomes: Sequence[tuple[Request, Outcome[Any]]]) -> list[Answer]:
+    async def encode(self, resolved: Sequence[Resolved]) -> list[Answer]:
         """Encode outcomes into replies that carry their request's own correlation id."""
         if self._service.encode is None:
             await trio.lowlevel.checkpoint()
-            return [self._encode(*each) for each in outcomes]
-        return await self._offload(lambda: [self._encode(*each) for each in outcomes])
+            return [self._encode(each) for each in resolved]
+        return await self._offload(lambda: [self._encode(each) for each in resolved])
 
     def _decode(self, request: Request, *, suspect: bool) -> Pending | Failure:
         assert self._service.decode is not None  # noqa: S101 - for the type checker
@@ -72,7 +115,8 @@ class Codec:
             return Failure(caused(DecodeError("the request could not be decoded"), error))
         return Pending(request, item, cost, suspect)
 
-    def _encode(self, request: Request, outcome: Outcome[Any]) -> Answer:
+    def _encode(self, resolved: Resolved) -> Answer:
+        request, outcome = resolved.request, resolved.outcome
         encode = self._service.encode or plain_body
         try:
             body = _as_bytes(encode(outcome))
@@ -82,7 +126,9 @@ class Codec:
         except Exception as error:  # noqa: BLE001 - as above
             outcome = Failure(caused(EncodeError("the result could not be encoded"), error))
             body = _error_body(encode, outcome)
-        headers = {} if isinstance(outcome, Success) else {ERROR_HEADER: outcome.error.code}
+        headers = NO_HEADERS if isinstance(outcome, Success) else {ERROR_HEADER: outcome.error.code}
+        if self._batch_headers and resolved.place is not None:
+            headers = {**headers, **resolved.place.headers}
         return Answer(
             request,
             Reply(

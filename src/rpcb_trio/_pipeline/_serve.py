@@ -23,7 +23,7 @@ from rpcb_trio._backoff import Backoff
 from rpcb_trio._batching import FixedPolicy, Policy
 from rpcb_trio._errors import BrokerError, DrainTimeout, SettingError, first_leaf
 from rpcb_trio._executors import Executor, ThreadExecutor
-from rpcb_trio._instruments import Instrument, Instruments, LogInstrument
+from rpcb_trio._instruments import Instrument, Instruments, LogInstrument, Setup
 from rpcb_trio._pipeline._codec import Codec, Offload, offload_to_threads
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._pipeline._wiring import Pipeline
@@ -66,6 +66,7 @@ async def serve(
     executors: Sequence[Executor] | None = None,
     decode_threads: int = 2,
     offload: Offload | None = None,
+    batch_headers: bool = False,
     drain_timeout: float = 30.0,
     instruments: Iterable[Instrument] | None = None,
     task_status: trio.TaskStatus[Worker] = trio.TASK_STATUS_IGNORED,
@@ -88,6 +89,8 @@ async def serve(
         executors: executors of your own, in the place of `replicas` and `devices`.
         decode_threads: how many threads decode and encode; only for services with these hooks.
         offload: runs decode and encode, in the place of those threads.
+        batch_headers: whether a reply says in which batch its request was: the headers `rpcb-batch` (its id),
+            `rpcb-batch-size`, and `rpcb-wait` (milliseconds from the arrival until the batch was closed).
         drain_timeout: seconds from `drain()` until what is not yet answered is given up.
         instruments: hooks on the pipeline's events; a `LogInstrument` if they are left out.
         task_status: started with the `Worker`.
@@ -106,13 +109,20 @@ async def serve(
     _at_least_one("executors", len(executors))
     _at_least_one("decode_threads", decode_threads)
     pipeline = Pipeline(
-        codec=Codec(bound, offload or offload_to_threads(decode_threads)),
+        codec=Codec(bound, offload or offload_to_threads(decode_threads), batch_headers=batch_headers),
         receivers=1 if bound.decode is None else decode_threads,
         executors=executors,
         policy=policy,
         prefetch=checked_prefetch(prefetch, policy.max_batch_size, len(executors)),
         ledger=Ledger(),
         instruments=Instruments([LogInstrument(topology.queue)] if instruments is None else instruments),
+    )
+    setup = Setup(
+        queue=topology.queue,
+        policy=type(policy).__name__,
+        max_batch_size=policy.max_batch_size,
+        prefetch=pipeline.prefetch,
+        executors=len(executors),
     )
     await _warm_up(executors)
     draining = trio.Event()
@@ -123,8 +133,12 @@ async def serve(
                 draining.set()
                 scope.deadline = trio.current_time() + drain_timeout
 
+        def started() -> None:
+            pipeline.instruments.notify(Instrument.worker_started, setup)
+            task_status.started(worker)
+
         worker = Worker(start_draining, pipeline.ledger)
-        await _serve_sessions(pipeline, transport, topology, draining, lambda: task_status.started(worker))
+        await _serve_sessions(pipeline, transport, topology, draining, started)
         pipeline.instruments.notify(Instrument.drain_step, "drained")
     if scope.cancelled_caught:
         raise DrainTimeout(drain_timeout, worker.held)

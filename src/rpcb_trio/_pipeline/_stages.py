@@ -10,7 +10,7 @@ prefetch.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import trio
@@ -19,8 +19,8 @@ from rpcb_trio._batching import Batcher
 from rpcb_trio._errors import RequestError
 from rpcb_trio._executors import Executor
 from rpcb_trio._instruments import Instrument, Instruments
-from rpcb_trio._messages import Answer, Batch, Failure, Outcome, Pending, Request
-from rpcb_trio._pipeline._codec import Codec
+from rpcb_trio._messages import Answer, Batch, Failure, Pending, Request
+from rpcb_trio._pipeline._codec import Codec, Place, Resolved
 from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._transports import Session
@@ -31,7 +31,7 @@ T = TypeVar("T")
 class Computed(msgspec.Struct, frozen=True, eq=False):
     """Requests with their outcomes, ready to be answered."""
 
-    outcomes: tuple[tuple[Request, Outcome[Any]], ...]
+    outcomes: tuple[Resolved, ...]
 
 
 async def receive(
@@ -52,7 +52,8 @@ async def receive(
                 instruments.notify(Instrument.request_received, request)
                 decoded = await codec.decode(request, suspect=suspect)
                 if isinstance(decoded, Failure):
-                    computed.send_nowait(Computed(((request, decoded),)))
+                    instruments.notify(Instrument.request_dismissed, request, decoded.error, None)
+                    computed.send_nowait(Computed((Resolved(request, decoded),)))
                 else:
                     pending.send_nowait(decoded)
 
@@ -63,9 +64,15 @@ async def batch(batcher: Batcher, dismissed: trio.MemorySendChannel[Computed]) -
         await batcher.run()
 
 
-def dismiss(dismissed: trio.MemorySendChannel[Computed], pending: Pending, error: RequestError) -> None:
+def dismiss(
+    dismissed: trio.MemorySendChannel[Computed],
+    instruments: Instruments,
+    pending: Pending,
+    error: RequestError,
+) -> None:
     """Let a request that will not be computed go to its answer."""
-    dismissed.send_nowait(Computed(((pending.request, Failure(error)),)))
+    instruments.notify(Instrument.request_dismissed, pending.request, error, pending.cost)
+    dismissed.send_nowait(Computed((Resolved(pending.request, Failure(error)),)))
 
 
 async def compute(
@@ -87,13 +94,20 @@ async def compute(
             except trio.EndOfChannel:
                 return
             instruments.notify(Instrument.batch_closed, closed)
-            started = trio.current_time()
-            isolation = Isolation(executor)
-            outcomes = await isolation.infer(closed.members)
-            batcher.completed(closed, isolation.runs)
-            instruments.notify(Instrument.batch_computed, closed, trio.current_time() - started)
-            answered = zip((member.request for member in closed.members), outcomes, strict=True)
-            computed.send_nowait(Computed(tuple(answered)))
+            computed.send_nowait(await _compute(closed, executor, batcher, instruments))
+            del closed  # while it waits for the next batch, it keeps nothing of this one in memory
+
+
+async def _compute(closed: Batch, executor: Executor, batcher: Batcher, instruments: Instruments) -> Computed:
+    started = trio.current_time()
+    isolation = Isolation(executor)
+    outcomes = await isolation.infer(closed.members)
+    batcher.completed(closed, isolation.runs)
+    instruments.notify(
+        Instrument.batch_computed, closed, trio.current_time() - started, tuple(isolation.runs)
+    )
+    answered = zip(closed.members, outcomes, Place.each(closed), strict=True)
+    return Computed(tuple(Resolved(member.request, outcome, place) for member, outcome, place in answered))
 
 
 async def reply(

@@ -84,7 +84,7 @@ class Pipeline:
                     send_batches.clone(),
                     idle=idle,
                     policy=self.policy,
-                    dismiss=partial(stages.dismiss, dismissed),
+                    dismiss=partial(stages.dismiss, dismissed, self.instruments),
                 )
                 nursery.start_soon(stages.batch, batcher, dismissed)
                 for executor in self.executors:

@@ -1,0 +1,90 @@
+"""Hooks on the pipeline's events, in the manner of trio's own `Instrument`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Concatenate, ParamSpec
+
+import msgspec
+
+from rpcb_trio._errors import BrokerError, OutcomeError
+from rpcb_trio._messages import Answer, Batch, Request, Run, Settled
+
+P = ParamSpec("P")
+
+log = logging.getLogger("rpcb_trio")
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker was started with, as it holds in the end."""
+
+    queue: str
+    policy: str
+    """The name of the policy's class."""
+    max_batch_size: int
+    prefetch: int
+    executors: int
+    """How many batches are computed at once."""
+
+
+class Instrument:
+    """Override the events you want. They are called on the event loop: be quick, and never block.
+
+    An instrument that raises is logged and called no more; the pipeline goes on.
+    """
+
+    def worker_started(self, setup: Setup) -> None:
+        """The models are warm and the first session is open; once in a worker's life."""
+
+    def session_opened(self, queue: str) -> None:
+        """The worker consumes from `queue`."""
+
+    def session_lost(self, error: BrokerError, retry_in: float) -> None:
+        """The session is over; the next attempt is made in `retry_in` seconds."""
+
+    def request_received(self, request: Request) -> None:
+        """A request was delivered."""
+
+    def request_dismissed(self, request: Request, error: OutcomeError, cost: float | None) -> None:
+        """A request will not be computed: it can't be decoded, has expired, or was refused.
+
+        `cost` is what `service.cost` said of it; None where it was not decoded.
+        """
+
+    def request_failed(self, request: Request, error: OutcomeError) -> None:
+        """A request ends in an error reply."""
+
+    def batch_closed(self, batch: Batch) -> None:
+        """A batch was closed; it knows its trigger, its size and how long each request waited."""
+
+    def batch_computed(self, batch: Batch, seconds: float, runs: Sequence[Run]) -> None:
+        """`infer` took `seconds` for a batch, retries of its parts included; `runs` are all, in order."""
+
+    def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
+        """Replies are confirmed and their requests acked; `settled` tells how each one ended, in order."""
+
+    def drain_step(self, step: str) -> None:
+        """Draining has come to a step: `stop consuming`, `finish N request(s)`, `drained`."""
+
+
+class Instruments:
+    """Calls every instrument that overrides an event."""
+
+    def __init__(self, instruments: Iterable[Instrument]) -> None:
+        self._instruments = list(instruments)
+
+    def notify(
+        self, event: Callable[Concatenate[Instrument, P], None], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Call `event`, a method of `Instrument`, on each; one that raises is dropped."""
+        name = event.__name__
+        for instrument in tuple(self._instruments):
+            method = getattr(instrument, name)
+            if getattr(method, "__func__", None) is event:
+                continue
+            try:
+                method(*args, **kwargs)
+            except Exception:
+                self._instruments.remove(instrument)
+                log.exception("the instrument %r failed at %s; it is called no more", instrument, name)

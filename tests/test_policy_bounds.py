@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benches.policy.bounds import Law, least_mean_latency, lock_step_latency
+from benches.policy.chain import best_threshold, control_limit_mean_latency, greedy_mean_latency
 from tests.scenarios import steady
 
 tenths = st.integers(0, 60).map(lambda number: number / 10)
@@ -83,3 +85,68 @@ def test_bounds_without_room_or_callers_are_refused() -> None:
         least_mean_latency([0.0], float, 0)
     with pytest.raises(ValueError, match="there are 0 callers"):
         lock_step_latency(0, float)
+
+
+def simulated(rate: float, law: Law, max_batch_size: int, threshold: int, *, requests: int) -> float:
+    """The mean latency of one long Poisson run."""
+    gaps = np.random.default_rng(1).exponential(1 / rate, requests)
+    arrivals = np.append(np.cumsum(gaps), np.inf).tolist()
+    done, end, total = 0, 0.0, 0.0
+    while done <= requests - threshold:
+        start = max(end, arrivals[done + threshold - 1])
+        size = threshold
+        while size < max_batch_size and arrivals[done + size] <= start:
+            size += 1
+        end = start + law(size)
+        total += size * end - sum(arrivals[done : done + size])
+        done += size
+    return total / done
+
+
+def twenty_and_one(size: int) -> float:
+    return 0.020 + 0.001 * size
+
+
+@pytest.mark.parametrize(("rate", "milliseconds"), [(50, 29.93), (200, 38.62), (400, 51.43), (550, 69.54)])
+def test_greedy_has_the_latency_that_is_known_of_it(rate: float, milliseconds: float) -> None:
+    assert greedy_mean_latency(rate, twenty_and_one, 32) * 1000 == pytest.approx(milliseconds, abs=0.01)
+
+
+def test_a_batch_size_of_one_has_the_latency_of_a_plain_queue() -> None:
+    load = 0.8
+    queueing = load / (2 * (1 - load))  # Pollaczek and Khinchine, for constant service
+    assert greedy_mean_latency(load / 3.0, lambda _: 3.0, 1) == pytest.approx(3.0 * (1 + queueing))
+
+
+@pytest.mark.parametrize("threshold", [1, 3])
+@pytest.mark.parametrize("rate", [100, 500])
+def test_a_control_limit_has_the_latency_of_a_long_simulation(rate: float, threshold: int) -> None:
+    exact = control_limit_mean_latency(rate, twenty_and_one, 32, threshold)
+    assert simulated(rate, twenty_and_one, 32, threshold, requests=100_000) == pytest.approx(exact, rel=0.01)
+
+
+def test_the_best_threshold_is_no_worse_than_any() -> None:
+    threshold, latency = best_threshold(400, twenty_and_one, 32)
+    every = [control_limit_mean_latency(400, twenty_and_one, 32, each) for each in range(1, 33)]
+    assert latency == min(every) == every[threshold - 1]
+    assert threshold == 4
+
+
+def test_foreknowledge_never_harms() -> None:
+    arrivals = np.cumsum(np.random.default_rng(2).exponential(1 / 300, 2000)).tolist()
+    assert least_mean_latency(arrivals, twenty_and_one, 32) < best_threshold(300, twenty_and_one, 32)[1]
+
+
+@pytest.mark.parametrize(
+    ("rate", "threshold", "words"),
+    [
+        (0, 1, "rate is 0"),
+        (616, 1, "more than batches of 32 can serve"),
+        (615.38, 1, "too near 1"),
+        (50, 0, "threshold is 0"),
+        (50, 33, "threshold is 33"),
+    ],
+)
+def test_a_load_without_a_mean_latency_is_refused(rate: float, threshold: int, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        control_limit_mean_latency(rate, twenty_and_one, 32, threshold)

@@ -71,7 +71,7 @@ def least_mean_latency(arrivals: Sequence[float], law: Law, max_batch_size: int)
         ValueError: an argument is not as said.
     """
     times = _checked_times(arrivals)
-    durations = _durations(law, max_batch_size)
+    durations = durations_of(law, max_batch_size)
     until = np.append(0.0, np.cumsum(times))
     next_arrivals = np.append(times[1:], 0.0)
     ways = _Ways(max_batch_size)
@@ -103,7 +103,7 @@ def lock_step_latency(callers: int, law: Law, max_batch_size: int | None = None)
     """
     if callers < 1:
         raise ValueError(f"there are {callers} callers; there must be 1 or more")
-    durations = _durations(law, callers if max_batch_size is None else min(callers, max_batch_size))
+    durations = durations_of(law, callers if max_batch_size is None else min(callers, max_batch_size))
     return callers * float(min(duration / size for size, duration in enumerate(durations) if size))
 
 
@@ -116,7 +116,7 @@ def _checked_times(arrivals: Sequence[float]) -> Floats:
     return times
 
 
-def _durations(law: Law, max_batch_size: int) -> Floats:
+def durations_of(law: Law, max_batch_size: int) -> Floats:
     """Seconds by batch size; at 0 nothing is asked."""
     if max_batch_size < 1:
         raise ValueError(f"max_batch_size is {max_batch_size}; it must be at least 1")

@@ -189,9 +189,10 @@ class Answer(msgspec.Struct, frozen=True, eq=False):
     """A request and its reply, ready to be settled: sent to `request.reply_to`, confirmed, then acked."""
 
     request: Request
-    reply: Reply
+    reply: Reply | None
+    """None where the request is dropped: it is acked, and its producer hears nothing."""
     error: OutcomeError | None = None
-    """Why it is an error reply, where it is one."""
+    """Why it is an error reply or none, where it is so."""
 
 
 class Settled(StrEnum):
@@ -205,6 +206,8 @@ class Settled(StrEnum):
     """The requester's reply queue is gone; the request is acked."""
     REJECTED = "rejected"
     """The broker would not take the reply; the request went to the dead-letter exchange, if there is one."""
+    DROPPED = "dropped"
+    """It had expired, and is acked without a reply, as set."""
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):

@@ -42,7 +42,8 @@ class Session(Protocol):
     async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
         """Publish the replies, await the broker's confirms, then ack the requests; all of them at once.
 
-        Returns how each one ended, in order. Cancelled half-way, what is not acked is redelivered.
+        A request without a reply is only acked. Returns how each one ended, in order. Cancelled half-way,
+        what is not acked is redelivered.
 
         Raises:
             SessionLost: the broker is gone; nothing that was not acked is lost, it is redelivered.

@@ -15,7 +15,7 @@ from __future__ import annotations
 import msgspec
 from pamqp.commands import Basic
 
-from rpcb_trio._messages import Answer
+from rpcb_trio._messages import Answer, Reply, Request
 
 DIRECT = "amq.rabbitmq.reply-to."
 
@@ -36,27 +36,27 @@ class Parcel(msgspec.Struct, frozen=True, eq=False):
 
 
 def pack(answer: Answer) -> Parcel | None:
-    """Address an answer; None if its request named nobody to answer."""
-    reply_to = answer.request.reply_to
-    if not reply_to:
+    """Address an answer; None if it has no reply, or its request named nobody to answer."""
+    reply, reply_to = answer.reply, answer.request.reply_to
+    if reply is None or not reply_to:
         return None
     exchange, slash, key = reply_to.partition("/")
     is_direct = reply_to.startswith(DIRECT)
     return Parcel(
-        body=answer.reply.body,
-        properties=_properties(answer),
+        body=reply.body,
+        properties=_properties(answer.request, reply),
         routing_key=reply_to,
         mandatory=not is_direct,
         otherwise=(exchange, key) if slash and not is_direct else None,
     )
 
 
-def _properties(answer: Answer) -> Basic.Properties:
+def _properties(request: Request, reply: Reply) -> Basic.Properties:
     # Not the request's user_id: the broker refuses who poses as another user. Not its message_id: aiormq
     # tells returned messages apart by it, and makes one of its own.
     return Basic.Properties(
-        content_type=answer.reply.content_type,
-        headers=dict(answer.reply.headers) or None,  # type: ignore[arg-type] # pamqp checks them
-        delivery_mode=PERSISTENT if answer.request.persistent else TRANSIENT,
-        correlation_id=answer.request.correlation_id,
+        content_type=reply.content_type,
+        headers=dict(reply.headers) or None,  # type: ignore[arg-type] # pamqp checks them
+        delivery_mode=PERSISTENT if request.persistent else TRANSIENT,
+        correlation_id=request.correlation_id,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -28,6 +29,7 @@ from rpcb_trio._transports._amqp._parcel import PERSISTENT, Parcel, pack
 from rpcb_trio._transports._amqp._sender import Fate, Sender
 from rpcb_trio._transports._amqp._topology import told_by_topology
 from rpcb_trio._transports._amqp._unreadable import Unreadable
+from rpcb_trio._transports._deadline import read_deadline
 from rpcb_trio._transports._protocol import Topology
 
 _log = logging.getLogger(__name__)
@@ -75,7 +77,7 @@ class AmqpSession:
                 raise SessionLost(self._loss.reason)
             for n, fate in zip(undecided, again, strict=True):
                 fates[n] = fate
-        return [SETTLED[fate] for fate in fates]
+        return [_ending(answer, fate) for answer, fate in zip(answers, fates, strict=True)]
 
     async def stop_consuming(self) -> None:
         """Let no more come (see `Session`)."""
@@ -158,26 +160,37 @@ class AmqpSession:
                 await step(wait=left == 0)
 
 
+def _ending(answer: Answer, fate: Fate) -> Settled:
+    return Settled.DROPPED if answer.reply is None else SETTLED[fate]
+
+
 def to_request(message: DeliveredMessage) -> Request:
-    """Read a delivery. Its deadline counts from now: the broker does not say how long it has waited."""
+    """Read a delivery."""
     properties = message.header.properties
+    headers = properties.headers or NO_HEADERS
     arrived = trio.current_time()
     return Request(
         body=message.body,
         arrived=arrived,
         reply_to=properties.reply_to or None,
         correlation_id=properties.correlation_id,
-        deadline=_deadline(arrived, properties.expiration),
+        deadline=read_deadline(
+            arrived,
+            time.time(),
+            lifetime=_seconds(properties.expiration),
+            sent=properties.timestamp,
+            headers=headers,
+        ),
         redelivered=bool(message.redelivered),
         priority=properties.priority or 0,
         persistent=properties.delivery_mode == PERSISTENT,
-        headers=properties.headers or NO_HEADERS,
+        headers=headers,
         tag=message.delivery_tag or 0,
     )
 
 
-def _deadline(arrived: float, expiration: str | None) -> float | None:
+def _seconds(expiration: str | None) -> float | None:
     """Expirations are milliseconds, written out."""
     if not expiration or not expiration.isascii() or not expiration.isdecimal():
         return None
-    return arrived + int(expiration) / 1000
+    return int(expiration) / 1000

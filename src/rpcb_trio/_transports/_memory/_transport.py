@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import NoReturn
@@ -12,7 +13,8 @@ import msgspec
 import trio
 
 from rpcb_trio._errors import SessionLost, SettingError, TopologyMismatch, Unroutable
-from rpcb_trio._messages import Answer, Outgoing, Reply, Request, Settled
+from rpcb_trio._messages import NO_HEADERS, Answer, Outgoing, Reply, Request, Settled
+from rpcb_trio._transports._deadline import read_deadline
 from rpcb_trio._transports._memory._queues import Consumer, Message, Queue
 from rpcb_trio._transports._protocol import CallerSession, Session, Topology
 
@@ -52,13 +54,19 @@ class MemoryBroker:
         reply_to: str | None = None,
         correlation_id: str | None = None,
         expiration: float | None = None,
+        priority: int | None = None,
+        headers: Mapping[str, object] = NO_HEADERS,
     ) -> bool:
         """Put a message into all queues bound there, as a foreign producer would; False if there is none."""
-        return self._route(
-            exchange,
-            routing_key,
-            Message(body=body, reply_to=reply_to, correlation_id=correlation_id, expiration=expiration),
+        message = Message(
+            body=body,
+            reply_to=reply_to,
+            correlation_id=correlation_id,
+            expiration=expiration,
+            priority=priority or 0,
+            headers=headers,
         )
+        return self._route(exchange, routing_key, message)
 
     def get(self, queue: str) -> Reply | None:
         """Take the first message off a queue, as a foreign producer reads its reply; None if it is empty."""
@@ -118,6 +126,8 @@ class MemoryBroker:
         return bool(queues)
 
     def _reply(self, answer: Answer) -> Settled:
+        if answer.reply is None:
+            return Settled.DROPPED
         if answer.request.reply_to is None:
             return Settled.NO_REPLY_TO
         reply = Message(
@@ -159,14 +169,16 @@ class _MemorySession:
         self._consumer.close()
 
     def _deliver(self, tag: int, message: Message) -> None:
-        now = trio.current_time()
+        arrived = trio.current_time()
         self._send_requests.send_nowait(
             Request(
                 body=message.body,
-                arrived=now,
+                arrived=arrived,
                 reply_to=message.reply_to,
                 correlation_id=message.correlation_id,
-                deadline=None if message.expiration is None else now + message.expiration,
+                deadline=read_deadline(
+                    arrived, time.time(), lifetime=message.expiration, headers=message.headers
+                ),
                 redelivered=message.redelivered,
                 priority=message.priority,
                 headers=message.headers,

@@ -1,0 +1,105 @@
+"""Who sends requests, and when: open loads do not wait for replies, lock step does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """One request of a load. Times are in seconds since the simulation's start."""
+
+    at: float
+    """When it arrives, already decoded."""
+    cost: float = 1.0
+    """What `service.cost` would say."""
+    priority: int = 0
+    deadline: float | None = None
+    """When it expires; None for never."""
+    caller: str | None = None
+    """Its `reply_to`."""
+
+
+class Load(Protocol):
+    """Feeds requests to a simulation. What they yield may be in any order, but not in the past."""
+
+    def first(self) -> Iterable[Arrival]:
+        """Begin, anew each time: the arrivals that do not depend on any reply."""
+        ...
+
+    def answered(self, arrival: Arrival, now: float) -> Iterable[Arrival]:
+        """What follows a reply, or an error reply, to one of this load's arrivals."""
+        ...
+
+
+class OpenLoad:
+    """Arrivals that are known from the start, such as those of many callers who don't know of each other."""
+
+    def __init__(self, arrivals: Iterable[Arrival]) -> None:
+        self._arrivals = tuple(arrivals)
+
+    def first(self) -> Sequence[Arrival]:
+        """All of them."""
+        return self._arrivals
+
+    def answered(self, arrival: Arrival, now: float) -> Sequence[Arrival]:  # noqa: ARG002 - any load's
+        """Nothing more."""
+        return ()
+
+
+class LockStep:
+    """Callers that send their next request some time after the reply to their last.
+
+    Args:
+        callers: how many.
+        think: seconds from a reply to the same caller's next request; asked for each of them, and for each
+            caller's first, which is counted from the start.
+        requests: how many in all; after them nobody sends any more.
+        name: each caller's `reply_to` is this and its number.
+    """
+
+    def __init__(
+        self, callers: int, think: Callable[[], float], requests: int, *, name: str = "caller"
+    ) -> None:
+        self._names = [f"{name} {number}" for number in range(callers)]
+        self._think = think
+        self._requests = requests
+        self._left = 0
+
+    def first(self) -> list[Arrival]:
+        """Each caller's first request."""
+        names = self._names[: self._requests]
+        self._left = self._requests - len(names)
+        return [Arrival(self._think(), caller=name) for name in names]
+
+    def answered(self, arrival: Arrival, now: float) -> list[Arrival]:
+        """The same caller's next request."""
+        if not self._left:
+            return []
+        self._left -= 1
+        return [Arrival(now + self._think(), caller=arrival.caller)]
+
+
+class Mixed:
+    """Several loads on one queue. Name lock-step callers differently, or they pass for the same."""
+
+    def __init__(self, loads: Iterable[Load]) -> None:
+        self._loads = tuple(loads)
+        self._senders: dict[int, tuple[Load, Arrival]] = {}  # an arrival that is kept keeps its id
+
+    def first(self) -> list[Arrival]:
+        """The first of each load."""
+        self._senders.clear()
+        return [each for load in self._loads for each in self._sent(load, load.first())]
+
+    def answered(self, arrival: Arrival, now: float) -> Sequence[Arrival]:
+        """What the load that sent it sends next."""
+        load, _ = self._senders.pop(id(arrival))
+        return self._sent(load, load.answered(arrival, now))
+
+    def _sent(self, load: Load, arrivals: Iterable[Arrival]) -> Sequence[Arrival]:
+        sent = tuple(arrivals)
+        self._senders.update((id(each), (load, each)) for each in sent)
+        return sent

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import combinations
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benches.policy.bounds import Law, least_mean_latency, lock_step_latency
+from benches.policy.bounds import Law, least_mean_latency, lock_step_latency, most_on_time
 from benches.policy.chain import best_threshold, control_limit_mean_latency, greedy_mean_latency
 from tests.scenarios import steady
 
@@ -39,6 +40,63 @@ def mean_latency(arrivals: list[float], sizes: list[int], law: Law) -> float:
         total += sum(end - arrived for arrived in members)
         done += size
     return total / len(arrivals)
+
+
+def schedules(requests: frozenset[int], largest: int) -> Iterator[list[tuple[int, ...]]]:
+    """Every sequence of batches of any of the requests, in any order."""
+    yield []
+    for size in range(1, min(len(requests), largest) + 1):
+        for first in combinations(sorted(requests), size):
+            for rest in schedules(requests - set(first), largest):
+                yield [first, *rest]
+
+
+def ends_of(schedule: Iterable[tuple[int, ...]], arrivals: list[float], law: Law) -> dict[int, float]:
+    ends: dict[int, float] = {}
+    end = 0.0
+    for batch in schedule:
+        end = max(end, *(arrivals[each] for each in batch)) + law(len(batch))
+        ends |= dict.fromkeys(batch, end)
+    return ends
+
+
+@steady
+@given(arrivals=times.map(lambda found: found[:4]), durations=laws)
+def test_no_other_order_has_less_latency(arrivals: list[float], durations: list[float]) -> None:
+    law = law_of(durations)
+    every = schedules(frozenset(range(len(arrivals))), len(durations))
+    ends = [ends_of(each, arrivals, law) for each in every]
+    best = min(sum(found.values()) for found in ends if len(found) == len(arrivals)) - sum(arrivals)
+    assert least_mean_latency(arrivals, law, len(durations)) == pytest.approx(best / len(arrivals), abs=1e-9)
+
+
+@steady
+@given(pairs=st.lists(st.tuples(tenths, tenths), min_size=1, max_size=5), durations=laws.map(sorted))
+def test_no_schedule_answers_more_in_time(pairs: list[tuple[float, float]], durations: list[float]) -> None:
+    arrivals, deadlines = (sorted(each) for each in zip(*pairs, strict=True))
+    law = law_of(durations)
+    best = max(
+        sum(end <= deadlines[each] + 1e-9 for each, end in ends_of(schedule, arrivals, law).items())
+        for schedule in schedules(frozenset(range(len(arrivals))), len(durations))
+    )
+    assert most_on_time(arrivals, deadlines, law, len(durations)) == best
+
+
+def test_all_are_in_time_where_nothing_is_due() -> None:
+    assert most_on_time([0.0, 1.0, 1.0, 5.0], [float("inf")] * 4, float, 2) == 4
+
+
+def test_one_that_would_delay_many_is_given_up() -> None:
+    assert most_on_time([0.0, 0.5, 0.5], [1.1, 1.6, 1.6], lambda _: 1.0, 2) == 2
+
+
+@pytest.mark.parametrize(
+    ("deadlines", "words"),
+    [([1.0], "1 deadlines for 2"), ([2.0, 1.0], "in the order"), ([1.0, float("nan")], "in the order")],
+)
+def test_deadlines_out_of_order_are_refused(deadlines: list[float], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        most_on_time([0.0, 0.0], deadlines, float, 2)
 
 
 @steady
@@ -78,6 +136,11 @@ def test_arrivals_out_of_order_are_refused(arrivals: list[float]) -> None:
 def test_a_law_without_positive_times_is_refused(duration: float) -> None:
     with pytest.raises(ValueError, match="the law must give"):
         least_mean_latency([0.0], lambda _: duration, 2)
+
+
+def test_a_law_by_which_late_requests_are_of_use_is_refused() -> None:
+    with pytest.raises(ValueError, match="a larger batch less time"):
+        most_on_time([0.0, 0.0], [0.0, 0.1], law_of([0.2, 0.1]), 2)
 
 
 def test_bounds_without_room_or_callers_are_refused() -> None:
@@ -126,10 +189,10 @@ def test_a_control_limit_has_the_latency_of_a_long_simulation(rate: float, thres
 
 
 def test_the_best_threshold_is_no_worse_than_any() -> None:
-    threshold, latency = best_threshold(400, twenty_and_one, 32)
-    every = [control_limit_mean_latency(400, twenty_and_one, 32, each) for each in range(1, 33)]
-    assert latency == min(every) == every[threshold - 1]
-    assert threshold == 4
+    law = law_of([0.150 + 0.025 * size for size in range(1, 13)])
+    every = [control_limit_mean_latency(20, law, 12, threshold) for threshold in range(1, 13)]
+    assert best_threshold(20, law, 12) == (2, min(every))
+    assert every[1] == min(every) < every[0] == greedy_mean_latency(20, law, 12)
 
 
 def test_foreknowledge_never_harms() -> None:

@@ -1,6 +1,6 @@
 """What no batching policy can beat on one executor: exact optima of one that knows all arrivals beforehand.
 
-The dynamic programme goes through the requests in order of arrival and keeps, for each number of them
+Both dynamic programmes go through the requests in order of arrival and keep, for each number of them
 settled, every way to get there that is not dominated: no other way is done both sooner and at less cost. What
 comes later depends on a way only through when it is done, and to be done sooner never harms, so nothing is
 lost. Of the ways that are done before the next request arrives only the cheapest is kept, for none of them
@@ -22,6 +22,8 @@ Floats: TypeAlias = NDArray[np.float64]
 
 GRAIN = 12
 """Decimals of a second that count: ends that differ by rounding alone are one."""
+LENIENCE = 1e-9
+"""Seconds after its deadline in which an answer still counts, so that rounding makes no bound too low."""
 
 
 class _Ways:
@@ -83,6 +85,45 @@ def least_mean_latency(arrivals: Sequence[float], law: Law, max_batch_size: int)
     return ways.least_cost / len(times)
 
 
+def most_on_time(arrivals: Sequence[float], deadlines: Sequence[float], law: Law, max_batch_size: int) -> int:
+    """Find the most requests that one executor can answer by their deadlines, the others being given up.
+
+    It is enough to look at batches of consecutive requests, in order, with the given-up ones between them.
+    Take any schedule, and leave out what it answers late. Let i come before j, but j's batch before i's: they
+    can change places. Where j had arrived, so had i, which is now answered sooner; and j is answered when i
+    was, by i's deadline and so by its own. That puts the batches in order. Then each may trade its members
+    for the requests right before its last one: it starts as it did, these are due no sooner than the members
+    they stand in for, and no other batch has them.
+
+    Args:
+        arrivals: times in seconds, in order; one or more.
+        deadlines: of the same requests, on the same clock and in order too; infinity where there is none.
+        law: seconds that a batch of 1 to `max_batch_size` requests takes; a larger batch takes no less.
+        max_batch_size: the most requests in one batch.
+
+    Returns:
+        How many requests. An answer at the deadline is in time.
+
+    Raises:
+        ValueError: an argument is not as said.
+    """
+    times = _checked_times(arrivals)
+    limits = _checked_deadlines(arrivals, deadlines)
+    durations = durations_of(law, max_batch_size)
+    if (np.diff(durations) < 0).any():
+        raise ValueError("the law gives a larger batch less time; then a late request could be of use")
+    next_arrivals = np.append(times[1:], 0.0)
+    ways = _Ways(max_batch_size)
+    for count, next_arrival in enumerate(next_arrivals, start=1):
+        ends, lost, sizes = ways.unsettled()
+        served = np.maximum(ends, times[count - 1]) + durations[sizes]
+        in_time = served <= limits[count - sizes]
+        last = sizes == 1
+        ends = np.concatenate([served[in_time], ends[last]])
+        ways.add(np.maximum(ends, next_arrival), np.concatenate([lost[in_time], lost[last] + 1]))
+    return len(times) - round(ways.least_cost)
+
+
 def lock_step_latency(callers: int, law: Law, max_batch_size: int | None = None) -> float:
     """Find the least mean latency of `callers` that send again at once when answered: T(callers).
 
@@ -114,6 +155,17 @@ def _checked_times(arrivals: Sequence[float]) -> Floats:
         raise ValueError("arrivals must be one or more finite times in order")
     times -= times[0]
     return times
+
+
+def _checked_deadlines(arrivals: Sequence[float], deadlines: Sequence[float]) -> Floats:
+    """The last moments that still count as in time, counted from the first arrival."""
+    limits = np.array(deadlines, dtype=np.float64)
+    if len(limits) != len(arrivals):
+        raise ValueError(f"there are {len(limits)} deadlines for {len(arrivals)} arrivals; give one for each")
+    if np.isnan(limits).any() or (limits[1:] < limits[:-1]).any():
+        raise ValueError("deadlines must be in the order of the arrivals; for others this bound is not exact")
+    limits += LENIENCE - arrivals[0]
+    return limits
 
 
 def durations_of(law: Law, max_batch_size: int) -> Floats:

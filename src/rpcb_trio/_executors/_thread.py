@@ -10,6 +10,7 @@ from typing import Any
 import trio
 
 from rpcb_trio._errors import SettingError
+from rpcb_trio._executors._memory import as_too_large, empty_cache
 from rpcb_trio._service import BoundService
 
 
@@ -40,7 +41,12 @@ class ThreadExecutor:
             pass
 
     async def infer(self, items: Sequence[Any]) -> Sequence[Any]:
-        """Compute a batch in the executor's thread."""
+        """Compute a batch in the executor's thread.
+
+        Raises:
+            TooLarge: memory ran out (`torch.OutOfMemoryError`, `MemoryError`, or the service says so). What
+                the failed batch held is free again, torch's cache of GPU memory included.
+        """
         return await trio.to_thread.run_sync(
             self._infer, list(items), thread_name=self._name, limiter=self._limiter, abandon_on_cancel=True
         )
@@ -54,7 +60,17 @@ class ThreadExecutor:
 
     def _infer(self, items: list[Any]) -> Sequence[Any]:
         with _torch_inference(self._device):
-            return self._service.infer(items)
+            try:
+                return self._service.infer(items)
+            except Exception as error:
+                too_large = as_too_large(error)
+                if too_large is None:
+                    raise
+            empty_cache()  # `error` is gone, and with it the last reference to the batch's tensors
+        try:
+            raise too_large
+        finally:
+            del too_large  # or its traceback would hold this frame, and this frame the error, in a circle
 
 
 @contextmanager

@@ -1,0 +1,50 @@
+"""What happens when the device's memory, or the machine's, can't hold a batch.
+
+Halving helps only if the failed batch is gone from memory before its halves are tried. It lives on in the
+frames of the traceback, and in torch's cache of blocks; so the frames are cleared, and the cache is emptied.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+from rpcb_trio._errors import TooLarge
+
+
+def as_too_large(error: Exception) -> TooLarge | None:
+    """The error in our words where it says that memory ran out, else None; nothing of the batch is in it."""
+    if isinstance(error, TooLarge):
+        told = error
+    elif isinstance(error, (MemoryError, *_torch_errors())):
+        told = TooLarge(next(iter(str(error).splitlines()), "out of memory"))
+    else:
+        return None
+    _clear_frames(error)
+    return told
+
+
+def empty_cache() -> None:
+    """Let torch give back what it keeps of a GPU's memory, where it has any; call it outside `except`."""
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    if cuda is not None and cuda.is_initialized():
+        cuda.empty_cache()
+
+
+def _torch_errors() -> tuple[type[Exception], ...]:
+    """Its errors for this, of the accelerator or (before torch 2.5) of CUDA, if torch is loaded at all."""
+    torch = sys.modules.get("torch")
+    found = (getattr(room, "OutOfMemoryError", None) for room in (torch, getattr(torch, "cuda", None)))
+    return tuple(each for each in found if each is not None)
+
+
+def _clear_frames(error: BaseException) -> None:
+    """Drop the locals of all frames that an error and what led to it went through, cycles or not."""
+    left, seen = [error], set[int]()
+    while left:
+        each = left.pop()
+        if id(each) not in seen:
+            seen.add(id(each))
+            traceback.clear_frames(each.__traceback__)
+            each.__traceback__ = None
+            left += [led for led in (each.__cause__, each.__context__) if led is not None]

@@ -1,7 +1,8 @@
 """The way of a request through the worker; one nursery holds all its tasks."""
 
+from rpcb_trio._pipeline._bounds import checked_prefetch
 from rpcb_trio._pipeline._codec import Codec, Offload, Resolved
 from rpcb_trio._pipeline._isolation import Isolation
-from rpcb_trio._pipeline._serve import Worker, checked_prefetch, serve
+from rpcb_trio._pipeline._serve import Worker, serve
 
 __all__ = ["Codec", "Isolation", "Offload", "Resolved", "Worker", "checked_prefetch", "serve"]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import trio
 
@@ -24,14 +24,12 @@ from rpcb_trio._batching import FixedPolicy, Policy
 from rpcb_trio._errors import BrokerError, DrainTimeout, SettingError, first_leaf
 from rpcb_trio._executors import Executor, ThreadExecutor
 from rpcb_trio._instruments import Instrument, Instruments, LogInstrument, Setup
+from rpcb_trio._pipeline._bounds import checked_prefetch
 from rpcb_trio._pipeline._codec import Codec, Offload, offload_to_threads
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._pipeline._wiring import Pipeline
 from rpcb_trio._service import BoundService, PlainFunction, Service, bind
 from rpcb_trio._transports import Topology, Transport, as_transport
-
-MAX_PREFETCH = 65535
-"""`basic.qos` has 16 bits for it."""
 
 
 class Worker:
@@ -61,6 +59,8 @@ async def serve(
     *,
     batching: Policy | None = None,
     prefetch: int | None = None,
+    max_pending: int | None = None,
+    expired: Literal["answer", "drop"] = "answer",
     replicas: int = 1,
     devices: Sequence[str] = (),
     executors: Sequence[Executor] | None = None,
@@ -83,7 +83,12 @@ async def serve(
         queue: the queue's name, or a `Topology` that also says what to declare.
         batching: the policy; `FixedPolicy()` if it is left out.
         prefetch: how many requests may be held unacked; it bounds the memory. By default the least that keeps
-            all executors busy, `max_batch_size * (executors + 1)`.
+            all executors busy, `max_batch_size * (executors + 1)`; with `max_pending` also enough that one
+            more comes while so many wait and all batches are full.
+        max_pending: how many decoded requests may wait for a batch; who comes then is refused at once, with
+            the error `overloaded`. None: the prefetch alone bounds them, and the rest wait at the broker.
+        expired: what becomes of a request that expires before it is computed: `answer` it with an error, or
+            `drop` it without a reply.
         replicas: how many executors compute at once, each in a thread of its own.
         devices: torch devices for the replicas, in turn (`cuda:0`, `cuda:1`).
         executors: executors of your own, in the place of `replicas` and `devices`.
@@ -113,7 +118,9 @@ async def serve(
         receivers=1 if bound.decode is None else decode_threads,
         executors=executors,
         policy=policy,
-        prefetch=checked_prefetch(prefetch, policy.max_batch_size, len(executors)),
+        prefetch=checked_prefetch(prefetch, policy.max_batch_size, len(executors), max_pending),
+        max_pending=max_pending,
+        drop_expired=_is_drop(expired),
         ledger=Ledger(),
         instruments=Instruments([LogInstrument(topology.queue)] if instruments is None else instruments),
     )
@@ -207,23 +214,7 @@ def _at_least_one(setting: str, value: int) -> int:
     return value
 
 
-def checked_prefetch(prefetch: int | None, max_batch_size: int, executors: int) -> int:
-    """The prefetch as set, or the least that keeps all executors busy.
-
-    Raises:
-        SettingError: it is less than that, or more than AMQP allows.
-    """
-    least = max_batch_size * (executors + 1)
-    if prefetch is None:
-        prefetch = least
-    if prefetch < least:
-        raise SettingError(
-            f"prefetch is {prefetch}, but {executors} executor(s) with a max_batch_size of {max_batch_size} "
-            f"need at least {least} (max_batch_size * (executors + 1)), or batches can't fill while "
-            "others are computed; raise prefetch or lower max_batch_size"
-        )
-    if prefetch > MAX_PREFETCH:
-        raise SettingError(
-            f"prefetch is {prefetch}; AMQP allows {MAX_PREFETCH} at most, so lower prefetch or max_batch_size"
-        )
-    return prefetch
+def _is_drop(expired: str) -> bool:
+    if expired not in ("answer", "drop"):
+        raise SettingError(f"expired is {expired!r}; set it to answer or to drop")
+    return expired == "drop"

@@ -1,7 +1,7 @@
 """The stages of the pipeline: each is one task, fed by a channel and feeding the next.
 
     session.requests ─▶ receive ─▶ pending ─▶ batch ─▶ batches ─▶ compute ─▶ computed ─▶ reply ─▶ settle
-                           └────── failed ──────┴──────── expired ────────────────┘
+                           └── refused, failed ─┴──────── expired ────────────────┘
 
 Every task has its own clone of each channel end it uses, so a stage ends when all that feed it have ended:
 draining is nothing but the end of `session.requests`. No channel can be full, for each one's buffer holds the
@@ -16,10 +16,11 @@ import msgspec
 import trio
 
 from rpcb_trio._batching import Batcher
-from rpcb_trio._errors import RequestError
+from rpcb_trio._errors import Expired, RequestError
 from rpcb_trio._executors import Executor
 from rpcb_trio._instruments import Instrument, Instruments
 from rpcb_trio._messages import Answer, Batch, Failure, Pending, Request
+from rpcb_trio._pipeline._admission import Admission
 from rpcb_trio._pipeline._codec import Codec, Place, Resolved
 from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._ledger import Ledger
@@ -39,18 +40,19 @@ async def receive(
     pending: trio.MemorySendChannel[Pending],
     computed: trio.MemorySendChannel[Computed],
     *,
-    codec: Codec,
+    admission: Admission,
     instruments: Instruments,
     ledger: Ledger,
 ) -> None:
-    """Decode each delivery; one that can't be decoded goes straight to its answer."""
+    """Decode each delivery; one that is refused or can't be decoded goes straight to its answer."""
     with requests, pending, computed:
         async for first in requests:
             # What needs no decoding goes on all at once: turns of the scheduler for each cost a fifth more.
-            for request in (first, *_at_hand(requests)) if codec.takes_bodies else (first,):
-                suspect = ledger.receive(request)
+            taken = (first, *_at_hand(requests)) if admission.takes_bodies else (first,)
+            # All are held from here on, though the session may be lost while one waits to be admitted.
+            for request, suspect in [(each, ledger.receive(each)) for each in taken]:
                 instruments.notify(Instrument.request_received, request)
-                decoded = await codec.decode(request, suspect=suspect)
+                decoded = await admission.decode(request, suspect=suspect)
                 if isinstance(decoded, Failure):
                     instruments.notify(Instrument.request_dismissed, request, decoded.error, None)
                     computed.send_nowait(Computed((Resolved(request, decoded),)))
@@ -115,14 +117,16 @@ async def reply(
     *,
     session: Session,
     codec: Codec,
+    drop_expired: bool,
     instruments: Instruments,
     ledger: Ledger,
 ) -> None:
     """Encode and settle; all that is ready goes in one crossing to the broker."""
     with computed:
         async for first in computed:
-            outcomes = [each for ready in (first, *_at_hand(computed)) for each in ready.outcomes]
-            answers = await codec.encode(outcomes)
+            resolved = [each for ready in (first, *_at_hand(computed)) for each in ready.outcomes]
+            dropped, answered = _divide(resolved) if drop_expired else ([], resolved)
+            answers = [*dropped, *(await codec.encode(answered) if answered else [])]
             _tell_failures(answers, instruments)
             settled = await session.settle(answers)
             ledger.settle(answer.request for answer in answers)
@@ -139,7 +143,18 @@ def _at_hand(channel: trio.MemoryReceiveChannel[T]) -> list[T]:
         return taken
 
 
+def _divide(resolved: list[Resolved]) -> tuple[list[Answer], list[Resolved]]:
+    """What has expired, to be acked without a reply, and what is to be answered."""
+    dropped, answered = list[Answer](), list[Resolved]()
+    for each in resolved:
+        if isinstance(each.outcome, Failure) and isinstance(each.outcome.error, Expired):
+            dropped.append(Answer(each.request, None, each.outcome.error))
+        else:
+            answered.append(each)
+    return dropped, answered
+
+
 def _tell_failures(answers: list[Answer], instruments: Instruments) -> None:
     for answer in answers:
-        if answer.error is not None:
+        if answer.error is not None and answer.reply is not None:
             instruments.notify(Instrument.request_failed, answer.request, answer.error)

@@ -14,6 +14,7 @@ from rpcb_trio._executors import Executor
 from rpcb_trio._instruments import Instrument, Instruments
 from rpcb_trio._messages import Batch, Pending
 from rpcb_trio._pipeline import _stages as stages
+from rpcb_trio._pipeline._admission import Admission
 from rpcb_trio._pipeline._codec import Codec
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._transports import Session
@@ -28,6 +29,8 @@ class Pipeline:
     executors: Sequence[Executor]
     policy: Policy
     prefetch: int
+    max_pending: int | None
+    drop_expired: bool
     ledger: Ledger
     instruments: Instruments
 
@@ -66,18 +69,6 @@ class Pipeline:
         async with trio.open_nursery() as nursery:
             # The receiving ends stay open to the end: a stage that is cut must not break those that feed it.
             with send_pending, send_batches, send_computed:
-                for _ in range(self.receivers):
-                    nursery.start_soon(
-                        partial(
-                            stages.receive,
-                            session.requests.clone(),
-                            send_pending.clone(),
-                            send_computed.clone(),
-                            codec=self.codec,
-                            instruments=self.instruments,
-                            ledger=self.ledger,
-                        )
-                    )
                 dismissed = send_computed.clone()
                 batcher = Batcher(
                     pending.clone(),
@@ -86,6 +77,19 @@ class Pipeline:
                     policy=self.policy,
                     dismiss=partial(stages.dismiss, dismissed, self.instruments),
                 )
+                admission = Admission(self.codec, lambda: batcher.backlog, self.max_pending)
+                for _ in range(self.receivers):
+                    nursery.start_soon(
+                        partial(
+                            stages.receive,
+                            session.requests.clone(),
+                            send_pending.clone(),
+                            send_computed.clone(),
+                            admission=admission,
+                            instruments=self.instruments,
+                            ledger=self.ledger,
+                        )
+                    )
                 nursery.start_soon(stages.batch, batcher, dismissed)
                 for executor in self.executors:
                     nursery.start_soon(
@@ -106,6 +110,7 @@ class Pipeline:
                             computed.clone(),
                             session=session,
                             codec=self.codec,
+                            drop_expired=self.drop_expired,
                             instruments=self.instruments,
                             ledger=self.ledger,
                         )

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from rpcb_trio._transports._deadline import BROKER_STAMP_HEADER, DEADLINE_HEADER, read_deadline
 from tests.scenarios import steady
 
-ARRIVED = 1000.0
 WALL = 1_700_000_000.25
-"""When the requests of these tests arrive: on trio's clock, and in UNIX seconds."""
+"""When the requests of these tests arrive, in UNIX seconds; on trio's clock it is 0, or as they say."""
 
 ROUNDING = 1e-5
 """Seconds; what is left of a UNIX time's digits behind the point."""
@@ -44,8 +43,7 @@ def second_of(seconds: float) -> datetime:
 
 def read(lifetime: object = None, sent: object = None, **headers: object) -> float | None:
     """The seconds that a request has left at its arrival."""
-    deadline = read_deadline(ARRIVED, WALL, lifetime=lifetime, sent=sent, headers=headers)
-    return None if deadline is None else deadline - ARRIVED
+    return read_deadline(0.0, WALL, lifetime=lifetime, sent=sent, headers=headers)
 
 
 def test_a_request_that_says_nothing_never_expires() -> None:
@@ -54,6 +52,11 @@ def test_a_request_that_says_nothing_never_expires() -> None:
 
 def test_a_lifetime_counts_from_the_arrival_where_nothing_says_when_it_began() -> None:
     assert read(60.0) == 60.0
+
+
+def test_a_deadline_is_a_reading_of_trios_clock() -> None:
+    assert read_deadline(1000.0, WALL, lifetime=60.0) == 1060.0
+    assert read_deadline(1000.0, WALL, headers={DEADLINE_HEADER: WALL + 5}) == 1005.0
 
 
 def test_a_stamp_without_a_lifetime_is_no_deadline() -> None:

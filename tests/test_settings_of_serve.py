@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from rpcb_trio import MemoryBroker, SettingError, serve
+from rpcb_trio._pipeline import checked_prefetch
 from tests.scenarios import QUEUE
 
 
@@ -20,6 +21,37 @@ async def test_a_prefetch_too_small_for_full_batches_is_refused_and_both_numbers
 ) -> None:
     with pytest.raises(SettingError, match=rf"prefetch is {prefetch}.*at least {least} "):
         await serve(bytes_back, MemoryBroker(), QUEUE, prefetch=prefetch, replicas=executors)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_pending": 31}, r"^max_pending is 31, but max_batch_size is 32"),
+        ({"max_pending": 0}, r"^max_pending is 0, but max_batch_size is 32"),
+        (
+            {"max_pending": 64, "prefetch": 64},
+            r"^max_pending is 64, .* prefetch of 64 .*raise prefetch to 97 ",
+        ),
+        (
+            {"max_pending": 95, "prefetch": 97, "replicas": 2},
+            r"^max_pending is 95, .* prefetch of 97 .*raise prefetch to 160 ",
+        ),
+        ({"max_pending": 65_535}, r"^prefetch is 65568; AMQP allows .* max_pending$"),
+        ({"expired": "forget"}, r"^expired is 'forget'; set it to answer or to drop$"),
+    ],
+)
+async def test_a_bound_that_is_never_reached_or_lets_no_batch_fill_is_refused_with_the_remedy(
+    settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SettingError, match=message):
+        await serve(bytes_back, MemoryBroker(), QUEUE, **settings)
+
+
+@pytest.mark.parametrize(("prefetch", "enough"), [(None, 97), (66, 66)])
+def test_the_prefetch_makes_room_for_those_who_wait_and_for_one_more(
+    prefetch: int | None, enough: int
+) -> None:
+    assert checked_prefetch(prefetch, 32, 1, max_pending=64) == enough
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ EVERY_SETTING = {
     "max_batch_size": 16,
     "max_wait": 0.25,
     "prefetch": 200,
+    "max_pending": 60,
+    "expired": "drop",
     "replicas": 3,
     "device": ["cuda:0", "cuda:1"],
     "decode_threads": 4,

@@ -186,9 +186,23 @@ class Settings(ConnectionSettings):
             "The most requests held unanswered; it bounds the memory.",
             1,
             MOST_PREFETCH,
-            show_default=_shown_as("max-batch-size * (executors + 1)"),
+            show_default=_shown_as("max-batch-size * (executors + 1), or as max-pending needs"),
         ),
     ] = None
+    max_pending: Annotated[
+        int | None,
+        whole(
+            BATCHING,
+            "MAX_PENDING",
+            "The most requests that wait for a batch; who comes then is refused at once, as overloaded.",
+            1,
+            show_default=_shown_as("as the prefetch allows"),
+        ),
+    ] = None
+    expired: Annotated[
+        Literal["answer", "drop"],
+        setting(BATCHING, "EXPIRED", "answer expired requests with an error, or drop them without a reply."),
+    ] = "answer"
 
     replicas: Annotated[
         int,

@@ -35,7 +35,7 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
     """
     policy = FixedPolicy(settings.max_batch_size, settings.max_wait)
     executors = max(settings.replicas, len(settings.device))
-    prefetch = checked_prefetch(settings.prefetch, policy.max_batch_size, executors)
+    prefetch = checked_prefetch(settings.prefetch, policy.max_batch_size, executors, settings.max_pending)
     return Job(
         name=name,
         line=f"{name}: serving {target} from queue {settings.queue} of {without_password(settings.url)}: "
@@ -48,6 +48,8 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
             topology(settings),
             batching=policy,
             prefetch=prefetch,
+            max_pending=settings.max_pending,
+            expired=settings.expired,
             replicas=settings.replicas,
             devices=settings.device,
             decode_threads=settings.decode_threads,

@@ -128,8 +128,9 @@ def lock_step_latency(callers: int, law: Law, max_batch_size: int | None = None)
     """Find the least mean latency of `callers` that send again at once when answered: T(callers).
 
     Where all fit into one batch, and larger batches have the better rate, it is the time of that batch. In
-    general it follows from Little's law: the callers over the best rate of the batches they can fill. It is
-    attained, since all callers are pending at each end. A think time only adds to the cycle, not to this.
+    general it is, by Little's law, the callers over the best rate of the batches that they can fill; and it
+    is attained, for all of them are pending at each end. Callers that think for a while (on the mean) before
+    they send again can have a lower latency, but by no more than that while.
 
     Args:
         callers: how many.

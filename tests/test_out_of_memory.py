@@ -84,6 +84,14 @@ def fails_at_handling_another_error(gpu: Gpu) -> list[bytes]:
         return fails_and_keeps_the_error(gpu)
 
 
+def fails_and_keeps_the_traceback(gpu: Gpu) -> list[bytes]:
+    try:
+        return run_out(gpu)
+    except OutOfMemoryError as error:
+        gpu.crash_report = error.__traceback__
+        raise
+
+
 def tells_it_in_our_words(gpu: Gpu) -> list[bytes]:
     try:
         return run_out(gpu)
@@ -99,6 +107,7 @@ def fails_on_the_cpu(gpu: Gpu) -> list[bytes]:
 WAYS = [
     run_out,
     fails_and_keeps_the_error,
+    fails_and_keeps_the_traceback,
     fails_at_handling_another_error,
     tells_it_in_our_words,
     fails_on_the_cpu,

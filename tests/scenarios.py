@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import trio
 from hypothesis import settings
@@ -33,6 +33,7 @@ from rpcb_trio import (
     serve,
 )
 from rpcb_trio._errors import first_leaf
+from rpcb_trio._messages import NO_HEADERS
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._pipeline import Offload
 from rpcb_trio._transports import CallerSession, Session
@@ -49,7 +50,7 @@ class Shouting:
     """Answers in a shape of its own: `ok:TEXT` or `failed:CODE`. A body's first word says how it fares.
 
     `poison` makes infer raise for the whole batch, `sick` fails alone, `mute` can't be encoded, `brief` may
-    expire; what is not UTF-8 can't be decoded.
+    expire, `crowd` may be refused; what is not UTF-8 can't be decoded.
     """
 
     content_type = "text/plain"
@@ -86,6 +87,7 @@ class Stubborn(FixedPolicy):
 ENDINGS = {
     b"good": ["ok:{}"],
     b"brief": ["ok:{}", "failed:expired"],
+    b"crowd": ["ok:{}", "failed:overloaded"],
     b"sick": ["failed:infer"],
     b"poison": ["failed:infer"],
     b"mute": ["failed:encode"],
@@ -100,14 +102,25 @@ def expected(body: bytes) -> list[bytes]:
 
 
 def ask(
-    broker: MemoryBroker, *bodies: bytes, reply_to: str | None = ANSWERS, expiration: float | None = None
+    broker: MemoryBroker,
+    *bodies: bytes,
+    reply_to: str | None = ANSWERS,
+    expiration: float | None = None,
+    headers: Mapping[str, object] = NO_HEADERS,
 ) -> None:
     """Send requests as a foreign producer would; each body's last word is its correlation id."""
     broker.declare(QUEUE)
     broker.declare(ANSWERS)
     for body in bodies:
         name = body.split()[-1].decode()
-        broker.publish(body, routing_key=QUEUE, reply_to=reply_to, correlation_id=name, expiration=expiration)
+        broker.publish(
+            body,
+            routing_key=QUEUE,
+            reply_to=reply_to,
+            correlation_id=name,
+            expiration=expiration,
+            headers=headers,
+        )
 
 
 def taken(broker: MemoryBroker, queue: str = ANSWERS) -> Iterator[Reply]:
@@ -163,6 +176,8 @@ async def working(
     executors: int | Sequence[Executor] = 1,
     batching: Policy | None = None,
     prefetch: int | None = None,
+    max_pending: int | None = None,
+    expired: Literal["answer", "drop"] = "answer",
     drain_timeout: float = 30.0,
     offload: Offload = in_place,
     instruments: Iterable[Instrument] = (),
@@ -179,6 +194,8 @@ async def working(
         QUEUE,
         batching=batching,
         prefetch=prefetch,
+        max_pending=max_pending,
+        expired=expired,
         executors=executors,
         offload=offload,
         drain_timeout=drain_timeout,

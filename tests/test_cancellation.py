@@ -14,9 +14,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import FixedPolicy, MemoryBroker, Policy
+from rpcb_trio import Failure, FixedPolicy, MemoryBroker, Outcome, Policy, Success
 from rpcb_trio._batching import _batcher
-from rpcb_trio._pipeline import _isolation, _stages, _wiring
+from rpcb_trio._pipeline import _admission, _isolation, _stages, _wiring
+from rpcb_trio._service import BoundService
 from tests.interventions import AtStep, awaits
 from tests.journal import Journal, check_books
 from tests.scenarios import Running, Shouting, Stubborn, ask, working
@@ -29,10 +30,19 @@ def shout(bodies: list[bytes]) -> list[bytes]:
     return [b"ok:" + body.upper() for body in bodies]
 
 
+def as_shouting(outcome: Outcome[bytes]) -> bytes:
+    match outcome:
+        case Success(value=value):
+            return value
+        case Failure(error=error):
+            return f"failed:{error.code}".encode()
+
+
 class Scenario(NamedTuple):
     service: Callable[[], Any]
     bodies: Sequence[bytes]
     policy: Policy
+    max_pending: int | None = None
 
 
 HOOKS = Scenario(
@@ -41,6 +51,12 @@ HOOKS = Scenario(
     FixedPolicy(3, max_wait=0.5),
 )
 PLAIN = Scenario(lambda: shout, [b"good %d" % number for number in range(8)], FixedPolicy(3, max_wait=0.5))
+CROWDED = Scenario(
+    lambda: BoundService(name="shout", infer=shout, encode=as_shouting),
+    [b"crowd %d" % number for number in range(10)],
+    PLAIN.policy,
+    max_pending=3,
+)
 STUBBORN = HOOKS._replace(policy=Stubborn(3, max_wait=0.5))
 
 
@@ -78,6 +94,7 @@ async def play(scenario: Scenario, stage: str, step: float, action: Action) -> A
                 scenario.service(),
                 journal,
                 batching=scenario.policy,
+                max_pending=scenario.max_pending,
                 executors=2,
                 service_time=lambda _: 1.0,
                 instruments=[journal],
@@ -89,7 +106,9 @@ async def play(scenario: Scenario, stage: str, step: float, action: Action) -> A
 
 
 @pytest.mark.parametrize("action", [cancel, disconnect, drain])
-@pytest.mark.parametrize("scenario", [HOOKS, PLAIN, STUBBORN], ids=["hooks", "plain", "stubborn"])
+@pytest.mark.parametrize(
+    "scenario", [HOOKS, PLAIN, CROWDED, STUBBORN], ids=["hooks", "plain", "crowded", "stubborn"]
+)
 @pytest.mark.parametrize("stage", [*STAGES, *AROUND_THEM])
 async def test_no_request_is_lost_or_answered_twice_whichever_await_is_cut(
     stage: str, scenario: Scenario, action: Action, autojump_clock: MockClock
@@ -104,6 +123,7 @@ async def test_every_await_of_every_stage_is_among_those_that_are_cut(autojump_c
     places = set[tuple[str, int]]()
     for stage in [*STAGES, *AROUND_THEM]:
         places |= (await play(HOOKS, stage, math.inf, cancel)).places
+    places |= (await play(CROWDED, "receive", math.inf, cancel)).places
     for step in range(1, 10):
         places |= (await play(STUBBORN, "batch", step, drain)).places
-    assert awaits(_stages, _batcher, _isolation, _wiring) <= places
+    assert awaits(_admission, _stages, _batcher, _isolation, _wiring) <= places

@@ -38,6 +38,18 @@ class Life(NamedTuple):
     max_wait: float
     spare_prefetch: int
     service_time: float
+    expired: Literal["answer", "drop"]
+    spare_pending: int | None
+    """How many more may wait than fill a batch; None for as many as come."""
+
+    @property
+    def max_pending(self) -> int | None:
+        return None if self.spare_pending is None else self.max_batch_size + self.spare_pending
+
+    @property
+    def prefetch(self) -> int | None:
+        least = self.max_batch_size * (self.executors + 1)
+        return None if self.spare_pending is not None else least + self.spare_prefetch
 
 
 class Plan(NamedTuple):
@@ -65,6 +77,8 @@ lives = st.builds(
     max_wait=st.sampled_from([0.0, 0.25, 2.0]),
     spare_prefetch=st.integers(0, 5),
     service_time=st.sampled_from([0.0, 0.25, 1.5]),
+    expired=st.sampled_from(["answer", "drop"]),
+    spare_pending=st.sampled_from([None, 0, 1, 3]),
 )
 plans = st.builds(
     Plan,
@@ -73,7 +87,7 @@ plans = st.builds(
     st.lists(quarters, max_size=3),
 )
 
-LAST = Life(20.0, 100.0, "drain", 30.0, 2, 4, 0.25, 0, 0.25)
+LAST = Life(20.0, 100.0, "drain", 30.0, 2, 4, 0.25, 0, 0.25, "answer", None)
 """A worker with time for everything that was left."""
 
 
@@ -86,7 +100,9 @@ async def work(life: Life, journal: Journal) -> None:
             service_time=lambda size: life.service_time * size,
             executors=life.executors,
             batching=FixedPolicy(life.max_batch_size, life.max_wait),
-            prefetch=life.max_batch_size * (life.executors + 1) + life.spare_prefetch,
+            prefetch=life.prefetch,
+            max_pending=life.max_pending,
+            expired=life.expired,
             drain_timeout=life.drain_timeout,
             instruments=[journal],
         ) as running:
@@ -122,7 +138,8 @@ async def run(plan: Plan) -> int:
     bodies = [arrival.body(number) for number, arrival in enumerate(plan.arrivals)]
     await happen(plan, broker, journals, bodies)
     left = broker.depth(QUEUE)
-    check_books(broker, journals, bodies)
+    refusing = any(life.max_pending is not None for life in plan.lives)
+    check_books(broker, journals, bodies, also=[b"failed:overloaded"] if refusing else [])
     return left
 
 

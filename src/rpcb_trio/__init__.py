@@ -30,7 +30,7 @@ from rpcb_trio._errors import (
     WrongResultCount,
 )
 from rpcb_trio._executors import Executor, ThreadExecutor
-from rpcb_trio._instruments import Instrument, LogInstrument, Setup
+from rpcb_trio._instruments import AuditInstrument, Instrument, LogInstrument, Setup, read_audit
 from rpcb_trio._messages import (
     Answer,
     Batch,
@@ -52,6 +52,7 @@ from rpcb_trio._transports import MemoryBroker, Topology, Transport
 
 __all__ = [
     "Answer",
+    "AuditInstrument",
     "Batch",
     "BlockingRpcClient",
     "BrokerError",
@@ -106,5 +107,6 @@ __all__ = [
     "WrongResultCount",
     "open_blocking_client",
     "open_client",
+    "read_audit",
     "serve",
 ]

@@ -45,6 +45,8 @@ EVERY_SETTING = {
     "device": ["cuda:0", "cuda:1"],
     "decode_threads": 4,
     "drain_timeout": 12.5,
+    "batch_headers": True,
+    "audit": "audit.jsonl",
 }
 
 

@@ -225,6 +225,21 @@ class Settings(ConnectionSettings):
             validator=Number(gte=0),
         ),
     ] = 30.0
+    batch_headers: Annotated[
+        bool,
+        setting(
+            WORKER, "BATCH_HEADERS", "Whether replies carry the id and size of their batch, and the wait."
+        ),
+    ] = False
+    audit: Annotated[
+        str | None,
+        setting(
+            WORKER,
+            "AUDIT",
+            "File to append every batch and its requests to, as JSON lines; workers may share it.",
+            metavar="FILE",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

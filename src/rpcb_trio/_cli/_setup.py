@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from rpcb_trio._batching import FixedPolicy
 from rpcb_trio._cli._settings import ConnectionSettings, Settings
 from rpcb_trio._errors import SettingError
-from rpcb_trio._instruments import LogInstrument
+from rpcb_trio._instruments import AuditInstrument, Instrument, LogInstrument
 from rpcb_trio._pipeline import checked_prefetch, serve
 from rpcb_trio._service import BoundService
 from rpcb_trio._transports import Topology, Transport
@@ -53,10 +53,17 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
             replicas=settings.replicas,
             devices=settings.device,
             decode_threads=settings.decode_threads,
+            batch_headers=settings.batch_headers,
             drain_timeout=settings.drain_timeout,
-            instruments=[LogInstrument(name)],
+            instruments=_instruments(name, settings),
         ),
     )
+
+
+def _instruments(name: str, settings: Settings) -> list[Instrument]:
+    if settings.audit is None:
+        return [LogInstrument(name)]
+    return [LogInstrument(name), AuditInstrument(settings.audit, name)]
 
 
 def transport(settings: ConnectionSettings, *, name: str | None = None) -> Transport:

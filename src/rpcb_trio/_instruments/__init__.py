@@ -1,6 +1,31 @@
 """Hooks on the pipeline's events: what they are, the log, and the audit."""
 
+from rpcb_trio._instruments._audit import AuditInstrument
 from rpcb_trio._instruments._instrument import Instrument, Instruments, Setup
 from rpcb_trio._instruments._log import LogInstrument
+from rpcb_trio._instruments._records import (
+    Audit,
+    AuditBatch,
+    AuditDismissed,
+    AuditRequest,
+    AuditRun,
+    AuditStart,
+    AuditWork,
+    read_audit,
+)
 
-__all__ = ["Instrument", "Instruments", "LogInstrument", "Setup"]
+__all__ = [
+    "Audit",
+    "AuditBatch",
+    "AuditDismissed",
+    "AuditInstrument",
+    "AuditRequest",
+    "AuditRun",
+    "AuditStart",
+    "AuditWork",
+    "Instrument",
+    "Instruments",
+    "LogInstrument",
+    "Setup",
+    "read_audit",
+]

@@ -23,6 +23,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     policy: str
     """The name of the policy's class."""
     max_batch_size: int
+    max_pending: int | None
     prefetch: int
     executors: int
     """How many batches are computed at once."""

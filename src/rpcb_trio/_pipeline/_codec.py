@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -108,7 +109,7 @@ class Codec:
         assert self._service.decode is not None  # noqa: S101 - for the type checker
         try:
             item = self._service.decode(request.body)
-            cost = 1.0 if self._service.cost is None else float(self._service.cost(item))
+            cost = 1.0 if self._service.cost is None else _checked_cost(self._service.cost(item))
         except OutcomeError as error:
             return Failure(error)
         except Exception as error:  # noqa: BLE001 - a bad request spoils nobody, whatever it makes decode raise
@@ -145,6 +146,13 @@ def caused(error: OutcomeError, cause: BaseException) -> OutcomeError:
     """Attach the cause, as `raise error from cause` would."""
     error.__cause__ = cause
     return error
+
+
+def _checked_cost(cost: Any) -> float:
+    checked = float(cost)
+    if not 0 <= checked < math.inf:  # not a number above all: it would upset every comparison of batches
+        raise ValueError(f"cost must return a number from 0 up, not {cost!r}")
+    return checked
 
 
 def _as_bytes(body: Any) -> bytes:

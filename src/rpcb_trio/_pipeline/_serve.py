@@ -23,7 +23,7 @@ from rpcb_trio._backoff import Backoff
 from rpcb_trio._batching import FixedPolicy, Policy
 from rpcb_trio._errors import BrokerError, DrainTimeout, SettingError, first_leaf
 from rpcb_trio._executors import Executor, ThreadExecutor
-from rpcb_trio._instruments import Instrument, Instruments, LogInstrument, Setup
+from rpcb_trio._instruments import Instrument, Instruments, LogInstrument
 from rpcb_trio._pipeline._bounds import checked_prefetch
 from rpcb_trio._pipeline._codec import Codec, Offload, offload_to_threads
 from rpcb_trio._pipeline._ledger import Ledger
@@ -124,13 +124,6 @@ async def serve(
         ledger=Ledger(),
         instruments=Instruments([LogInstrument(topology.queue)] if instruments is None else instruments),
     )
-    setup = Setup(
-        queue=topology.queue,
-        policy=type(policy).__name__,
-        max_batch_size=policy.max_batch_size,
-        prefetch=pipeline.prefetch,
-        executors=len(executors),
-    )
     await _warm_up(executors)
     draining = trio.Event()
     with trio.CancelScope() as scope:
@@ -141,7 +134,7 @@ async def serve(
                 scope.deadline = trio.current_time() + drain_timeout
 
         def started() -> None:
-            pipeline.instruments.notify(Instrument.worker_started, setup)
+            pipeline.instruments.notify(Instrument.worker_started, pipeline.setup(topology.queue))
             task_status.started(worker)
 
         worker = Worker(start_draining, pipeline.ledger)

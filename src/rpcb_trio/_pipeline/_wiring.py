@@ -11,7 +11,7 @@ import trio
 
 from rpcb_trio._batching import Batcher, Policy
 from rpcb_trio._executors import Executor
-from rpcb_trio._instruments import Instrument, Instruments
+from rpcb_trio._instruments import Instrument, Instruments, Setup
 from rpcb_trio._messages import Batch, Pending
 from rpcb_trio._pipeline import _stages as stages
 from rpcb_trio._pipeline._admission import Admission
@@ -33,6 +33,17 @@ class Pipeline:
     drop_expired: bool
     ledger: Ledger
     instruments: Instruments
+
+    def setup(self, queue: str) -> Setup:
+        """What instruments are told of it."""
+        return Setup(
+            queue=queue,
+            policy=type(self.policy).__name__,
+            max_batch_size=self.policy.max_batch_size,
+            max_pending=self.max_pending,
+            prefetch=self.prefetch,
+            executors=len(self.executors),
+        )
 
     async def run(self, session: Session, draining: trio.Event) -> None:
         """Serve one session until it is drained.

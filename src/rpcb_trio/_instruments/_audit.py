@@ -1,0 +1,161 @@
+"""The instrument that writes down what was batched with whom and when, for a replay under another policy."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import secrets
+import time
+from collections.abc import Sequence
+from io import FileIO
+from pathlib import Path
+
+import msgspec
+import trio
+
+from rpcb_trio._errors import BrokerError, OutcomeError, SettingError
+from rpcb_trio._instruments._instrument import Instrument, Setup
+from rpcb_trio._instruments._records import (
+    SCHEMA,
+    AuditBatch,
+    AuditDismissed,
+    AuditLine,
+    AuditRequest,
+    AuditRun,
+    AuditStart,
+    AuditWork,
+)
+from rpcb_trio._messages import Answer, Batch, Request, Run, Settled
+
+CALLER_BYTES = 8
+
+
+class AuditInstrument(Instrument):
+    """Appends to a file, as JSON lines: each batch with its requests, and each request that was not computed.
+
+    `read_audit` reads them back, and tells what is in them. A request takes about 200 bytes, and nothing is
+    ever taken out; the file may be renamed at any time, then a new one is begun (`read_audit` wants them put
+    together again).
+
+    Writing may block, so lines are gathered, and written in one go when replies have been confirmed: after
+    those who wait have their answers. What is gathered is bounded as the unanswered requests are. The file
+    is opened for each such writing, and appended to in one piece, so several workers, of one process or of
+    several, may share it. Put it on a local disk. What a worker had gathered when it was killed is lost, as
+    its replies are. On a full disk this instrument ends, with a line in the log; the worker goes on.
+
+    Args:
+        file: where to; made if it is not there, in a directory that is.
+        worker: its name in each line.
+
+    Raises:
+        SettingError: the file can't be written.
+    """
+
+    def __init__(self, file: Path | str, worker: str = "worker") -> None:
+        self._file = Path(file)
+        self._worker = worker
+        self._start = secrets.token_hex(4)
+        self._gathered = bytearray()
+        try:
+            self._open().close()
+        except OSError as error:
+            raise SettingError(
+                f"audit is {file}, which can't be written ({error.strerror}); "
+                "name a file in a directory that is there and yours"
+            ) from error
+
+    def worker_started(self, setup: Setup) -> None:
+        """Write the line of a start."""
+        at = trio.current_time()
+        self._gather(
+            AuditStart(
+                start=self._start, worker=self._worker, unix=_unix(at), at=at, schema=SCHEMA, setup=setup
+            )
+        )
+        self._write()
+
+    def batch_computed(self, batch: Batch, seconds: float, runs: Sequence[Run]) -> None:
+        """Gather the line of a batch."""
+        work = batch.work
+        self._gather(
+            AuditBatch(
+                start=self._start,
+                worker=self._worker,
+                unix=_unix(batch.closed),
+                at=batch.closed,
+                id=batch.id,
+                trigger=batch.trigger,
+                size=batch.size,
+                work=AuditWork(longest=work.longest, total=work.total, padded=work.padded),
+                predicted=batch.predicted,
+                seconds=seconds,
+                runs=tuple(map(_run, runs)),
+                requests=tuple(
+                    _request(member.request, member.cost, batch.closed, position)
+                    for position, member in enumerate(batch.members)
+                ),
+            )
+        )
+
+    def request_dismissed(self, request: Request, error: OutcomeError, cost: float | None) -> None:
+        """Gather the line of a request that will not be computed."""
+        at = trio.current_time()
+        self._gather(
+            AuditDismissed(
+                start=self._start,
+                worker=self._worker,
+                unix=_unix(at),
+                at=at,
+                why=error.code,
+                request=_request(request, cost, at),
+            )
+        )
+
+    def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:  # noqa: ARG002 - only the moment counts
+        """Write what was gathered."""
+        self._write()
+
+    def session_lost(self, error: BrokerError, retry_in: float) -> None:  # noqa: ARG002 - likewise
+        """Write what was gathered: it was computed, though it could not be answered."""
+        self._write()
+
+    def _gather(self, line: AuditLine) -> None:
+        self._gathered += msgspec.json.encode(line) + b"\n"
+
+    def _write(self) -> None:
+        if not self._gathered:
+            return
+        with self._open() as file:
+            if file.write(self._gathered) < len(self._gathered):
+                raise OSError(errno.ENOSPC, f"{self._file} has no room for a whole line")
+        self._gathered.clear()
+
+    def _open(self) -> FileIO:
+        return self._file.open("ab", buffering=0)
+
+
+def _unix(at: float) -> float:
+    """A moment on trio's clock as seconds since 1970."""
+    return time.time() - (trio.current_time() - at)
+
+
+def _run(run: Run) -> AuditRun:
+    return AuditRun(size=run.work.size, padded=run.work.padded, seconds=run.seconds, ending=run.ending)
+
+
+def _request(request: Request, cost: float | None, until: float, position: int | None = None) -> AuditRequest:
+    return AuditRequest(
+        position=position,
+        correlation_id=request.correlation_id,
+        caller=None if request.reply_to is None else _hashed(request.reply_to),
+        priority=request.priority,
+        cost=cost,
+        arrived=request.arrived,
+        deadline=None if request.deadline is None else request.deadline - request.arrived,
+        redelivered=request.redelivered,
+        wait=until - request.arrived,
+    )
+
+
+def _hashed(reply_to: str) -> str:
+    return hashlib.blake2b(reply_to.encode(), digest_size=CALLER_BYTES).hexdigest()

@@ -1,0 +1,170 @@
+"""The lines of an audit file, and how to read them back.
+
+Each line is a JSON object; `line` says which one it is:
+
+    start       a worker starts (`AuditStart`)
+    batch       a batch is computed (`AuditBatch`)
+    dismissed   a request will not be computed (`AuditDismissed`)
+
+and `start` says to which start of which worker it belongs, since several workers may share one file. Batches
+stand in the order they were computed in. Costs are in the unit of `service.cost`, all else is in seconds.
+There are two clocks: `unix` times are seconds since 1970, all other times are readings of the worker's own
+monotonic clock, which starts anew with each process. Readers pass over fields they don't know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+from rpcb_trio._errors import SettingError
+from rpcb_trio._instruments._instrument import Setup
+from rpcb_trio._messages import Ending, Trigger
+
+SCHEMA = 1
+"""Raised whenever a field changes its meaning or goes."""
+
+
+class AuditRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One request, as a policy sees it."""
+
+    position: int | None
+    """In the list that `infer` was given, where the first is 0; None where it was not computed."""
+    correlation_id: str | None
+    caller: str | None
+    """Who sent it: a hash of its `reply_to`, the same in every file. The address itself is not written, for
+    whoever knows a direct reply-to address can send there."""
+    priority: int
+    cost: float | None
+    """None where the request was not decoded."""
+    arrived: float
+    deadline: float | None
+    """Seconds from its arrival; None where it never expires."""
+    redelivered: bool
+    wait: float
+    """Seconds from its arrival until its batch was closed, or until it was dismissed."""
+
+
+class AuditWork(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a batch asked of the model."""
+
+    longest: float
+    total: float
+    padded: float
+    """The number of items times the longest."""
+
+
+class AuditRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of `infer`."""
+
+    size: int
+    padded: float
+    seconds: float
+    ending: Ending
+
+
+class AuditLine(msgspec.Struct, frozen=True, kw_only=True, tag_field="line"):
+    """What every line has."""
+
+    start: str
+    """The id of a worker's start; random."""
+    worker: str
+    unix: float
+    at: float
+    """When it happened; a batch: when it was closed."""
+
+
+class AuditStart(AuditLine, frozen=True, kw_only=True, tag="start"):
+    """A worker starts."""
+
+    schema: int
+    setup: Setup
+
+
+class AuditBatch(AuditLine, frozen=True, kw_only=True, tag="batch"):
+    """A batch is computed."""
+
+    id: int
+    """Unique within a process."""
+    trigger: Trigger
+    size: int
+    work: AuditWork
+    predicted: float | None
+    """The service time that the policy expected; None where it does not predict."""
+    seconds: float
+    """The service time it took, retries of its parts included."""
+    runs: tuple[AuditRun, ...]
+    requests: tuple[AuditRequest, ...]
+
+
+class AuditDismissed(AuditLine, frozen=True, kw_only=True, tag="dismissed"):
+    """A request will not be computed."""
+
+    why: str
+    """The error's code: `expired`, `too-late`, `overloaded`, `decode`, or the service's own."""
+    request: AuditRequest
+
+
+AnyLine: TypeAlias = AuditStart | AuditBatch | AuditDismissed
+
+
+class Audit(msgspec.Struct, frozen=True):
+    """What one worker wrote, from one start to its end."""
+
+    start: AuditStart
+    batches: tuple[AuditBatch, ...]
+    """In the order they were computed."""
+    dismissed: tuple[AuditDismissed, ...]
+
+
+def read_audit(path: Path | str) -> list[Audit]:
+    """Read an audit file, one `Audit` for each start in it, in order.
+
+    Raises:
+        SettingError: it can't be read, or a line of it is broken; the message says which.
+    """
+    starts: dict[str, AuditStart] = {}
+    batches: dict[str, list[AuditBatch]] = {}
+    dismissed: dict[str, list[AuditDismissed]] = {}
+    for where, line in _lines(path):
+        if isinstance(line, AuditStart):
+            starts[line.start], batches[line.start], dismissed[line.start] = line, [], []
+        elif line.start not in starts:
+            raise SettingError(
+                f"{where}: the start it belongs to is not above it; put the older part of the file before it"
+            )
+        elif isinstance(line, AuditBatch):
+            batches[line.start].append(line)
+        else:
+            dismissed[line.start].append(line)
+    return [Audit(starts[each], tuple(batches[each]), tuple(dismissed[each])) for each in starts]
+
+
+def _lines(path: Path | str) -> Iterator[tuple[str, AnyLine]]:
+    """Each line, with its place for an error's message."""
+    try:
+        with Path(path).open("rb") as file:
+            for number, text in enumerate(file, start=1):
+                where = f"{path}, line {number}"
+                yield where, _read_line(where, text)
+    except OSError as error:
+        raise SettingError(f"{path}: it can't be read ({error.strerror}); name an audit file") from error
+
+
+def _read_line(where: str, text: bytes) -> AnyLine:
+    try:
+        line: AnyLine = _decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"{where}: it is no line of an audit ({error}); take it out") from error
+    if isinstance(line, AuditStart) and line.schema != SCHEMA:
+        raise SettingError(
+            f"{where}: it is of schema {line.schema}, and this version reads {SCHEMA}; "
+            "use the version that wrote it"
+        )
+    return line
+
+
+_decoder = msgspec.json.Decoder[AnyLine](AnyLine)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
 
 from rpcb_trio import (
     Batch,
+    Decision,
+    Ending,
     FixedPolicy,
     Instrument,
     LogInstrument,
     MemoryBroker,
+    Pending,
+    Setup,
     Trigger,
 )
-from tests.scenarios import Shouting, answers, ask, working
+from tests.scenarios import QUEUE, Shouting, answers, ask, working
 
 FOURS = FixedPolicy(4, max_wait=1.0)
 
@@ -50,6 +56,12 @@ async def test_the_time_of_a_batch_includes_the_retries_of_its_parts(autojump_cl
     async with working(Shouting(), broker, batching=FOURS, service_time=lambda _: 1.0) as running:
         await running.until_settled(2)
     assert running.service_times == [3.0]
+    [runs] = running.runs
+    assert [(run.work.size, run.seconds, run.ending) for run in runs] == [
+        (2, 1.0, Ending.FAILED),
+        (1, 1.0, Ending.COMPUTED),
+        (1, 1.0, Ending.FAILED),
+    ]
 
 
 async def test_every_request_is_seen_to_come_and_to_go_and_the_failed_ones_with_their_cause(
@@ -137,6 +149,54 @@ async def test_batches_are_logged_at_debug(
             await running.until_settled(2)
     assert "closed by wait with 2 request(s), longest wait 1000.0 ms" in caplog.text
     assert "computed in 250.0 ms" in caplog.text
+    assert "predicted" not in caplog.text
+
+
+class Prophetic(FixedPolicy):
+    """Expects every batch to take a tenth of a second."""
+
+    def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
+        return msgspec.structs.replace(super().decide(pending, now, final=final), predicted=0.1)
+
+
+async def test_where_a_policy_predicts_the_log_has_both_times_and_how_often_a_batch_was_split(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = MemoryBroker()
+    ask(broker, b"good 1", b"poison 2")
+    with caplog.at_level(logging.DEBUG, "rpcb_trio"):
+        async with working(
+            Shouting(),
+            broker,
+            batching=Prophetic(2, 1.0),
+            service_time=lambda _: 0.25,
+            instruments=[LogInstrument()],
+        ) as running:
+            await running.until_settled(2)
+    assert "computed in 750.0 ms (predicted 100.0 ms), in 3 runs" in caplog.text
+
+
+async def test_a_worker_tells_once_what_it_was_started_with(autojump_clock: MockClock) -> None:
+    broker = MemoryBroker()
+    async with working(Shouting(), broker, batching=FOURS, executors=2, max_pending=7) as running:
+        broker.disconnect()
+        await trio.sleep(60)
+    assert len(running.lost_sessions) == 1
+    assert running.setups == [
+        Setup(queue=QUEUE, policy="FixedPolicy", max_batch_size=4, max_pending=7, prefetch=16, executors=2)
+    ]
+
+
+async def test_who_will_not_be_computed_is_told_at_once_and_who_is_computed_never(
+    autojump_clock: MockClock,
+) -> None:
+    broker = MemoryBroker()
+    ask(broker, b"sick 1", b"\xff 2")
+    ask(broker, b"brief 3", expiration=0.5)
+    async with working(Shouting(), broker, batching=FixedPolicy(1), service_time=lambda _: 1.0) as running:
+        await running.until_settled(3)
+    told = [(request.correlation_id, error.code) for request, error in running.dismissals]
+    assert told == [("2", "decode"), ("3", "expired")]
 
 
 async def test_a_reply_that_reached_nobody_is_logged(

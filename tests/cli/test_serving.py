@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 
 import pytest
 import trio
 from yarl import URL
 
-from rpcb_trio import Reply, open_client
+from rpcb_trio import Reply, open_client, read_audit
 from tests.cli.conftest import Serve
 from tests.cli.processes import PATIENCE, Gate, collect
 from tests.rabbitmq import Broker
@@ -136,6 +137,26 @@ async def test_an_error_that_nobody_foresaw_is_a_crash_with_its_traceback(serve:
         assert await serving.end() == 1
         await serving.line_with("crashed: the weights are gone")
         await serving.line_with("RuntimeError: the weights are gone")
+
+
+async def test_replies_tell_of_their_batch_and_the_audit_has_it(
+    serve: Serve, broker: Broker, queue: str, workplace: Path
+) -> None:
+    argv = ("services:shout", "--queue", queue, "--batch-headers", "--audit=audit.jsonl")
+    async with serve(*argv) as serving, open_client(broker.url) as client:
+        await serving.line_with("consuming from queue", queue)
+        reply = await client.call(b"hello", queue=queue)
+        serving.send(signal.SIGTERM)
+        assert await serving.end() == 0
+    [found] = read_audit(workplace / "audit.jsonl")
+    [batch] = found.batches
+    [request] = batch.requests
+    assert (found.start.worker, found.start.setup.queue) == (queue, queue)
+    assert dict(reply.headers) == {
+        "rpcb-batch": batch.id,
+        "rpcb-batch-size": 1,
+        "rpcb-wait": round(1000 * request.wait),
+    }
 
 
 async def test_json_logs_are_one_object_a_line(serve: Serve, queue: str) -> None:

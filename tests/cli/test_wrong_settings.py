@@ -48,6 +48,7 @@ def refused(ended: Ended, *parts: str) -> None:
         (["--url", "http://localhost"], ["url", "amqp://"]),
         (["--routing-key", "rpc"], ["routing_key", "exchange"]),
         (["--queue-argument", "x-max-priority"], ["x-max-priority", "NAME=VALUE"]),
+        (["--audit", "nowhere/audit.jsonl"], ["audit", "nowhere/audit.jsonl", "directory"]),
         (["--config", "nowhere.toml"], ["nowhere.toml", "no such file"]),
         (["--worker", "asr"], ["TARGET", "--worker"]),
         (["another"], ["another"]),

@@ -1,0 +1,340 @@
+"""The audit: what was batched with whom and when, and who was turned away, as a replay needs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from rpcb_trio import (
+    AuditInstrument,
+    Batch,
+    BrokerError,
+    Ending,
+    FixedPolicy,
+    MemoryBroker,
+    Run,
+    SettingError,
+    Setup,
+    TooLarge,
+    Trigger,
+    read_audit,
+)
+from rpcb_trio._instruments import (
+    Audit,
+    AuditBatch,
+    AuditDismissed,
+    AuditRequest,
+    AuditRun,
+    AuditStart,
+    AuditWork,
+)
+from tests.scenarios import QUEUE, Shouting, ask, working
+
+NOW = 1_800_000_000.0
+"""The time of day throughout."""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("rpcb_trio._instruments._audit.time", SimpleNamespace(time=lambda: NOW))
+    return tmp_path / "audit.jsonl"
+
+
+class Weighed(Shouting):
+    """Costs a character each; `wide` ones fill the memory alone."""
+
+    def cost(self, item: str) -> float:
+        return len(item)
+
+    def infer(self, items: Sequence[str]) -> list[str | Exception]:
+        if len(items) > 1 and any(item.startswith("wide") for item in items):
+            raise TooLarge("no room")
+        return super().infer(list(items))
+
+
+def requests_of(audit: Audit) -> list[str | None]:
+    return [each.correlation_id for batch in audit.batches for each in batch.requests]
+
+
+def json_lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+async def test_a_batch_is_written_with_its_requests_its_runs_and_its_times(
+    file: Path, autojump_clock: MockClock
+) -> None:
+    broker = MemoryBroker()
+    ask(broker, b"good 1", expiration=60.0)
+    policy = FixedPolicy(2, max_wait=5.0)
+    audit = AuditInstrument(file, "asr")
+    async with working(
+        Weighed(), broker, batching=policy, service_time=lambda b: b, instruments=[audit]
+    ) as running:
+        await trio.sleep(1.0)
+        ask(broker, b"wide 22", reply_to=None)
+        await running.until_settled(2)
+    [found] = read_audit(file)
+    [batch] = found.batches
+    [closed] = running.batches
+    request = AuditRequest(
+        position=0,
+        correlation_id="1",
+        caller=batch.requests[0].caller,
+        priority=0,
+        cost=6.0,
+        arrived=0.0,
+        deadline=60.0,
+        redelivered=False,
+        wait=1.0,
+    )
+    second = AuditRequest(
+        position=1,
+        correlation_id="22",
+        caller=None,
+        priority=0,
+        cost=7.0,
+        arrived=1.0,
+        deadline=None,
+        redelivered=False,
+        wait=0.0,
+    )
+    assert batch == AuditBatch(
+        start=found.start.start,
+        worker="asr",
+        unix=NOW - 4.0,
+        at=1.0,
+        id=closed.id,
+        trigger=Trigger.SIZE,
+        size=2,
+        work=AuditWork(longest=7.0, total=13.0, padded=14.0),
+        predicted=None,
+        seconds=4.0,
+        runs=(
+            AuditRun(size=2, padded=14.0, seconds=2.0, ending=Ending.TOO_LARGE),
+            AuditRun(size=1, padded=6.0, seconds=1.0, ending=Ending.COMPUTED),
+            AuditRun(size=1, padded=7.0, seconds=1.0, ending=Ending.COMPUTED),
+        ),
+        requests=(request, second),
+    )
+
+
+async def test_a_start_says_what_the_worker_was_started_with(file: Path, autojump_clock: MockClock) -> None:
+    await trio.sleep(7.0)
+    async with working(
+        Shouting(),
+        MemoryBroker(),
+        batching=FixedPolicy(4),
+        executors=2,
+        prefetch=50,
+        instruments=[AuditInstrument(file, "asr")],
+    ):
+        [found] = read_audit(file)
+    setup = Setup(
+        queue=QUEUE, policy="FixedPolicy", max_batch_size=4, max_pending=None, prefetch=50, executors=2
+    )
+    id_ = found.start.start
+    start = AuditStart(start=id_, worker="asr", unix=NOW, at=7.0, schema=1, setup=setup)
+    assert found == Audit(start, (), ())
+
+
+async def test_who_was_not_computed_is_written_with_the_reason_and_the_wait(
+    file: Path, autojump_clock: MockClock
+) -> None:
+    broker = MemoryBroker()
+    async with working(
+        Weighed(),
+        broker,
+        batching=FixedPolicy(1),
+        service_time=lambda _: 10.0,
+        max_pending=1,
+        prefetch=10,
+        instruments=[AuditInstrument(file)],
+    ) as running:
+        ask(broker, b"good 1")
+        await trio.sleep(1.0)
+        ask(broker, b"brief 2", expiration=4.0)
+        await trio.sleep(1.0)
+        ask(broker, b"good 3")
+        await running.until_settled(3)
+        ask(broker, b"\xff 4")
+        await running.until_settled(4)
+    [found] = read_audit(file)
+    assert requests_of(found) == ["1"]
+    told = [
+        (each.request.correlation_id, each.why, each.request.cost, each.at, each.request.wait)
+        for each in found.dismissed
+    ]
+    assert told == [
+        ("3", "overloaded", None, 2.0, 0.0),
+        ("2", "expired", 7.0, 10.0, 9.0),
+        ("4", "decode", None, 10.0, 0.0),
+    ]
+    assert all(each.request.position is None for each in found.dismissed)
+    assert found.dismissed[1].request.deadline == 4.0
+
+
+async def test_a_callers_address_is_not_written_but_he_is_known_again_in_every_file(
+    file: Path, autojump_clock: MockClock
+) -> None:
+    callers: list[str | None] = []
+    for name in ("one", "two"):
+        broker, part = MemoryBroker(), file.with_name(name)
+        ask(broker, b"good 1", b"good 2")
+        ask(broker, b"good 3", reply_to="amq.rabbitmq.reply-to.token")
+        async with working(Shouting(), broker, instruments=[AuditInstrument(part)]) as running:
+            await running.until_settled(3)
+        [found] = read_audit(part)
+        callers += [each.caller for batch in found.batches for each in batch.requests]
+        assert "token" not in part.read_text()
+    assert callers[:3] == callers[3:]
+    assert callers[0] == callers[1] != callers[2]
+    assert all(caller is not None and len(caller) == 16 for caller in callers)
+
+
+async def test_a_batch_is_in_the_file_as_soon_as_its_replies_are_confirmed(
+    file: Path, autojump_clock: MockClock
+) -> None:
+    broker = MemoryBroker()
+    async with working(Shouting(), broker, instruments=[AuditInstrument(file)]) as running:
+        for number in range(3):
+            ask(broker, b"good %d" % number)
+            await running.until_settled(number + 1)
+            [found] = read_audit(file)
+            assert len(found.batches) == number + 1
+
+
+class Losing(AuditInstrument):
+    """Loses the session just when the first batch is computed, before anybody is answered."""
+
+    def __init__(self, file: Path, broker: MemoryBroker) -> None:
+        super().__init__(file)
+        self.file = file
+        self.broker = broker
+        self.written: list[str | None] = []
+
+    def batch_computed(self, batch: Batch, seconds: float, runs: Sequence[Run]) -> None:
+        super().batch_computed(batch, seconds, runs)
+        if not self.written:
+            self.broker.disconnect()
+
+    def session_lost(self, error: BrokerError, retry_in: float) -> None:
+        super().session_lost(error, retry_in)
+        self.written = requests_of(read_audit(self.file)[0])
+
+
+async def test_what_was_computed_though_it_could_not_be_answered_is_written_too(
+    file: Path, autojump_clock: MockClock
+) -> None:
+    broker = MemoryBroker()
+    ask(broker, b"good 1")
+    audit = Losing(file, broker)
+    async with working(Shouting(), broker, instruments=[audit]) as running:
+        await running.until_settled(1)
+    assert audit.written == ["1"]
+    [found] = read_audit(file)
+    assert [each.redelivered for batch in found.batches for each in batch.requests] == [False, True]
+
+
+async def test_workers_that_share_a_file_are_told_apart_as_are_a_workers_starts(
+    file: Path, autojump_clock: MockClock
+) -> None:
+    first, second = MemoryBroker(), MemoryBroker()
+    ask(first, b"good 1", b"good 2")
+    ask(second, b"good 3")
+    async with (
+        working(Shouting(), first, instruments=[AuditInstrument(file, "a")], batching=FixedPolicy(1)) as a,
+        working(Shouting(), second, instruments=[AuditInstrument(file, "b")]) as b,
+    ):
+        await a.until_settled(2)
+        await b.until_settled(1)
+    ask(first, b"good 4")
+    async with working(Shouting(), first, instruments=[AuditInstrument(file, "a")]) as a:
+        await a.until_settled(1)
+    found = [(each.start.worker, requests_of(each)) for each in read_audit(file)]
+    assert found == [("a", ["1", "2"]), ("b", ["3"]), ("a", ["4"])]
+
+
+async def test_a_full_disk_ends_the_audit_with_one_line_of_the_log_and_not_the_worker(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = MemoryBroker()
+    ask(broker, b"good 1", b"good 2")
+    async with working(Shouting(), broker, instruments=[AuditInstrument("/dev/full")]) as running:
+        await running.until_settled(2)
+    [line] = [record for record in caplog.records if record.name == "rpcb_trio"]
+    assert "AuditInstrument" in line.message
+    assert "called no more" in line.message
+
+
+@pytest.mark.parametrize("name", ["nowhere/audit.jsonl", "."])
+def test_a_file_that_can_not_be_written_is_refused_at_once_in_one_line(name: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"^audit is .*, which can't be written \(.*\); name a file .*$"):
+        AuditInstrument(tmp_path / name)
+
+
+async def test_the_lines_are_json_as_documented(file: Path, autojump_clock: MockClock) -> None:
+    """Whoever changes what a field means must raise the schema."""
+    broker = MemoryBroker()
+    ask(broker, b"good 1")
+    ask(broker, b"\xff 2")
+    async with working(Shouting(), broker, instruments=[AuditInstrument(file)]) as running:
+        await running.until_settled(2)
+    lines = {line["line"]: line for line in json_lines(file)}
+    both = {"line", "start", "worker", "unix", "at"}
+    request = {*AuditRequest.__struct_fields__}
+    assert lines["start"].keys() == both | {"schema", "setup"}
+    assert lines["dismissed"].keys() == both | {"why", "request"}
+    assert lines["dismissed"]["request"].keys() == request
+    batch = lines["batch"]
+    assert batch.keys() == both | {
+        *("id", "trigger", "size", "work", "predicted", "seconds", "runs", "requests")
+    }
+    assert [each.keys() for each in batch["requests"]] == [request]
+    assert batch["runs"] == [{"size": 1, "padded": 1.0, "seconds": 0.0, "ending": "computed"}]
+
+
+GOOD = (
+    '{"line":"start","start":"s","worker":"w","unix":0.0,"at":0.0,"schema":1,"setup":{"queue":"q","policy":"p",'
+    '"max_batch_size":1,"max_pending":null,"prefetch":2,"executors":1}}\n'
+)
+ORPHAN = (
+    '{"line":"dismissed","start":"t","worker":"w","unix":0.0,"at":0.0,"why":"expired","request":{"position":null,'
+    '"correlation_id":null,"caller":null,"priority":0,"cost":null,"arrived":0.0,"deadline":null,'
+    '"redelivered":false,"wait":0.0}}\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (GOOD + '{"line":"batch","st', "line 2: it is no line of an audit .*; take it out"),
+        (GOOD + '{"line":"end"}\n', "line 2: it is no line of an audit .*'end'.*; take it out"),
+        (GOOD + GOOD.replace('"w"', "7"), "line 2: it is no line of an audit .*worker.*; take it out"),
+        (GOOD + "\udcff\n", "line 2: it is no line of an audit .*; take it out"),
+        (GOOD.replace('"schema":1', '"schema":2'), "line 1: it is of schema 2, and this version reads 1; .*"),
+        (GOOD + ORPHAN, "line 2: the start it belongs to is not above it; put the older part .*"),
+    ],
+)
+def test_a_broken_line_is_named_in_one_line(text: str, reason: str, file: Path) -> None:
+    file.write_text(text, errors="surrogateescape")
+    with pytest.raises(SettingError, match=rf"^{file}, {reason}$"):
+        read_audit(file)
+
+
+def test_a_file_that_can_not_be_read_is_named_in_one_line(file: Path) -> None:
+    with pytest.raises(SettingError, match=rf"^{file}: it can't be read \(.*\); name an audit file$"):
+        read_audit(file)
+
+
+def test_a_reader_passes_over_fields_it_does_not_know(file: Path) -> None:
+    file.write_text(GOOD.replace('"at":', '"new":[{}],"at":'))
+    [found] = read_audit(file)
+    assert isinstance(found.start, AuditStart)
+    assert found.dismissed == tuple[AuditDismissed]()

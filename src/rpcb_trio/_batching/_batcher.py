@@ -78,6 +78,8 @@ class Batcher:
                     closed=now,
                     predicted=decision.predicted,
                 )
+            if decision.expired or decision.given_up:
+                continue  # what is left may be ready to go
             if waiting.final and not waiting.pending:
                 return None
             with trio.move_on_at(decision.hold_until):

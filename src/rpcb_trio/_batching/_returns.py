@@ -1,0 +1,175 @@
+"""Which callers come back, and how soon, once they are answered.
+
+Callers in lock step send their next request when they have the last reply. An executor that starts as soon as
+it is idle divides them for ever: while one group is computed the other gathers. To hold for them, a policy
+must know that they will come.
+
+For each caller (`reply_to`) it is learned how many of its requests were answered, how many came back within a
+horizon after that, and how many came at other times. What it sends all the time is no return (a gateway's one
+address carries many users), so that is taken off:
+
+    share = (returned - rate outside the horizon * time within it) / (answered + doubt)
+
+Callers that are seen only once, with a new address for each request, are counted together as one.
+How soon one comes back is learned as TCP learns its round trip (RFC 6298): a smoothed mean, a smoothed
+deviation. It is given up after the mean and some deviations, more than TCP takes, since a caller that is not
+waited for is out of step for a whole service time, and one that has left costs the wait only once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+MEMORY: Final = 0.85
+"""What of a caller's past still counts after each further batch that held it."""
+BELIEVED: Final = 0.5
+"""A caller is awaited if it comes back more often than not."""
+DOUBT: Final = 1.5
+"""So many answers that nothing followed are taken for granted: to come back once may be chance."""
+PATIENCE: Final = 8
+"""How many deviations after the mean a caller is given up."""
+MOST_CALLERS: Final = 4096
+"""Those not seen for the longest time are forgotten."""
+LATELY: Final = 8
+"""So many completed batches are still awaited at most; there are more than one with several executors."""
+ALMOST: Final = 1 - 1e-9
+"""At the end of a hold the clock may read a hair less than was asked for."""
+
+STRANGERS: Final = object()
+"""Stands for all callers that are not known yet."""
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """Who is still on the way back. Times in seconds."""
+
+    count: float
+    """How many requests, as an expectation."""
+    within: float
+    """How long they still take, typically."""
+    until: float
+    """When they are given up."""
+
+
+NOBODY: Final = Expected(0.0, 0.0, 0.0)
+
+
+class _Caller:
+    """What is known of one caller, in discounted counts and seconds."""
+
+    __slots__ = ("answered", "delay", "deviation", "elsewhere", "inside", "outside", "returned", "since")
+
+    def __init__(self, now: float) -> None:
+        self.answered = self.returned = self.elsewhere = self.inside = self.outside = 0.0
+        self.delay = self.deviation = 0.0
+        self.since = now
+
+    @property
+    def share(self) -> float:
+        """How many of its answered requests are followed by a next one within the horizon."""
+        rate = self.elsewhere / self.outside if self.outside > 0 else 0.0
+        return min(1.0, max(0.0, self.returned - rate * self.inside) / (self.answered + DOUBT))
+
+    @property
+    def patience(self) -> float:
+        """How long after its answer it is given up."""
+        return self.delay + PATIENCE * self.deviation
+
+    def is_due(self, elapsed: float) -> bool:
+        """Whether it is believed to come, so long after its answer."""
+        return elapsed < self.patience * ALMOST and self.share >= BELIEVED
+
+    def left(self, elapsed: float) -> float:
+        """How long it still takes, so long after its answer."""
+        return max(self.delay - elapsed, self.deviation)
+
+    def close_round(self, now: float, horizon: float) -> None:
+        """Enter the time since its last batch, and let the past fade."""
+        gap = now - self.since
+        within = min(gap, horizon)
+        self.inside = MEMORY * (self.inside + within)
+        self.outside = MEMORY * (self.outside + gap - within)
+        self.answered *= MEMORY
+        self.returned *= MEMORY
+        self.elsewhere *= MEMORY
+        self.since = now
+
+    def came_back(self, delay: float) -> None:
+        if self.returned == 0:
+            self.delay, self.deviation = delay, delay / 2
+        else:
+            self.deviation += (abs(delay - self.delay) - self.deviation) / 4
+            self.delay += (delay - self.delay) / 8
+        self.returned += 1
+
+
+class _Round:
+    """One completed batch, and whose answers of it were not yet followed by a request."""
+
+    __slots__ = ("awaited", "completed", "horizon")
+
+    def __init__(self, completed: float, horizon: float, awaited: Counter[object]) -> None:
+        self.completed = completed
+        self.horizon = horizon
+        self.awaited = awaited
+
+
+class Returns:
+    """Learns who returns; tells how many are on their way."""
+
+    def __init__(self) -> None:
+        self._callers: OrderedDict[object, _Caller] = OrderedDict()
+        self._rounds: deque[_Round] = deque(maxlen=LATELY)
+
+    def completed(self, callers: Iterable[object], now: float, horizon: float) -> None:
+        """Learn who is answered now. Who comes back within `horizon` seconds counts as returned."""
+        awaited = Counter(callers)
+        strangers = 0
+        for caller, count in awaited.items():
+            strangers += count if caller not in self._callers else 0
+            self._enter(caller, count, now, horizon)
+        if strangers:
+            self._enter(STRANGERS, strangers, now, horizon)
+            awaited[STRANGERS] = strangers
+        self._rounds.append(_Round(now, horizon, awaited))
+        while len(self._callers) > MOST_CALLERS:
+            self._callers.popitem(last=False)
+
+    def arrived(self, caller: object, at: float) -> None:
+        """Learn that one has sent a request."""
+        known = caller if caller in self._callers else STRANGERS
+        if known not in self._callers:
+            return
+        for each in self._rounds:
+            if each.awaited[known] > 0 and each.completed <= at <= each.completed + each.horizon:
+                each.awaited[known] -= 1
+                self._callers[known].came_back(at - each.completed)
+                return
+        self._callers[known].elsewhere += 1
+
+    def expected(self, now: float) -> Expected:
+        """Who is still on the way back at `now`."""
+        count = within = until = 0.0
+        for each in self._rounds:
+            elapsed = now - each.completed
+            if elapsed > each.horizon:
+                continue
+            for name, awaited in each.awaited.items():
+                caller = self._callers.get(name)
+                if awaited and caller is not None and caller.is_due(elapsed):
+                    count += awaited * caller.share
+                    within = max(within, caller.left(elapsed))
+                    until = max(until, each.completed + caller.patience)
+        return Expected(count, within, until) if count else NOBODY
+
+    def _enter(self, name: object, count: int, now: float, horizon: float) -> None:
+        caller = self._callers.get(name)
+        if caller is None:
+            caller = self._callers[name] = _Caller(now)
+        else:
+            caller.close_round(now, horizon)
+            self._callers.move_to_end(name)
+        caller.answered += count

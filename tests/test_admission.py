@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,8 +141,9 @@ async def test_what_was_held_when_the_session_was_lost_is_not_refused(autojump_c
     assert running.sizes == [2, 2, 2]
 
 
+@pytest.mark.parametrize("turns", range(8))
 async def test_what_waited_to_be_admitted_when_the_session_was_lost_is_forgiven(
-    autojump_clock: MockClock,
+    turns: int, autojump_clock: MockClock
 ) -> None:
     broker = MemoryBroker()
     async with working(
@@ -149,7 +151,7 @@ async def test_what_waited_to_be_admitted_when_the_session_was_lost_is_forgiven(
     ) as running:
         await trio.sleep(1)
         ask(broker, *crowd(*range(5)))
-        for _ in range(3):
+        for _ in range(turns):
             await trio.lowlevel.checkpoint()
         broker.disconnect()
         await running.until_settled(5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -81,6 +82,16 @@ def test_an_absolute_deadline_is_a_unix_time_whole_or_not() -> None:
     assert read(**{DEADLINE_HEADER: 1}) == pytest.approx(1 - WALL, abs=ROUNDING), "long ago"
 
 
+def test_an_absolute_deadline_in_32_bits_counts_as_the_latest_it_may_have_been() -> None:
+    (rounded,) = struct.unpack("f", struct.pack("f", WALL))
+    assert read(**{DEADLINE_HEADER: rounded}) == pytest.approx(rounded + 64 - WALL, abs=ROUNDING)
+    assert read(**{DEADLINE_HEADER: int(rounded)}) == pytest.approx(rounded - WALL, abs=ROUNDING)
+
+
+def test_a_brokers_stamp_is_a_whole_number() -> None:
+    assert read(60.0, timestamp_in_ms=1000 * (WALL - 30)) == 60.0
+
+
 @pytest.mark.parametrize("value", MALFORMED)
 @pytest.mark.parametrize("header", [DEADLINE_HEADER, BROKER_STAMP_HEADER])
 def test_a_malformed_header_is_as_if_it_were_not_there(header: str, value: object) -> None:
@@ -141,6 +152,15 @@ def test_a_timestamp_cut_to_its_second_never_expires_a_request_early(lifetime: f
     assert left is not None
     assert lifetime - age - ROUNDING <= left <= lifetime - age + 1 + ROUNDING
     assert left <= lifetime
+
+
+@steady
+@given(ahead=st.floats(0, 1e6))
+def test_no_rounding_makes_an_absolute_deadline_early(ahead: float) -> None:
+    (rounded,) = struct.unpack("f", struct.pack("f", WALL + ahead))
+    left = read(**{DEADLINE_HEADER: rounded})
+    assert left is not None
+    assert ahead - ROUNDING <= left <= ahead + 128 + ROUNDING
 
 
 @steady

@@ -9,7 +9,9 @@ There are two ways to say it, and the earlier deadline holds:
       rabbitmq_message_timestamp plugin writes it);
     - the property `timestamp`, whole UNIX seconds, written by the producer or the same plugin. The fraction
       was cut off, so it counts as the end of its second: up to 1 s late, and never early.
-- the header `rpcb-deadline`: an absolute time, UNIX seconds, whole or not.
+- the header `rpcb-deadline`: an absolute time, UNIX seconds, whole or not. Some producers' libraries (pamqp's
+  among them) write a float in 32 bits, which tell such a time to 128 s only; one that fits into these counts
+  as the latest it may have been, so that it is not early either. Send whole seconds, or 64 bits.
 
 What is none of these (a text, a bool, a Decimal, NaN, a time before 1970) is as if it were not there. Wall
 clocks are compared once, at the arrival; after that only trio's clock counts. A producer whose clock is slow
@@ -19,6 +21,7 @@ shortens its requests' lives by as much, so clocks should be in step, or request
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
@@ -27,6 +30,10 @@ from rpcb_trio._messages import NO_HEADERS
 DEADLINE_HEADER = "rpcb-deadline"
 
 BROKER_STAMP_HEADER = "timestamp_in_ms"
+
+SINGLE_DIGITS = 24
+LARGEST_SINGLE = 3.4e38
+"""Of a float in 32 bits: the binary digits it has, and about the largest that there is."""
 
 
 def read_deadline(
@@ -53,15 +60,16 @@ def read_deadline(
         left.append(allowed)
     until = _time(headers.get(DEADLINE_HEADER))
     if until is not None:
-        left.append(until - wall)
+        left.append(until + _rounding(headers[DEADLINE_HEADER]) - wall)
     return arrived + min(left) if left else None
 
 
 def _stamps(sent: object, headers: Mapping[str, object]) -> Iterator[float]:
     """Since when a lifetime counts, in UNIX seconds."""
-    stamp = _time(headers.get(BROKER_STAMP_HEADER))
-    if stamp is not None:
-        yield stamp / 1000
+    stamp = headers.get(BROKER_STAMP_HEADER)
+    milliseconds = _time(stamp) if isinstance(stamp, int) else None
+    if milliseconds is not None:
+        yield milliseconds / 1000
     second = _time(sent.timestamp()) if isinstance(sent, datetime) and sent.tzinfo else None
     if second is not None:
         yield math.floor(second) + 1.0
@@ -70,6 +78,14 @@ def _stamps(sent: object, headers: Mapping[str, object]) -> Iterator[float]:
 def _time(value: object) -> float | None:
     """A number as a time; who writes 0 has set none."""
     return _number(value) or None
+
+
+def _rounding(value: object) -> float:
+    """How much later than `value` the time may have been that was rounded to it."""
+    if not isinstance(value, float) or value > LARGEST_SINGLE:
+        return 0.0
+    (single,) = struct.unpack("f", struct.pack("f", value))
+    return math.ldexp(0.5, math.frexp(value)[1] - SINGLE_DIGITS) if single == value else 0.0
 
 
 def _number(value: object) -> float | None:

@@ -33,7 +33,7 @@ CALLER_BYTES = 8
 class AuditInstrument(Instrument):
     """Appends to a file, as JSON lines: each batch with its requests, and each request that was not computed.
 
-    `read_audit` reads them back, and tells what is in them. A request takes about 200 bytes, and nothing is
+    `read_audit` reads them back, and tells what is in them. A request takes some 250 bytes, and nothing is
     ever taken out; the file may be renamed at any time, then a new one is begun (`read_audit` wants them put
     together again).
 

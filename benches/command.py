@@ -19,7 +19,7 @@ DRAIN_SECONDS = 30.0
 
 
 @contextmanager
-def serving(target: str, url: str, queue: str, **settings: float) -> Iterator[subprocess.Popen[bytes]]:
+def serving(target: str, url: str, queue: str, **settings: float | str) -> Iterator[subprocess.Popen[bytes]]:
     """Run the command on a queue; at the end it drains."""
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     command = ["-m", "rpcb_trio", "serve", target, f"--url={url}", f"--queue={queue}", "--log-level=warning"]
@@ -41,6 +41,7 @@ def run_command(job: Job, load: Load) -> Measured:
         job.url,
         job.queue,
         max_batch_size=job.batch_size,
+        batching="fixed",
         max_wait=job.max_wait,
         prefetch=job.prefetch,
     ) as process:

@@ -75,7 +75,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     warm_up: int
     max_batch_size: int
-    max_wait: float
 
 
 class Callers:
@@ -137,8 +136,8 @@ def measure(url: str, queue: str, case: Case, plan: Plan, tell: Callable[[int], 
             await callers.run(case.callers)
             return callers.calls
 
-    settings = {"max_batch_size": plan.max_batch_size if case.batched else 1, "max_wait": plan.max_wait}
-    with serving("models.simple:accelerator", url, queue, **settings):
+    max_batch_size = plan.max_batch_size if case.batched else 1
+    with serving("models.simple:accelerator", url, queue, max_batch_size=max_batch_size):
         return summary(case, trio.run(run))
 
 
@@ -164,7 +163,7 @@ def show(found: Sequence[Found], plan: Plan) -> None:
     print_table(
         "Latency of a simulated accelerator, 150 ms + 25 ms * b for a batch of b",
         f"Latencies in ms. Closed loop, {plan.seconds:g} s each, after {plan.warm_up} calls of each caller. "
-        f"Batches of up to {plan.max_batch_size}, max_wait {1e3 * plan.max_wait:g} ms.\n"
+        f"Batches of up to {plan.max_batch_size}, with no setting but that.\n"
         "Published: means, by rabbit-rpc-batch, for other models on other hardware, by HTTP.",
         ("callers", "mode", "calls/s", "mean", "p50", "p99", "mean batch", "published"),
         [
@@ -187,8 +186,7 @@ def main(
     *,
     seconds: float = 20.0,
     warm_up: int = 3,
-    max_batch_size: int = 10,
-    max_wait: float = 0.05,
+    max_batch_size: int = 32,
     url: str | None = None,
     json: Path | None = None,
     plot: Path | None = None,
@@ -198,13 +196,12 @@ def main(
     Args:
         seconds: how long each of the four cases is measured.
         warm_up: how many calls of each caller come before that.
-        max_batch_size: the most requests in one batch; the ancestor's is 10.
-        max_wait: how long a batch waits to fill, in seconds.
+        max_batch_size: the most requests in one batch.
         url: of a broker; without it a private node is started.
         json: a file for the figures.
         plot: a file for a chart.
     """
-    plan = Plan(seconds=seconds, warm_up=warm_up, max_batch_size=max_batch_size, max_wait=max_wait)
+    plan = Plan(seconds=seconds, warm_up=warm_up, max_batch_size=max_batch_size)
     found = run_cases(url, plan)
     show(found, plan)
     if json is not None:

@@ -19,7 +19,7 @@ from models.recordings import recordings
 from models.se import SpeechEnhancement
 from models.se.wav import wav_bytes
 from models.wer import word_error_rate
-from rpcb_trio import FixedPolicy, MemoryBroker, Service, Worker, open_client, serve
+from rpcb_trio import AutoPolicy, MemoryBroker, Service, Worker, open_client, serve
 
 NOISES = ("white", "babble")
 SNR = 5
@@ -68,7 +68,7 @@ async def _serve_and_hear(clips: Sequence[NoisyClip], output: Path, progress: Pr
     async with trio.open_nursery() as nursery:
         workers: list[Worker] = [
             await nursery.start(
-                partial(serve, service, broker, queue, batching=FixedPolicy(len(clips)), instruments=[])
+                partial(serve, service, broker, queue, batching=AutoPolicy(len(clips)), instruments=[])
             )
             for queue, service in services.items()
         ]

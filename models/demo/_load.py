@@ -13,7 +13,7 @@ import trio
 from models.asr import SpeechRecognition
 from models.recordings import Recording
 from models.wire import AudioRequest, Recognition
-from rpcb_trio import Batch, FixedPolicy, Instrument, MemoryBroker, RpcClient, Worker, open_client, serve
+from rpcb_trio import Batch, Instrument, MemoryBroker, Policy, RpcClient, Worker, open_client, serve
 
 QUEUE = "asr"
 
@@ -49,7 +49,7 @@ class _Batches(Instrument):
 
 
 async def transcribe_all(
-    run: Run, service: SpeechRecognition, work: Sequence[Recording], *, callers: int, batching: FixedPolicy
+    run: Run, service: SpeechRecognition, work: Sequence[Recording], *, callers: int, batching: Policy
 ) -> None:
     """Send `work` from `callers` producers to the service; `run` fills while it goes on."""
     broker = MemoryBroker()

@@ -18,7 +18,7 @@ from models.demo._picture import draw_spectrograms
 from models.demo._report import print_comparison, print_enhancement, print_transcripts
 from models.demo._view import live_view
 from models.recordings import Recording, recordings
-from rpcb_trio import FixedPolicy
+from rpcb_trio import AutoPolicy, FixedPolicy, Policy
 
 REPEATS = 3
 CALLERS = 16
@@ -36,7 +36,7 @@ def main(*, output: Path = Path("demo-output")) -> None:
     work = recordings() * REPEATS
     random.Random(0).shuffle(work)  # noqa: S311 - the same order every time
     alone = _show(console, "one by one", work, FixedPolicy(max_batch_size=1))
-    batched = _show(console, "in batches", work, FixedPolicy(max_batch_size=CALLERS))
+    batched = _show(console, "in batches", work, AutoPolicy(max_batch_size=CALLERS))
     print_transcripts(console, batched)
     print_comparison(console, [alone, batched])
     with Progress(console=console, transient=True) as progress:
@@ -49,7 +49,7 @@ def main(*, output: Path = Path("demo-output")) -> None:
     console.print(f"Listen to {output}/*.wav, and look at {picture}.")
 
 
-def _show(console: Console, title: str, work: list[Recording], batching: FixedPolicy) -> Run:
+def _show(console: Console, title: str, work: list[Recording], batching: Policy) -> Run:
     run = Run(f"{CALLERS} producers, {title}", total=len(work))
     with Live(get_renderable=partial(live_view, run), console=console, refresh_per_second=8, transient=True):
         trio.run(partial(transcribe_all, run, service, work, callers=CALLERS, batching=batching))

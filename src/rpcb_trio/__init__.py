@@ -1,6 +1,6 @@
 """Dynamic-batching RPC worker for RabbitMQ, on trio."""
 
-from rpcb_trio._batching import Decision, FixedPolicy, Policy
+from rpcb_trio._batching import AutoPolicy, Decision, FixedPolicy, Policy
 from rpcb_trio._blocking import BlockingRpcClient, open_blocking_client
 from rpcb_trio._client import RpcClient, open_client
 from rpcb_trio._errors import (
@@ -53,6 +53,7 @@ from rpcb_trio._transports import MemoryBroker, Topology, Transport
 __all__ = [
     "Answer",
     "AuditInstrument",
+    "AutoPolicy",
     "Batch",
     "BlockingRpcClient",
     "BrokerError",

@@ -23,7 +23,7 @@ async def test_a_target_and_a_queue_are_all_it_needs(serve: Serve, broker: Broke
         assert (await client.call(b"hello", queue=queue)).body == b"HELLO"
         serving.send(signal.SIGTERM)
         assert await serving.end() == 0
-    for part in (queue, "prefetch 64", "max batch 32", "max wait 0 s", "1 replica"):
+    for part in (queue, "prefetch 64", "max batch 32", "auto batching", "1 replica"):
         assert part in start
 
 

@@ -37,7 +37,11 @@ EVERY_SETTING = {
     "dead_letter_exchange": "dead",
     "dead_letter_routing_key": "asr",
     "max_batch_size": 16,
+    "batching": "fixed",
     "max_wait": 0.25,
+    "latency_objective": 0.5,
+    "max_batch_cost": 90.5,
+    "batch_size": [4, 16],
     "prefetch": 200,
     "max_pending": 60,
     "expired": "drop",
@@ -67,7 +71,7 @@ def as_flags(values: Mapping[str, Any]) -> list[str]:
 
 def as_variables(values: Mapping[str, Any]) -> dict[str, str]:
     def text(value: Any) -> str:
-        return ",".join(value) if isinstance(value, list) else str(value)
+        return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
     return {f"RPCB_{key.upper()}": text(value) for key, value in values.items()}
 

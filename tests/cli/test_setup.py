@@ -72,12 +72,17 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
 
 def test_the_line_of_a_start_tells_what_holds_in_the_end() -> None:
     settings = Settings(
-        queue="q", url="amqp://me:secret@host/", max_batch_size=4, max_wait=0.5, device=("cpu", "cpu", "cpu")
+        queue="q",
+        url="amqp://me:secret@host/",
+        max_batch_size=4,
+        batching="fixed",
+        max_wait=0.5,
+        device=("cpu", "cpu", "cpu"),
     )
     job = make_job("asr", "models.asr:service", bind(echo), settings)
     assert job.line == (
         "asr: serving models.asr:service from queue q of amqp://me:***@host/: "
-        "prefetch 16, max batch 4, max wait 0.5 s, 3 replica(s)"
+        "prefetch 16, max batch 4, fixed batching with a max wait of 0.5 s, 3 replica(s)"
     )
 
 

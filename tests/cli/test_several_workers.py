@@ -28,9 +28,9 @@ def queues(broker: Broker, workplace: Path) -> list[str]:
 async def test_all_are_served_and_all_are_drained(
     serve: Serve, broker: Broker, queues: list[str], gate: Gate
 ) -> None:
-    async with serve("--max-wait=0.01") as serving, open_client(broker.url) as client:
-        await serving.line_with("plain: serving", "max batch 3", "max wait 0.01 s")
-        await serving.line_with("gated: serving", "max batch 5", "max wait 0.01 s")
+    async with serve("--batching=fixed", "--max-wait=0.01") as serving, open_client(broker.url) as client:
+        await serving.line_with("plain: serving", "max batch 3", "max wait of 0.01 s")
+        await serving.line_with("gated: serving", "max batch 5", "max wait of 0.01 s")
         await serving.line_with("gated: consuming")
         replies: list[Reply] = []
         async with trio.open_nursery() as nursery:

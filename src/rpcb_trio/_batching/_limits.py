@@ -43,7 +43,7 @@ class Limits:
             raise SettingError(f"max_batch_cost is {max_batch_cost:g}; it must be more than 0")
         if batch_sizes and (min(batch_sizes) < 1 or max(batch_sizes) < max_batch_size):
             raise SettingError(
-                f"batch_sizes are {sorted(batch_sizes)}; they must be 1 or more, and the largest must be at "
+                f"batch_sizes are {sorted(batch_sizes)}: they must be 1 or more, and the largest must be at "
                 f"least max_batch_size ({max_batch_size})"
             )
         self.max_batch_size = max_batch_size

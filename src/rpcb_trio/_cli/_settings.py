@@ -49,9 +49,13 @@ def several(group: Group, name: str, text: str, **more: Any) -> Parameter:
 
 
 def _to_whole(_: Any, tokens: Sequence[Token]) -> int:
-    text = tokens[0].value
+    return _to_wholes(_, tokens)[0]
+
+
+def _to_wholes(_: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
+    text = ""
     try:
-        return int(text)
+        return tuple(int(text := token.value) for token in tokens)
     except ValueError:
         raise ValueError(f'"{text}" is not a whole number.') from None
 
@@ -169,15 +173,55 @@ class Settings(ConnectionSettings):
     max_batch_size: Annotated[
         int, whole(BATCHING, "MAX_BATCH_SIZE", "The most requests in one batch.", 1)
     ] = 32
+    batching: Annotated[
+        Literal["auto", "fixed"],
+        setting(
+            BATCHING,
+            "BATCHING",
+            "auto learns when to start, when to wait, and what goes together; fixed goes by max-wait.",
+        ),
+    ] = "auto"
     max_wait: Annotated[
-        float,
+        float | None,
         seconds(
             BATCHING,
             "MAX_WAIT",
-            "How long a batch waits to fill, from its oldest request's arrival; 0: an idle executor starts.",
+            "For fixed: how long a batch waits to fill, from its oldest request's arrival.",
             validator=Number(gte=0, lt=math.inf),
+            show_default=_shown_as("0, an idle executor starts at once"),
         ),
-    ] = 0.0
+    ] = None
+    latency_objective: Annotated[
+        float | None,
+        seconds(
+            BATCHING,
+            "LATENCY_OBJECTIVE",
+            "For auto: fill batches for as long as every request is still answered within this time, to save "
+            "the device's.",
+            validator=Number(gt=0, lt=math.inf),
+            show_default=_shown_as("none, answer as soon as possible"),
+        ),
+    ] = None
+    max_batch_cost: Annotated[
+        float | None,
+        setting(
+            BATCHING,
+            "MAX_BATCH_COST",
+            "The most padded cost of a batch: its size times the largest cost(item) in it.",
+            validator=Number(gt=0),
+            show_default=_shown_as("none"),
+        ),
+    ] = None
+    batch_size: Annotated[
+        tuple[int, ...],
+        several(
+            BATCHING,
+            "BATCH_SIZE",
+            "For auto: a size that the model is compiled for; the service pads a batch to the next one.",
+            metavar="SIZE",
+            converter=_to_wholes,
+        ),
+    ] = ()
     prefetch: Annotated[
         int | None,
         whole(

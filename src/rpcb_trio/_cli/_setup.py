@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from rpcb_trio._batching import FixedPolicy
+from rpcb_trio._batching import AutoPolicy, FixedPolicy, Policy
 from rpcb_trio._cli._settings import ConnectionSettings, Settings
 from rpcb_trio._errors import SettingError
 from rpcb_trio._instruments import AuditInstrument, Instrument, LogInstrument
@@ -33,13 +34,13 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
     Raises:
         SettingError: the settings don't go together.
     """
-    policy = FixedPolicy(settings.max_batch_size, settings.max_wait)
+    policy = policy_of(settings)
     executors = max(settings.replicas, len(settings.device))
     prefetch = checked_prefetch(settings.prefetch, policy.max_batch_size, executors, settings.max_pending)
     return Job(
         name=name,
         line=f"{name}: serving {target} from queue {settings.queue} of {without_password(settings.url)}: "
-        f"prefetch {prefetch}, max batch {policy.max_batch_size}, max wait {policy.max_wait:g} s, "
+        f"prefetch {prefetch}, max batch {policy.max_batch_size}, {_batching_line(settings)}, "
         f"{executors} replica(s)",
         start=partial(
             serve,
@@ -58,6 +59,36 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
             instruments=_instruments(name, settings),
         ),
     )
+
+
+def policy_of(settings: Settings) -> Policy:
+    """The policy that forms the batches.
+
+    Raises:
+        SettingError: the settings don't go together.
+    """
+    max_batch_cost = math.inf if settings.max_batch_cost is None else settings.max_batch_cost
+    if settings.batching == "fixed":
+        for key in ("latency_objective", "batch_size"):
+            if getattr(settings, key):
+                raise SettingError(f"{key} is for batching = auto; leave it out, or set batching to auto")
+        return FixedPolicy(settings.max_batch_size, settings.max_wait or 0.0, max_batch_cost=max_batch_cost)
+    if settings.max_wait is not None:
+        raise SettingError("max_wait is for batching = fixed; leave it out, or set batching to fixed")
+    return AutoPolicy(
+        settings.max_batch_size,
+        max_batch_cost=max_batch_cost,
+        batch_sizes=settings.batch_size,
+        latency_objective=settings.latency_objective,
+    )
+
+
+def _batching_line(settings: Settings) -> str:
+    if settings.batching == "fixed":
+        return f"fixed batching with a max wait of {settings.max_wait or 0.0:g} s"
+    if settings.latency_objective is not None:
+        return f"auto batching for a latency of {settings.latency_objective:g} s"
+    return "auto batching"
 
 
 def _instruments(name: str, settings: Settings) -> list[Instrument]:

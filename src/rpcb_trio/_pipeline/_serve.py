@@ -20,7 +20,7 @@ from typing import Any, Literal
 import trio
 
 from rpcb_trio._backoff import Backoff
-from rpcb_trio._batching import FixedPolicy, Policy
+from rpcb_trio._batching import AutoPolicy, Policy
 from rpcb_trio._errors import BrokerError, DrainTimeout, SettingError, first_leaf
 from rpcb_trio._executors import Executor, ThreadExecutor
 from rpcb_trio._instruments import Instrument, Instruments, LogInstrument
@@ -81,7 +81,7 @@ async def serve(
         service: a `Service`, a class of one, or a plain function from `list[bytes]` to `list[bytes]`.
         transport: an AMQP URL, or a transport such as a `MemoryBroker`.
         queue: the queue's name, or a `Topology` that also says what to declare.
-        batching: the policy; `FixedPolicy()` if it is left out.
+        batching: the policy; `AutoPolicy()` if it is left out. One object serves one worker: it learns.
         prefetch: how many requests may be held unacked; it bounds the memory. By default the least that keeps
             all executors busy, `max_batch_size * (executors + 1)`; with `max_pending` also enough that one
             more comes while so many wait and all batches are full.
@@ -108,7 +108,7 @@ async def serve(
     topology = queue if isinstance(queue, Topology) else Topology(queue=queue)
     transport = as_transport(transport)
     bound = bind(service)
-    policy = FixedPolicy() if batching is None else batching
+    policy = AutoPolicy() if batching is None else batching
     if executors is None:
         executors = _thread_executors(bound, replicas, devices)
     _at_least_one("executors", len(executors))

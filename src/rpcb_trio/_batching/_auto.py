@@ -1,0 +1,170 @@
+"""The policy that needs no tuning: it learns what a batch takes and who comes back, and decides by that.
+
+An executor that is idle starts at once, unless the numbers say that waiting pays. For requests that come
+whenever they like (Poisson) no rule that cannot see the future does better: the best is to start as soon as
+K are pending (Deb and Serfozo, 1973), and for service times of the form a + c*b that K is 1 nearly always.
+Waiting pays for callers that have just been answered and are on their way back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import takewhile
+
+from rpcb_trio._batching._in_time import Choice, choose_in_time
+from rpcb_trio._batching._limits import Limits
+from rpcb_trio._batching._policy import Decision, Policy, deadline_of, divide
+from rpcb_trio._batching._returns import Expected, Returns
+from rpcb_trio._batching._service_time import ServiceTime
+from rpcb_trio._batching._turns import in_turn
+from rpcb_trio._batching._window import best_prefix, best_window
+from rpcb_trio._errors import SettingError
+from rpcb_trio._messages import Batch, Ending, Pending, Run, Trigger, Work
+
+HORIZON = 0.5
+"""Who comes back within this share of what a batch of one takes has returned; later ones are not worth it."""
+PRUDENCE = 1.0
+"""Deadlines are kept with a margin of so many standard deviations of the service time; only those at the very
+edge miss theirs for lack of more, and more would cost the others."""
+
+
+class AutoPolicy(Policy):
+    """Start at once, or hold where that pays, as learned from arrivals and service times; nothing to tune.
+
+    Args:
+        max_batch_size: the most requests in one batch.
+        max_batch_cost: the most padded cost of a batch, in the unit of `service.cost`.
+        batch_sizes: the sizes the model is compiled for (CUDA graphs), if not all.
+        latency_objective: for those who pay for GPU seconds: hold as long as every request is still answered
+            within so many seconds of its arrival. None answers as soon as possible.
+
+    Raises:
+        SettingError: one of them is senseless.
+    """
+
+    def __init__(
+        self,
+        max_batch_size: int = 32,
+        *,
+        max_batch_cost: float = math.inf,
+        batch_sizes: Sequence[int] = (),
+        latency_objective: float | None = None,
+    ) -> None:
+        if latency_objective is not None and not 0 < latency_objective < math.inf:
+            raise SettingError(
+                f"latency_objective is {latency_objective:g}; it must be a number of seconds above 0"
+            )
+        self._limits = Limits(max_batch_size, max_batch_cost=max_batch_cost, batch_sizes=batch_sizes)
+        self._objective = latency_objective
+        self._time = ServiceTime()
+        self._returns = Returns()
+        self._mean_cost = 1.0
+        self._held = False
+
+    @property
+    def max_batch_size(self) -> int:
+        """As it was set."""
+        return self._limits.max_batch_size
+
+    def arrived(self, pending: Pending) -> None:
+        """Learn who comes, and when."""
+        self._returns.arrived(pending.request.reply_to, pending.ready)
+
+    def completed(self, batch: Batch, runs: Sequence[Run], now: float) -> None:
+        """Learn what a batch takes, what the device's memory holds, and who is answered now."""
+        self._limits.learn(runs)
+        for run in runs:
+            if run.ending is Ending.COMPUTED:
+                self._time.observe(self._limits.as_computed(run.work), run.seconds)
+        self._mean_cost = mean = batch.work.total / batch.size
+        horizon = HORIZON * self._predict(Work(1, mean, mean))
+        self._returns.completed([member.request.reply_to for member in batch.members], now, horizon)
+
+    def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
+        """Decide by what was learned; see the module's opening."""
+        expired, waiting = divide(pending, now)
+        if not waiting:
+            return Decision(expired=expired)
+        turns = in_turn(waiting, self._ageing)
+        if turns[0].suspect:
+            return self._close(Choice((), (turns[0],)), Trigger.ALONE, expired)
+        together = list(takewhile(lambda each: not each.suspect, turns))
+        choice = self._choose(together, now)
+        if not choice.batch:
+            return Decision(expired=expired, given_up=choice.given_up)
+        trigger = self._full(choice, together, turns)
+        if trigger is None:
+            trigger, until = self._hold(choice.batch, now)
+            if trigger is None and not final:
+                self._held = True
+                return Decision(expired=expired, hold_until=until)
+        return self._close(choice, trigger or Trigger.FLUSH, expired)
+
+    def _choose(self, together: Sequence[Pending], now: float) -> Choice:
+        """Who goes next: the best rate, where that lets everybody be in time, else whom time is left for."""
+        is_padded = self._time.padding_matters and any(each.cost != together[0].cost for each in together)
+        best = best_window if is_padded else best_prefix
+        batch = best(together, self._limits, self._predict)
+        done = now + self._prudent(Work.of([each.cost for each in batch]))
+        if all(done <= deadline_of(each) for each in batch):
+            return Choice((), batch)
+        return choose_in_time(together, now, self._limits, self._prudent)
+
+    def _full(self, choice: Choice, together: Sequence[Pending], turns: Sequence[Pending]) -> Trigger | None:
+        """Why nobody more could join, if nobody could."""
+        if len(choice.batch) == self.max_batch_size:
+            return Trigger.SIZE
+        if choice.given_up:
+            return Trigger.DEADLINE
+        if len(choice.batch) < len(together):
+            return Trigger.COST
+        return Trigger.WAIT if len(together) < len(turns) else None
+
+    def _hold(self, batch: Sequence[Pending], now: float) -> tuple[Trigger | None, float]:
+        """Why to close now, or until when to hold."""
+        work = Work.of([each.cost for each in batch])
+        coming = self._returns.expected(now)
+        room = min(coming.count, self.max_batch_size - work.size)
+        pays = work.size * coming.within < room * self._predict(work)
+        if not pays and self._objective is None:
+            return self._unheld(coming), now
+        more = max(1, round(room))
+        grown = Work(work.size + more, work.longest, work.total + more * work.longest)
+        due = min(map(self._due, batch)) - self._prudent(grown)
+        until = due if self._objective is not None else min(coming.until, due)
+        return (Trigger.DEADLINE, now) if until <= now else (None, until)
+
+    def _unheld(self, coming: Expected) -> Trigger:
+        if not self._held:
+            return Trigger.IDLE
+        return Trigger.WAIT if coming.count else Trigger.CALLERS
+
+    def _due(self, pending: Pending) -> float:
+        """When it is to be answered at the latest."""
+        objective = math.inf if self._objective is None else pending.request.arrived + self._objective
+        return min(objective, deadline_of(pending))
+
+    def _close(self, choice: Choice, trigger: Trigger, expired: tuple[Pending, ...]) -> Decision:
+        self._held = False
+        work = Work.of([each.cost for each in choice.batch])
+        return Decision(
+            expired=expired,
+            given_up=choice.given_up,
+            batch=choice.batch,
+            trigger=trigger,
+            predicted=self._predict(work) if self._time.known else None,
+        )
+
+    @property
+    def _ageing(self) -> float:
+        """A level of priority is worth a second, and no less than a full batch."""
+        size = self.max_batch_size
+        return max(1.0, self._predict(Work(size, self._mean_cost, size * self._mean_cost)))
+
+    def _predict(self, work: Work) -> float:
+        return self._time.predict(self._limits.as_computed(work))
+
+    def _prudent(self, work: Work) -> float:
+        """As `_predict`, on the safe side."""
+        return self._predict(work) * (1 + PRUDENCE * self._time.spread)

@@ -44,7 +44,12 @@ async def test_what_has_expired_is_dropped_without_a_reply_where_that_is_set(
     broker, service = MemoryBroker(), Shouting()
     ask(broker, b"good 1")
     async with working(
-        service, broker, expired="drop", service_time=lambda _: 10.0, instruments=[LogInstrument()]
+        service,
+        broker,
+        batching=FixedPolicy(),
+        expired="drop",
+        service_time=lambda _: 10.0,
+        instruments=[LogInstrument()],
     ) as running:
         await trio.sleep(1)
         ask(broker, b"brief 2", b"brief 3", expiration=5.0)
@@ -118,7 +123,7 @@ async def test_the_embedded_broker_knows_the_same_headers(
 ) -> None:
     broker = MemoryBroker()
     ask(broker, b"brief 1", expiration=60.0, headers=headers)
-    async with working(Shouting(), broker):
+    async with working(Shouting(), broker, batching=FixedPolicy()):
         pass
     assert answers(broker) == {"1": answer}
 
@@ -126,7 +131,8 @@ async def test_the_embedded_broker_knows_the_same_headers(
 async def test_an_absolute_deadline_passes_on_trios_clock(autojump_clock: MockClock) -> None:
     broker = MemoryBroker()
     ask(broker, b"good 1")
-    async with working(Shouting(), broker, service_time=lambda _: 10_000.0) as running:
+    policy = FixedPolicy()
+    async with working(Shouting(), broker, batching=policy, service_time=lambda _: 10_000.0) as running:
         await trio.sleep(1)
         ask(broker, b"brief 2", headers={"rpcb-deadline": time.time() + 5_000})
         ask(broker, b"brief 3", headers={"rpcb-deadline": time.time() + 50_000})

@@ -164,17 +164,18 @@ def test_a_cold_start_is_got_over_within_a_few_batches(name: str, slow: int, fir
     assert worst_error(learned, LAWS[name]) < 0.1
 
 
-@steady
-@given(st.sampled_from(sorted(LAWS)), seeds)
-def test_a_size_that_is_slow_the_first_time_alone_is_not_believed_to_be_slow(name: str, seed: int) -> None:
-    rng = seeded(seed)
-    law = LAWS[name]
-    learned = learn(ServiceTime(), law, [1, LARGEST, 4, 1, LARGEST, 4])
-    seen = {1, 4, LARGEST}
-    for size in mixed(rng, 200):
-        learned.observe(of(size), law(size) * (1 if size in seen else 10))
-        seen.add(size)
-    assert worst_error(learned, law, at=range(1, LARGEST + 1)) < 0.25
+@pytest.mark.parametrize("name", LAWS)
+def test_a_size_that_is_slow_the_first_time_alone_is_not_believed_to_be_slow(name: str) -> None:
+    law, errors = LAWS[name], []
+    for seed in range(60):
+        learned = learn(ServiceTime(), law, [1, LARGEST, 4, 1, LARGEST, 4])
+        seen = {1, 4, LARGEST}
+        for size in mixed(seeded(seed), 200):
+            learned.observe(of(size), law(size) * (1 if size in seen else 10))
+            seen.add(size)
+        errors.append(worst_error(learned, law, at=range(1, LARGEST + 1)))
+    assert sorted(errors)[30] < 0.05
+    assert sorted(errors)[54] < 0.15  # 9 in 10; else most of the first batches were slow, as if all were
 
 
 MIXES: dict[str, Callable[[Random], int]] = {

@@ -17,7 +17,7 @@ afresh from them.
 from __future__ import annotations
 
 from collections import deque
-from math import copysign, exp, floor, log, log2, pi, sqrt
+from math import exp, floor, log, log2, pi, sqrt
 
 import msgspec
 
@@ -34,6 +34,12 @@ CLIP = 2.0
 """Residuals beyond so many standard deviations count as this; far beyond, as less ..."""
 LEFT = 0.25
 """... until so much of it is left."""
+FAR = 0.5
+"""A batch of which less counts contradicts its node; ..."""
+REFUTED = 3
+"""... so many in a row, and the node was wrong: ..."""
+DOUBTED = 0.5
+"""... it is worth no more than this, and follows them."""
 WINSOR = 2.5
 """The same for the estimate of the standard deviation itself."""
 DISCOUNT = 0.02
@@ -46,6 +52,8 @@ LONGEST_AGE = 2500
 """... so many batches."""
 WINDOW = 11
 """How many batches tell of a jump; a majority must agree."""
+LATEST = 5
+"""All but one of so many must be beyond half the jump, and agree: outliers come and go."""
 MEDIAN = pi / 2 / WINDOW
 """The variance of their median, in units of the noise's."""
 JUMP = 4.0
@@ -152,13 +160,17 @@ class Curve:
     def _update(self, node: Node, residual: float) -> None:
         variance = 1 / node.weight + NODE_DRIFT * min(self._count - node.seen, LONGEST_AGE)
         total = 1 + variance + self._level_variance
-        step = _clipped(residual, CLIP * sqrt(self._noise * total)) / total
+        credence = _credence(abs(residual), CLIP * sqrt(self._noise * total))
+        step = credence * residual / total
         self._level += self._level_variance * step
         node.height += variance * step
-        node.weight = total / (variance * (total - variance))
+        node.weight = total / (variance * (total - credence * variance))
         node.seen = self._count
-        self._level_variance *= 1 - self._level_variance / total
-        self._level_variance += LEVEL_DRIFT
+        node.contradictions = node.contradictions + 1 if credence < FAR else 0
+        if node.contradictions >= REFUTED:
+            node.weight = min(node.weight, DOUBTED)
+        self._level_variance *= 1 - credence * self._level_variance / total
+        self._level_variance = min(self._level_variance + LEVEL_DRIFT, 1.0)
         self._learn_noise(residual * residual / total)
         has_jumped = self._notice_jump()
         if has_jumped or node.weight < SETTLED or self._count % SETTLED == 0:
@@ -178,15 +190,18 @@ class Curve:
         if len(self._recent) < WINDOW:
             return False
         first = {each.node: each for each in reversed(self._recent)}
-        levels = sorted(
-            (each.time - first[each.node].height, first[each.node].weight) for each in self._recent
-        )
-        level, weight = levels[WINDOW // 2]
+        levels = [(each.time - first[each.node].height, first[each.node].weight) for each in self._recent]
+        level, weight = sorted(levels)[WINDOW // 2]
         jump = level - self._level
-        if abs(jump) < max(JUMP * sqrt(self._recent[0].noise * (MEDIAN + 1 / weight)), SMALLEST_JUMP):
+        least = max(JUMP * sqrt(self._recent[0].noise * (MEDIAN + 1 / weight)), SMALLEST_JUMP)
+        if abs(jump) < least:
             return False
-        after = sorted(level for level, _ in levels if (level - self._level) / jump > 1 / 2)
-        self._level = after[len(after) // 2]
+        beyond = [(each - self._level) / jump > 1 / 2 for each, _ in levels]
+        after = sorted(each for (each, _), is_beyond in zip(levels, beyond, strict=True) if is_beyond)
+        reached = after[len(after) // 2]
+        if sum(beyond[-LATEST:]) < LATEST - 1 or abs(reached - level) > least:
+            return False
+        self._level = reached
         self._level_variance = 1 / len(after)
         for node, sighting in first.items():
             node.height, node.weight = sighting.height, sighting.weight
@@ -201,9 +216,8 @@ class Curve:
         self._shape = Shape(nodes, self._noise, misfit)
 
 
-def _clipped(residual: float, bound: float) -> float:
-    """What counts of a residual: all up to `bound`, that much up to twice it, less beyond."""
-    size = abs(residual)
-    if size <= bound:
-        return residual
-    return copysign(bound * min(1.0, max(2 * bound / size, LEFT)), residual)
+def _credence(residual: float, bound: float) -> float:
+    """What share of a residual counts: all up to `bound`, then as much as `bound`, beyond twice that less."""
+    if residual <= bound:
+        return 1.0
+    return bound / residual * min(1.0, max(2 * bound / residual, LEFT))

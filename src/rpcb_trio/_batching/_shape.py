@@ -26,7 +26,7 @@ LEAST_FIXED = 1e-3
 class Node:
     """What was seen near one work: the logarithm of its time, at a level that all nodes share."""
 
-    __slots__ = ("height", "seen", "weight", "work")
+    __slots__ = ("contradictions", "height", "seen", "weight", "work")
 
     def __init__(self, work: float, height: float, weight: float, seen: int) -> None:
         self.work = work
@@ -35,6 +35,8 @@ class Node:
         """How many observations it is worth: the noise's variance over the variance of `height`."""
         self.seen = seen
         """The number of the batch that showed it last."""
+        self.contradictions = 0
+        """How many of its last batches in a row were too far off to be noise."""
 
 
 class Shape:

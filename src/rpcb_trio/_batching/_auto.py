@@ -28,6 +28,9 @@ PRUDENCE = 1.0
 """Deadlines are kept with a margin of so many standard deviations of the service time; only those at the very
 edge miss theirs for lack of more, and more would cost the others."""
 
+TRUSTED = 3
+"""So many runs are observed before anybody is given up by what they predict; the first may be slow."""
+
 
 class AutoPolicy(Policy):
     """Start at once, or hold where that pays, as learned from arrivals and service times; nothing to tune.
@@ -60,6 +63,8 @@ class AutoPolicy(Policy):
         self._time = ServiceTime()
         self._returns = Returns()
         self._mean_cost = 1.0
+        self._computed = 0
+        self._gave_up_all = False
         self._held = False
 
     @property
@@ -77,6 +82,7 @@ class AutoPolicy(Policy):
         for run in runs:
             if run.ending is Ending.COMPUTED:
                 self._time.observe(self._limits.as_computed(run.work), run.seconds)
+                self._computed += 1
         self._mean_cost = mean = batch.work.total / batch.size
         horizon = HORIZON * self._predict(Work(1, mean, mean))
         self._returns.completed([member.request.reply_to for member in batch.members], now, horizon)
@@ -107,9 +113,13 @@ class AutoPolicy(Policy):
         best = best_window if is_padded else best_prefix
         batch = best(together, self._limits, self._predict)
         done = now + self._prudent(Work.of([each.cost for each in batch]))
-        if all(done <= deadline_of(each) for each in batch):
+        if all(done <= deadline_of(each) for each in batch) or self._computed < TRUSTED:
             return Choice((), batch)
-        return choose_in_time(together, now, self._limits, self._prudent)
+        choice = choose_in_time(together, now, self._limits, self._prudent)
+        if choice.batch or not self._gave_up_all:
+            self._gave_up_all = not choice.batch
+            return choice
+        return Choice(choice.given_up[:-1], choice.given_up[-1:])  # else a wrong prediction is never put right
 
     def _full(self, choice: Choice, together: Sequence[Pending], turns: Sequence[Pending]) -> Trigger | None:
         """Why nobody more could join, if nobody could."""

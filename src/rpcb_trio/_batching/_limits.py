@@ -71,7 +71,8 @@ class Limits:
         """Halve the cap where the device's memory could not hold a batch; raise it slowly where it holds."""
         for run in runs:
             if run.ending is Ending.TOO_LARGE:
-                self._cap = min(self._cap, run.work.padded / 2)
+                share = 1 if run.work.size == 1 else 2  # one that does not fit alone says nothing of its half
+                self._cap = min(self._cap, run.work.padded / share)
                 self._proofs = 0
             elif run.ending is Ending.COMPUTED and run.work.padded >= AT_THE_CAP * self._cap:
                 self._proofs += 1

@@ -17,13 +17,14 @@ afresh from them.
 from __future__ import annotations
 
 from collections import deque
-from math import exp, floor, log, log2, pi, sqrt
+from math import ceil, exp, log, log2, pi, sqrt
 
 import msgspec
 
 from rpcb_trio._batching._shape import FIRST_MISFIT, Node, Shape
 
 PER_OCTAVE = 4
+"""How many nodes; each ends with its largest work, since tiles and paddings end at powers of two."""
 NONE_AT_ALL = -10_000
 """The bucket of no work."""
 MOST_NODES = 48
@@ -110,7 +111,7 @@ class Curve:
     def observe(self, work: float, seconds: float) -> float | None:
         """Learn, and say by how much (as a logarithm) the time was off; None where such work is new."""
         self._count += 1
-        bucket = floor(PER_OCTAVE * log2(work)) if work else NONE_AT_ALL
+        bucket = ceil(PER_OCTAVE * log2(work)) if work else NONE_AT_ALL
         node = self._nodes.get(bucket)
         if node is None:
             self._meet(bucket, work, log(seconds))

@@ -31,7 +31,9 @@ class ServiceTime:
 
     The least squares are of relative errors, discounted so that about the last 100 batches count, robust to
     outliers, and rest on what was once seen at other works; see `_curve` and `_shape`. `predict` is positive
-    and never less for more work.
+    and never less for more work. Smooth laws that are no line (a plateau, a root, a power) are followed
+    within 15 % once their sizes were seen a few times; a staircase of 8 is, at its steps, within a factor
+    of 1.5.
     """
 
     def __init__(self) -> None:

@@ -65,7 +65,7 @@ class AutoPolicy(Policy):
         self._mean_cost = 1.0
         self._computed = 0
         self._gave_up_all = False
-        self._held = False
+        self._held_until: float | None = None
 
     @property
     def max_batch_size(self) -> int:
@@ -103,7 +103,7 @@ class AutoPolicy(Policy):
         if trigger is None:
             trigger, until = self._hold(choice.batch, now)
             if trigger is None and not final:
-                self._held = True
+                self._held_until = until
                 return Decision(expired=expired, hold_until=until)
         return self._close(choice, trigger or Trigger.FLUSH, expired)
 
@@ -119,13 +119,15 @@ class AutoPolicy(Policy):
         if choice.batch or not self._gave_up_all:
             self._gave_up_all = not choice.batch
             return choice
-        return Choice(choice.given_up[:-1], choice.given_up[-1:])  # else a wrong prediction is never put right
+        return Choice(
+            choice.given_up[:-1], choice.given_up[-1:], is_pressed=True
+        )  # else a wrong prediction is never put right
 
     def _full(self, choice: Choice, together: Sequence[Pending], turns: Sequence[Pending]) -> Trigger | None:
         """Why nobody more could join, if nobody could."""
         if len(choice.batch) == self.max_batch_size:
             return Trigger.SIZE
-        if choice.given_up:
+        if choice.is_pressed:
             return Trigger.DEADLINE
         if len(choice.batch) < len(together):
             return Trigger.COST
@@ -137,18 +139,21 @@ class AutoPolicy(Policy):
         coming = self._returns.expected(now)
         room = min(coming.count, self.max_batch_size - work.size)
         pays = work.size * coming.within < room * self._predict(work)
-        if not pays and self._objective is None:
-            return self._unheld(coming), now
+        objective = (
+            self._objective if self._time.known else None
+        )  # nobody knows yet for how long one may hold
+        if not pays and objective is None:
+            return self._unheld(coming, now), now
         more = max(1, round(room))
         grown = Work(work.size + more, work.longest, work.total + more * work.longest)
         due = min(map(self._due, batch)) - self._prudent(grown)
-        until = due if self._objective is not None else min(coming.until, due)
+        until = due if objective is not None else min(coming.until, due)
         return (Trigger.DEADLINE, now) if until <= now else (None, until)
 
-    def _unheld(self, coming: Expected) -> Trigger:
-        if not self._held:
+    def _unheld(self, coming: Expected, now: float) -> Trigger:
+        if self._held_until is None:
             return Trigger.IDLE
-        return Trigger.WAIT if coming.count else Trigger.CALLERS
+        return Trigger.WAIT if coming.count or now >= self._held_until else Trigger.CALLERS
 
     def _due(self, pending: Pending) -> float:
         """When it is to be answered at the latest."""
@@ -156,7 +161,7 @@ class AutoPolicy(Policy):
         return min(objective, deadline_of(pending))
 
     def _close(self, choice: Choice, trigger: Trigger, expired: tuple[Pending, ...]) -> Decision:
-        self._held = False
+        self._held_until = None
         work = Work.of([each.cost for each in choice.batch])
         return Decision(
             expired=expired,

@@ -56,6 +56,6 @@ def on(device: Device, requests: int) -> Iterator[Cell]:
             yield Closed(device=device, requests=ROUNDS * callers, callers=callers, think_ms=think_ms)
     for load in OVERLOADS:
         for patience in PATIENCES:
-            yield Overload(device=device, requests=3 * requests // 2, load=load, patience=patience)
+            yield Overload(device=device, requests=2 * requests, load=load, patience=patience)
     for callers in (5, 10):
         yield Both(device=device, requests=requests, load=0.3, callers=callers, think_ms=1.0)

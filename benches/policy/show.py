@@ -24,7 +24,7 @@ KINDS: tuple[tuple[type[Cell], str, str], ...] = (
     (
         Overload,
         "Overload: answered in time",
-        "Over the most that could be, all arrivals known beforehand. Patience is in times of T(B).",
+        "Over the most that could be. Learning counts: from a cold start. Patience is in times of T(B).",
     ),
     (Both, "Mixed loads: mean latency", "Over greedy's."),
     (

@@ -119,9 +119,8 @@ class AutoPolicy(Policy):
         if choice.batch or not self._gave_up_all:
             self._gave_up_all = not choice.batch
             return choice
-        return Choice(
-            choice.given_up[:-1], choice.given_up[-1:], is_pressed=True
-        )  # else a wrong prediction is never put right
+        # a wrong prediction would never be put right if nothing were computed
+        return Choice(choice.given_up[:-1], choice.given_up[-1:], is_pressed=True)
 
     def _full(self, choice: Choice, together: Sequence[Pending], turns: Sequence[Pending]) -> Trigger | None:
         """Why nobody more could join, if nobody could."""

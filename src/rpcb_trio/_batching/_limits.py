@@ -57,6 +57,11 @@ class Limits:
         """The most padded cost of more than one request: as it was set, or what the memory can hold."""
         return min(self._max_batch_cost, self._cap)
 
+    @property
+    def has_steps(self) -> bool:
+        """Whether one more request may cost much, and the next ones nothing, as `batch_sizes` are set."""
+        return bool(self._sizes)
+
     def allow(self, work: Work) -> bool:
         """Whether a batch of such work may be closed."""
         return work.size <= self.max_batch_size and (work.size == 1 or work.padded <= self.max_padded)

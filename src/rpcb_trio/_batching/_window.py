@@ -54,7 +54,7 @@ def best_window(turns: Sequence[Pending], limits: Limits, predict: Predict) -> t
             if shortest > head:
                 continue
             rate = _rate(work, predict)
-            if rate < last:
+            if rate < last and not limits.has_steps:
                 break  # still shorter ones would gain still less, and cost the same
             last = rate
             if rate >= best_rate:

@@ -32,12 +32,12 @@ DOUBT: Final = 1.5
 """So many answers that nothing followed are taken for granted: to come back once may be chance."""
 PATIENCE: Final = 8
 """How many deviations after the mean a caller is given up."""
+GRACE: Final = 1 / 16
+"""Of the horizon; a caller has at least so much after the mean, however punctual it was."""
 MOST_CALLERS: Final = 4096
 """Those not seen for the longest time are forgotten."""
 LATELY: Final = 8
 """So many completed batches are still awaited at most; there are more than one with several executors."""
-ALMOST: Final = 1 - 1e-9
-"""At the end of a hold the clock may read a hair less than was asked for."""
 
 STRANGERS: Final = object()
 """Stands for all callers that are not known yet."""
@@ -73,14 +73,14 @@ class _Caller:
         rate = self.elsewhere / self.outside if self.outside > 0 else 0.0
         return min(1.0, max(0.0, self.returned - rate * self.inside) / (self.answered + DOUBT))
 
-    @property
-    def patience(self) -> float:
+    def patience(self, horizon: float) -> float:
         """How long after its answer it is given up."""
-        return self.delay + PATIENCE * self.deviation
+        return min(horizon, self.delay + max(PATIENCE * self.deviation, GRACE * horizon))
 
-    def is_due(self, elapsed: float) -> bool:
-        """Whether it is believed to come, so long after its answer."""
-        return elapsed < self.patience * ALMOST and self.share >= BELIEVED
+    @property
+    def is_believed(self) -> bool:
+        """Whether it comes back more often than not."""
+        return self.share >= BELIEVED
 
     def left(self, elapsed: float) -> float:
         """How long it still takes, so long after its answer."""
@@ -154,15 +154,15 @@ class Returns:
         """Who is still on the way back at `now`."""
         count = within = until = 0.0
         for each in self._rounds:
-            elapsed = now - each.completed
-            if elapsed > each.horizon:
-                continue
             for name, awaited in each.awaited.items():
                 caller = self._callers.get(name)
-                if awaited and caller is not None and caller.is_due(elapsed):
+                if not awaited or caller is None or not caller.is_believed:
+                    continue
+                given_up = each.completed + caller.patience(each.horizon)
+                if now < given_up:
                     count += awaited * caller.share
-                    within = max(within, caller.left(elapsed))
-                    until = max(until, each.completed + caller.patience)
+                    within = max(within, caller.left(now - each.completed))
+                    until = max(until, given_up)
         return Expected(count, within, until) if count else NOBODY
 
     def _enter(self, name: object, count: int, now: float, horizon: float) -> None:

@@ -62,8 +62,8 @@ JUMP = 4.0
 SMALLEST_JUMP = 0.1
 AFTER_JUMP = 8.0
 """What a node is worth at most after a jump: the shape may have changed as well."""
-FEW = 4
-"""How many batches the first guess of the noise is worth."""
+FEW = 1
+"""How many batches the first guess of the noise is worth; more would be more careful than deadlines bear."""
 YOUNG = 3.0
 """A node worth less may have been a cold start."""
 COLD = 16
@@ -96,6 +96,7 @@ class Curve:
         self._level = 0.0
         self._level_variance = DISCOUNT
         self._noise = FIRST_NOISE
+        self._surprises = 0
         self._count = 0
         self._recent: deque[Sighting] = deque(maxlen=WINDOW)
 
@@ -178,7 +179,8 @@ class Curve:
             self._fit()
 
     def _learn_noise(self, square: float) -> None:
-        discount = max(DISCOUNT, 1 / (self._count + FEW))
+        self._surprises += 1
+        discount = max(DISCOUNT, 1 / (self._surprises + FEW))
         self._noise += discount * (min(square, WINSOR * WINSOR * self._noise) - self._noise)
         self._noise = max(self._noise, LEAST_NOISE)
 

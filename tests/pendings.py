@@ -1,0 +1,175 @@
+"""Requests that wait for a batch, and a policy told of whatever may happen to them.
+
+`Played` stands in for the batcher, its channels and its clock: it shows a policy what the batcher would, when
+the batcher would, and keeps every decision.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+from rpcb_trio import Batch, Decision, Ending, Pending, Policy, Request, Run, Work
+
+
+def pending(
+    arrived: float = 0.0,
+    *,
+    deadline: float | None = None,
+    suspect: bool = False,
+    cost: float = 1.0,
+    priority: int = 0,
+    caller: str | None = None,
+    decoding: float = 0.0,
+) -> Pending:
+    request = Request(body=b"", arrived=arrived, deadline=deadline, priority=priority, reply_to=caller)
+    return Pending(request, None, cost, suspect, arrived + decoding)
+
+
+class Come(NamedTuple):
+    """A request arrives."""
+
+    cost: float = 1.0
+    priority: int = 0
+    lives: float | None = None
+    caller: str | None = None
+    suspect: bool = False
+    decoding: float = 0.0
+
+
+class Pass(NamedTuple):
+    """Time goes on."""
+
+    seconds: float
+
+
+class Done(NamedTuple):
+    """The batch that was closed first is done, if one is running."""
+
+    by: Literal["computed", "failed", "too-large"] = "computed"
+
+
+Event: TypeAlias = Come | Pass | Done
+
+
+class Shown(NamedTuple):
+    """What a policy was shown, and what it decided."""
+
+    waiting: tuple[Pending, ...]
+    now: float
+    final: bool
+    decision: Decision
+
+    @property
+    def left(self) -> list[Pending]:
+        gone = leaving(self.decision)
+        return [each for each in self.waiting if each not in gone]
+
+
+def leaving(decision: Decision) -> list[Pending]:
+    return [*decision.batch, *decision.expired, *decision.given_up]
+
+
+class Played:
+    """A policy, and all that was shown to it. Time begins at `now`."""
+
+    def __init__(self, policy: Policy, *, executors: int = 1, now: float = 0.0) -> None:
+        self.policy = policy
+        self.now = now
+        self.came: list[Pending] = []
+        self.waiting: list[Pending] = []
+        self.running: list[Batch] = []
+        self.runs: list[tuple[int, Run]] = []
+        """Each run, with how many decisions came before it."""
+        self.shown: list[Shown] = []
+        self._idle = executors
+        self._hold_until = math.inf
+
+    def play(self, events: Iterable[Event]) -> Played:
+        """Let all of it happen, then let no more come, until everything is done."""
+        for event in events:
+            match event:
+                case Come():
+                    self._come(event)
+                case Pass(seconds):
+                    self._pass(seconds)
+                case Done(by):
+                    self._complete(by)
+        self._serve(final=True)
+        while self.running:
+            self._complete("computed")
+            self._serve(final=True)
+        return self
+
+    @property
+    def batches(self) -> list[Shown]:
+        return [each for each in self.shown if each.decision.batch]
+
+    def _come(self, event: Come) -> None:
+        caller = event.caller
+        deadline = None if event.lives is None else self.now + event.lives
+        came = pending(
+            self.now - event.decoding,
+            deadline=deadline,
+            suspect=event.suspect,
+            cost=event.cost,
+            priority=event.priority,
+            caller=caller,
+            decoding=event.decoding,
+        )
+        self.came.append(came)
+        self.waiting.append(came)
+        self.waiting.sort(key=lambda each: each.request.arrived)
+        self.policy.arrived(came)
+        self._serve()
+
+    def _pass(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self._idle and self._hold_until <= end:
+            self.now = self._hold_until
+            self._serve()
+        self.now = end
+
+    def _complete(self, by: Literal["computed", "failed", "too-large"]) -> None:
+        if not self.running:
+            return
+        batch = self.running.pop(0)
+        runs = list(_runs(batch, by, self.now - batch.closed))
+        self.runs += [(len(self.shown), run) for run in runs]
+        self.policy.completed(batch, runs, self.now)
+        self._idle += 1
+        self._serve()
+
+    def _serve(self, *, final: bool = False) -> None:
+        while self._idle:
+            decision = self.policy.decide(self.waiting, self.now, final=final)
+            self.shown.append(Shown(tuple(self.waiting), self.now, final, decision))
+            self.waiting = self.shown[-1].left
+            self._hold_until = decision.hold_until
+            if decision.batch:
+                self._start(decision)
+            if not leaving(decision):
+                return
+            self._hold_until = math.inf
+
+    def _start(self, decision: Decision) -> None:
+        self._idle -= 1
+        self.running.append(
+            Batch(id=len(self.shown), members=decision.batch, trigger=decision.trigger, closed=self.now)
+        )
+
+
+def _runs(batch: Batch, by: Literal["computed", "failed", "too-large"], seconds: float) -> Iterable[Run]:
+    costs = [member.cost for member in batch.members]
+    if by == "computed":
+        yield Run(batch.work, seconds, Ending.COMPUTED)
+        return
+    yield Run(batch.work, seconds / 2, Ending.FAILED if by == "failed" else Ending.TOO_LARGE)
+    for half in _halves(costs):
+        yield Run(Work.of(half), seconds / 4, Ending.COMPUTED)
+
+
+def _halves(costs: Sequence[float]) -> Iterable[Sequence[float]]:
+    middle = len(costs) // 2
+    return [half for half in (costs[:middle], costs[middle:]) if half and len(costs) > 1]

@@ -194,7 +194,7 @@ class Answer(msgspec.Struct, frozen=True, eq=False):
     error: OutcomeError | None = None
     """Why it is an error reply or none, where it is so."""
     dead_letter: str | None = None
-    """Why the request goes to the dead letters instead of being answered, in one line; then `reply` is None."""
+    """Why the request goes to the dead letters instead of being answered; then `reply` is None."""
 
 
 class Settled(StrEnum):

@@ -73,9 +73,12 @@ class Limits:
         return Work(self._sizes[bisect_left(self._sizes, work.size)], work.longest, work.total)
 
     def learn(self, runs: Sequence[Run]) -> None:
-        """Halve the cap where the device's memory could not hold a batch; raise it slowly where it holds."""
+        """Halve the cap where the device's memory could not hold a batch; raise it slowly where it holds.
+
+        One request that is too large by itself says nothing of batches, and a cap of 0 could never be raised.
+        """
         for run in runs:
-            if run.ending is Ending.TOO_LARGE:
+            if run.ending is Ending.TOO_LARGE and run.work.size > 1 and run.work.padded > 0:
                 share = 1 if run.work.size == 1 else 2  # one that does not fit alone says nothing of its half
                 self._cap = min(self._cap, run.work.padded / share)
                 self._proofs = 0

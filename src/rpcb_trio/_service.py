@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
@@ -41,7 +42,7 @@ class Service(Protocol[ItemT, ResultT]):
 
         Runs under `torch.inference_mode` where torch is loaded. Returns one result for each item, in
         order; an exception among them fails its request alone.
-        If it raises, the batch is split until the culprit stands alone.
+        If it raises, whatever it be, the batch is split until the culprit stands alone.
         """
         ...
 
@@ -83,6 +84,15 @@ def plain_body(outcome: Outcome[Any]) -> bytes:
             raise TypeError(f"a plain function must return bytes for each body, not {type(value).__name__}")
         case Failure(error=error):
             return f"{error.code}: {error}".encode()
+
+
+def is_of_the_hook(error: BaseException) -> bool:
+    """Whether a hook raised it of itself, `SystemExit` and the like included; then it fails a request.
+
+    Not so a Ctrl-C that found the hook in the main thread, where tests run it and no worker does.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    return not (in_main_thread and isinstance(error, KeyboardInterrupt))
 
 
 def bind(target: Any) -> BoundService:

@@ -20,6 +20,7 @@ class Executor(Protocol):
     async def infer(self, items: Sequence[Any]) -> Sequence[Any]:
         """Compute a batch and return what the service's `infer` returned, unchecked.
 
-        Raises whatever it raised. Cancelled, it returns at once, and the result is dropped.
+        Raises what it raised; what is no `Exception` (`SystemExit`, ...) as the cause of an `InferError`.
+        Cancelled, it returns at once, and the result is dropped.
         """
         ...

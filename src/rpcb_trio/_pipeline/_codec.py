@@ -22,7 +22,7 @@ from rpcb_trio._messages import (
     Request,
     Success,
 )
-from rpcb_trio._service import BoundService, plain_body
+from rpcb_trio._service import BoundService, is_of_the_hook, plain_body
 
 T = TypeVar("T")
 
@@ -112,7 +112,9 @@ class Codec:
             cost = 1.0 if self._service.cost is None else _checked_cost(self._service.cost(item))
         except OutcomeError as error:
             return Failure(error)
-        except Exception as error:  # noqa: BLE001 - a bad request spoils nobody, whatever it makes decode raise
+        except BaseException as error:  # a bad request spoils nobody, whatever it makes decode raise
+            if not is_of_the_hook(error):
+                raise
             return Failure(caused(DecodeError("the request could not be decoded"), error))
         return Pending(request, item, cost, suspect)
 
@@ -124,7 +126,9 @@ class Codec:
         except OutcomeError as error:
             outcome = Failure(error)
             body = _error_body(encode, outcome)
-        except Exception as error:  # noqa: BLE001 - as above
+        except BaseException as error:  # as above
+            if not is_of_the_hook(error):
+                raise
             outcome = Failure(caused(EncodeError("the result could not be encoded"), error))
             body = _error_body(encode, outcome)
         headers = NO_HEADERS if isinstance(outcome, Success) else {ERROR_HEADER: outcome.error.code}
@@ -164,5 +168,7 @@ def _as_bytes(body: Any) -> bytes:
 def _error_body(encode: Callable[[Outcome[Any]], bytes], failure: Failure) -> bytes:
     try:
         return _as_bytes(encode(failure))
-    except Exception:  # noqa: BLE001 - an encode that fails at its own error still leaves the producer an answer
+    except BaseException as error:  # an encode that fails at its own error still leaves an answer
+        if not is_of_the_hook(error):
+            raise
         return plain_body(failure)

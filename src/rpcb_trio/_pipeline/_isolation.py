@@ -31,7 +31,7 @@ class Isolation:
         work = Work.of([member.cost for member in members])
         try:
             results = _one_each(await self._executor.infer([member.item for member in members]), len(members))
-        except Exception as error:  # noqa: BLE001 - what the model raises is the model's business
+        except Exception as error:  # noqa: BLE001 - whatever the model raises is the model's business
             ending = Ending.TOO_LARGE if isinstance(error, TooLarge) else Ending.FAILED
             self.runs.append(Run(work, trio.current_time() - started, ending))
             if len(members) == 1:
@@ -39,7 +39,7 @@ class Isolation:
         else:
             self.runs.append(Run(work, trio.current_time() - started, Ending.COMPUTED))
             return [
-                Failure(_as_outcome_error(each)) if isinstance(each, Exception) else Success(each)
+                Failure(_as_outcome_error(each)) if isinstance(each, BaseException) else Success(each)
                 for each in results
             ]
         middle = len(members) // 2
@@ -56,7 +56,7 @@ def _one_each(results: Any, expected: int) -> Sequence[Any]:
     return list(results)
 
 
-def _as_outcome_error(error: Exception) -> OutcomeError:
+def _as_outcome_error(error: BaseException) -> OutcomeError:
     if isinstance(error, OutcomeError):
         return error
     return caused(InferError(f"infer failed: {type(error).__name__}"), error)

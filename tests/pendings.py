@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
+from hypothesis import strategies as st
+
 from rpcb_trio import Batch, Decision, Ending, Pending, Policy, Request, Run, Work
 
 
@@ -51,6 +53,27 @@ class Done(NamedTuple):
 
 
 Event: TypeAlias = Come | Pass | Done
+
+
+costs = st.sampled_from([1.0, 1.0, 1.0, 0.0, 0.5, 2.0, 7.0])
+comes = st.builds(
+    Come,
+    costs,
+    st.sampled_from([0, 0, 0, 1, 9]),
+    st.sampled_from([None, None, 0.0, 0.5, 1.0, 3.0, 40.0]),
+    st.sampled_from([None, "a", "b", "c", "d"]),
+    st.sampled_from([False] * 9 + [True]),
+    st.sampled_from([0.0, 0.0, 0.25]),
+)
+passes = st.builds(Pass, st.sampled_from([0.001, 0.125, 0.5, 1.0, 5.0]))
+dones = st.builds(Done, st.sampled_from(["computed"] * 6 + ["failed", "too-large"]))
+bursts = st.lists(comes, min_size=2, max_size=8)
+rounds = st.tuples(passes, dones, passes).map(list[Event])
+singles = st.lists(st.one_of(comes, passes, dones), min_size=1, max_size=3).map(list[Event])
+histories = st.lists(st.one_of(singles, bursts.map(list[Event]), rounds), max_size=12).map(
+    lambda parts: [event for part in parts for event in part]
+)
+"""Single events, bursts of arrivals, and rounds of computing, in any order."""
 
 
 class Shown(NamedTuple):

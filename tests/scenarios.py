@@ -86,7 +86,7 @@ class Stubborn(FixedPolicy):
 
 ENDINGS = {
     b"good": ["ok:{}"],
-    b"brief": ["ok:{}", "failed:expired"],
+    b"brief": ["ok:{}", "failed:expired", "failed:too-late"],
     b"crowd": ["ok:{}", "failed:overloaded"],
     b"sick": ["failed:infer"],
     b"poison": ["failed:infer"],

@@ -13,29 +13,10 @@ from hypothesis import strategies as st
 
 from rpcb_trio import AutoPolicy, Decision, Ending, FixedPolicy, Pending, Trigger, Work
 from rpcb_trio._batching._turns import in_turn
-from tests.pendings import Come, Done, Event, Pass, Played, Shown, leaving
+from tests.pendings import Event, Played, Shown, histories, leaving
 from tests.scenarios import steady
 
 Maker: TypeAlias = partial[FixedPolicy | AutoPolicy]
-
-eighths = st.integers(0, 40).map(lambda each: each / 8)
-costs = st.sampled_from([1.0, 1.0, 1.0, 0.0, 0.5, 2.0, 7.0])
-comes = st.builds(
-    Come,
-    costs,
-    st.sampled_from([0, 0, 0, 1, 9]),
-    st.sampled_from([None, None, 0.0, 0.5, 1.0, 3.0, 40.0]),
-    st.sampled_from([None, "a", "b", "c", "d"]),
-    st.sampled_from([False] * 9 + [True]),
-    st.sampled_from([0.0, 0.0, 0.25]),
-)
-passes = st.builds(Pass, st.sampled_from([0.001, 0.125, 0.5, 1.0, 5.0]))
-dones = st.builds(Done, st.sampled_from(["computed"] * 6 + ["failed", "too-large"]))
-bursts = st.lists(comes, min_size=2, max_size=8)
-rounds = st.tuples(passes, dones, passes).map(list)
-histories = st.lists(
-    st.one_of(st.lists(st.one_of(comes, passes, dones), min_size=1, max_size=3), bursts, rounds), max_size=12
-).map(lambda parts: [event for part in parts for event in part])
 
 max_costs = st.sampled_from([math.inf, math.inf, 4.0, 1.5])
 fixeds = st.builds(

@@ -9,13 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcb_trio import Decision, FixedPolicy, Pending, Policy, Request, SettingError, Trigger
+from rpcb_trio import Decision, FixedPolicy, Pending, Policy, SettingError, Trigger
+from tests.pendings import pending
 from tests.scenarios import steady
-
-
-def pending(arrived: float = 0.0, *, deadline: float | None = None, suspect: bool = False) -> Pending:
-    return Pending(Request(body=b"", arrived=arrived, deadline=deadline), item=None, suspect=suspect)
-
 
 times = st.floats(0, 100)
 policies = st.builds(FixedPolicy, st.integers(1, 6), st.floats(0, 20))
@@ -167,7 +163,6 @@ def test_a_senseless_setting_is_refused_by_its_name(size: int, wait: float, name
 
 
 def test_a_batch_that_a_suspect_cuts_off_does_not_wait_for_more() -> None:
-    request = Request(body=b"", arrived=0.0)
-    held, suspect = Pending(request, None), Pending(request, None, suspect=True)
+    held, suspect = pending(0), pending(0, suspect=True)
     decision = FixedPolicy(8, max_wait=10.0).decide([held, suspect], 0.0, final=False)
     assert decision.batch == (held,)

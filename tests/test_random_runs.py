@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from rpcb_trio import DrainTimeout, FixedPolicy, MemoryBroker
+from rpcb_trio import AutoPolicy, DrainTimeout, FixedPolicy, MemoryBroker, Policy
 from tests.journal import Journal, check_books
 from tests.scenarios import QUEUE, Shouting, ask, steady, working
 
@@ -35,12 +35,20 @@ class Life(NamedTuple):
     drain_timeout: float
     executors: int
     max_batch_size: int
-    max_wait: float
+    max_wait: float | None
+    """Of a fixed policy; None for the one that learns."""
     spare_prefetch: int
     service_time: float
     expired: Literal["answer", "drop"]
+    latency_objective: float | None
     spare_pending: int | None
     """How many more may wait than fill a batch; None for as many as come."""
+
+    @property
+    def policy(self) -> Policy:
+        if self.max_wait is None:
+            return AutoPolicy(self.max_batch_size, latency_objective=self.latency_objective)
+        return FixedPolicy(self.max_batch_size, self.max_wait)
 
     @property
     def max_pending(self) -> int | None:
@@ -74,7 +82,8 @@ lives = st.builds(
     drain_timeout=st.sampled_from([0.5, 30.0]),
     executors=st.integers(1, 3),
     max_batch_size=st.integers(1, 5),
-    max_wait=st.sampled_from([0.0, 0.25, 2.0]),
+    max_wait=st.sampled_from([0.0, 0.25, 2.0, None, None]),
+    latency_objective=st.sampled_from([None, 0.5, 3.0]),
     spare_prefetch=st.integers(0, 5),
     service_time=st.sampled_from([0.0, 0.25, 1.5]),
     expired=st.sampled_from(["answer", "drop"]),
@@ -87,7 +96,7 @@ plans = st.builds(
     st.lists(quarters, max_size=3),
 )
 
-LAST = Life(20.0, 100.0, "drain", 30.0, 2, 4, 0.25, 0, 0.25, "answer", None)
+LAST = Life(20.0, 100.0, "drain", 30.0, 2, 4, 0.25, 0, 0.25, "answer", None, None)
 """A worker with time for everything that was left."""
 
 
@@ -99,7 +108,7 @@ async def work(life: Life, journal: Journal) -> None:
             journal,
             service_time=lambda size: life.service_time * size,
             executors=life.executors,
-            batching=FixedPolicy(life.max_batch_size, life.max_wait),
+            batching=life.policy,
             prefetch=life.prefetch,
             max_pending=life.max_pending,
             expired=life.expired,

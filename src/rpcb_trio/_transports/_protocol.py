@@ -39,6 +39,14 @@ class Session(Protocol):
         """The deliveries. Ends (`trio.EndOfChannel`) once consuming has stopped and all were received."""
         ...
 
+    @property
+    def blockages(self) -> trio.MemoryReceiveChannel[str | None]:
+        """The broker's reason whenever it stops taking replies (short of memory or disk), None when it goes on.
+
+        Until then `settle` waits, and so no more is delivered than the prefetch.
+        """
+        ...
+
     async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
         """Publish the replies, await the broker's confirms, then ack the requests; all of them at once.
 

@@ -12,6 +12,7 @@ import aiormq
 import trio
 from aiormq.connection import TransportFactory
 from aiormq.exceptions import ChannelInvalidStateError
+from pamqp.commands import Connection
 from yarl import URL
 
 from rpcb_trio._errors import SessionLost, SettingError
@@ -55,10 +56,22 @@ class _OnSocket(TransportFactory):
             self._writer.transport.abort()
 
 
+class _Connection(aiormq.Connection):
+    """Passes on that the broker has blocked it; aiormq only writes that into its log."""
+
+    tell_blocked: Callable[[str | None], None] = staticmethod(lambda _: None)
+
+    async def _Connection__handle_connection_blocked(self, frame: Connection.Blocked) -> None:
+        self.tell_blocked(frame.reason or "no reason given")
+
+    async def _Connection__handle_connection_unblocked(self, _: Connection.Unblocked) -> None:
+        self.tell_blocked(None)
+
+
 class Link:
     """An open connection."""
 
-    def __init__(self, loop: AioLoop, connection: aiormq.Connection, factory: _OnSocket) -> None:
+    def __init__(self, loop: AioLoop, connection: _Connection, factory: _OnSocket) -> None:
         self._loop = loop
         self._connection = connection
         self._factory = factory
@@ -71,6 +84,10 @@ class Link:
     def on_close(self, report: Callable[[str], None]) -> None:
         """Have `report` called with the reason once the connection ends."""
         self._connection.closing.add_done_callback(self.told(report))
+
+    def on_blocked(self, report: Callable[[str | None], None]) -> None:
+        """Have `report` called with the reason when the broker blocks this connection, with None at its end."""
+        self._connection.tell_blocked = report
 
     def told(self, report: Callable[[str], None]) -> Callable[[asyncio.Future[Any]], None]:
         """A callback for the `closing` of this connection or a channel of it."""
@@ -122,7 +139,7 @@ async def _log_in(loop: AioLoop, address: Address, name: str, connected: socket.
 
     async def log_in() -> Link:
         try:
-            connection = aiormq.Connection(
+            connection = _Connection(
                 address.url, transport_factory=factory, client_properties={"connection_name": name}
             )
         except ValueError as exc:

@@ -20,6 +20,7 @@ from aiormq.abc import DeliveredMessage
 
 from rpcb_trio._errors import SessionLost
 from rpcb_trio._messages import NO_HEADERS, Answer, Request, Settled
+from rpcb_trio._transports._amqp._blockage import Blockage
 from rpcb_trio._transports._amqp._connection import Link
 from rpcb_trio._transports._amqp._ledger import Ledger
 from rpcb_trio._transports._amqp._loop import AioLoop
@@ -45,9 +46,10 @@ SETTLED = {
 class AmqpSession:
     """Implements `Session`."""
 
-    def __init__(self, loop: AioLoop, loss: Loss, outbox: Outbox, prefetch: int) -> None:
+    def __init__(self, loop: AioLoop, loss: Loss, blockage: Blockage, outbox: Outbox, prefetch: int) -> None:
         self._loop = loop
         self._loss = loss
+        self._blockage = blockage
         self._outbox = outbox
         self._prefetch = prefetch
         # The broker keeps no more than `prefetch` unacked, so there is always room.
@@ -61,6 +63,11 @@ class AmqpSession:
     def requests(self) -> trio.MemoryReceiveChannel[Request]:
         """The deliveries (see `Session`)."""
         return self._requests
+
+    @property
+    def blockages(self) -> trio.MemoryReceiveChannel[str | None]:
+        """Whether replies are taken (see `Session`)."""
+        return self._blockage.changes
 
     async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
         """Reply and ack (see `Session`)."""
@@ -107,8 +114,9 @@ class AmqpSession:
         self._consumer_tag = consuming.consumer_tag
 
     def close(self) -> None:
-        """End `requests`."""
+        """End `requests` and `blockages`."""
         self._deliver.close()
+        self._blockage.close()
 
     async def _receive(self, message: DeliveredMessage) -> None:
         """Pass a delivery on. Awaits nothing, so deliveries keep their order and cost no switch."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from rpcb_trio._errors import SettingError
+from rpcb_trio._transports._amqp._blockage import Blockage
 from rpcb_trio._transports._amqp._caller import AmqpCaller
 from rpcb_trio._transports._amqp._connection import Link, dial
 from rpcb_trio._transports._amqp._loop import AioLoop, open_loop
@@ -58,8 +59,13 @@ class AmqpTransport:
         async with open_loop(loss) as loop, self._link(loop, "in") as link:
             link.on_close(loss.report)
             await loop.call(declare, link, topology)
-            outbox = Outbox(loop, loss, lambda: self._dial(loop, "out"))
-            session = AmqpSession(loop, loss, outbox, prefetch)
+            blockage = Blockage()
+
+            async def dial_out() -> Link:
+                return blockage.watch(await self._dial(loop, "out"))
+
+            outbox = Outbox(loop, loss, dial_out)
+            session = AmqpSession(loop, loss, blockage, outbox, prefetch)
             try:
                 await outbox.open()
                 await loop.call(session.consume, link, topology)

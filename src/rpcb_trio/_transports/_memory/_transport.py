@@ -15,6 +15,7 @@ import trio
 from rpcb_trio._errors import SessionLost, SettingError, TopologyMismatch, Unroutable
 from rpcb_trio._messages import NO_HEADERS, Answer, Outgoing, Reply, Request, Settled
 from rpcb_trio._transports._deadline import read_deadline
+from rpcb_trio._transports._memory._alarm import Alarm
 from rpcb_trio._transports._memory._queues import Consumer, Message, Queue
 from rpcb_trio._transports._protocol import CallerSession, Session, Topology
 
@@ -36,6 +37,7 @@ class MemoryBroker:
         self._callers: dict[str, trio.MemorySendChannel[Reply]] = {}
         self._tokens = count(1)
         self._connections = trio.Event()
+        self._alarm = Alarm()
 
     def declare(self, queue: str) -> None:
         """Create a queue, if it is not there."""
@@ -78,12 +80,20 @@ class MemoryBroker:
         self._connections.set()
         self._connections = trio.Event()
 
+    def block(self, reason: str) -> None:
+        """Take no more replies from workers, as a broker that is short of memory; deliveries go on."""
+        self._alarm.raise_for(reason)
+
+    def unblock(self) -> None:
+        """Take replies again, and all that wait."""
+        self._alarm.clear()
+
     @asynccontextmanager
     async def open_session(self, topology: Topology, *, prefetch: int) -> AsyncIterator[Session]:
         """Declare as `topology` says and consume."""
         await trio.lowlevel.checkpoint()
         self._declare(topology)
-        session = _MemorySession(self, self._queues[topology.queue], prefetch, self._connections)
+        session = _MemorySession(self, self._queues[topology.queue], prefetch, self._connections, self._alarm)
         try:
             yield session
         finally:
@@ -140,14 +150,19 @@ class MemoryBroker:
 
 
 class _MemorySession:
-    def __init__(self, broker: MemoryBroker, queue: Queue, prefetch: int, lost: trio.Event) -> None:
+    def __init__(
+        self, broker: MemoryBroker, queue: Queue, prefetch: int, lost: trio.Event, alarm: Alarm
+    ) -> None:
         self._broker = broker
         self._lost = lost
+        self._alarm = alarm
+        self.blockages = alarm.listen()
         self._send_requests, self.requests = trio.open_memory_channel[Request](math.inf)
         self._consumer: Consumer = queue.consume(prefetch, self._deliver)
 
     async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
         await trio.lowlevel.checkpoint()
+        await self._alarm.passed()
         if self._lost.is_set():
             raise SessionLost("the embedded broker has disconnected")
         settled = [self._broker._reply(answer) for answer in answers]  # noqa: SLF001 - one room
@@ -166,6 +181,7 @@ class _MemorySession:
 
     def close(self) -> None:
         self._send_requests.close()
+        self.blockages.close()
         self._consumer.close()
 
     def _deliver(self, tag: int, message: Message) -> None:

@@ -35,12 +35,14 @@ autos = st.builds(
     batch_sizes=st.sampled_from([(), (), (1, 2, 4, 8), (6,)]),
     latency_objective=st.sampled_from([None, None, 0.5, 4.0]),
 )
+START = 123456.789
+"""A clock that has run for long tells times less exactly."""
 makers = st.one_of(fixeds, autos)
 executors = st.integers(1, 3)
 
 
 def played(make: Maker, count: int, history: list[Event]) -> Played:
-    return Played(make(), executors=count).play(history)
+    return Played(make(), executors=count, now=START).play(history)
 
 
 def is_expired(each: Pending, now: float) -> bool:
@@ -157,7 +159,7 @@ def test_a_hold_ends_while_all_that_wait_can_be_answered_in_time_and_is_followed
     make: Maker, count: int, history: list[Event]
 ) -> None:
     policy = Foreseeing(*make.args, **make.keywords)
-    Played(policy, executors=count).play(history)
+    Played(policy, executors=count, now=START).play(history)
     for decision in policy.at_the_end:
         assert decision.batch
         assert not decision.given_up
@@ -170,7 +172,7 @@ def test_the_first_in_turn_leaves_if_any_does_unless_there_is_no_time_for_it(
     make: Maker, count: int, history: list[Event]
 ) -> None:
     policy = Foreseeing(*make.args, **make.keywords)
-    game = Played(policy, executors=count).play(history)
+    game = Played(policy, executors=count, now=START).play(history)
     shown = [each for each in game.shown if alive(each)]
     for first, each in zip(policy.firsts, shown, strict=True):
         if each.decision.batch and first not in leaving(each.decision):

@@ -31,7 +31,12 @@ class Proxy:
 
     def freeze(self) -> None:
         """Let no more bytes through, and tell nobody; as when a network cable is pulled."""
-        self._open_valve = trio.Event()
+        if self._open_valve.is_set():
+            self._open_valve = trio.Event()
+
+    def thaw(self) -> None:
+        """Let through again, first what was held up."""
+        self._open_valve.set()
 
     def cut(self) -> None:
         """Close all connections; new ones are welcome."""
@@ -52,7 +57,11 @@ class Proxy:
         if self._refuses:
             await client.aclose()
             return
-        server = await trio.open_tcp_stream(self._target.hostname or "", self._target.port or 5672)
+        try:
+            server = await trio.open_tcp_stream(self._target.hostname or "", self._target.port or 5672)
+        except OSError:  # the broker is down
+            await client.aclose()
+            return
         with trio.CancelScope() as scope:
             self._scopes.append(scope)
             async with client, server, trio.open_nursery() as nursery:

@@ -17,6 +17,8 @@ from rpcb_trio._cli._exits import ExitCode, exit_code_of
 from rpcb_trio._cli._file import FileLayer
 from rpcb_trio._cli._serve import serve
 from rpcb_trio._cli._settings import Settings
+from rpcb_trio._cli._simulate import simulate
+from rpcb_trio._cli._tune import tune
 from rpcb_trio._errors import SettingError
 
 NAME = "rpcb-trio"
@@ -60,6 +62,8 @@ def _app(layer: FileLayer) -> App:
     )
     app.command(serve)
     app.command(call)
+    app.command(tune)
+    app.command(simulate)
     app.command(demo, help_flags=())  # they are the demo's own
     return app
 

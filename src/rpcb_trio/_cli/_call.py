@@ -13,6 +13,7 @@ import trio
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
+from rpcb_trio._cli._bodies import encode_fields, read_body
 from rpcb_trio._cli._exits import ExitCode
 from rpcb_trio._cli._settings import ConfigPath, ConnectionSettings
 from rpcb_trio._cli._setup import split_pair, transport
@@ -120,17 +121,5 @@ def _body(text: str | None, file: Path | None, fields: Sequence[str]) -> bytes:
     if text is not None:
         return text.encode()
     if file is not None:
-        return sys.stdin.buffer.read() if str(file) == "-" else _read("--file", file)
-    return msgspec.msgpack.encode(dict(_field(each) for each in fields))
-
-
-def _field(text: str) -> tuple[str, str | bytes]:
-    name, value = split_pair("--field", text)
-    return name, _read(f"--field {name}", Path(value[1:])) if value.startswith("@") else value
-
-
-def _read(option: str, path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SettingError(f"{option}: {path} can't be read: {error.strerror}") from error
+        return sys.stdin.buffer.read() if str(file) == "-" else read_body("--file", file)
+    return encode_fields(split_pair("--field", each) for each in fields)

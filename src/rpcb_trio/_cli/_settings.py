@@ -107,8 +107,8 @@ class ConnectionSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(ConnectionSettings):
-    """One worker: where its requests come from and how they are computed."""
+class ServiceSettings:
+    """What a service is made with, and where it computes."""
 
     option: Annotated[
         tuple[str, ...],
@@ -119,6 +119,15 @@ class Settings(ConnectionSettings):
             metavar="NAME=VALUE",
         ),
     ] = ()
+    device: Annotated[
+        tuple[str, ...],
+        several(EXECUTORS, "DEVICE", "Torch device of a replica (cuda:0); given in turn.", metavar="DEVICE"),
+    ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(ConnectionSettings, ServiceSettings):
+    """One worker: where its requests come from and how they are computed."""
 
     queue: Annotated[
         str,
@@ -252,10 +261,6 @@ class Settings(ConnectionSettings):
         int,
         whole(EXECUTORS, "REPLICAS", "How many executors compute at once, each in a thread of its own.", 1),
     ] = 1
-    device: Annotated[
-        tuple[str, ...],
-        several(EXECUTORS, "DEVICE", "Torch device of a replica (cuda:0); given in turn.", metavar="DEVICE"),
-    ] = ()
     decode_threads: Annotated[
         int, whole(EXECUTORS, "DECODE_THREADS", "How many threads decode and encode.", 1)
     ] = 2

@@ -1,0 +1,100 @@
+"""Where `tune` and `simulate` put what they found: the terminal, a file of JSON, a chart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cyclopts import Group, Parameter
+from rich.box import HORIZONTALS
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from rpcb_trio._errors import SettingError
+
+OUTPUT = Group("Output", sort_key=9)
+
+PlotPath = Annotated[
+    Path | None,
+    Parameter(group=OUTPUT, help="Draw a chart into this PNG file.", metavar="FILE", show_default=False),
+]
+JsonPath = Annotated[
+    Path | None,
+    Parameter(group=OUTPUT, help="Write all figures into this file.", metavar="FILE", show_default=False),
+]
+
+
+def check_outputs(plot: Path | None, json: Path | None) -> None:
+    """See early that what is found can be written.
+
+    Raises:
+        SettingError: it can't.
+    """
+    for option, path in (("--plot", plot), ("--json", json)):
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            raise SettingError(f"{option}: {path} can't be written; name a file in a directory that is there")
+    if plot is not None and find_spec("matplotlib") is None:
+        raise SettingError(
+            "--plot: matplotlib is not installed; install rpcb-trio[plot], or leave --plot out"
+        )
+
+
+def write_json(path: Path, found: object) -> None:
+    """Write what was found; numbers that are infinite or none become null.
+
+    Raises:
+        SettingError: the file can't be written.
+    """
+    _write("--json", path, lambda: path.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n"))
+
+
+def write_plot(path: Path, draw: Callable[[Path], None]) -> None:
+    """Let `draw` write the chart.
+
+    Raises:
+        SettingError: the file can't be written.
+    """
+    _write("--plot", path, lambda: draw(path))
+
+
+def _write(option: str, path: Path, write: Callable[[], object]) -> None:
+    try:
+        write()
+    except OSError as error:
+        raise SettingError(f"{option}: {path} can't be written: {error.strerror}") from error
+
+
+def progress_bar() -> Progress:
+    """A bar on the terminal that leaves no trace; nothing where there is no terminal."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def new_table(title: str, *columns: str) -> Table:
+    """A table in the house's style, with the figures to the right."""
+    table = Table(title=title, box=HORIZONTALS, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is, however long."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def ms(seconds: float) -> str:
+    """As milliseconds, three digits; a dash where there is no such time."""
+    if not seconds < float("inf"):
+        return "-"
+    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{1e3 * seconds:.0f} ms"

@@ -1,0 +1,149 @@
+"""What settings would make of a load, by the worker's own policy in virtual time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+
+import msgspec
+
+from rpcb_trio._batching import AutoPolicy
+from rpcb_trio._pipeline import checked_prefetch
+from rpcb_trio._tuning._demand import Demand, Objective
+from rpcb_trio._tuning._law import ServiceLaw
+from rpcb_trio.simulation import Simulation, simulate
+
+GROWING = 2.0
+"""Where the later half waits so many times as long as the earlier one, and ..."""
+BATCHES = 2
+"""... by so many full batches longer, requests pile up: under overload it would be 3 times."""
+HALVINGS = 6
+"""Of the interval in which the highest rate is sought: to less than a fiftieth of what can be computed."""
+NEXT_TO_FULL = 0.95
+"""The largest share of the capacity that is called sustainable: nearer to it queues grow for longer than any
+simulation lasts."""
+MOST_CALLERS = 10
+"""One in so many of the simulated requests: the most callers that a simulation still says something of."""
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """What is to be chosen."""
+
+    max_batch_size: int
+    replicas: int
+
+    @property
+    def prefetch(self) -> int:
+        """The least that keeps all replicas busy."""
+        return checked_prefetch(None, self.max_batch_size, self.replicas)
+
+
+class Predicted(msgspec.Struct, frozen=True):
+    """What a setting would make of a load. Times are in seconds, infinite where it does not keep up."""
+
+    setting: Setting
+    mean: float
+    p99: float
+    busy_share: float
+    keeps_up: bool
+    meets: bool
+    """The objective; without one, whether it keeps up."""
+    capacity: float
+    """Requests per second that it can compute at the very most."""
+    highest: float | None = None
+    """The highest load of the same kind (requests per second; callers, if there is no rate) that meets the
+    objective; None without an objective."""
+
+    def figure(self, objective: Objective) -> float:
+        """The latency that counts."""
+        return self.mean if objective.p99 is None else self.p99
+
+
+class Prospect:
+    """Simulates settings on a device that was measured.
+
+    Args:
+        laws: what a batch takes, by how many replicas compute at once.
+        costs: of the requests, to be drawn from.
+        requests: how many each simulation has.
+        tick: called after each simulation.
+    """
+
+    def __init__(
+        self,
+        laws: Mapping[int, ServiceLaw],
+        costs: Sequence[float],
+        requests: int,
+        tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._laws = laws
+        self._costs = costs
+        self._requests = requests
+        self._tick = tick
+
+    def capacity(self, setting: Setting) -> float:
+        """Requests per second, if batches are full and nothing is padded."""
+        law, cost = self._laws[setting.replicas], fmean(self._costs)
+        sizes = range(1, setting.max_batch_size + 1)
+        return setting.replicas * max(size / law.mean(size, cost) for size in sizes)
+
+    def predict(self, setting: Setting, demand: Demand, objective: Objective) -> Predicted:
+        """What the setting would make of the load."""
+        capacity = self.capacity(setting)
+        found = self._simulated(setting, demand) if (demand.rate or 0.0) < capacity else None
+        if found is None:
+            return Predicted(setting, math.inf, math.inf, 1.0, False, False, capacity)  # noqa: FBT003
+        return Predicted(
+            setting=setting,
+            mean=found.mean_latency,
+            p99=found.percentile(99),
+            busy_share=min(1.0, found.busy_share),
+            keeps_up=True,
+            meets=objective.figure(found) <= objective.limit,
+            capacity=capacity,
+        )
+
+    def highest(self, setting: Setting, demand: Demand, objective: Objective) -> float:
+        """The highest load that still meets the objective; 0 where none does.
+
+        It is sought over the rate, with the callers as they are; without a rate, over the callers.
+        """
+        if demand.rate is None:
+            return self._most_callers(setting, objective)
+        low, high = 0.0, NEXT_TO_FULL * self.capacity(setting)
+        for _ in range(HALVINGS):
+            rate = (low + high) / 2
+            if self.predict(setting, Demand(rate, demand.callers), objective).meets:
+                low = rate
+            else:
+                high = rate
+        return low
+
+    def _most_callers(self, setting: Setting, objective: Objective) -> int:
+        low, high = 0, max(1, self._requests // MOST_CALLERS) + 1
+        while high - low > 1:
+            callers = (low + high) // 2
+            if self.predict(setting, Demand(callers=callers), objective).meets:
+                low = callers
+            else:
+                high = callers
+        return low
+
+    def _simulated(self, setting: Setting, demand: Demand) -> Simulation | None:
+        """What was found; None where requests pile up."""
+        law = self._laws[setting.replicas]
+        found = simulate(
+            AutoPolicy(setting.max_batch_size),
+            demand.load(self._costs, self._requests),
+            law,
+            executors=setting.replicas,
+            noise=law.noise(seed=0),
+        )
+        self._tick()
+        half = len(found.requests) // 2
+        if demand.rate is None or not half:
+            return found
+        earlier, later = fmean(found.latencies[:half]), fmean(found.latencies[half:])
+        full = law.mean(setting.max_batch_size, max(self._costs))
+        return None if later > GROWING * earlier and later > earlier + BATCHES * full else found

@@ -16,14 +16,14 @@ from trio.testing import MockClock
 
 from rpcb_trio import Failure, FixedPolicy, MemoryBroker, Outcome, Policy, Success
 from rpcb_trio._batching import _batcher
-from rpcb_trio._pipeline import _admission, _isolation, _stages, _wiring
+from rpcb_trio._pipeline import _admission, _isolation, _life, _stages, _wiring
 from rpcb_trio._service import BoundService
 from tests.interventions import AtStep, awaits
 from tests.journal import Journal, check_books
 from tests.scenarios import Running, Shouting, Stubborn, ask, working
 
 STAGES = ["receive", "batch", "compute", "reply"]
-AROUND_THEM = ["serve", "watch", "_stop_when_draining"]
+AROUND_THEM = ["serve", "watch", "_stop_when_draining", "_tell_blockages"]
 
 
 def shout(bodies: list[bytes]) -> list[bytes]:
@@ -126,4 +126,4 @@ async def test_every_await_of_every_stage_is_among_those_that_are_cut(autojump_c
     places |= (await play(CROWDED, "receive", math.inf, cancel)).places
     for step in range(1, 10):
         places |= (await play(STUBBORN, "batch", step, drain)).places
-    assert awaits(_admission, _stages, _batcher, _isolation, _wiring) <= places
+    assert awaits(_admission, _stages, _batcher, _isolation, _life, _wiring) <= places

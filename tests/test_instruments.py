@@ -129,7 +129,7 @@ async def test_the_log_has_a_line_for_each_session_each_failure_and_each_step_of
         ("INFO", "asr: consuming from queue work"),
         ("WARNING", "asr: request '1' of 'answers' answered with an error"),
         ("WARNING", "asr: session lost"),
-        ("INFO", "asr: consuming from queue work"),
+        ("INFO", "asr: reconnected after 1 attempt(s)"),
         ("INFO", "asr: drain: stop consuming"),
         ("INFO", "asr: drain: finish 0 request(s)"),
         ("INFO", "asr: drain: drained"),

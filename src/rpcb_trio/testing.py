@@ -21,7 +21,7 @@ import trio
 
 from rpcb_trio._batching import Policy
 from rpcb_trio._client import RpcClient, open_client
-from rpcb_trio._errors import BrokerError, OutcomeError
+from rpcb_trio._errors import BrokerError, ExecutorHung, OutcomeError, RpcbError
 from rpcb_trio._executors import run_infer
 from rpcb_trio._instruments import Instrument, Setup
 from rpcb_trio._messages import Answer, Batch, Failure, Pending, Reply, Request, Run, Settled
@@ -77,7 +77,13 @@ class Recorder(Instrument):
         self.failures: list[tuple[Request, OutcomeError]] = []
         self.settled: list[tuple[Answer, Settled]] = []
         self.lost_sessions: list[BrokerError] = []
+        self.failed_attempts: list[RpcbError] = []
+        self.blockages: list[str | None] = []
+        """The reason of each, and None for each end of one."""
         self.drain_steps: list[str] = []
+        self.hangs: list[tuple[ExecutorHung, Batch | None]] = []
+        self.left: int | None = None
+        """How many requests were unanswered when the worker stopped; None while it runs."""
 
     def worker_started(self, setup: Setup) -> None:
         """Remember it in `setups`."""
@@ -104,6 +110,10 @@ class Recorder(Instrument):
         self.service_times.append(seconds)
         self.runs.append(tuple(runs))
 
+    def executor_hung(self, error: ExecutorHung, batch: Batch | None) -> None:
+        """Remember it in `hangs`."""
+        self.hangs.append((error, batch))
+
     def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
         """Remember them in `settled`."""
         self.settled.extend(zip(answers, settled, strict=True))
@@ -112,9 +122,25 @@ class Recorder(Instrument):
         """Remember the error in `lost_sessions`."""
         self.lost_sessions.append(error)
 
+    def reconnect_failed(self, error: RpcbError, retry_in: float, attempts: int) -> None:  # noqa: ARG002 - nor here
+        """Remember the error in `failed_attempts`."""
+        self.failed_attempts.append(error)
+
+    def session_blocked(self, reason: str) -> None:
+        """Remember the reason in `blockages`."""
+        self.blockages.append(reason)
+
+    def session_unblocked(self) -> None:
+        """Remember it in `blockages`, as None."""
+        self.blockages.append(None)
+
     def drain_step(self, step: str) -> None:
         """Remember it in `drain_steps`."""
         self.drain_steps.append(step)
+
+    def worker_stopped(self, left: int) -> None:
+        """Remember how many in `left`."""
+        self.left = left
 
 
 class Served:

@@ -119,6 +119,10 @@ class AuditInstrument(Instrument):
         """Write what was gathered: it was computed, though it could not be answered."""
         self._write()
 
+    def worker_stopped(self, left: int) -> None:  # noqa: ARG002 - likewise
+        """Write what was gathered, though the worker was stopped before it was answered."""
+        self._write()
+
     def _gather(self, line: AuditLine) -> None:
         self._gathered += msgspec.json.encode(line) + b"\n"
 

@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec
 
 import msgspec
 
-from rpcb_trio._errors import BrokerError, OutcomeError
+from rpcb_trio._errors import BrokerError, ExecutorHung, OutcomeError, RpcbError
 from rpcb_trio._messages import Answer, Batch, Request, Run, Settled
 
 P = ParamSpec("P")
@@ -35,6 +35,9 @@ class Instrument:
     An instrument that raises is logged and called no more; the pipeline goes on.
     """
 
+    def worker_starting(self, setup: Setup) -> None:
+        """The models begin to warm up; the first event of a worker's life."""
+
     def worker_started(self, setup: Setup) -> None:
         """The models are warm and the first session is open; once in a worker's life."""
 
@@ -42,7 +45,22 @@ class Instrument:
         """The worker consumes from `queue`."""
 
     def session_lost(self, error: BrokerError, retry_in: float) -> None:
-        """The session is over; the next attempt is made in `retry_in` seconds."""
+        """The session is over, and what it held is redelivered. The worker is reconnecting from here on.
+
+        The first attempt is made in `retry_in` seconds: infinity where none is made, since the worker drains.
+        """
+
+    def reconnect_failed(self, error: RpcbError, retry_in: float, attempts: int) -> None:
+        """No session could be opened, `attempts` times by now; the next attempt is in `retry_in` seconds."""
+
+    def session_blocked(self, reason: str) -> None:
+        """The broker takes no replies (it is short of memory or disk, says `reason`); they wait.
+
+        It ends with `session_unblocked`, or with the session.
+        """
+
+    def session_unblocked(self) -> None:
+        """The broker takes replies again."""
 
     def request_received(self, request: Request) -> None:
         """A request was delivered."""
@@ -62,11 +80,21 @@ class Instrument:
     def batch_computed(self, batch: Batch, seconds: float, runs: Sequence[Run]) -> None:
         """`infer` took `seconds` for a batch, retries of its parts included; `runs` are all, in order."""
 
+    def executor_hung(self, error: ExecutorHung, batch: Batch | None) -> None:
+        """An executor does not come back from `batch`, or from one of an earlier session; the worker ends."""
+
     def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
         """Replies are confirmed and their requests acked; `settled` tells how each one ended, in order."""
 
     def drain_step(self, step: str) -> None:
-        """Draining has come to a step: `stop consuming`, `finish N request(s)`, `drained`."""
+        """Draining has come to a step: `stop consuming`, `finish N request(s)`, `drained`.
+
+        With no session to drain it is `stop connecting`, `drained`. There is no `drained` where something is
+        left unanswered; `worker_stopped` tells how much.
+        """
+
+    def worker_stopped(self, left: int) -> None:
+        """The last event of a worker's life, whatever ended it; the broker redelivers the `left` requests."""
 
 
 class Instruments:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 
-from rpcb_trio._errors import BrokerError, OutcomeError
+from rpcb_trio._errors import BrokerError, ExecutorHung, OutcomeError, RpcbError
 from rpcb_trio._instruments._instrument import Instrument
+from rpcb_trio._instruments._outage import Outage
 from rpcb_trio._messages import Answer, Batch, Request, Run, Settled
 
 log = logging.getLogger("rpcb_trio")
+
+MOST_NAMED = 10
+"""Requests of one batch that are named in a line."""
 
 
 class LogInstrument(Instrument):
@@ -17,14 +22,40 @@ class LogInstrument(Instrument):
 
     def __init__(self, name: str = "worker") -> None:
         self._name = name
+        self._outage: Outage | None = None
 
     def session_opened(self, queue: str) -> None:
-        """One line per session."""
-        log.info("%s: consuming from queue %s", self._name, queue)
+        """One line per session; after an outage also how long it took."""
+        again = "" if self._outage is None else f"reconnected after {self._outage}; "
+        self._outage = None
+        log.info("%s: %sconsuming from queue %s", self._name, again, queue)
 
     def session_lost(self, error: BrokerError, retry_in: float) -> None:
         """One line per lost session."""
-        log.warning("%s: session lost (%s); next attempt in %.1f s", self._name, error, retry_in)
+        self._outage = Outage()
+        todo = "it is not opened again" if math.isinf(retry_in) else f"next attempt in {retry_in:.1f} s"
+        log.warning("%s: session lost (%s); %s", self._name, error, todo)
+
+    def reconnect_failed(self, error: RpcbError, retry_in: float, attempts: int) -> None:
+        """The first line of an outage, then ever fewer; a new reason is a line at once."""
+        self._outage = self._outage or Outage()
+        worth_a_line = self._outage.failed(attempts, str(error))
+        log.log(
+            logging.WARNING if worth_a_line else logging.DEBUG,
+            "%s: can't reach the broker (%s), attempt %d; next attempt in %.1f s",
+            self._name,
+            error,
+            attempts,
+            retry_in,
+        )
+
+    def session_blocked(self, reason: str) -> None:
+        """One line."""
+        log.warning("%s: blocked: the broker takes no replies (%s); they wait", self._name, reason)
+
+    def session_unblocked(self) -> None:
+        """One line."""
+        log.info("%s: the broker takes replies again", self._name)
 
     def request_failed(self, request: Request, error: OutcomeError) -> None:
         """One line per failed request, with the cause, and the traceback at debug."""
@@ -61,6 +92,10 @@ class LogInstrument(Instrument):
             "" if len(runs) == 1 else f", in {len(runs)} runs",
         )
 
+    def executor_hung(self, error: ExecutorHung, batch: Batch | None) -> None:
+        """One line, which names the batch and its first requests."""
+        log.error("%s: an executor hangs on %s: %s", self._name, _named(batch), error)
+
     def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
         """Only what did not end with a reply to its producer."""
         for answer, ending in zip(answers, settled, strict=True):
@@ -78,6 +113,21 @@ class LogInstrument(Instrument):
     def drain_step(self, step: str) -> None:
         """One line per step."""
         log.info("%s: drain: %s", self._name, step)
+
+    def worker_stopped(self, left: int) -> None:
+        """Only where something is left."""
+        if left:
+            log.warning(
+                "%s: stopped with %d request(s) unanswered; the broker redelivers them", self._name, left
+            )
+
+
+def _named(batch: Batch | None) -> str:
+    if batch is None:
+        return "a batch of an earlier session"
+    names = [repr(member.request.correlation_id) for member in batch.members[:MOST_NAMED]]
+    more = "" if batch.size <= MOST_NAMED else f" and {batch.size - MOST_NAMED} more"
+    return f"batch {batch.id} of {batch.size} request(s), with the correlation ids {', '.join(names)}{more}"
 
 
 def _caused_by(error: OutcomeError) -> str:

@@ -3,6 +3,7 @@
 from rpcb_trio._pipeline._bounds import checked_prefetch
 from rpcb_trio._pipeline._codec import Codec, Offload, Resolved
 from rpcb_trio._pipeline._isolation import Isolation
-from rpcb_trio._pipeline._serve import Worker, serve
+from rpcb_trio._pipeline._life import Worker
+from rpcb_trio._pipeline._serve import serve
 
 __all__ = ["Codec", "Isolation", "Offload", "Resolved", "Worker", "checked_prefetch", "serve"]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
+
+import trio
 
 from rpcb_trio._messages import Request
 
@@ -12,7 +15,7 @@ MOST_FORGIVEN = 65535
 
 
 class Ledger:
-    """The requests that were received and are not yet settled.
+    """The requests that were delivered and are not yet settled.
 
     A redelivered request may be what killed the worker that held it, so it is a suspect and runs alone. Those
     that this very process held when its session was lost are not: it is alive.
@@ -20,10 +23,16 @@ class Ledger:
 
     def __init__(self) -> None:
         self._held: set[Request] = set()
+        self._deliveries: trio.MemoryReceiveChannel[Request] | None = None
         self._forgiven: Counter[tuple[object, ...]] = Counter()
 
     def __len__(self) -> int:
-        return len(self._held)
+        unread = 0 if self._deliveries is None else self._deliveries.statistics().current_buffer_used
+        return len(self._held) + unread
+
+    def open_session(self, deliveries: trio.MemoryReceiveChannel[Request]) -> None:
+        """What lies in `deliveries`, received by nobody yet, is held as well."""
+        self._deliveries = deliveries
 
     def receive(self, request: Request) -> bool:
         """Enter a request; True if it is a suspect."""
@@ -42,10 +51,17 @@ class Ledger:
 
     def lose_session(self) -> None:
         """Strike out all: the broker redelivers it, maybe only after further sessions are lost."""
+        self._receive_unread()
         self._forgiven.update(map(_identity, self._held))
         for identity in [*self._forgiven][:-MOST_FORGIVEN]:
             del self._forgiven[identity]
         self._held.clear()
+
+    def _receive_unread(self) -> None:
+        if self._deliveries is not None:
+            with suppress(trio.WouldBlock, trio.EndOfChannel):
+                while True:
+                    self.receive(self._deliveries.receive_nowait())
 
 
 def _identity(request: Request) -> tuple[object, ...]:

@@ -1,55 +1,23 @@
-"""`serve`: a service behind a queue, over session after session, until it is drained.
-
-How a worker drains, in steps:
-
-1. `Worker.drain()` is called; from here `drain_timeout` counts.
-2. The session stops consuming, so `session.requests` ends.
-3. The stages run dry in order: what is decoded is batched, a partial batch is flushed, replies are confirmed
-   and their requests acked.
-4. The stages' nursery ends, the session closes its connections, and `serve` returns.
-
-What the deadline cuts off is unacked, so the broker redelivers it.
-"""
+"""`serve`: a service behind a queue, from its settings to its end."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import trio
 
-from rpcb_trio._backoff import Backoff
 from rpcb_trio._batching import AutoPolicy, Policy
-from rpcb_trio._errors import BrokerError, DrainTimeout, SettingError, first_leaf
+from rpcb_trio._errors import SettingError, first_leaf
 from rpcb_trio._executors import Executor, ThreadExecutor
 from rpcb_trio._instruments import Instrument, Instruments, LogInstrument
 from rpcb_trio._pipeline._bounds import checked_prefetch
 from rpcb_trio._pipeline._codec import Codec, Offload, offload_to_threads
 from rpcb_trio._pipeline._ledger import Ledger
+from rpcb_trio._pipeline._life import Life, Worker
 from rpcb_trio._pipeline._wiring import Pipeline
 from rpcb_trio._service import BoundService, PlainFunction, Service, bind
 from rpcb_trio._transports import Topology, Transport, as_transport
-
-
-class Worker:
-    """A running worker, as `serve` hands it out through `task_status.started`."""
-
-    def __init__(self, start_draining: Callable[[], None], ledger: Ledger) -> None:
-        self._start_draining = start_draining
-        self._ledger = ledger
-
-    @property
-    def held(self) -> int:
-        """How many requests it has received and not yet settled."""
-        return len(self._ledger)
-
-    def drain(self) -> None:
-        """Take no more requests, answer those that are held, then let `serve` return.
-
-        Calling it again changes nothing.
-        """
-        self._start_draining()
 
 
 async def serve(
@@ -64,6 +32,7 @@ async def serve(
     replicas: int = 1,
     devices: Sequence[str] = (),
     executors: Sequence[Executor] | None = None,
+    infer_timeout: float | None = None,
     decode_threads: int = 2,
     offload: Offload | None = None,
     batch_headers: bool = False,
@@ -92,6 +61,9 @@ async def serve(
         replicas: how many executors compute at once, each in a thread of its own.
         devices: torch devices for the replicas, in turn (`cuda:0`, `cuda:1`).
         executors: executors of your own, in the place of `replicas` and `devices`.
+        infer_timeout: seconds that one run of `infer` may take; None for any time. Choose several times what
+            the largest batch takes on a bad day. A thread that takes longer can't be killed: what has not
+            started goes back to the broker, and `serve` raises.
         decode_threads: how many threads decode and encode; only for services with these hooks.
         offload: runs decode and encode, in the place of those threads.
         batch_headers: whether a reply says in which batch its request was: the headers `rpcb-batch` (its id),
@@ -103,14 +75,18 @@ async def serve(
     Raises:
         SettingError: a setting is wrong; nothing was started.
         LoginRefused, TopologyMismatch, SessionLost: the broker would not have us at start.
-        DrainTimeout: draining took too long; what was left is redelivered.
+        DrainTimeout: draining took too long, and something was left; it is redelivered.
+        ExecutorHung: `infer` took too long. What was computed is answered, the rest is redelivered; the
+            thread is abandoned, and ends if `infer` ever does.
     """
     topology = queue if isinstance(queue, Topology) else Topology(queue=queue)
     transport = as_transport(transport)
     bound = bind(service)
     policy = AutoPolicy() if batching is None else batching
     if executors is None:
-        executors = _thread_executors(bound, replicas, devices)
+        executors = _thread_executors(bound, replicas, devices, _checked_timeout(infer_timeout))
+    elif infer_timeout is not None:
+        raise SettingError("infer_timeout is for the executors that serve makes; give it to your own instead")
     _at_least_one("executors", len(executors))
     _at_least_one("decode_threads", decode_threads)
     pipeline = Pipeline(
@@ -124,57 +100,14 @@ async def serve(
         ledger=Ledger(),
         instruments=Instruments([LogInstrument(topology.queue)] if instruments is None else instruments),
     )
-    await _warm_up(executors)
-    draining = trio.Event()
-    with trio.CancelScope() as scope:
-
-        def start_draining() -> None:
-            if not draining.is_set():
-                draining.set()
-                scope.deadline = trio.current_time() + drain_timeout
-
-        def started() -> None:
-            pipeline.instruments.notify(Instrument.worker_started, pipeline.setup(topology.queue))
-            task_status.started(worker)
-
-        worker = Worker(start_draining, pipeline.ledger)
-        await _serve_sessions(pipeline, transport, topology, draining, started)
-        pipeline.instruments.notify(Instrument.drain_step, "drained")
-    if scope.cancelled_caught:
-        raise DrainTimeout(drain_timeout, worker.held)
-
-
-async def _serve_sessions(
-    pipeline: Pipeline,
-    transport: Transport,
-    topology: Topology,
-    draining: trio.Event,
-    started: Callable[[], None],
-) -> None:
-    has_started = False
-    waits = Backoff()
-    while not draining.is_set():
-        lost: BrokerError | None = None
-        opened = math.inf
-        try:
-            async with transport.open_session(topology, prefetch=pipeline.prefetch) as session:
-                if not has_started:
-                    has_started = True
-                    started()
-                opened = trio.current_time()
-                pipeline.instruments.notify(Instrument.session_opened, topology.queue)
-                await pipeline.run(session, draining)
-        except* BrokerError as group:
-            lost = first_leaf(group)
-        if lost is None:
-            return
-        if not has_started:
-            raise lost
-        pipeline.ledger.lose_session()
-        delay = waits.after(trio.current_time() - opened)
-        pipeline.instruments.notify(Instrument.session_lost, lost, delay)
-        with trio.move_on_after(delay):
-            await draining.wait()
+    life = Life(pipeline, transport, topology, drain_timeout=drain_timeout, task_status=task_status)
+    setup = pipeline.setup(topology.queue)
+    pipeline.instruments.notify(Instrument.worker_starting, setup)
+    try:
+        await _warm_up(executors)
+        await life.run(setup)
+    finally:
+        pipeline.instruments.notify(Instrument.worker_stopped, len(pipeline.ledger))
 
 
 async def _warm_up(executors: Sequence[Executor]) -> None:
@@ -189,13 +122,16 @@ async def _warm_up(executors: Sequence[Executor]) -> None:
         raise refused
 
 
-def _thread_executors(service: BoundService, replicas: int, devices: Sequence[str]) -> list[Executor]:
+def _thread_executors(
+    service: BoundService, replicas: int, devices: Sequence[str], infer_timeout: float | None
+) -> list[Executor]:
     count = max(_at_least_one("replicas", replicas), len(devices))
     return [
         ThreadExecutor(
             service,
             device=devices[number % len(devices)] if devices else None,
             name=f"{service.name}-{number}",
+            infer_timeout=infer_timeout,
         )
         for number in range(count)
     ]
@@ -205,6 +141,12 @@ def _at_least_one(setting: str, value: int) -> int:
     if value < 1:
         raise SettingError(f"{setting} is {value}; it must be at least 1")
     return value
+
+
+def _checked_timeout(infer_timeout: float | None) -> float | None:
+    if infer_timeout is not None and not infer_timeout > 0:
+        raise SettingError(f"infer_timeout is {infer_timeout}; give seconds above 0, or leave it out")
+    return infer_timeout
 
 
 def _is_drop(expired: str) -> bool:

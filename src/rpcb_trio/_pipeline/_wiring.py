@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import trio
 
 from rpcb_trio._batching import Batcher, Policy
+from rpcb_trio._errors import ExecutorHung, SessionLost
 from rpcb_trio._executors import Executor
 from rpcb_trio._instruments import Instrument, Instruments, Setup
 from rpcb_trio._messages import Batch, Pending
@@ -18,6 +18,9 @@ from rpcb_trio._pipeline._admission import Admission
 from rpcb_trio._pipeline._codec import Codec
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._transports import Session
+
+SETTLE_GRACE = 5.0
+"""Seconds, once an executor hangs, for what others compute and what is computed to be answered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,8 @@ class Pipeline:
     drop_expired: bool
     ledger: Ledger
     instruments: Instruments
+    hung: list[ExecutorHung] = field(default_factory=list)
+    """Why the worker must end: executors that will not come back."""
 
     def setup(self, queue: str) -> Setup:
         """What instruments are told of it."""
@@ -46,25 +51,20 @@ class Pipeline:
         )
 
     async def run(self, session: Session, draining: trio.Event) -> None:
-        """Serve one session until it is drained.
+        """Serve one session until it is drained, or an executor hangs.
 
         Raises:
             SessionLost: in an exception group, as soon as the session is lost; what was held is redelivered.
         """
-        try:
-            async with trio.open_nursery() as watchers:
-                watchers.start_soon(session.watch)
-                watchers.start_soon(self._stop_when_draining, session, draining)
-                await self._run_stages(session)
-                watchers.cancel_scope.cancel()
-        finally:
-            self._enter_unread(session)
-
-    def _enter_unread(self, session: Session) -> None:
-        """What was delivered but not yet received by a stage is held as well, and redelivered as well."""
-        with suppress(trio.WouldBlock, trio.EndOfChannel):
-            while True:
-                self.ledger.receive(session.requests.receive_nowait())
+        self.ledger.open_session(session.requests)
+        async with trio.open_nursery() as watchers:
+            watchers.start_soon(session.watch)
+            watchers.start_soon(self._tell_blockages, session)
+            watchers.start_soon(self._stop_when_draining, session, draining)
+            await self._run_stages(session)
+            if not (draining.is_set() or self.hung):  # else it would end in silence, and consume no more
+                raise SessionLost("its deliveries ended, though the worker does not drain")
+            watchers.cancel_scope.cancel()
 
     async def _stop_when_draining(self, session: Session, draining: trio.Event) -> None:
         await draining.wait()
@@ -72,12 +72,26 @@ class Pipeline:
         await session.stop_consuming()
         self.instruments.notify(Instrument.drain_step, f"finish {len(self.ledger)} request(s)")
 
+    async def _tell_blockages(self, session: Session) -> None:
+        async for reason in session.blockages:
+            if reason is None:
+                self.instruments.notify(Instrument.session_unblocked)
+            else:
+                self.instruments.notify(Instrument.session_blocked, reason)
+
     async def _run_stages(self, session: Session) -> None:
         idle = trio.Semaphore(0)
         send_pending, pending = trio.open_memory_channel[Pending](self.prefetch)
         send_batches, batches = trio.open_memory_channel[Batch](len(self.executors))
         send_computed, computed = trio.open_memory_channel[stages.Computed](self.prefetch)
-        async with trio.open_nursery() as nursery:
+
+        def give_up(error: ExecutorHung) -> None:
+            """Start nothing more: what has not started goes back to the broker with the session's end."""
+            self.hung.append(error)
+            intake.cancel_scope.cancel()
+            nursery.cancel_scope.deadline = trio.current_time() + SETTLE_GRACE
+
+        async with trio.open_nursery() as nursery, trio.open_nursery() as intake:
             # The receiving ends stay open to the end: a stage that is cut must not break those that feed it.
             with send_pending, send_batches, send_computed:
                 dismissed = send_computed.clone()
@@ -90,7 +104,7 @@ class Pipeline:
                 )
                 admission = Admission(self.codec, lambda: batcher.backlog, self.max_pending)
                 for _ in range(self.receivers):
-                    nursery.start_soon(
+                    intake.start_soon(
                         partial(
                             stages.receive,
                             session.requests.clone(),
@@ -101,7 +115,7 @@ class Pipeline:
                             ledger=self.ledger,
                         )
                     )
-                nursery.start_soon(stages.batch, batcher, dismissed)
+                intake.start_soon(stages.batch, batcher, dismissed)
                 for executor in self.executors:
                     nursery.start_soon(
                         partial(
@@ -111,6 +125,7 @@ class Pipeline:
                             executor=executor,
                             batcher=batcher,
                             idle=idle,
+                            give_up=give_up,
                             instruments=self.instruments,
                         )
                     )

@@ -166,6 +166,7 @@ class Played:
 
     def _serve(self, *, final: bool = False) -> None:
         while self._idle:
+            self.policy.others_idle(self._idle - 1)
             decision = self.policy.decide(self.waiting, self.now, final=final)
             self.shown.append(Shown(tuple(self.waiting), self.now, final, decision))
             self.waiting = self.shown[-1].left

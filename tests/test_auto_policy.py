@@ -10,7 +10,18 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import AutoPolicy, Batch, Decision, Pending, Policy, RpcClient, Trigger, open_client
+from rpcb_trio import (
+    AutoPolicy,
+    Batch,
+    Decision,
+    FixedPolicy,
+    Pending,
+    Policy,
+    RpcClient,
+    Trigger,
+    open_client,
+)
+from rpcb_trio.simulation import LockStep, linear, simulate
 from rpcb_trio.testing import Served, served
 
 FIXED, EACH = 0.150, 0.025
@@ -46,9 +57,12 @@ class Callers:
         return open_client(self._worker.broker) if is_new else nullcontext(self._worker.client)
 
 
-async def lock_step(*calls: int, way: str = "own addresses", think: float = 0.001) -> Sequence[Batch]:
+async def lock_step(
+    *calls: int, way: str = "own addresses", think: float = 0.001, executors: int = 1
+) -> Sequence[Batch]:
     """The batches of as many callers as there are numbers; each is how often that one calls."""
-    async with served(echo, service_time=seconds, batching=AutoPolicy(LARGEST)) as worker:
+    policy = AutoPolicy(LARGEST)
+    async with served(echo, service_time=seconds, batching=policy, executors=executors) as worker:
         callers = Callers(worker, way=way, think=think)
         async with trio.open_nursery() as nursery:
             for each in calls:
@@ -82,6 +96,27 @@ async def test_one_caller_alone_never_waits(autojump_clock: MockClock) -> None:
     batches = await lock_step(50)
     assert {batch.waits for batch in batches} == {(0.0,)}
     assert {batch.trigger for batch in batches} == {Trigger.IDLE}
+
+
+@pytest.mark.parametrize("executors", [2, 4])
+async def test_as_many_callers_as_executors_never_wait_for_each_other(
+    executors: int, autojump_clock: MockClock
+) -> None:
+    batches = await lock_step(*[50] * executors, executors=executors)
+    assert {wait for batch in batches for wait in batch.waits} == {0.0}
+
+
+@pytest.mark.parametrize("executors", [2, 4])
+@pytest.mark.parametrize("callers", [4, 10, 20])
+def test_callers_in_lock_step_are_never_slower_than_if_every_idle_executor_started_at_once(
+    callers: int, executors: int
+) -> None:
+    def mean_latency(policy: Policy) -> float:
+        chance = Random(5)  # noqa: S311 - no secret
+        load = LockStep(callers, lambda: chance.expovariate(1000), 400)
+        return simulate(policy, load, linear(FIXED, EACH), executors=executors).mean_latency
+
+    assert mean_latency(AutoPolicy(LARGEST)) <= 1.001 * mean_latency(FixedPolicy(LARGEST))
 
 
 @pytest.mark.parametrize("way", ["own addresses", "one address for all", "a new address each time"])

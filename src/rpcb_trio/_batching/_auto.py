@@ -66,6 +66,7 @@ class AutoPolicy(Policy):
         self._computed = 0
         self._gave_up_all = False
         self._held_until: float | None = None
+        self._others_idle = 0
 
     @property
     def max_batch_size(self) -> int:
@@ -86,6 +87,10 @@ class AutoPolicy(Policy):
         self._mean_cost = mean = batch.work.total / batch.size
         horizon = HORIZON * self._predict(Work(1, mean, mean))
         self._returns.completed([member.request.reply_to for member in batch.members], now, horizon)
+
+    def others_idle(self, count: int) -> None:
+        """Learn whether those who are on their way would find an executor of their own."""
+        self._others_idle = count
 
     def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
         """Decide by what was learned; see the module's opening."""
@@ -137,10 +142,8 @@ class AutoPolicy(Policy):
         work = Work.of([each.cost for each in batch])
         coming = self._returns.expected(now)
         room = min(coming.count, self.max_batch_size - work.size)
-        pays = work.size * coming.within < room * self._predict(work)
-        objective = (
-            self._objective if self._time.known else None
-        )  # nobody knows yet for how long one may hold
+        pays = not self._others_idle and work.size * coming.within < room * self._predict(work)
+        objective = self._objective if self._time.known else None  # or all of it might be spent on the hold
         if not pays and objective is None:
             return self._unheld(coming, now), now
         more = max(1, round(room))

@@ -67,6 +67,7 @@ class Batcher:
         while True:
             waiting.top_up()  # what is already here is taken without waiting, however late we are
             now = trio.current_time()
+            self._policy.others_idle(self._idle.value)
             decision = self._policy.decide(waiting.pending, now, final=waiting.final)
             waiting.release(decision)
             self._dismiss_some(decision)

@@ -63,6 +63,9 @@ class Policy(ABC):
         Told in order with the arrivals: all that were pending by then are known.
         """
 
+    def others_idle(self, count: int) -> None:  # noqa: B027 - likewise
+        """Learn, before each decision, how many executors are idle beside the one that wants a batch."""
+
 
 def deadline_of(pending: Pending) -> float:
     """When it expires; infinity where it never does."""

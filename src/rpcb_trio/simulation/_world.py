@@ -223,6 +223,9 @@ class _Punctual(Policy):
     def completed(self, batch: Batch, runs: Sequence[Run], now: float) -> None:
         self._policy.completed(batch, runs, now)
 
+    def others_idle(self, count: int) -> None:
+        self._policy.others_idle(count)
+
     def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
         if self._world.is_behind(now):
             return Decision(hold_until=now)

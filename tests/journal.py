@@ -54,6 +54,7 @@ class SteppedSession:
         self.requests = session.requests
         self.stop_consuming = session.stop_consuming
         self.watch = session.watch
+        self.blockages = session.blockages
 
     async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
         endings = [await self._publish(answer) for answer in answers]

@@ -15,6 +15,7 @@ from rpcb_trio._cli._call import call
 from rpcb_trio._cli._demo import demo
 from rpcb_trio._cli._exits import ExitCode, exit_code_of
 from rpcb_trio._cli._file import FileLayer
+from rpcb_trio._cli._health import health
 from rpcb_trio._cli._serve import serve
 from rpcb_trio._cli._settings import Settings
 from rpcb_trio._cli._simulate import simulate
@@ -62,6 +63,7 @@ def _app(layer: FileLayer) -> App:
     )
     app.command(serve)
     app.command(call)
+    app.command(health)
     app.command(tune)
     app.command(simulate)
     app.command(demo, help_flags=())  # they are the demo's own

@@ -20,6 +20,7 @@ import msgspec
 from cyclopts import App, Argument, ArgumentCollection
 from cyclopts.config import Dict
 
+from rpcb_trio._cli._health import HealthSettings
 from rpcb_trio._cli._settings import LogSettings, Settings
 from rpcb_trio._cli._target import did_you_mean
 from rpcb_trio._errors import SettingError
@@ -35,7 +36,7 @@ class WorkerTable(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileTable(WorkerTable, LogSettings):
+class FileTable(WorkerTable, LogSettings, HealthSettings):
     """What the file itself may hold."""
 
     workers: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -133,7 +134,7 @@ def _check(table: Mapping[str, Any], model: type[WorkerTable], where: str) -> No
 
 
 def _remedy(key: str, types: Mapping[str, Any]) -> str:
-    if key in get_type_hints(LogSettings):
+    if key in get_type_hints(LogSettings) | get_type_hints(HealthSettings):
         return "; it is for the whole process, so it stands above all tables"
     return did_you_mean(key, types) or "; see rpcb-trio serve --help"
 

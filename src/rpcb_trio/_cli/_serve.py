@@ -13,12 +13,14 @@ from cyclopts import Parameter
 
 from rpcb_trio._cli._exits import ExitCode
 from rpcb_trio._cli._file import SettingsFile, read_file
+from rpcb_trio._cli._health import HealthSettings
 from rpcb_trio._cli._lifetime import run_jobs
 from rpcb_trio._cli._logs import write_logs
 from rpcb_trio._cli._settings import FILE, SERVICE, ConfigPath, LogSettings, Settings
 from rpcb_trio._cli._setup import Job, as_they_look, make_job
 from rpcb_trio._cli._target import load_service
 from rpcb_trio._errors import SettingError
+from rpcb_trio.health import open_health_port
 
 log = logging.getLogger("rpcb_trio")
 
@@ -54,6 +56,7 @@ def serve(
     worker: Workers = (),
     settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008 - it is frozen
     logs: Annotated[LogSettings, Parameter(name="*")] = LogSettings(),  # noqa: B008 - it is frozen
+    probes: Annotated[HealthSettings, Parameter(name="*")] = HealthSettings(),  # noqa: B008 - it is frozen
     settings_of: Annotated[SettingsOf, Parameter(parse=False)],
 ) -> int:
     """Answer the requests of a queue in batches, until a signal comes.
@@ -69,7 +72,16 @@ def serve(
     except KeyboardInterrupt:
         log.info("stopped before anything was started")
         return ExitCode.DONE
-    return trio.run(run_jobs, jobs)
+    return trio.run(_run, jobs, probes)
+
+
+async def _run(jobs: Sequence[Job], probes: HealthSettings) -> int:
+    """The health port is there before the first model is warm, until the last worker has ended."""
+    if probes.health_port is None:
+        return await run_jobs(jobs)
+    workers = [job.health for job in jobs]
+    async with open_health_port(probes.health_port, workers, host=probes.health_host):
+        return await run_jobs(jobs)
 
 
 def _make_jobs(
@@ -99,7 +111,10 @@ def _make_job(name: str, target: str | None, settings: Settings) -> Job:
             f"{name or target}: queue is missing; give --queue, RPCB_QUEUE, or queue in rpcb.toml"
         )
     options = as_they_look("option", settings.option)
-    return make_job(name, target, load_service(target, options), settings)
+    job = make_job(name, target, load_service(target, options), settings)
+    if job.warning is not None:
+        log.warning("%s: %s", name, job.warning)
+    return job
 
 
 @contextmanager

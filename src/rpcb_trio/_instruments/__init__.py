@@ -1,6 +1,7 @@
 """Hooks on the pipeline's events: what they are, the log, and the audit."""
 
 from rpcb_trio._instruments._audit import AuditInstrument
+from rpcb_trio._instruments._health import Condition, Health, HealthInstrument
 from rpcb_trio._instruments._instrument import Instrument, Instruments, Setup
 from rpcb_trio._instruments._log import LogInstrument
 from rpcb_trio._instruments._records import (
@@ -23,6 +24,9 @@ __all__ = [
     "AuditRun",
     "AuditStart",
     "AuditWork",
+    "Condition",
+    "Health",
+    "HealthInstrument",
     "Instrument",
     "Instruments",
     "LogInstrument",

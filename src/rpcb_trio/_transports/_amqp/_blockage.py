@@ -15,7 +15,7 @@ from rpcb_trio._transports._amqp._connection import Link
 
 
 class Blockage:
-    """Tells the changes, on a channel: the broker's reason once a connection is blocked, None once none is."""
+    """Tells the changes on a channel: the broker's reason once a connection is blocked, None once none is."""
 
     def __init__(self) -> None:
         # One for each change, and only the broker's alarms make any.

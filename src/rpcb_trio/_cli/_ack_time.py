@@ -1,0 +1,33 @@
+"""Whether what a worker holds can be acked before the broker loses patience.
+
+RabbitMQ closes the channel of a consumer that leaves a delivery unacked for longer than `consumer_timeout`
+(30 min if it is not set; https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout), and redelivers.
+"""
+
+from __future__ import annotations
+
+DEFAULT_CONSUMER_TIMEOUT = 1800.0
+
+
+def longest_hold(prefetch: int, executors: int, infer_timeout: float) -> float:
+    """Seconds until the last of `prefetch` requests is computed, at the worst.
+
+    That is when each is a batch by itself, as redelivered requests are, and takes all of `infer_timeout`.
+    """
+    return prefetch / executors * infer_timeout
+
+
+def hold_warning(
+    prefetch: int, executors: int, infer_timeout: float | None, consumer_timeout: float
+) -> str | None:
+    """What to tell the operator; None where it fits, or where nothing bounds a batch."""
+    if infer_timeout is None:
+        return None
+    hold = longest_hold(prefetch, executors, infer_timeout)
+    if hold <= consumer_timeout:
+        return None
+    return (
+        f"a request may be held for {hold:g} s (prefetch {prefetch} * infer_timeout {infer_timeout:g} s / "
+        f"{executors} executor(s)), but the broker takes it back after {consumer_timeout:g} s "
+        "(consumer_timeout); lower prefetch or infer_timeout, or raise consumer_timeout there and here"
+    )

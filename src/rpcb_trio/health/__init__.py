@@ -1,0 +1,14 @@
+"""Probes over HTTP: whether the event loop turns, and whether the workers are ready.
+
+    asr = HealthInstrument("asr")
+    async with open_health_port(8080, [asr]), trio.open_nursery() as nursery:
+        await nursery.start(partial(serve, service, url, "asr", instruments=[LogInstrument("asr"), asr]))
+
+`GET /livez` is 200 whenever it is answered at all: the answer comes from the loop that serves the requests,
+so who gets none in time knows that the loop is stuck. `GET /readyz` is 200 if every worker consumes, with its
+models warm and a broker that takes its replies, else 503. Both tell more in JSON.
+"""
+
+from rpcb_trio.health._port import HealthPort, open_health_port
+
+__all__ = ["HealthPort", "open_health_port"]

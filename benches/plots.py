@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benches.batching import Costs
 from benches.report import Spread
+
+if TYPE_CHECKING:
+    from benches.backlog import Kept  # which draws with this
 
 OURS, BARE, PUBLISHED = "#2a6f97", "#a9b4bd", "#d1495b"
 
@@ -63,6 +67,28 @@ def draw_batches(path: Path, found: Sequence[Costs]) -> None:
             axes.xaxis.set_major_formatter("{x:g}")
             axes.legend(frameon=False)
             axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def draw_backlog(path: Path, model: str, found: Sequence[Kept], expected: float) -> None:
+    """For each mix how many times cheaper each policy is than one by one, with a dot for each round."""
+    mixes = list(dict.fromkeys(each.mix for each in found))
+    policies = list(dict.fromkeys(each.policy for each in found))[1:]
+    figure = Figure(figsize=(8, 1 + 0.6 * len(mixes)), layout="constrained")
+    axes = figure.subplots()
+    for number, (policy, colour) in enumerate(zip(policies, (OURS, BARE), strict=True)):
+        spreads = [each.ratio_to_one for each in found if each.policy == policy]
+        places = [place + 0.4 * number for place in range(len(mixes))]
+        axes.barh(places, [spread.median for spread in spreads], 0.36, color=colour, label=policy)
+        for place, spread in zip(places, spreads, strict=True):
+            axes.plot(spread.rounds, [place] * len(spread.rounds), "k.", markersize=4)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.axvline(expected, color=PUBLISHED, linewidth=1, label=f"{expected:g}x")
+    axes.set_yticks([place + 0.2 for place in range(len(mixes))], mixes)
+    axes.set_xlabel(f"{model}: CPU time of one by one over the policy's")
+    axes.invert_yaxis()
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 
 

@@ -80,3 +80,27 @@ def test_a_crash_outweighs_what_it_brought_with_it() -> None:
 def test_an_interrupt_shows_no_traceback(error: BaseException, capsys: pytest.CaptureFixture[str]) -> None:
     assert ending(error) == 130
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG])
+def test_what_wants_to_end_the_process_from_within_a_task_is_a_crash_in_one_line_and_traced_at_debug(
+    level: int, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(level, "rpcb_trio"):
+        assert ending(BaseExceptionGroup("", [BaseExceptionGroup("", [SystemExit(3)])])) == ExitCode.CRASHED
+    crash, *traces = caplog.records
+    assert crash.getMessage() == "crashed: SystemExit(3) escaped from a task"
+    assert crash.exc_info is None
+    assert len(traces) == (level == logging.DEBUG)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_command_that_exits_by_itself_exits_as_it_wishes() -> None:
+    with pytest.raises(SystemExit) as caught:
+        ending(SystemExit(3))
+    assert caught.value.code == 3
+
+
+def test_what_is_refused_for_the_login_is_told_in_the_table_of_exit_codes() -> None:
+    for reason in ("user", "password", "virtual host", "certificate", "TLS"):
+        assert reason in ExitCode.LOGIN_REFUSED.meaning

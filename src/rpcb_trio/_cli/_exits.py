@@ -11,6 +11,7 @@ from rpcb_trio._cli._logs import tell
 from rpcb_trio._errors import (
     CallInterrupted,
     DrainTimeout,
+    ExecutorHung,
     LoginRefused,
     Refused,
     RemoteError,
@@ -37,9 +38,12 @@ class ExitCode(IntEnum):
         return code
 
     DONE = 0, "done: drained on the first SIGTERM or SIGINT (serve), or the reply is here (call)"
-    CRASHED = 1, "crashed: an unexpected error, with its traceback in the log"
+    CRASHED = 1, "crashed: an unexpected error, with its traceback in the log; or not ready (health)"
     WRONG_SETTING = 2, "a wrong setting, target or usage; nothing was started"
-    LOGIN_REFUSED = 3, "the broker refused the login"
+    LOGIN_REFUSED = (
+        3,
+        "the broker refused the login: user, password, virtual host or certificate; or TLS failed",
+    )
     TOPOLOGY_MISMATCH = 4, "the broker's queue or exchange contradicts the settings"
     UNREACHABLE = 5, "the broker could not be reached at the start"
     DRAIN_TIMEOUT = 6, "drain-timeout ran out; what was left is redelivered"
@@ -48,6 +52,8 @@ class ExitCode(IntEnum):
     REPLY_TIMEOUT = 9, "no reply came in time (call)"
     INTERRUPTED = 10, "the connection was lost while the reply was awaited (call)"
     REFUSED = 11, "the broker would not take the request: its queue is full (call)"
+    EXECUTOR_HUNG = 12, "infer took longer than infer-timeout; what was held is redelivered (serve)"
+    PROBLEMS_FOUND = 13, "something is to be mended (doctor)"
     STOPPED_BY_SIGINT = 130, "stopped at once: by the second SIGINT (call, demo: by the first)"
     STOPPED_BY_SIGTERM = 143, "stopped at once: by the second SIGTERM"
 
@@ -58,6 +64,7 @@ CODES: dict[type[RpcbError], ExitCode] = {
     TopologyMismatch: ExitCode.TOPOLOGY_MISMATCH,
     SessionLost: ExitCode.UNREACHABLE,
     DrainTimeout: ExitCode.DRAIN_TIMEOUT,
+    ExecutorHung: ExitCode.EXECUTOR_HUNG,
     RemoteError: ExitCode.ERROR_REPLY,
     Unroutable: ExitCode.UNROUTABLE,
     ReplyTimeout: ExitCode.REPLY_TIMEOUT,
@@ -67,20 +74,40 @@ CODES: dict[type[RpcbError], ExitCode] = {
 
 
 def exit_code_of(command: Callable[[], int]) -> int:
-    """Run a command and tell how it ended; errors come singly or in groups, and become lines and a code."""
-    code = ExitCode.DONE
+    """Run a command and tell how it ended; errors come singly or in groups, and become lines and a code.
+
+    A `SystemExit` passes if it is no task's: then the command itself, or the module it loads, wants to end.
+    """
     try:
         return command()
-    except* tuple(CODES) as group:
-        for error in _leaves(group):
-            tell(str(error))
-            code = next(CODES[kind] for kind in CODES if isinstance(error, kind))
-    except* KeyboardInterrupt:
-        code = ExitCode.STOPPED_BY_SIGINT
-    except* Exception as group:  # the last boundary: all that was not foreseen
-        log.critical("crashed: %s", next(_leaves(group)), exc_info=group)
-        code = ExitCode.CRASHED
-    return code
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the last boundary
+        return _tell_ending(error)
+
+
+def _tell_ending(error: BaseException) -> ExitCode:
+    code = ExitCode.CRASHED
+    crashes = []
+    for each in _leaves(error):
+        if isinstance(each, tuple(CODES)):
+            tell(str(each))
+            code = next(CODES[kind] for kind in CODES if isinstance(each, kind))
+        elif isinstance(each, KeyboardInterrupt):
+            code = ExitCode.STOPPED_BY_SIGINT
+        else:  # nobody foresaw it
+            crashes.append(each)
+    if crashes:
+        _tell_crash(crashes[0], error)
+    return ExitCode.CRASHED if crashes else code
+
+
+def _tell_crash(crash: BaseException, whole: BaseException) -> None:
+    if isinstance(crash, Exception):
+        log.critical("crashed: %s", crash, exc_info=whole)
+    else:  # a task wants to end the process, say: that needs no traceback
+        log.critical("crashed: %r escaped from a task", crash)
+        log.debug("the traceback", exc_info=whole)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -16,6 +16,7 @@ from rpcb_trio import (
     Decision,
     DrainTimeout,
     Executor,
+    ExecutorHung,
     Failure,
     FixedPolicy,
     Instrument,
@@ -203,14 +204,14 @@ async def working(
         drain_timeout=drain_timeout,
         instruments=[running, *instruments],
     )
-    cut_off: DrainTimeout | None = None
+    cut_off: DrainTimeout | ExecutorHung | None = None
     try:
         async with open_serving_nursery() as nursery:
             running.worker = await nursery.start(start)
             running.cancel = nursery.cancel_scope.cancel
             yield running
             running.worker.drain()
-    except* DrainTimeout as group:
+    except* (DrainTimeout, ExecutorHung) as group:
         cut_off = first_leaf(group)
     if cut_off is not None:
         raise cut_off

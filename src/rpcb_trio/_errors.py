@@ -2,6 +2,7 @@
 
 - `RequestError`: the request's. Its producer gets an error reply; its batch mates notice nothing.
 - `ServiceError`: the service's. The producer gets an error reply; the operator should look.
+- `ExecutorHung`: the service's too, but nobody can be answered any more. What was held is redelivered.
 - `BrokerError`: the broker's or the network's. What was held is redelivered.
 - `SettingError`: the operator's. Nothing was started.
 - `CallError`: what an `RpcClient.call` can end with instead of a reply.
@@ -93,6 +94,16 @@ class EncodeError(ServiceError):
     """The result could not be encoded; `__cause__` is what `encode` raised."""
 
     code = "encode"
+
+
+class ExecutorHung(RpcbError):
+    """`infer` took longer than `infer_timeout`, in a thread, which can't be killed; the worker has ended."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"infer has not returned within infer_timeout ({seconds:g} s). A thread can't be killed, so the "
+            "worker ends, and the broker redelivers what it held; raise infer_timeout if batches take longer"
+        )
 
 
 class BrokerError(RpcbError):

@@ -47,6 +47,7 @@ EVERY_SETTING = {
     "expired": "drop",
     "replicas": 3,
     "device": ["cuda:0", "cuda:1"],
+    "infer_timeout": 30.5,
     "decode_threads": 4,
     "drain_timeout": 12.5,
     "batch_headers": True,

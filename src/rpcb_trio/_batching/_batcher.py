@@ -50,12 +50,15 @@ class Batcher:
     async def run(self) -> None:
         """Form batches until the arrivals end and nothing is pending; then close `batches`."""
         with self._arrivals, self._batches:
-            while True:
-                await self._idle.acquire()  # first an executor is idle, ...
-                batch = await self._next_batch()  # ... then the batch is closed
-                if batch is None:
-                    return
-                self._batches.send_nowait(batch)
+            try:
+                while True:
+                    await self._idle.acquire()  # first an executor is idle, ...
+                    batch = await self._next_batch()  # ... then the batch is closed
+                    if batch is None:
+                        return
+                    self._batches.send_nowait(batch)
+            finally:
+                self._waiting.final = True  # a batch may be completed though `run` was cancelled
 
     def completed(self, batch: Batch, runs: Sequence[Run]) -> None:
         """Tell the policy of a computed batch, after all that has arrived by now."""

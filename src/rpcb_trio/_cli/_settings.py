@@ -261,6 +261,17 @@ class Settings(ConnectionSettings, ServiceSettings):
         int,
         whole(EXECUTORS, "REPLICAS", "How many executors compute at once, each in a thread of its own.", 1),
     ] = 1
+    infer_timeout: Annotated[
+        float | None,
+        seconds(
+            EXECUTORS,
+            "INFER_TIMEOUT",
+            "How long one run of infer may take, several times what the largest batch does; then the worker "
+            "ends, and what it held is redelivered.",
+            validator=Number(gt=0),
+            show_default=_shown_as("none, for ever"),
+        ),
+    ] = None
     decode_threads: Annotated[
         int, whole(EXECUTORS, "DECODE_THREADS", "How many threads decode and encode.", 1)
     ] = 2

@@ -53,6 +53,7 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
             expired=settings.expired,
             replicas=settings.replicas,
             devices=settings.device,
+            infer_timeout=settings.infer_timeout,
             decode_threads=settings.decode_threads,
             batch_headers=settings.batch_headers,
             drain_timeout=settings.drain_timeout,

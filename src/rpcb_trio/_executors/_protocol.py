@@ -14,7 +14,11 @@ class Executor(Protocol):
         ...
 
     async def idle(self) -> None:
-        """Wait until nothing is being computed, work that a cancelled `infer` left behind included."""
+        """Wait until nothing is being computed, work that a cancelled `infer` left behind included.
+
+        Raises:
+            ExecutorHung: it never will be; the worker ends.
+        """
         ...
 
     async def infer(self, items: Sequence[Any]) -> Sequence[Any]:
@@ -22,5 +26,8 @@ class Executor(Protocol):
 
         Raises what it raised; what is no `Exception` (`SystemExit`, ...) as the cause of an `InferError`.
         Cancelled, it returns at once, and the result is dropped.
+
+        Raises:
+            ExecutorHung: it takes too long, and can't be stopped; the worker ends.
         """
         ...

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import trio
 
+from rpcb_trio._errors import ExecutorHung
 from rpcb_trio._executors._model import Model
 from rpcb_trio._service import BoundService
 
@@ -16,11 +18,21 @@ class ThreadExecutor:
 
     Threads can't be cancelled. A cancelled `infer` leaves its thread to run to its end and drops the result
     (the broker redelivers those requests); the limiter of one keeps the next batch off the model until then.
+    Nor can they be killed: one that runs for longer than `infer_timeout` seconds is the end of its worker.
     """
 
-    def __init__(self, service: BoundService, *, device: str | None = None, name: str = "executor") -> None:
+    def __init__(
+        self,
+        service: BoundService,
+        *,
+        device: str | None = None,
+        name: str = "executor",
+        infer_timeout: float | None = None,
+    ) -> None:
         self._model = Model(service, device)
         self._name = name
+        self._infer_timeout = math.inf if infer_timeout is None else infer_timeout
+        self._due = math.inf
         self._limiter = trio.CapacityLimiter(1)
 
     async def warm_up(self) -> None:
@@ -32,9 +44,15 @@ class ThreadExecutor:
         await trio.to_thread.run_sync(self._model.prepare, limiter=self._limiter, abandon_on_cancel=True)
 
     async def idle(self) -> None:
-        """Wait until the thread is free."""
-        async with self._limiter:
-            pass
+        """Wait until the thread is free.
+
+        Raises:
+            ExecutorHung: what a cancelled `infer` left behind takes too long.
+        """
+        with trio.move_on_at(self._due):
+            async with self._limiter:
+                return
+        raise ExecutorHung(self._infer_timeout)
 
     async def infer(self, items: Sequence[Any]) -> Sequence[Any]:
         """Compute a batch in the executor's thread.
@@ -42,11 +60,21 @@ class ThreadExecutor:
         Raises:
             TooLarge: memory ran out (`torch.OutOfMemoryError`, `MemoryError`, or the service says so). What
                 the failed batch held is free again, torch's cache of GPU memory included.
+            ExecutorHung: it took longer than `infer_timeout`. Its thread is left to run.
         """
-        return await trio.to_thread.run_sync(
-            self._model.infer,
-            list(items),
-            thread_name=self._name,
-            limiter=self._limiter,
-            abandon_on_cancel=True,
-        )
+        self._due = trio.current_time() + self._infer_timeout
+        with trio.move_on_at(self._due):
+            return await trio.to_thread.run_sync(
+                self._infer,
+                list(items),
+                thread_name=self._name,
+                limiter=self._limiter,
+                abandon_on_cancel=True,
+            )
+        raise ExecutorHung(self._infer_timeout)
+
+    def _infer(self, items: list[Any]) -> Sequence[Any]:
+        try:
+            return self._model.infer(items)
+        finally:
+            self._due = math.inf

@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from rpcb_trio._errors import InferError, OutcomeError, TooLarge, WrongResultCount
+from rpcb_trio._errors import ExecutorHung, InferError, OutcomeError, TooLarge, WrongResultCount
 from rpcb_trio._executors import Executor
 from rpcb_trio._messages import Ending, Failure, Outcome, Pending, Run, Success, Work
 from rpcb_trio._pipeline._codec import caused
@@ -26,11 +26,17 @@ class Isolation:
         """Each run of `infer`, in order."""
 
     async def infer(self, members: Sequence[Pending]) -> list[Outcome[Any]]:
-        """Compute one outcome for each member, in order."""
+        """Compute one outcome for each member, in order.
+
+        Raises:
+            ExecutorHung: as the executor.
+        """
         started = trio.current_time()
         work = Work.of([member.cost for member in members])
         try:
             results = _one_each(await self._executor.infer([member.item for member in members]), len(members))
+        except ExecutorHung:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever the model raises is the model's business
             ending = Ending.TOO_LARGE if isinstance(error, TooLarge) else Ending.FAILED
             self.runs.append(Run(work, trio.current_time() - started, ending))

@@ -10,13 +10,14 @@ prefetch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
 import trio
 
 from rpcb_trio._batching import Batcher
-from rpcb_trio._errors import Expired, RequestError
+from rpcb_trio._errors import ExecutorHung, Expired, RequestError
 from rpcb_trio._executors import Executor
 from rpcb_trio._instruments import Instrument, Instruments
 from rpcb_trio._messages import Answer, Batch, Failure, Pending, Request
@@ -84,20 +85,25 @@ async def compute(
     executor: Executor,
     batcher: Batcher,
     idle: trio.Semaphore,
+    give_up: Callable[[ExecutorHung], None],
     instruments: Instruments,
 ) -> None:
-    """Take one batch whenever the executor is idle."""
+    """Take one batch whenever the executor is idle; give up when it hangs."""
+    closed: Batch | None = None
     with batches, computed:
-        while True:
-            await executor.idle()
-            idle.release()
-            try:
+        try:
+            while True:
+                await executor.idle()
+                idle.release()
                 closed = await batches.receive()
-            except trio.EndOfChannel:
-                return
-            instruments.notify(Instrument.batch_closed, closed)
-            computed.send_nowait(await _compute(closed, executor, batcher, instruments))
-            del closed  # while it waits for the next batch, it keeps nothing of this one in memory
+                instruments.notify(Instrument.batch_closed, closed)
+                computed.send_nowait(await _compute(closed, executor, batcher, instruments))
+                closed = None  # while it waits for the next batch, it keeps nothing of this one in memory
+        except trio.EndOfChannel:
+            return
+        except ExecutorHung as error:
+            instruments.notify(Instrument.executor_hung, error, closed)
+            give_up(error)
 
 
 async def _compute(closed: Batch, executor: Executor, batcher: Batcher, instruments: Instruments) -> Computed:

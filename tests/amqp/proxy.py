@@ -5,10 +5,27 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Literal
 from urllib.parse import urlsplit
 
 import trio
 import trio.testing
+
+Side = Literal["broker", "client"]
+
+
+class Hold:
+    """Holds up what goes one way on one connection."""
+
+    def __init__(self) -> None:
+        self.has_caught = trio.Event()
+        """Set once something is held up."""
+        self.let_go = trio.Event()
+
+    async def stop(self) -> None:
+        """Hold something up."""
+        self.has_caught.set()
+        await self.let_go.wait()
 
 
 class Proxy:
@@ -20,6 +37,12 @@ class Proxy:
         self._refuses = False
         self._open_valve = trio.Event()
         self._open_valve.set()
+        self._holds: dict[tuple[int, Side], Hold] = {}
+        self._freezing = b""
+        self._arrivals = trio.Semaphore(0)
+        self._number = 0
+        self.is_frozen = trio.Event()
+        """Set once it has frozen because of `freeze_at`."""
         self.port = 0
 
     @property
@@ -34,9 +57,24 @@ class Proxy:
         if self._open_valve.is_set():
             self._open_valve = trio.Event()
 
+    def freeze_at(self, what: bytes) -> None:
+        """Freeze when somebody sends this to the broker."""
+        self._freezing = what
+
+    def hold(self, connection: int, towards: Side) -> Hold:
+        """Hold up what goes one way on one connection; they are counted from 0."""
+        return self._holds.setdefault((connection, towards), Hold())
+
     def thaw(self) -> None:
         """Let through again, first what was held up."""
         self._open_valve.set()
+        for hold in self._holds.values():
+            hold.let_go.set()
+        self._holds.clear()
+
+    async def arrival(self) -> None:
+        """Wait for the next connection."""
+        await self._arrivals.acquire()
 
     def cut(self) -> None:
         """Close all connections; new ones are welcome."""
@@ -54,6 +92,8 @@ class Proxy:
 
     async def serve(self, client: trio.abc.Stream) -> None:
         """Serve one connection."""
+        number, self._number = self._number, self._number + 1
+        self._arrivals.release()
         if self._refuses:
             await client.aclose()
             return
@@ -65,14 +105,21 @@ class Proxy:
         with trio.CancelScope() as scope:
             self._scopes.append(scope)
             async with client, server, trio.open_nursery() as nursery:
-                nursery.start_soon(self._pass, client, server, scope)
-                await self._pass(server, client, scope)
+                nursery.start_soon(self._pass, client, server, scope, (number, "broker"))
+                await self._pass(server, client, scope, (number, "client"))
         self._scopes.remove(scope)
 
-    async def _pass(self, source: trio.abc.Stream, sink: trio.abc.Stream, both: trio.CancelScope) -> None:
+    async def _pass(
+        self, source: trio.abc.Stream, sink: trio.abc.Stream, both: trio.CancelScope, way: tuple[int, Side]
+    ) -> None:
         try:
             async for chunk in source:
+                if self._freezing and way[1] == "broker" and self._freezing in chunk:
+                    self.freeze()
+                    self.is_frozen.set()
                 await self._open_valve.wait()
+                if way in self._holds:
+                    await self._holds[way].stop()
                 await sink.send_all(chunk)
         except trio.BrokenResourceError:
             pass

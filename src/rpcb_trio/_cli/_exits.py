@@ -44,7 +44,7 @@ class ExitCode(IntEnum):
     WRONG_SETTING = 2, "a wrong setting, target or usage; nothing was started"
     LOGIN_REFUSED = (
         3,
-        "the broker refused the login: user, password, virtual host or certificate; or TLS failed",
+        "the broker refused the login (user, password, virtual host, certificate), or TLS failed",
     )
     TOPOLOGY_MISMATCH = 4, "the broker's queue or exchange contradicts the settings"
     UNREACHABLE = 5, "the broker could not be reached at the start"

@@ -27,10 +27,10 @@ FIGURES: Mapping[str, Mapping[str, float]] = {
     "Poisson 0.9": {"auto": 1.048483309, "greedy": 1.048483309},
     "bursty 0.5": {"auto": 1.028532748, "greedy": 1.028532748},
     "2 callers, 1 ms": {"auto": 1.023882287, "greedy": 1.863034359},
-    "10 callers, 1 ms": {"auto": 1.066278671, "greedy": 1.633890752},
-    "1.2, patience 2": {"auto": 0.91763285, "greedy": 0.578542673},
-    "Poisson 0.3 and 5 callers, 1 ms": {"auto": 0.884168698, "greedy": 1.0},
-    "sigma 0.8, 256 pending": {"auto": 3.564143651, "greedy": 1.0},
+    "10 callers, 1 ms": {"auto": 1.066140151, "greedy": 1.633890752},
+    "1.2, patience 2": {"auto": 0.956038647, "greedy": 0.578542673},
+    "Poisson 0.3 and 5 callers, 1 ms": {"auto": 0.884163154, "greedy": 1.0},
+    "sigma 0.8, 256 pending": {"auto": 3.661238415, "greedy": 1.0},
 }
 """Ratios to the bounds. When a policy was changed on purpose, the failing test prints what belongs here."""
 

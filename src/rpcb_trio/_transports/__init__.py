@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from rpcb_trio._errors import SettingError
+from rpcb_trio._transports._facts import BrokerFacts, QueueFacts
 from rpcb_trio._transports._memory import MemoryBroker
 from rpcb_trio._transports._protocol import CallerSession, Session, Topology, Transport
 
-__all__ = ["CallerSession", "MemoryBroker", "Session", "Topology", "Transport", "as_transport"]
+__all__ = [
+    "BrokerFacts",
+    "CallerSession",
+    "MemoryBroker",
+    "QueueFacts",
+    "Session",
+    "Topology",
+    "Transport",
+    "as_transport",
+]
 
 
 def as_transport(transport: Transport | str) -> Transport:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
@@ -48,6 +49,11 @@ class _OnSocket(TransportFactory):
         reader, self._writer = await asyncio.open_connection(sock=self._socket, ssl=tls, server_hostname=name)
         return reader, self._writer
 
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """The streams' TLS, if any."""
+        return None if self._writer is None else self._writer.get_extra_info("ssl_object")
+
     def cut(self) -> None:
         """Close the socket at once, whatever is on its way."""
         if self._writer is None:
@@ -61,10 +67,11 @@ class _Connection(aiormq.Connection):
 
     tell_blocked: Callable[[str | None], None] = staticmethod(lambda _: None)
 
-    async def _Connection__handle_connection_blocked(self, frame: Connection.Blocked) -> None:
+    # The names as Python mangles them; a test on a real broker tells if aiormq has others.
+    async def _Connection__handle_connection_blocked(self, frame: Connection.Blocked) -> None:  # noqa: N802
         self.tell_blocked(frame.reason or "no reason given")
 
-    async def _Connection__handle_connection_unblocked(self, _: Connection.Unblocked) -> None:
+    async def _Connection__handle_connection_unblocked(self, _: Connection.Unblocked) -> None:  # noqa: N802
         self.tell_blocked(None)
 
 
@@ -81,12 +88,32 @@ class Link:
         """Whether it can be used still."""
         return self._connection.is_opened
 
+    @property
+    def server_properties(self) -> Mapping[str, object]:
+        """What the broker says of itself."""
+        return cast(Mapping[str, object], self._connection.server_properties)
+
+    @property
+    def heartbeat(self) -> int:
+        """Seconds; 0 for none."""
+        return int(self._connection.heartbeat_timeout or 0)
+
+    @property
+    def vhost(self) -> str:
+        """The virtual host that we are in."""
+        return self._connection.vhost
+
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """The TLS that it is on; None where it is on none."""
+        return self._factory.tls
+
     def on_close(self, report: Callable[[str], None]) -> None:
         """Have `report` called with the reason once the connection ends."""
         self._connection.closing.add_done_callback(self.told(report))
 
     def on_blocked(self, report: Callable[[str | None], None]) -> None:
-        """Have `report` called with the reason when the broker blocks this connection, with None at its end."""
+        """Have `report` called with the reason when the broker blocks it, with None at the end of that."""
         self._connection.tell_blocked = report
 
     def told(self, report: Callable[[str], None]) -> Callable[[asyncio.Future[Any]], None]:

@@ -70,8 +70,9 @@ class Slow(Model):
 
 
 @pytest.fixture
-def tune(workplace: Path, run_command: Run) -> Tune:
-    """Tune a service of `SERVICES` with little patience."""
+def tune(workplace: Path, run_command: Run, monkeypatch: pytest.MonkeyPatch) -> Tune:
+    """Tune a service of `SERVICES`: few rounds, and time enough for them on any machine."""
+    monkeypatch.setattr("rpcb_trio._tuning._measurement.MOST_ROUNDS", 5)
     (workplace / "services.py").write_text(SERVICES)
     for name, text in {"short": "a", "long": "a" * 8, "sick": "sick", "poison": "poison"}.items():
         (workplace / name).write_text(text)
@@ -79,7 +80,7 @@ def tune(workplace: Path, run_command: Run) -> Tune:
 
     def run(target: str, *argv: str, bodies: tuple[str, ...] = ("short", "long")) -> Ended:
         given = ("--body", *bodies) if bodies else ()
-        quick = ("--max-batch-size=4", "--seconds=0.1", "--requests=100", "--json=found.json")
+        quick = ("--max-batch-size=4", "--seconds=20", "--requests=100", "--json=found.json")
         flags = {each.partition("=")[0]: each for each in (*quick, *argv)}
         return run_command("tune", *([f"services:{target}"] if target else []), *given, *flags.values())
 
@@ -117,7 +118,7 @@ def test_the_largest_size_is_measured_whatever_it_is(tune: Tune) -> None:
 
 
 @pytest.mark.parametrize(
-    "load", [["--rate=50"], ["--callers=3"], ["--rate=50", "--callers=2"]], ids=["rate", "callers", "both"]
+    "load", [["--rate=20"], ["--callers=3"], ["--rate=20", "--callers=2"]], ids=["rate", "callers", "both"]
 )
 @pytest.mark.parametrize("objective", [[], ["--p99=5"], ["--mean=5"]], ids=["none", "p99", "mean"])
 def test_what_it_recommends_is_one_of_the_settings_it_simulated_and_meets_the_objective(
@@ -139,7 +140,7 @@ def test_what_it_recommends_is_one_of_the_settings_it_simulated_and_meets_the_ob
 
 
 def test_the_lines_for_the_file_are_settings_that_serve_accepts(tune: Tune, workplace: Path) -> None:
-    ended = tune("Model", "--rate=50")
+    ended = tune("Model", "--rate=20")
     best = found(ended)["recommended"]
     (workplace / "rpcb.toml").write_text(ended.out[ended.out.index("# rpcb.toml") :])
     assert read_file(None).top == {
@@ -150,8 +151,8 @@ def test_the_lines_for_the_file_are_settings_that_serve_accepts(tune: Tune, work
 
 
 def test_it_says_plainly_when_no_setting_meets_the_objective(tune: Tune) -> None:
-    ended = tune("Model", "--rate=50", "--p99=0.000001")
-    assert "No setting meets a p99 latency of at most 0.001 ms at 50 requests/s" in ended.out
+    ended = tune("Model", "--rate=20", "--p99=0.000001")
+    assert "No setting meets a p99 latency of at most 0.001 ms at 20 requests/s" in ended.out
     figures = found(ended)
     assert figures["recommended"]["p99"] == min(each["p99"] for each in figures["settings"])
     assert [each["highest"] for each in figures["settings"]] == [0, 0, 0]
@@ -166,7 +167,7 @@ def test_it_says_plainly_when_no_setting_keeps_up(tune: Tune) -> None:
 
 
 def test_replicas_are_tried_only_if_asked_and_measured_at_work_together(tune: Tune) -> None:
-    figures = found(tune("Model", "--rate=50", "--replicas=2"))
+    figures = found(tune("Model", "--rate=20", "--replicas=2"))
     assert [each["replicas"] for each in figures["measured"]] == [1, 2]
     assert [(each["replicas"], each["max_batch_size"]) for each in figures["settings"]] == [
         (replicas, size) for replicas in (1, 2) for size in (1, 2, 4)
@@ -188,7 +189,7 @@ def test_on_a_terminal_it_asks_for_what_was_not_given(tune: Tune, monkeypatch: p
     assert found(tune("Model", "--callers=2"))["objective"] == {"p99": None, "mean": None}
 
 
-@pytest.mark.parametrize("load", [[], ["--rate=50", "--p99=1"], ["--callers=2"]])
+@pytest.mark.parametrize("load", [[], ["--rate=20", "--p99=1"], ["--callers=2"]])
 def test_a_chart_is_drawn(load: list[str], tune: Tune, workplace: Path) -> None:
     assert tune("Model", *load, "--plot=chart.png").code == 0
     assert (workplace / "chart.png").read_bytes().startswith(b"\x89PNG")

@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError
 
 from rpcb_trio._cli._call import call
 from rpcb_trio._cli._demo import demo
+from rpcb_trio._cli._doctor import doctor
 from rpcb_trio._cli._exits import ExitCode, exit_code_of
 from rpcb_trio._cli._file import FileLayer
 from rpcb_trio._cli._health import health
@@ -64,6 +65,7 @@ def _app(layer: FileLayer) -> App:
     app.command(serve)
     app.command(call)
     app.command(health)
+    app.command(doctor)
     app.command(tune)
     app.command(simulate)
     app.command(demo, help_flags=())  # they are the demo's own

@@ -1,0 +1,151 @@
+"""The command `doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import trio
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+from rich.console import Console
+from rich.text import Text
+
+from rpcb_trio._cli._bodies import encode_fields, read_body
+from rpcb_trio._cli._checkup import examine, send_through
+from rpcb_trio._cli._exits import ExitCode
+from rpcb_trio._cli._file import SettingsFile, read_file
+from rpcb_trio._cli._findings import Finding, Level, ok, problem
+from rpcb_trio._cli._logs import write_logs
+from rpcb_trio._cli._outputs import new_table, say
+from rpcb_trio._cli._serve import SettingsOf, Workers
+from rpcb_trio._cli._settings import SERVICE, ConfigPath, LogSettings, Settings
+from rpcb_trio._cli._setup import as_they_look, split_pair, without_password
+from rpcb_trio._cli._target import load_service
+from rpcb_trio._errors import BrokerError, SettingError
+
+REQUEST = Group("Request", sort_key=-1)
+
+STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
+
+
+def doctor(
+    target: Annotated[
+        str | None,
+        Parameter(group=SERVICE, env_var="RPCB_TARGET", help="A service, to see whether it can be loaded."),
+    ] = None,
+    *,
+    send: Annotated[
+        str | None,
+        Parameter(
+            group=REQUEST,
+            help="Send a request with this body through, as UTF-8, or @FILE for a file's bytes.",
+            metavar="TEXT",
+            show_default=False,
+        ),
+    ] = None,
+    field: Annotated[
+        tuple[str, ...],
+        Parameter(
+            group=REQUEST,
+            help="Or: with a msgpack map of these; NAME=@FILE takes a file's bytes. Repeatable.",
+            metavar="NAME=VALUE",
+            negative="",
+            show_default=False,
+        ),
+    ] = (),
+    timeout: Annotated[
+        float,
+        Parameter(
+            group=REQUEST, help="How long to await the reply.", metavar="SECONDS", validator=Number(gt=0)
+        ),
+    ] = 30.0,
+    config: ConfigPath = None,
+    worker: Workers = (),
+    settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008 - it is frozen
+    settings_of: Annotated[SettingsOf, Parameter(parse=False)],
+) -> int:
+    """Look whether a worker with these settings would work, and say what to mend.
+
+    It takes the settings of serve, changes nothing at the broker, and sends a request only when told to. It
+    ends with 0 if there is no problem; warnings are none.
+    """
+    write_logs(LogSettings(log_level="error"))
+    body = _body(send, field)
+    console = Console()
+    found_problem = False
+    for name, each_target, each in _chosen(target, settings, worker, read_file(config), settings_of):
+        findings = [*_of_service(each_target, each), *trio.run(_examine, each, body, timeout)]
+        _print(console, name, each, findings)
+        found_problem |= any(finding.level is Level.PROBLEM for finding in findings)
+    return ExitCode.PROBLEMS_FOUND if found_problem else ExitCode.DONE
+
+
+def _chosen(
+    target: str | None,
+    settings: Settings,
+    workers: Sequence[str],
+    file: SettingsFile,
+    settings_of: SettingsOf,
+) -> Iterator[tuple[str, str | None, Settings]]:
+    """The worker that flags describe, or those of the file."""
+    names = [] if target is not None or (settings.queue and not workers) else file.select(workers)
+    if names:
+        for name in names:
+            yield name, *settings_of(name)
+        return
+    if not settings.queue:
+        raise SettingError("queue is missing; give --queue, RPCB_QUEUE, or queue in rpcb.toml")
+    yield settings.queue, target, settings
+
+
+def _of_service(target: str | None, settings: Settings) -> Iterator[Finding]:
+    if target is None:
+        return
+    try:
+        load_service(target, as_they_look("option", settings.option))
+    except SettingError as error:
+        yield problem("service", str(error), "serve would end with this line")
+    else:
+        yield ok("service", f"{target} can be loaded")
+
+
+async def _examine(settings: Settings, body: bytes | None, seconds: float) -> list[Finding]:
+    from rpcb_trio.amqp import AmqpTransport  # noqa: PLC0415 - as in `transport`
+
+    way = AmqpTransport(
+        settings.url, heartbeat=settings.heartbeat, connect_timeout=settings.connect_timeout, name="doctor"
+    )
+    findings: list[Finding] = []
+    try:
+        async with way.open_examination() as asked:
+            findings += [finding async for finding in examine(asked, settings)]
+        if body is not None:
+            findings.append(await send_through(way, settings, body, seconds))
+    except BrokerError as error:
+        findings.append(problem("connection", str(error), "until then nothing more can be found"))
+    return findings
+
+
+def _body(text: str | None, fields: Sequence[str]) -> bytes | None:
+    if text is not None and fields:
+        raise SettingError("give the request as one of --send and --field")
+    if fields:
+        return encode_fields(split_pair("--field", each) for each in fields)
+    if text is None:
+        return None
+    return read_body("--send", Path(text[1:])) if text.startswith("@") else text.encode()
+
+
+def _print(console: Console, name: str, settings: Settings, findings: Sequence[Finding]) -> None:
+    table = new_table(f"{name}: queue {settings.queue} of {without_password(settings.url)}")
+    for column in ("", "what", "found", "to mend"):
+        table.add_column(column, overflow="fold")
+    for each in findings:
+        table.add_row(
+            Text(each.level, style=STYLES[each.level]), Text(each.what), Text(each.found), Text(each.remedy)
+        )
+    console.print(table)
+    counts = [f"{sum(each.level is level for each in findings)} {level}" for level in Level]
+    say(console, f"{', '.join(counts)}\n")

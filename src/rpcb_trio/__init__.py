@@ -31,7 +31,16 @@ from rpcb_trio._errors import (
     WrongResultCount,
 )
 from rpcb_trio._executors import Executor, ThreadExecutor
-from rpcb_trio._instruments import AuditInstrument, Instrument, LogInstrument, Setup, read_audit
+from rpcb_trio._instruments import (
+    AuditInstrument,
+    Condition,
+    Health,
+    HealthInstrument,
+    Instrument,
+    LogInstrument,
+    Setup,
+    read_audit,
+)
 from rpcb_trio._messages import (
     Answer,
     Batch,
@@ -60,6 +69,7 @@ __all__ = [
     "BrokerError",
     "CallError",
     "CallInterrupted",
+    "Condition",
     "Decision",
     "DecodeError",
     "DrainTimeout",
@@ -71,6 +81,8 @@ __all__ = [
     "Failure",
     "FixedPolicy",
     "InferError",
+    "Health",
+    "HealthInstrument",
     "Instrument",
     "LogInstrument",
     "LoginRefused",

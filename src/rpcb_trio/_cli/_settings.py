@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
+from rpcb_trio._cli._ack_time import DEFAULT_CONSUMER_TIMEOUT
+
 SERVICE = Group("Service", sort_key=0)
 FILE = Group("File", sort_key=1)
 BROKER = Group("Broker", sort_key=2)
@@ -144,6 +146,16 @@ class Settings(ConnectionSettings, ServiceSettings):
     queue_type: Annotated[
         Literal["classic", "quorum"], setting(TOPOLOGY, "QUEUE_TYPE", "Type of the queue, if it is declared.")
     ] = "classic"
+    consumer_timeout: Annotated[
+        float,
+        seconds(
+            BROKER,
+            "CONSUMER_TIMEOUT",
+            "The broker's own limit for an unacked delivery (consumer_timeout in rabbitmq.conf); what may be "
+            "held for longer is warned of at the start.",
+            validator=Number(gt=0),
+        ),
+    ] = DEFAULT_CONSUMER_TIMEOUT
     durable: Annotated[
         bool, setting(TOPOLOGY, "DURABLE", "Whether queue and exchange outlive a restart of the broker.")
     ] = True

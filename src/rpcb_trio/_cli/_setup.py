@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from rpcb_trio._batching import AutoPolicy, FixedPolicy, Policy
+from rpcb_trio._cli._ack_time import hold_warning
 from rpcb_trio._cli._settings import ConnectionSettings, Settings
 from rpcb_trio._errors import SettingError
-from rpcb_trio._instruments import AuditInstrument, Instrument, LogInstrument
+from rpcb_trio._instruments import AuditInstrument, HealthInstrument, Instrument, LogInstrument
 from rpcb_trio._pipeline import checked_prefetch, serve
 from rpcb_trio._service import BoundService
 from rpcb_trio._transports import Topology, Transport
@@ -26,6 +27,9 @@ class Job:
     name: str
     line: str
     start: Callable[..., Any]
+    health: HealthInstrument = field(default_factory=HealthInstrument)
+    warning: str | None = None
+    """What the operator should know before the start."""
 
 
 def make_job(name: str, target: str, service: BoundService, settings: Settings) -> Job:
@@ -37,8 +41,11 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
     policy = policy_of(settings)
     executors = max(settings.replicas, len(settings.device))
     prefetch = checked_prefetch(settings.prefetch, policy.max_batch_size, executors, settings.max_pending)
+    health = HealthInstrument(name)
     return Job(
         name=name,
+        health=health,
+        warning=hold_warning(prefetch, executors, settings.infer_timeout, settings.consumer_timeout),
         line=f"{name}: serving {target} from queue {settings.queue} of {without_password(settings.url)}: "
         f"prefetch {prefetch}, max batch {policy.max_batch_size}, {_batching_line(settings)}, "
         f"{executors} replica(s)",
@@ -57,7 +64,7 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
             decode_threads=settings.decode_threads,
             batch_headers=settings.batch_headers,
             drain_timeout=settings.drain_timeout,
-            instruments=_instruments(name, settings),
+            instruments=[*_instruments(name, settings), health],
         ),
     )
 

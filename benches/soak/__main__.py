@@ -1,0 +1,74 @@
+"""`python -m benches.soak`: workers under random faults, and every request accounted for."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import cyclopts
+import msgspec
+import trio
+
+from benches.broker import broker_at
+from benches.report import write_json
+from benches.soak.chart import draw
+from benches.soak.findings import Found, findings, problems
+from benches.soak.plan import Plan
+from benches.soak.run import soak
+from benches.soak.show import show, watch
+
+
+def measure(plan: Plan, url: str | None, logs: Path | None) -> Found:
+    """Run a soak; the workers' logs are kept where a folder is given."""
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # of lost connections there will be many
+    with broker_at(url) as broker, TemporaryDirectory(prefix="rpcb-soak-") as folder:
+        kept = logs or Path(folder)
+        kept.mkdir(parents=True, exist_ok=True)
+        return findings(trio.run(soak, broker, plan, kept, watch))
+
+
+def main(
+    *,
+    seconds: float = 60.0,
+    seed: int = 0,
+    pause: float = 1.5,
+    patience: float = 60.0,
+    queue_type: Literal["classic", "quorum"] = "classic",
+    lethal: bool = False,
+    url: str | None = None,
+    logs: Path | None = None,
+    json: Path | None = None,
+    plot: Path | None = None,
+) -> int:
+    """Inject faults for a while, account for every request, and end with 1 if one was lost or mixed up.
+
+    Args:
+        seconds: how long faults are injected.
+        seed: of the faults and the requests.
+        pause: the mean time from one fault to the next, in seconds.
+        patience: how long all that is open may take once the last fault is lifted, in seconds.
+        queue_type: of the workers' queue.
+        lethal: whether some requests abort the worker that computes them.
+        url: of a broker; without it a private node is started, which is stopped, started and alarmed too.
+        logs: a folder to keep the workers' logs in.
+        json: a file for the figures.
+        plot: a file for a chart.
+    """
+    plan = Plan(
+        seconds=seconds, seed=seed, pause=pause, patience=patience, lethal=lethal, queue_type=queue_type
+    )
+    found = measure(plan, url, logs)
+    wrong = list(problems(found, plan))
+    show(found, plan, wrong)
+    if json is not None:
+        write_json(json, "soak", msgspec.structs.asdict(plan), [found])
+    if plot is not None:
+        draw(plot, found)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(cyclopts.App(default_command=main)(result_action="return_value"))

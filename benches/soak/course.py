@@ -1,0 +1,33 @@
+"""How far a soak has come; whoever takes part in it looks here, from threads too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """What goes on."""
+
+    START = "starting"
+    STORM = "storm"
+    CALM = "calm"
+    DRAIN = "draining"
+    OVER = "over"
+
+
+@dataclass
+class Course:
+    """The phase that a soak is in."""
+
+    phase: Phase = Phase.START
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether producers send requests."""
+        return self.phase in (Phase.START, Phase.STORM)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody need listen any more."""
+        return self.phase is Phase.OVER

@@ -1,0 +1,37 @@
+"""Which requests a producer sends."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Set as AbstractSet
+
+from benches.soak.bodies import Kind
+
+WEIGHTS = {
+    Kind.PLAIN: 700,
+    Kind.BARE: 100,
+    Kind.EXPIRING: 100,
+    Kind.POISON: 40,
+    Kind.GARBLED: 30,
+    Kind.FORGED: 6,
+    Kind.LETHAL: 3,
+}
+SHORTEST_LIFE, LONGEST_LIFE = 0.02, 2.0
+"""Seconds."""
+
+
+class Mix:
+    """A random mix of some kinds of requests."""
+
+    def __init__(self, seed: int, without: AbstractSet[Kind]) -> None:
+        self._dice = random.Random(seed)  # noqa: S311 - not a secret
+        self._kinds = [kind for kind in Kind if kind not in without]
+        self._weights = [WEIGHTS[kind] for kind in self._kinds]
+
+    def kind(self) -> Kind:
+        """The kind of the next request."""
+        return self._dice.choices(self._kinds, self._weights)[0]
+
+    def lifetime(self) -> float:
+        """How long the next request lives, in seconds, if it is to expire."""
+        return self._dice.uniform(SHORTEST_LIFE, LONGEST_LIFE)

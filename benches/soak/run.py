@@ -1,0 +1,179 @@
+"""One soak from beginning to end.
+
+1. The queues are made, the workers started; once all consume, the producers begin.
+2. The storm: faults are injected by the plan while producers send.
+3. The calm: all faults are lifted, nothing more is sent, and what is open is answered.
+4. The workers drain; what is left in the queue is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from benches.soak.accounts import Accounts
+from benches.soak.bodies import Kind
+from benches.soak.course import Course, Phase
+from benches.soak.direct import DirectProducer
+from benches.soak.faults import Injector
+from benches.soak.fleet import DRAIN_SECONDS, Fleet
+from benches.soak.foreign import Address, ForeignProducer
+from benches.soak.mix import Mix
+from benches.soak.plan import PRODUCERS, WORKERS, Plan, schedule
+from benches.soak.queues import DeadLetters, Queues, consumers, declare, delete, enter_left
+from tests.amqp.proxy import Proxy, open_proxy
+from tests.rabbitmq import Broker
+
+T = TypeVar("T")
+
+START_SECONDS = 60.0
+POLLING = 0.05
+CALLING_PRODUCERS = 2
+NAMES = [f"RpcClient {n + 1}" for n in range(CALLING_PRODUCERS)] + [f"pika, {each}" for each in Address]
+"""Of the producers."""
+LATE_SECONDS = 0.5
+"""How long repeated replies may take when nothing is waited for any more."""
+HEARTBEAT = 5
+SAMPLES = 600
+
+
+class Soak:
+    """What a soak consists of; its state is for those who show it."""
+
+    def __init__(
+        self, broker: Broker, plan: Plan, logs: Path, workers: Sequence[Proxy], producers: Sequence[Proxy]
+    ) -> None:
+        self._broker = broker
+        self._producers = producers
+        self.plan = plan
+        self.queues = Queues.fresh(broker)
+        self.fleet = Fleet([proxy.url for proxy in workers], worker_flags(plan, self.queues), logs)
+        self.injector = Injector(broker, self.fleet, workers, producers)
+        self.accounts = Accounts(self.injector.disturbed)
+        self.course = Course()
+        self.consuming = 0
+        """How many workers consumed at the end."""
+        self.stormed = 0.0
+        """How many seconds the storm took."""
+
+    async def run(self) -> None:
+        """Do it all."""
+        await _in_thread(partial(declare, self._broker, self.queues, self.plan.queue_type))
+        async with trio.open_nursery() as nursery:
+            try:
+                nursery.start_soon(self._sample)
+                async with trio.open_nursery() as fleet:
+                    fleet.start_soon(self.fleet.run)
+                    with trio.fail_after(START_SECONDS):
+                        await self._wait_for_workers()
+                    for work in self._clients():
+                        nursery.start_soon(work)
+                    await self._storm()
+                    await self._calm()
+                    self.course.phase = Phase.DRAIN
+                    self.fleet.drain()
+                await trio.sleep(LATE_SECONDS)
+            finally:
+                self.course.phase = Phase.OVER
+                nursery.cancel_scope.cancel()
+        await _in_thread(partial(enter_left, self._broker, self.queues, self.accounts))
+        await _in_thread(partial(delete, self._broker, self.queues))
+
+    async def _wait_for_workers(self) -> None:
+        """Wait until all consume."""
+        while self.consuming < WORKERS:
+            await trio.sleep(POLLING)
+            self.consuming = await _in_thread(partial(consumers, self._broker, self.queues))
+
+    async def _storm(self) -> None:
+        self.course.phase = Phase.STORM
+        began = trio.current_time()
+        await self.injector.run(schedule(self.plan, has_control=self._broker.has_control))
+        await trio.sleep_until(began + self.plan.seconds)
+        self.stormed = trio.current_time() - began
+
+    async def _calm(self) -> None:
+        """Wait until nothing is open, and all workers are back."""
+        self.course.phase = Phase.CALM
+        self.consuming = 0
+        with trio.move_on_after(self.plan.patience):
+            while self.accounts.open:  # noqa: ASYNC110 - threads write to the accounts
+                await trio.sleep(POLLING)
+            await self._wait_for_workers()
+
+    async def _sample(self) -> None:
+        while True:
+            self.fleet.sample()
+            await trio.sleep(max(1.0, self.plan.seconds / SAMPLES))
+
+    def _clients(self) -> Iterator[Callable[[], Awaitable[object]]]:
+        for address, proxy in enumerate(self._producers):
+            if address < CALLING_PRODUCERS:
+                yield self._direct(address, proxy.url).run
+            else:
+                yield partial(_in_thread, self._foreign(address, proxy.url).run)
+        dead = DeadLetters(
+            self._broker.url, self.queues.dead_letters, accounts=self.accounts, course=self.course
+        )
+        yield partial(_in_thread, dead.run)
+
+    def _direct(self, address: int, url: str) -> DirectProducer:
+        return DirectProducer(
+            url,
+            self.queues.requests,
+            address,
+            accounts=self.accounts,
+            mix=self._mix(address, Kind.BARE, Kind.FORGED, Kind.LETHAL),
+            course=self.course,
+        )
+
+    def _foreign(self, address: int, url: str) -> ForeignProducer:
+        return ForeignProducer(
+            url,
+            self.queues.requests,
+            address,
+            replies=list(Address)[address - CALLING_PRODUCERS],
+            name=self.queues.replies,
+            accounts=self.accounts,
+            mix=self._mix(address, *([] if self.plan.lethal else [Kind.LETHAL])),
+            course=self.course,
+        )
+
+    def _mix(self, address: int, *without: Kind) -> Mix:
+        return Mix(self.plan.seed + address, set(without))
+
+
+async def soak(broker: Broker, plan: Plan, logs: Path, show: Callable[[Soak], Awaitable[None]]) -> Soak:
+    """Run a soak; `show` is an asynchronous function that shows it until it is cancelled."""
+    async with AsyncExitStack() as stack:
+        ways = [await stack.enter_async_context(open_proxy(broker.url)) for _ in range(WORKERS + PRODUCERS)]
+        running = Soak(broker, plan, logs, ways[:WORKERS], ways[WORKERS:])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(show, running)
+            await running.run()
+            nursery.cancel_scope.cancel()
+    return running
+
+
+def worker_flags(plan: Plan, queues: Queues) -> list[str]:
+    """Flags of `python -m rpcb_trio serve`."""
+    flags = [
+        f"--queue={queues.requests}",
+        f"--queue-type={plan.queue_type}",
+        f"--dead-letter-exchange={queues.dead_letter_exchange}",
+        f"--drain-timeout={DRAIN_SECONDS:g}",
+        f"--heartbeat={HEARTBEAT}",
+        "--max-batch-size=8",
+        "--prefetch=32",
+    ]
+    return [*flags, "--max-deaths=2"] if plan.lethal else flags
+
+
+async def _in_thread(function: Callable[[], T]) -> T:
+    """Run it in a thread, which ends when it sees that all is over; never abandoned."""
+    return await trio.to_thread.run_sync(function)

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from rpcb_trio import MemoryBroker, Topology, Worker, serve
-from rpcb_trio._cli._lifetime import run_jobs
+from rpcb_trio._cli._lifetime import run_jobs, signals_held
 from rpcb_trio._cli._setup import Job
 
 
@@ -35,3 +35,12 @@ def job(name: str, checkpoints: int) -> Job:
 async def test_a_signal_close_to_the_start_is_not_missed(checkpoints: int) -> None:
     with trio.fail_after(60):
         assert await run_jobs([job("only", checkpoints)]) == 0
+
+
+async def test_a_signal_between_the_import_of_the_service_and_the_start_is_not_missed_either() -> None:
+    async def never_to_start(**_: object) -> None:
+        await trio.sleep_forever()
+
+    with trio.fail_after(60), signals_held():
+        signal.raise_signal(signal.SIGTERM)
+        assert await run_jobs([Job(name="only", line="only", start=never_to_start)]) == 0

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 
 import trio
 
@@ -25,6 +26,21 @@ from rpcb_trio._pipeline import Worker
 
 log = logging.getLogger("rpcb_trio")
 
+OBEYED = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Hold back the signals until `run_jobs` can obey them.
+
+    In between one would kill the process or, if it is process 1 of a container, be lost.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, OBEYED)
+
 
 async def run_jobs(jobs: Sequence[Job]) -> int:
     """Run the workers until a signal ends them.
@@ -34,7 +50,8 @@ async def run_jobs(jobs: Sequence[Job]) -> int:
         SettingError, LoginRefused, TopologyMismatch, SessionLost: as `serve`, in groups.
     """
     lifetime = _Lifetime(jobs)
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(*OBEYED) as signals:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, OBEYED)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lifetime.obey, signals, nursery.cancel_scope)
             await lifetime.serve()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Annotated
 
 import trio
@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from rpcb_trio._cli._exits import ExitCode
 from rpcb_trio._cli._file import SettingsFile, read_file
 from rpcb_trio._cli._health import HealthSettings
-from rpcb_trio._cli._lifetime import run_jobs
+from rpcb_trio._cli._lifetime import run_jobs, signals_held
 from rpcb_trio._cli._logs import write_logs
 from rpcb_trio._cli._settings import FILE, SERVICE, ConfigPath, LogSettings, Settings
 from rpcb_trio._cli._setup import Job, as_they_look, make_job
@@ -66,13 +66,15 @@ def serve(
     stops all at once; the broker redelivers what was held.
     """
     write_logs(logs)
-    try:
-        with _interrupted_by_sigterm():
-            jobs = _make_jobs(target, settings, worker, read_file(config), settings_of)
-    except KeyboardInterrupt:
-        log.info("stopped before anything was started")
-        return ExitCode.DONE
-    return trio.run(_run, jobs, probes)
+    with ExitStack() as until_they_are_obeyed:
+        try:
+            with _interrupted_by_sigterm():
+                jobs = _make_jobs(target, settings, worker, read_file(config), settings_of)
+                until_they_are_obeyed.enter_context(signals_held())
+        except KeyboardInterrupt:
+            log.info("stopped before anything was started")
+            return ExitCode.DONE
+        return trio.run(_run, jobs, probes)
 
 
 async def _run(jobs: Sequence[Job], probes: HealthSettings) -> int:
@@ -100,7 +102,22 @@ def _make_jobs(
         raise SettingError(
             f"TARGET is missing; name a service as module:attribute, or write [workers.NAME] into {file.name}"
         )
-    return [_make_job(name, *settings_of(name)) for name in names]
+    asked = {name: settings_of(name) for name in names}
+    _refuse_shared_queues(asked)
+    return [_make_job(name, *of_worker) for name, of_worker in asked.items()]
+
+
+def _refuse_shared_queues(asked: Mapping[str, tuple[str | None, Settings]]) -> None:
+    """A queue that two services consume gives each of them the requests of the other."""
+    takers: dict[tuple[str, str], tuple[str, str | None]] = {}
+    for name, (target, settings) in asked.items():
+        other, its_target = takers.setdefault((settings.url, settings.queue), (name, target))
+        if settings.queue and target != its_target:
+            raise SettingError(
+                f"{other} and {name} serve different targets from one queue, {settings.queue}, so each would "
+                "get requests of the other; write a queue for each into its [workers.NAME] (--queue and "
+                "RPCB_QUEUE hold for all)"
+            )
 
 
 def _make_job(name: str, target: str | None, settings: Settings) -> Job:

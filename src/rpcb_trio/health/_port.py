@@ -56,9 +56,10 @@ class HealthPort:
         """Answer until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._pulse.beat)
-            nursery.start_soon(trio.serve_listeners, self._serve_one, list(listeners))
+            nursery.start_soon(trio.serve_listeners, self.serve_one, list(listeners))
 
-    async def _serve_one(self, stream: trio.SocketStream) -> None:
+    async def serve_one(self, stream: trio.abc.Stream) -> None:
+        """Answer one request on a connection, in bounded time, and close it."""
         if len(self._open) >= MOST_CONNECTIONS:
             self._open.popleft().cancel()
         with trio.move_on_after(PATIENCE) as scope:

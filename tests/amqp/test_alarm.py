@@ -1,0 +1,116 @@
+"""A broker that is short of memory, and a worker behind it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+import trio
+
+from rpcb_trio import Answer, Condition, FixedPolicy, HealthInstrument, Request, Settled, Worker, serve
+from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.health import HealthPort
+from rpcb_trio.testing import Recorder
+from tests.amqp.producer import Producer, declare_durable
+from tests.rabbitmq import Broker
+
+pytestmark = pytest.mark.usefixtures("limit")
+
+
+class Stepped:
+    """A model that computes as many batches as it is let."""
+
+    def __init__(self) -> None:
+        self._permits = threading.Semaphore(0)
+
+    def let(self, batches: int) -> None:
+        self._permits.release(batches)
+
+    def __call__(self, bodies: list[bytes]) -> list[bytes]:
+        assert self._permits.acquire(timeout=30)
+        return [body.upper() for body in bodies]
+
+
+class Watched(Recorder):
+    """A record that one can wait for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._progress = trio.Event()
+
+    async def until(self, condition: Callable[[Watched], object]) -> None:
+        while not condition(self):
+            await self._progress.wait()
+
+    def request_received(self, request: Request) -> None:
+        super().request_received(request)
+        self._advance()
+
+    def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
+        super().requests_settled(answers, settled)
+        self._advance()
+
+    def batch_computed(self, *batch: Any) -> None:
+        super().batch_computed(*batch)
+        self._advance()
+
+    def session_blocked(self, reason: str) -> None:
+        super().session_blocked(reason)
+        self._advance()
+
+    def session_unblocked(self) -> None:
+        super().session_unblocked()
+        self._advance()
+
+    def _advance(self) -> None:
+        self._progress.set()
+        self._progress = trio.Event()
+
+
+async def test_under_an_alarm_it_consumes_and_acks_up_to_the_prefetch_says_blocked_and_answers_all_after_it(
+    broker: Broker, transport: AmqpTransport, queue: str
+) -> None:
+    producer, answers = Producer(broker, queue), broker.fresh_name("answers")
+    await declare_durable(broker, queue, answers)
+    await producer.send(b"first", reply_to=answers)
+    await producer.send(b"wants no reply")
+    await producer.send(*(b"%d" % n for n in range(8)), reply_to=answers)
+    model, seen, health = Stepped(), Watched(), HealthInstrument("asr")
+    async with trio.open_nursery() as nursery:
+        worker: Worker = await nursery.start(
+            partial(
+                serve,
+                model,
+                transport,
+                queue,
+                batching=FixedPolicy(1),
+                prefetch=4,
+                instruments=[health, seen],
+            )
+        )
+        assert health.health.ready
+        await broker.rabbitmqctl("set_vm_memory_high_watermark", "0.00001")
+        try:
+            model.let(1)
+            await seen.until(lambda seen: seen.blockages)
+            blocked = health.health
+            response = HealthPort([health]).answer("/readyz")
+            model.let(9)
+            await seen.until(lambda seen: len(seen.batches) == 5)  # one that was acked, and the prefetch
+            await seen.until(lambda seen: len(seen.service_times) == 5)
+            acked, held = [settled for _, settled in seen.settled], worker.held
+        finally:
+            await broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
+        await seen.until(lambda seen: len(seen.settled) == 10)
+        worker.drain()
+    assert (blocked.condition, blocked.reason) == (Condition.BLOCKED, "low on memory")
+    assert response.status is HTTPStatus.SERVICE_UNAVAILABLE
+    assert (acked, held) == ([Settled.NO_REPLY_TO], 4)
+    assert seen.blockages == ["low on memory", None]
+    replies = sorted(body for _, _, body in await producer.read(answers))
+    assert replies == sorted([b"FIRST", *(b"%d" % n for n in range(8))])
+    assert not seen.lost_sessions

@@ -1,0 +1,199 @@
+"""The port for probes: right answers, whoever asks, and no harm to the worker."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
+
+import msgspec
+import pytest
+import trio
+from hypothesis import example, given
+from hypothesis import strategies as st
+from trio.testing import MockClock, memory_stream_pair
+
+from rpcb_trio import HealthInstrument, SettingError
+from rpcb_trio.health import HealthPort, _port, open_health_port
+from rpcb_trio.health._http import LONGEST_REQUEST, answer_one
+from rpcb_trio.health._pulse import Pulse
+from tests.scenarios import steady
+
+READYZ = b"GET /readyz HTTP/1.1\r\nHost: worker\r\n\r\n"
+
+
+def consuming(name: str) -> HealthInstrument:
+    health = HealthInstrument(name)
+    health.session_opened("queue")
+    return health
+
+
+async def ask(port: HealthPort, path: str, method: str = "GET") -> tuple[int, bytes, http.client.HTTPMessage]:
+    """As an ordinary client does."""
+
+    def ask_in_thread() -> tuple[int, bytes, http.client.HTTPMessage]:
+        connection = http.client.HTTPConnection("127.0.0.1", port.port, timeout=20)
+        try:
+            connection.request(method, path)
+            response = connection.getresponse()
+            return response.status, response.read(), response.headers
+        finally:
+            connection.close()
+
+    return await trio.to_thread.run_sync(ask_in_thread)
+
+
+async def test_readyz_is_200_if_every_worker_of_the_process_is_ready_and_says_of_each_why_not() -> None:
+    asr, se = HealthInstrument("asr"), consuming("se")
+    async with open_health_port(0, [asr, se]) as port:
+        cold = await ask(port, "/readyz")
+        asr.session_opened("queue")
+        warm = await ask(port, "/readyz?verbose")
+        se.session_blocked("low on memory")
+        blocked = await ask(port, "/readyz")
+    assert [status for status, _, _ in (cold, warm, blocked)] == [503, 200, 503]
+    told = [(each["worker"], each["condition"]) for each in msgspec.json.decode(cold[1])["workers"]]
+    assert told == [("asr", "warming up"), ("se", "consuming")]
+    assert msgspec.json.decode(blocked[1])["workers"][1]["reason"] == "low on memory"
+    assert warm[2]["Content-Type"] == "application/json"
+    assert warm[2]["Cache-Control"] == "no-store"
+
+
+async def test_livez_is_200_whatever_becomes_of_the_workers() -> None:
+    async with open_health_port(0, [HealthInstrument()]) as port:
+        status, body, _ = await ask(port, "/livez")
+    assert status == 200
+    assert msgspec.json.decode(body)["live"] is True
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/", 404), ("GET", "/metrics", 404), ("POST", "/readyz", 405), ("HEAD", "/livez", 200)],
+)
+async def test_what_is_not_there_or_not_to_be_done_is_told_by_its_status(
+    method: str, path: str, status: int
+) -> None:
+    async with open_health_port(0, []) as port:
+        found, body, headers = await ask(port, path, method)
+    assert found == status
+    assert bool(body) == (method != "HEAD")
+    assert ("Allow" in headers) == (status == 405)
+
+
+async def test_a_port_that_is_taken_is_refused_by_the_settings_name() -> None:
+    async with open_health_port(0, []) as taken:
+        with pytest.raises(SettingError, match=rf"^health_port {taken.port} of health_host 127.0.0.1 can't"):
+            async with open_health_port(taken.port, []):
+                raise AssertionError
+
+
+async def test_a_host_that_is_none_is_refused_by_the_settings_name() -> None:
+    with pytest.raises(SettingError, match=r"health_host 192\.0\.2\.1 can't be listened on"):
+        async with open_health_port(0, [], host="192.0.2.1"):
+            raise AssertionError
+
+
+async def test_leaving_cuts_who_is_still_asking_at_once() -> None:
+    async with open_health_port(0, []) as port:
+        stream = await trio.open_tcp_stream("127.0.0.1", port.port)
+        await stream.send_all(READYZ[:10])
+        await ask(port, "/livez")
+    async with stream:
+        with trio.fail_after(20), suppress(trio.BrokenResourceError):
+            assert not await stream.receive_some()
+
+
+async def test_any_number_of_idle_connections_does_not_keep_a_probe_away() -> None:
+    async with open_health_port(0, [consuming("asr")]) as port:
+        idle = [await trio.open_tcp_stream("127.0.0.1", port.port) for _ in range(2 * _port.MOST_CONNECTIONS)]
+        status, _, _ = await ask(port, "/readyz")
+        for stream in idle:
+            await stream.aclose()
+    assert status == 200
+
+
+async def trickle(stream: trio.abc.SendStream) -> None:
+    while True:
+        await stream.send_all(b"x")
+        await trio.sleep(1)
+
+
+async def test_a_client_that_sends_its_request_for_ever_is_cut(autojump_clock: MockClock) -> None:
+    port = HealthPort([])
+    ours, theirs = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(port.serve_one, theirs)
+        with pytest.raises(trio.BrokenResourceError):
+            await trickle(ours)
+    assert trio.current_time() <= _port.PATIENCE + 1
+
+
+async def reply_to(data: bytes) -> bytes:
+    """What is answered to these bytes, in pieces, before the end."""
+    ours, theirs = memory_stream_pair()
+
+    async def serve() -> None:
+        async with theirs:
+            await answer_one(theirs, HealthPort([consuming("asr")]).answer)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        try:
+            for start in range(0, len(data), 1000):
+                await ours.send_all(data[start : start + 1000])
+            await ours.send_eof()
+        except trio.BrokenResourceError:
+            pass  # it has heard enough
+        return b"".join([chunk async for chunk in ours])
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (READYZ, HTTPStatus.OK),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 2 * LONGEST_REQUEST, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", HTTPStatus.BAD_REQUEST),
+        (b"GET /readyz HTTP/1.1\r\n\r\n", HTTPStatus.BAD_REQUEST),
+    ],
+    ids=["a probe", "too long", "TLS", "no host"],
+)
+async def test_what_is_sent_is_answered_as_far_as_it_is_http(data: bytes, status: HTTPStatus) -> None:
+    assert (await reply_to(data)).startswith(b"HTTP/1.1 %d " % status)
+
+
+@steady
+@given(
+    st.lists(
+        st.sampled_from([READYZ[:20], READYZ, b"\r\n", b"\0", b"POST ", b"Content-Length: 9\r\n"])
+        | st.binary(max_size=40)
+    ).map(b"".join)
+)
+@example(READYZ * 2)
+@example(b"POST /readyz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nnonsense")
+def test_no_bytes_whatever_break_it(data: bytes) -> None:
+    found = trio.run(reply_to, data)
+    assert not found or found.startswith(b"HTTP/1.1 ")
+
+
+@asynccontextmanager
+async def beating() -> AsyncIterator[Pulse]:
+    pulse = Pulse()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulse.beat)
+        yield pulse
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_loop_that_was_held_up_says_for_how_long_and_forgets_it_after_a_minute(
+    mock_clock: MockClock,
+) -> None:
+    async with beating() as pulse:
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(4.0)
+        await trio.testing.wait_all_tasks_blocked()
+        assert pulse.longest_stall == pytest.approx(3.0)
+        for _ in range(60):
+            mock_clock.jump(1.0)
+            await trio.testing.wait_all_tasks_blocked()
+        assert pulse.longest_stall == 0

@@ -152,9 +152,30 @@ async def async_function(bodies: list[bytes]) -> list[bytes]:
     return bodies
 
 
+def two_arguments(bodies: list[bytes], more: int) -> list[bytes]:
+    return bodies * more
+
+
+class NoItems(Sized):
+    def infer(self) -> list[str | Exception]:  # type: ignore[override]
+        return []
+
+
+class WarmedBySomething(Sized):
+    def warm_up(self, with_what: str) -> None:  # type: ignore[override]
+        self.with_what = with_what
+
+
 @pytest.mark.parametrize(
     ("target", "told"),
     [
+        pytest.param(
+            two_arguments,
+            r"two_arguments can't be called as two_arguments\(bodies\): .*'more'; .*one argument",
+            id="two arguments",
+        ),
+        pytest.param(NoItems, r"can't be called as NoItems.infer\(items\)", id="no argument"),
+        pytest.param(WarmedBySomething, r"WarmedBySomething.warm_up\(\): .*no arguments", id="one of none"),
         pytest.param(
             NoEncode, "NoEncode has no method encode; it needs decode, infer and encode", id="incomplete"
         ),
@@ -171,6 +192,10 @@ async def async_function(bodies: list[bytes]) -> list[bytes]:
 def test_what_is_no_service_is_refused_and_told_what_it_lacks(target: object, told: str) -> None:
     with pytest.raises(SettingError, match=told):
         bind(target)
+
+
+def test_a_function_that_does_not_tell_its_arguments_is_taken_at_its_word() -> None:
+    assert bind(max).infer is max
 
 
 def test_a_content_type_that_amqp_can_not_carry_is_refused_at_start() -> None:

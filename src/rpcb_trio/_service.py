@@ -110,10 +110,12 @@ def bind(target: Any) -> BoundService:
         hooks = {hook: getattr(service, hook) for hook in _HOOKS if hasattr(service, hook)}
         for hook, function in hooks.items():
             _refuse_async(function, f"{name}.{hook}")
+            _refuse_signature(function, f"{name}.{hook}", _ARGUMENTS.get(hook))
         _refuse_content_type(hooks.get("content_type", ""), name)
         return BoundService(name=name, **hooks)
     if callable(service):
         _refuse_async(service, name)
+        _refuse_signature(service, name, "bodies")
         return BoundService(name=name, infer=service)
     raise SettingError(
         f"{name} is not a service: give an object with decode, infer and encode, a class of one, "
@@ -123,6 +125,15 @@ def bind(target: Any) -> BoundService:
 
 _REQUIRED = ("decode", "infer", "encode")
 _HOOKS = (*_REQUIRED, "cost", "warm_up", "on_device", "content_type")
+_ARGUMENTS = {
+    "decode": "body",
+    "infer": "items",
+    "encode": "outcome",
+    "cost": "item",
+    "warm_up": "",
+    "on_device": "device",
+}
+"""What each hook is called with."""
 
 
 def _instance(target: Any) -> Any:
@@ -147,6 +158,21 @@ def _refuse_incomplete(service: Any, name: str) -> None:
 def _refuse_async(function: Any, name: str) -> None:
     if inspect.iscoroutinefunction(function):
         raise SettingError(f"{name} is async; hooks run in threads and must be plain functions")
+
+
+def _refuse_signature(function: Any, name: str, argument: str | None) -> None:
+    """It is called with one `argument`, or none where that is empty."""
+    if argument is None:
+        return
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some that are written in C don't tell
+        return
+    try:
+        signature.bind(*[argument] * bool(argument))
+    except TypeError as error:
+        remedy = "let it take that one argument" if argument else "let it take no arguments"
+        raise SettingError(f"{name} can't be called as {name}({argument}): {error}; {remedy}") from error
 
 
 def _refuse_content_type(content_type: Any, name: str) -> None:

@@ -79,6 +79,8 @@ async def test_some_may_be_picked(serve: Serve, queues: list[str]) -> None:
     assert not [line for line in serving.lines if "gated" in line]
 
 
-async def test_one_that_can_not_start_ends_all(serve: Serve, queues: list[str]) -> None:
-    async with serve("--declare=passive", "--queue", queues[0]) as serving:
+async def test_one_that_can_not_start_ends_all(serve: Serve, broker: Broker, queues: list[str]) -> None:
+    with broker.channel() as channel:
+        channel.queue_declare(queues[0], durable=True)
+    async with serve("--declare=passive") as serving:
         assert await serving.end() == 4

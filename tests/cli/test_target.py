@@ -10,6 +10,9 @@ from rpcb_trio import SettingError
 from rpcb_trio._cli._target import load_service
 
 SERVICES = """
+from pathlib import Path
+from typing import Literal, Optional
+
 def function(bodies):
     return bodies
 
@@ -32,6 +35,14 @@ class Broken:
 class Tuned(Service):
     def __init__(self, *, threads: int = 1, model: str = "small"): self.threads, self.model = threads, model
     def infer(self, items): return [self.threads, self.model]
+
+class Typed(Service):
+    def __init__(
+        self, path: Path | str = "", max_seconds: float | None = None,
+        size: Literal["small", "large"] = "small", count: Optional[int] = 1, fast: bool = False, name: str = "",
+        where: "nowhere" = None, **more: float,
+    ):
+        self.count = count
 
 number = 3
 """
@@ -65,7 +76,7 @@ def test_a_service_in_any_of_its_forms_is_found_in_the_working_directory(attribu
         ("here.services:Namespace.outer", ["has no attribute outer"]),
         ("here.services:number", ["not a service"]),
         ("here.services:Incomplete", ["Incomplete has no method decode"]),
-        ("here.services:Broken", ["OSError: no weights", "services.py:19"]),
+        ("here.services:Broken", ["OSError: no weights", "services.py:22"]),
         (
             "needy:x",
             ["importing needy fails", "not_installed_anywhere", "needy.py:1", "install what it needs"],
@@ -106,3 +117,31 @@ def test_an_option_that_can_not_be_given_is_told_in_one_line(
         load_service(f"here.services:{target}", {option: 1})
     assert all(part in str(refused.value) for part in parts)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "wanted"),
+    [
+        ("max_seconds", "abc", "float | None"),
+        ("max_seconds", True, "float | None"),
+        ("count", 1.5, "Optional[int]"),
+        ("count", "many", "Optional[int]"),
+        ("fast", "yes", "bool"),
+        ("fast", 1, "bool"),
+        ("size", "medium", "Literal['small', 'large']"),
+    ],
+)
+def test_an_option_of_another_type_than_it_is_annotated_with_is_told_in_one_line(
+    option: str, value: object, wanted: str
+) -> None:
+    with pytest.raises(SettingError) as refused:
+        load_service("here.services:Typed", {option: value})
+    assert str(refused.value) == f"here.services:Typed: option {option}={value}: it must be {wanted}"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("max_seconds", 3), ("size", "large"), ("path", "x"), ("name", 5), ("where", 5), ("other", "x")],
+)
+def test_an_option_that_may_fit_is_left_to_the_class(option: str, value: object) -> None:
+    load_service("here.services:Typed", {option: value})

@@ -124,6 +124,28 @@ def test_a_wrong_worker_of_the_file(
     refused(run_command("serve", *flags), *parts)
 
 
+TWO_WORKERS = "[workers.one]\ntarget='service:echo'\n[workers.two]\ntarget='another:echo'\n"
+
+
+def test_two_services_on_one_queue_are_refused_before_anything_is_loaded(
+    run_command: Run, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workplace / "rpcb.toml").write_text(TWO_WORKERS)
+    parts = ["one and two serve different targets from one queue, q,", "[workers.NAME]", "RPCB_QUEUE"]
+    refused(run_command("serve", "--queue=q"), *parts)
+    monkeypatch.setenv("RPCB_QUEUE", "q")
+    refused(run_command("serve"), *parts)
+
+
+def test_a_queue_of_another_broker_and_another_worker_of_the_same_target_are_not_refused_for_it(
+    run_command: Run, workplace: Path
+) -> None:
+    (workplace / "rpcb.toml").write_text(
+        TWO_WORKERS + "url='amqp://elsewhere'\n[workers.three]\ntarget='service:echo'"
+    )
+    refused(run_command("serve", "--queue=q"), "there is no module another")
+
+
 def test_a_worker_that_is_not_asked_for_may_be_incomplete(run_command: Run, workplace: Path) -> None:
     (workplace / "rpcb.toml").write_text("[workers.one]\n[workers.two]\ntarget='service:echo'\n")
     refused(run_command("serve", "--worker=two"), "two: queue is missing")

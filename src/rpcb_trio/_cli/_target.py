@@ -10,8 +10,10 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import ModuleType, NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import msgspec
 
 from rpcb_trio._errors import SettingError
 from rpcb_trio._service import BoundService, bind
@@ -19,6 +21,9 @@ from rpcb_trio._service import BoundService, bind
 log = logging.getLogger("rpcb_trio")
 
 NO_OPTIONS: Mapping[str, object] = {}
+
+_LOOKS = (bool, int, float, NoneType)
+"""What an option may look like besides text."""
 
 
 def load_service(target: str, options: Mapping[str, object] = NO_OPTIONS) -> BoundService:
@@ -63,13 +68,34 @@ def load_attribute(target: str) -> Any:
 def _refuse_options(target: str, found: Any, options: Mapping[str, object]) -> None:
     if not inspect.isclass(found):
         raise SettingError(f"{target}: option is for a class, which is made with it; name the class instead")
-    taken = inspect.signature(found).parameters
-    if any(each.kind is each.VAR_KEYWORD for each in taken.values()):
-        return
-    for name in options:
-        if name not in taken:
+    taken = _parameters(found)
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in taken.values())
+    for name, value in options.items():
+        if name in taken:
+            _refuse_value(f"{target}: option {name}={value}", value, taken[name].annotation)
+        elif not takes_any:
             hint = did_you_mean(name, taken) or f"; it takes {', '.join(taken) or 'none'}"
             raise SettingError(f"{target}: there is no option {name}{hint}")
+
+
+def _parameters(found: Any) -> Mapping[str, inspect.Parameter]:
+    """What a class is made with; where its annotations can't be read, they are left as text."""
+    try:
+        return inspect.signature(found, eval_str=True).parameters
+    except Exception:  # noqa: BLE001 - evaluating an annotation may raise anything, as a name only known to mypy
+        return inspect.signature(found).parameters
+
+
+def _refuse_value(option: str, value: object, annotation: Any) -> None:
+    """Only where the annotation is of types that an option can be; whoever takes text takes all."""
+    leaves = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    if not all(leaf in _LOOKS or get_origin(leaf) is Literal for leaf in leaves):
+        return
+    try:
+        msgspec.convert(value, annotation)
+    except msgspec.ValidationError as error:
+        wanted = inspect.formatannotation(annotation).removeprefix("typing.")
+        raise SettingError(f"{option}: it must be {wanted}") from error
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:

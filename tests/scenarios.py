@@ -173,6 +173,7 @@ async def working(
     service: Any,
     transport: Transport,
     *,
+    queue: Topology | str = QUEUE,
     service_time: Callable[[int], float] | None = None,
     executors: int | Sequence[Executor] = 1,
     batching: Policy | None = None,
@@ -183,6 +184,7 @@ async def working(
     drain_timeout: float = 30.0,
     offload: Offload = in_place,
     instruments: Iterable[Instrument] = (),
+    **settings: Any,
 ) -> AsyncIterator[Running]:
     """Run a worker in virtual time; leaving it drains the worker and waits for its end."""
     running = Running()
@@ -193,7 +195,7 @@ async def working(
         serve,
         service,
         transport,
-        QUEUE,
+        queue,
         batching=batching,
         prefetch=prefetch,
         max_pending=max_pending,
@@ -203,6 +205,7 @@ async def working(
         offload=offload,
         drain_timeout=drain_timeout,
         instruments=[running, *instruments],
+        **settings,
     )
     cut_off: DrainTimeout | ExecutorHung | None = None
     try:

@@ -126,6 +126,10 @@ async def test_the_log_has_a_line_for_each_session_each_failure_and_each_step_of
             broker.disconnect()
             await trio.sleep(60)
     assert [(record.levelname, record.message.split(" (")[0]) for record in caplog.records] == [
+        (
+            "WARNING",
+            "asr: no dead_letter_exchange is set: what can't be answered is dropped, or goes by a policy",
+        ),
         ("INFO", "asr: consuming from queue work"),
         ("WARNING", "asr: request '1' of 'answers' answered with an error"),
         ("WARNING", "asr: session lost"),

@@ -99,8 +99,8 @@ async def test_nothing_is_acked_before_all_replies_are_out(monkeypatch: pytest.M
             raise SessionLost("gone")
         return Settled.REPLIED
 
-    monkeypatch.setattr(broker, "_reply", fail_at_the_second)
     async with broker.open_session(WORK, prefetch=2) as session:
+        monkeypatch.setattr(session, "_reply", fail_at_the_second)
         with pytest.raises(SessionLost):
             await session.settle(replies_to(delivered(session)))
     assert broker.depth(QUEUE) == 2

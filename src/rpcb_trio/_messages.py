@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -17,6 +18,9 @@ ERROR_HEADER = "rpcb-error"
 """AMQP header of an error reply: one word for the error (see `OutcomeError.code`)."""
 
 NO_HEADERS: Mapping[str, object] = {}
+
+DIRECT_REPLY_TO = "amq.rabbitmq.reply-to."
+"""How RabbitMQ's direct reply-to addresses begin; what follows is a secret of its requester."""
 
 
 class Request(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -207,9 +211,27 @@ class Settled(StrEnum):
     UNROUTABLE = "unroutable"
     """The requester's reply queue is gone; the request is acked."""
     REJECTED = "rejected"
-    """The broker would not take the reply; the request went to the dead-letter exchange, if there is one."""
+    """It can't be answered, or the broker would not take the reply; it went to the dead-letter exchange, if
+    there is one."""
+    REQUEUED = "requeued"
+    """The broker would not take the reply; the request is back in its queue, as set."""
     DROPPED = "dropped"
     """It had expired, and is acked without a reply, as set."""
+    UNSENDABLE = "unsendable"
+    """No ending: its reply is too big for the broker or can't be put into AMQP, and it waits for another
+    answer. Instruments never see it."""
+
+
+def caller_hash(reply_to: str) -> str:
+    """Who sent a request, the same in every log and file, without the address itself."""
+    return hashlib.blake2b(reply_to.encode(), digest_size=8).hexdigest()
+
+
+def shown_address(reply_to: str | None) -> str:
+    """A `reply_to` as a log may show it: who knows a direct reply-to address can send there."""
+    if reply_to is None or not reply_to.startswith(DIRECT_REPLY_TO):
+        return repr(reply_to)
+    return f"'{DIRECT_REPLY_TO}...' (caller {caller_hash(reply_to)})"
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):

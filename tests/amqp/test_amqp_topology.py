@@ -94,7 +94,7 @@ async def test_a_dead_letter_exchange_of_any_type_will_do(
         ({"queue_type": "quorum"}, "x-queue-type"),
         ({"durable": False}, "durable"),
         ({"arguments": {"x-max-priority": 5}}, "x-max-priority"),
-        ({"dead_letter_exchange": ""}, "x-dead-letter-exchange"),
+        ({"dead_letter_exchange": "amq.topic"}, "x-dead-letter-exchange"),
     ],
 )
 async def test_a_queue_that_exists_otherwise_is_a_mismatch_that_names_the_argument(

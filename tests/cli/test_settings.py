@@ -36,6 +36,7 @@ EVERY_SETTING = {
     "routing_key": ["asr-en", "rpc-en"],
     "dead_letter_exchange": "dead",
     "dead_letter_routing_key": "asr",
+    "on_refused_reply": "requeue",
     "max_batch_size": 16,
     "batching": "fixed",
     "max_wait": 0.25,

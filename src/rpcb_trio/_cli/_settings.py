@@ -192,6 +192,14 @@ class Settings(ConnectionSettings, ServiceSettings):
     ] = None
 
     max_batch_size: Annotated[
+    on_refused_reply: Annotated[
+        Literal["dead-letter", "requeue"],
+        setting(
+            TOPOLOGY,
+            "ON_REFUSED_REPLY",
+            "Where a request goes whose reply the broker goes on refusing: the dead letters, or back.",
+        ),
+    ] = "dead-letter"
         int, whole(BATCHING, "MAX_BATCH_SIZE", "The most requests in one batch.", 1)
     ] = 32
     batching: Annotated[

@@ -138,6 +138,7 @@ def topology(settings: Settings) -> Topology:
         routing_keys=settings.routing_key,
         dead_letter_exchange=settings.dead_letter_exchange,
         dead_letter_routing_key=settings.dead_letter_routing_key,
+        on_refused_reply=settings.on_refused_reply,
         arguments=as_they_look("queue_argument", settings.queue_argument),
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import secrets
 import time
 from collections.abc import Sequence
@@ -25,9 +24,7 @@ from rpcb_trio._instruments._records import (
     AuditStart,
     AuditWork,
 )
-from rpcb_trio._messages import Answer, Batch, Request, Run, Settled
-
-CALLER_BYTES = 8
+from rpcb_trio._messages import Answer, Batch, Request, Run, Settled, caller_hash
 
 
 class AuditInstrument(Instrument):
@@ -151,7 +148,7 @@ def _request(request: Request, cost: float | None, until: float, position: int |
     return AuditRequest(
         position=position,
         correlation_id=request.correlation_id,
-        caller=None if request.reply_to is None else _hashed(request.reply_to),
+        caller=None if request.reply_to is None else caller_hash(request.reply_to),
         priority=request.priority,
         cost=cost,
         arrived=request.arrived,
@@ -159,7 +156,3 @@ def _request(request: Request, cost: float | None, until: float, position: int |
         redelivered=request.redelivered,
         wait=until - request.arrived,
     )
-
-
-def _hashed(reply_to: str) -> str:
-    return hashlib.blake2b(reply_to.encode(), digest_size=CALLER_BYTES).hexdigest()

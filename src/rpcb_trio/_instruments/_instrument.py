@@ -27,6 +27,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     prefetch: int
     executors: int
     """How many batches are computed at once."""
+    dead_letter_exchange: str | None = None
+    """Where requests go that can't be answered."""
 
 
 class Instrument:

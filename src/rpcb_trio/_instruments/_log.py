@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 
 from rpcb_trio._errors import BrokerError, ExecutorHung, OutcomeError, RpcbError
-from rpcb_trio._instruments._instrument import Instrument
+from rpcb_trio._instruments._instrument import Instrument, Setup
 from rpcb_trio._instruments._outage import Outage
-from rpcb_trio._messages import Answer, Batch, Request, Run, Settled
+from rpcb_trio._messages import Answer, Batch, Request, Run, Settled, shown_address
 
 log = logging.getLogger("rpcb_trio")
 
@@ -23,6 +23,14 @@ class LogInstrument(Instrument):
     def __init__(self, name: str = "worker") -> None:
         self._name = name
         self._outage: Outage | None = None
+
+    def worker_started(self, setup: Setup) -> None:
+        """Only where requests that can't be answered would be lost."""
+        if setup.dead_letter_exchange is None:
+            log.warning(
+                "%s: no dead_letter_exchange is set: what can't be answered is dropped, or goes by a policy",
+                self._name,
+            )
 
     def session_opened(self, queue: str) -> None:
         """One line per session; after an outage also how long it took."""
@@ -60,10 +68,11 @@ class LogInstrument(Instrument):
     def request_failed(self, request: Request, error: OutcomeError) -> None:
         """One line per failed request, with the cause, and the traceback at debug."""
         log.warning(
-            "%s: request %r of %r answered with an error (%s): %s%s",
+            "%s: request %r of %s %s (%s): %s%s",
             self._name,
             request.correlation_id,
-            request.reply_to,
+            shown_address(request.reply_to),
+            "failed, and names nobody to tell" if request.reply_to is None else "answered with an error",
             error.code,
             error,
             _caused_by(error),
@@ -97,16 +106,15 @@ class LogInstrument(Instrument):
         log.error("%s: an executor hangs on %s: %s", self._name, _named(batch), error)
 
     def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
-        """Only what did not end with a reply to its producer."""
+        """Only what did not end with a reply; the transport tells why one was rejected."""
         for answer, ending in zip(answers, settled, strict=True):
             if ending is not Settled.REPLIED:
                 request = answer.request
-                log.log(
-                    logging.WARNING if ending is Settled.REJECTED else logging.INFO,
-                    "%s: reply to %r of %r: %s",
+                log.info(
+                    "%s: reply to %r of %s: %s",
                     self._name,
                     request.correlation_id,
-                    request.reply_to,
+                    shown_address(request.reply_to),
                     ending,
                 )
 

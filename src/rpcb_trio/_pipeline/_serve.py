@@ -101,7 +101,7 @@ async def serve(
         instruments=Instruments([LogInstrument(topology.queue)] if instruments is None else instruments),
     )
     life = Life(pipeline, transport, topology, drain_timeout=drain_timeout, task_status=task_status)
-    setup = pipeline.setup(topology.queue)
+    setup = pipeline.setup(topology)
     pipeline.instruments.notify(Instrument.worker_starting, setup)
     try:
         await _warm_up(executors)

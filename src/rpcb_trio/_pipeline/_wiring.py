@@ -17,7 +17,7 @@ from rpcb_trio._pipeline import _stages as stages
 from rpcb_trio._pipeline._admission import Admission
 from rpcb_trio._pipeline._codec import Codec
 from rpcb_trio._pipeline._ledger import Ledger
-from rpcb_trio._transports import Session
+from rpcb_trio._transports import Session, Topology
 
 SETTLE_GRACE = 5.0
 """Seconds, once an executor hangs, for what others compute and what is computed to be answered."""
@@ -39,7 +39,7 @@ class Pipeline:
     hung: list[ExecutorHung] = field(default_factory=list)
     """Why the worker must end: executors that will not come back."""
 
-    def setup(self, queue: str) -> Setup:
+    def setup(self, topology: Topology) -> Setup:
         """What instruments are told of it."""
         return Setup(
             queue=queue,
@@ -48,6 +48,7 @@ class Pipeline:
             max_pending=self.max_pending,
             prefetch=self.prefetch,
             executors=len(self.executors),
+            dead_letter_exchange=topology.dead_letter_exchange,
         )
 
     async def run(self, session: Session, draining: trio.Event) -> None:

@@ -25,8 +25,13 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     exchange_type: Literal["direct", "topic", "fanout", "headers"] = "topic"
     routing_keys: tuple[str, ...] = ()
     dead_letter_exchange: str | None = None
-    """Where rejected requests go; without one the broker drops them."""
+    """Where requests go that can't be answered, with the reason in a header; without one the broker drops
+    them. The worker publishes there itself, so it needs the right to."""
     dead_letter_routing_key: str | None = None
+    """Their routing key there; None for each one's own."""
+    on_refused_reply: Literal["dead-letter", "requeue"] = "dead-letter"
+    """What becomes of a request whose reply the broker goes on refusing. One whose `reply_to` makes
+    the broker close the connection is never requeued."""
     arguments: Mapping[str, object] = NO_HEADERS
     """Further queue arguments (`x-max-priority`, `x-delivery-limit`, ...)."""
 
@@ -41,17 +46,23 @@ class Session(Protocol):
 
     @property
     def blockages(self) -> trio.MemoryReceiveChannel[str | None]:
-        """The broker's reason whenever it stops taking replies (short of memory or disk), None when it goes on.
+        """The broker's reason whenever it stops taking replies (short of memory, disk), None when it goes on.
 
         Until then `settle` waits, and so no more is delivered than the prefetch.
         """
         ...
 
+    @property
+    def max_reply_size(self) -> int | None:
+        """The largest body, in bytes, that the broker is known to take; it may be learned on the way."""
+        ...
+
     async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
         """Publish the replies, await the broker's confirms, then ack the requests; all of them at once.
 
-        A request without a reply is only acked. Returns how each one ended, in order. Cancelled half-way,
-        what is not acked is redelivered.
+        A request without a reply is only acked, or goes to the dead letters and is acked then. What can't be
+        sent (`Settled.UNSENDABLE`) is left as it is, to be answered otherwise. Returns how each one ended, in
+        order. Cancelled half-way, what is not acked is redelivered.
 
         Raises:
             SessionLost: the broker is gone; nothing that was not acked is lost, it is redelivered.

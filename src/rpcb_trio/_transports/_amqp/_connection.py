@@ -18,6 +18,7 @@ from yarl import URL
 
 from rpcb_trio._errors import SessionLost, SettingError
 from rpcb_trio._transports._amqp._boundary import describe, open_error
+from rpcb_trio._transports._amqp._limits import largest_message
 from rpcb_trio._transports._amqp._loop import AioLoop
 from rpcb_trio._transports._amqp._url import Address
 
@@ -102,6 +103,11 @@ class Link:
     def vhost(self) -> str:
         """The virtual host that we are in."""
         return self._connection.vhost
+
+    @property
+    def largest_message(self) -> int | None:
+        """The largest body, in bytes, that such a broker takes by default; None where that is not known."""
+        return largest_message(self.server_properties)
 
     @property
     def tls(self) -> ssl.SSLObject | None:

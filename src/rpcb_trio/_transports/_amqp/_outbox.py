@@ -8,23 +8,26 @@ reply that the broker had taken before is thereby sent twice; its requester drop
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 import trio
 
 from rpcb_trio._errors import BrokerError, SessionLost
 from rpcb_trio._transports._amqp._connection import Link
+from rpcb_trio._transports._amqp._limits import is_too_big
 from rpcb_trio._transports._amqp._loop import AioLoop
 from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._parcel import Parcel
-from rpcb_trio._transports._amqp._sender import Fate, Sender
-
-_log = logging.getLogger(__name__)
+from rpcb_trio._transports._amqp._sender import Fate, Sender, Verdict
 
 RETRY_WAITS = (0.0, 0.05, 0.2, 0.5)
 """Seconds to wait before each time that a reply is offered again; then it is given up."""
+
+IN_DOUBT = frozenset({Fate.LOST, Fate.BLAMED})
+"""The fates of those whose connection or channel ended: each may have been sent or not, guilty or not."""
 
 DIAL_WAITS = (0.0, 0.2, 0.5, 1.0, 2.0)
 """Seconds to wait before each attempt to rebuild the connection; then the session is given up."""
@@ -38,6 +41,7 @@ class Outbox:
         self._loss = loss
         self._dial = dial
         self._sender: Sender | None = None
+        self._side: Sender | None = None
         self._opening = trio.Lock()
 
     @property
@@ -63,32 +67,64 @@ class Outbox:
         if self._sender is not None:
             await self._sender.link.close()
 
-    async def insist(self, parcels: Sequence[Parcel | None]) -> list[Fate]:
+    async def side_channel(self) -> Sender:
+        """Another channel on the same connection, for what may make the broker close its channel.
+
+        Raises:
+            SessionLost: the connection has just ended, or can't be rebuilt.
+        """
+        link = (await self.open()).link
+        async with self._opening:
+            if self._side is None or self._side.link is not link or not self._side.is_open:
+                self._side = await self._loop.call(Sender.open, link)
+            return self._side
+
+    async def insist(self, parcels: Sequence[Parcel | None], verdicts: Sequence[Verdict]) -> list[Verdict]:
         """Send again, one by one, what may have closed the connection and what the broker would not take.
 
-        What is `LOST` in the end met only connections that broke by themselves.
+        What is `LOST` in the end met only connections that broke by themselves; what is `BLAMED` stood alone.
 
         Raises:
             SessionLost: there is no connection to be had to send on.
         """
-        fates = [Fate.LOST] * len(parcels)
-        # Not on the session's own connection, where other batches' replies would fall into doubt.
-        sender = await self._connect()
+        found = list(verdicts)
+        pending = list(range(len(found)))
+        own: Sender | None = None
         try:
             for wait in RETRY_WAITS:
-                undecided = [n for n, fate in enumerate(fates) if fate in {Fate.LOST, Fate.NACKED}]
-                if not undecided:
-                    break
                 await trio.sleep(jittered(wait))
-                for n in undecided:
-                    if not sender.is_open:
-                        await sender.link.close()
-                        sender = await self._connect()
-                    fate = await self._loop.call(sender.send, parcels[n])
-                    fates[n] = Fate.REFUSED if fate is Fate.BLAMED else fate  # it stood alone
+                # Those in doubt need a connection of their own, where no other batch's reply falls into it.
+                if own is None and any(found[n].fate in IN_DOUBT for n in pending):
+                    own = await self._connect()
+                for n in pending:
+                    sender = own or await self.open()
+                    if own is not None and not own.is_open:
+                        sender = own = await self._reopen(own)
+                    found[n] = _alone(await self._loop.call(sender.send, parcels[n]), is_alone=sender is own)
+                pending = [n for n in pending if found[n].fate in {Fate.LOST, Fate.NACKED}]
+                if not pending:
+                    break
         finally:
-            await sender.link.close()
-        return [Fate.REFUSED if fate is Fate.NACKED else fate for fate in fates]
+            if own is not None:
+                await own.link.close()
+        return found
+
+    def give_up(self) -> NoReturn:
+        """End the session, for there is no sending on its connections.
+
+        Raises:
+            SessionLost: always.
+        """
+        self._loss.report("the connection for replies breaks again and again")
+        raise SessionLost(self._loss.reason)
+
+    async def _reopen(self, sender: Sender) -> Sender:
+        """A channel for one that was closed, on the same connection if that is open."""
+        if sender.link.is_open:
+            with suppress(SessionLost):  # it has closed just now
+                return await self._loop.call(Sender.open, sender.link)
+        await sender.link.close()
+        return await self._connect()
 
     async def _connect(self) -> Sender:
         """Connect, with a few attempts; the session ends if none of them succeeds."""
@@ -111,6 +147,15 @@ class Outbox:
         except BaseException:
             await link.close()
             raise
+
+
+def _alone(verdict: Verdict, *, is_alone: bool) -> Verdict:
+    """What a message's own verdict is, where others may have been on the same channel, or none."""
+    if verdict.fate is not Fate.BLAMED:
+        return verdict
+    if not is_alone:  # perhaps another's fault
+        return Verdict(Fate.LOST, verdict.why)
+    return Verdict(Fate.UNSENDABLE, verdict.why) if is_too_big(verdict.why) else verdict
 
 
 def jittered(seconds: float) -> float:

@@ -15,16 +15,15 @@ from __future__ import annotations
 import msgspec
 from pamqp.commands import Basic
 
-from rpcb_trio._messages import Answer, Reply, Request
-
-DIRECT = "amq.rabbitmq.reply-to."
+from rpcb_trio._messages import DIRECT_REPLY_TO, Answer, Reply
 
 TRANSIENT, PERSISTENT = 1, 2
-"""Delivery modes. A reply outlives a broker's restart (in a durable queue) where its request did."""
+"""Delivery modes. A reply outlives a broker's restart (in a durable queue) where its request did; a direct
+reply-to address does not."""
 
 
 class Parcel(msgspec.Struct, frozen=True, eq=False):
-    """A reply and its address."""
+    """A message and its address."""
 
     body: bytes
     properties: Basic.Properties
@@ -37,26 +36,29 @@ class Parcel(msgspec.Struct, frozen=True, eq=False):
 
 def pack(answer: Answer) -> Parcel | None:
     """Address an answer; None if it has no reply, or its request named nobody to answer."""
-    reply, reply_to = answer.reply, answer.request.reply_to
+    reply, request = answer.reply, answer.request
+    reply_to = request.reply_to
     if reply is None or not reply_to:
         return None
     exchange, slash, key = reply_to.partition("/")
-    is_direct = reply_to.startswith(DIRECT)
+    is_direct = reply_to.startswith(DIRECT_REPLY_TO)
     return Parcel(
         body=reply.body,
-        properties=_properties(answer.request, reply),
+        properties=_properties(
+            reply, request.correlation_id, is_persistent=request.persistent and not is_direct
+        ),
         routing_key=reply_to,
         mandatory=not is_direct,
         otherwise=(exchange, key) if slash and not is_direct else None,
     )
 
 
-def _properties(request: Request, reply: Reply) -> Basic.Properties:
+def _properties(reply: Reply, correlation_id: str | None, *, is_persistent: bool) -> Basic.Properties:
     # Not the request's user_id: the broker refuses who poses as another user. Not its message_id: aiormq
     # tells returned messages apart by it, and makes one of its own.
     return Basic.Properties(
         content_type=reply.content_type,
         headers=dict(reply.headers) or None,  # type: ignore[arg-type] # pamqp checks them
-        delivery_mode=PERSISTENT if request.persistent else TRANSIENT,
-        correlation_id=request.correlation_id,
+        delivery_mode=PERSISTENT if is_persistent else TRANSIENT,
+        correlation_id=correlation_id,
     )

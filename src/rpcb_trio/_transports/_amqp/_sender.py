@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from enum import Enum, auto
 
+import msgspec
 from aiormq import Channel
 from aiormq.exceptions import (
     ChannelClosed,
@@ -20,25 +20,38 @@ from rpcb_trio._transports._amqp._boundary import describe
 from rpcb_trio._transports._amqp._connection import Link
 from rpcb_trio._transports._amqp._parcel import Parcel
 
-_log = logging.getLogger(__name__)
-
 
 class Fate(Enum):
-    """What became of one reply."""
+    """What became of one message."""
 
     NOBODY = auto()
     """There was nobody to send it to."""
     CONFIRMED = auto()
     RETURNED = auto()
     """No queue is where it was sent."""
-    REFUSED = auto()
-    """The broker will not take it, or it can't be put into AMQP (a header of a type that AMQP lacks, say)."""
+    UNSENDABLE = auto()
+    """It is too big for the broker, or can't be put into AMQP (a header of a type that AMQP lacks, say)."""
     NACKED = auto()
     """The broker would not take it now; a full queue may have room later."""
     LOST = auto()
     """The connection ended before the broker said anything about it."""
     BLAMED = auto()
     """The broker closed channel or connection over a fault in what it was sent; perhaps this."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What became of one message, and why."""
+
+    fate: Fate
+    why: str = ""
+    is_poison: bool = False
+    """Whether the broker closed the whole connection over it, and would do so again."""
+
+
+NOBODY = Verdict(Fate.NOBODY)
+CONFIRMED = Verdict(Fate.CONFIRMED)
+RETURNED = Verdict(Fate.RETURNED, "no queue is bound there")
+NACKED = Verdict(Fate.NACKED, "the broker would not take it (nack); is its queue full?")
 
 
 class Sender:
@@ -59,36 +72,37 @@ class Sender:
         """Whether it can be used still."""
         return self.link.is_open and not self._channel.is_closed
 
-    async def send_all(self, parcels: Sequence[Parcel | None]) -> list[Fate]:
+    async def send_all(self, parcels: Sequence[Parcel | None]) -> list[Verdict]:
         """Publish them all at once and wait for the broker's word on each."""
         return await asyncio.gather(*map(self.send, parcels))
 
-    async def send(self, parcel: Parcel | None) -> Fate:
+    async def send(self, parcel: Parcel | None) -> Verdict:
         """Publish one and wait for the broker's word on it."""
         if parcel is None:
-            return Fate.NOBODY
+            return NOBODY
         try:
             return await self._send(parcel)
         except DeliveryError:
-            return Fate.NACKED
+            return NACKED
         except asyncio.CancelledError as exc:
             # aiormq raises it for a closed connection too; only a task that was asked to cancel has to.
             if _asked_to_cancel():
                 raise
-            return _ended_by(exc)
+            return self._ended_by(exc)
         except Exception as exc:  # noqa: BLE001 - a closing channel rejects with whatever closed it
-            if not self.is_open or _is_verdict(exc):
-                return _ended_by(exc)
-            _log.warning("a reply can't be put into AMQP: %s", describe(exc))
-            return Fate.REFUSED
+            if not self.is_open or _is_fault(exc):
+                return self._ended_by(exc)
+            return Verdict(Fate.UNSENDABLE, f"it can't be put into AMQP: {describe(exc)}")
 
-    async def _send(self, parcel: Parcel) -> Fate:
+    async def _send(self, parcel: Parcel) -> Verdict:
         """Try the address, and what it may mean otherwise where there is no such queue."""
+        if parcel.exchange and not await self._knows(parcel.exchange):
+            return Verdict(Fate.RETURNED, f"there is no exchange {parcel.exchange!r}")
         if await self._publish(parcel, parcel.exchange, parcel.routing_key):
-            return Fate.CONFIRMED
+            return CONFIRMED
         if parcel.otherwise is not None and await self._knows(parcel.otherwise[0]):
-            return Fate.CONFIRMED if await self._publish(parcel, *parcel.otherwise) else Fate.RETURNED
-        return Fate.RETURNED
+            return CONFIRMED if await self._publish(parcel, *parcel.otherwise) else RETURNED
+        return RETURNED
 
     async def _publish(self, parcel: Parcel, exchange: str, routing_key: str) -> bool:
         """Whether it reached a queue."""
@@ -111,6 +125,10 @@ class Sender:
             self._exchanges.add(exchange)
         return exchange in self._exchanges
 
+    def _ended_by(self, exc: BaseException) -> Verdict:
+        fate = Fate.BLAMED if _is_fault(exc) else Fate.LOST
+        return Verdict(fate, describe(exc), is_poison=fate is Fate.BLAMED and not self.link.is_open)
+
 
 async def exchange_exists(link: Link, exchange: str) -> bool:
     """Ask the broker on a channel of its own, since a no closes the channel."""
@@ -125,17 +143,13 @@ async def exchange_exists(link: Link, exchange: str) -> bool:
     return True
 
 
-def _ended_by(exc: BaseException) -> Fate:
-    return Fate.BLAMED if _is_verdict(exc) else Fate.LOST
-
-
-def _is_verdict(exc: BaseException) -> bool:
+def _is_fault(exc: BaseException) -> bool:
     """Whether the broker itself ended it and named a fault; its own shutdown and a broken wire are none."""
     if isinstance(exc, ConnectionClosed):
         return type(exc) is not ConnectionClosed  # aiormq has a class of its own for each fault
     if isinstance(exc, ChannelClosed):
         return True
-    return any(_is_verdict(arg) for arg in exc.args if isinstance(arg, BaseException))
+    return any(_is_fault(arg) for arg in exc.args if isinstance(arg, BaseException))
 
 
 def _asked_to_cancel() -> bool:

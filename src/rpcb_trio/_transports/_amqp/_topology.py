@@ -51,6 +51,15 @@ def check(topology: Topology) -> None:
         raise SettingError("routing_keys need an exchange; the default one delivers to a queue by its name")
     if topology.dead_letter_routing_key is not None and topology.dead_letter_exchange is None:
         raise SettingError("dead_letter_routing_key needs a dead_letter_exchange")
+    if topology.dead_letter_exchange == "" and topology.dead_letter_routing_key in {None, topology.queue}:
+        raise SettingError(
+            "dead_letter_exchange is the default exchange, from where dead letters would come back to the "
+            "queue; name another one with dead_letter_routing_key"
+        )
+    if topology.on_refused_reply not in {"dead-letter", "requeue"}:
+        raise SettingError(
+            f"on_refused_reply is {topology.on_refused_reply!r}; set it to dead-letter or to requeue"
+        )
     if _binds_nothing(topology):
         raise SettingError(
             f"exchange {topology.exchange!r} of type {topology.exchange_type} delivers nothing to the queue "

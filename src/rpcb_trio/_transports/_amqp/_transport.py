@@ -65,10 +65,10 @@ class AmqpTransport:
                 return blockage.watch(await self._dial(loop, "out"))
 
             outbox = Outbox(loop, loss, dial_out)
-            session = AmqpSession(loop, loss, blockage, outbox, prefetch)
+            session = AmqpSession(loop, loss, outbox, blockage, topology=topology, prefetch=prefetch)
             try:
-                await outbox.open()
-                await loop.call(session.consume, link, topology)
+                session.max_reply_size = (await outbox.open()).link.largest_message
+                await loop.call(session.consume, link)
                 yield session
             finally:
                 session.close()

@@ -18,6 +18,7 @@ class Message(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """One message as it lies in a queue. `expires` is a reading of `trio.current_time()`."""
 
     body: bytes
+    routing_key: str = ""
     reply_to: str | None = None
     correlation_id: str | None = None
     expiration: float | None = None

@@ -1,0 +1,160 @@
+"""What a worker and a client see of the embedded broker."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import NoReturn, cast
+
+import msgspec
+import trio
+
+from rpcb_trio._errors import SessionLost, Unroutable
+from rpcb_trio._messages import Answer, Outgoing, Reply, Request, Settled
+from rpcb_trio._transports._dead_letter import dead_letter_headers
+from rpcb_trio._transports._deadline import read_deadline
+from rpcb_trio._transports._memory._alarm import Alarm
+from rpcb_trio._transports._memory._queues import Consumer, Message
+from rpcb_trio._transports._memory._router import Router
+from rpcb_trio._transports._protocol import Topology
+
+
+class Delivered(Request, frozen=True, eq=False, kw_only=True):
+    """A request that remembers the message it was, should it go to the dead letters."""
+
+    message: Message
+
+
+class MemorySession:
+    """Implements `Session`."""
+
+    max_reply_size = None
+
+    def __init__(
+        self, router: Router, alarm: Alarm, lost: trio.Event, *, topology: Topology, prefetch: int
+    ) -> None:
+        self._router = router
+        self._topology = topology
+        self._lost = lost
+        self._alarm = alarm
+        self.blockages = alarm.listen()
+        self._send_requests, self.requests = trio.open_memory_channel[Request](math.inf)
+        self._consumer: Consumer = router.queues[topology.queue].consume(prefetch, self._deliver)
+
+    async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
+        """Reply and ack (see `Session`)."""
+        await trio.lowlevel.checkpoint()
+        await self._alarm.passed()
+        if self._lost.is_set():
+            raise SessionLost("the embedded broker has disconnected")
+        settled = [self._reply(answer) for answer in answers]
+        for answer in answers:
+            self._consumer.ack(answer.request.tag)
+        return settled
+
+    async def stop_consuming(self) -> None:
+        """Let no more come (see `Session`)."""
+        await trio.lowlevel.checkpoint()
+        self._consumer.stop()
+        self._send_requests.close()
+
+    async def watch(self) -> NoReturn:
+        """Wait for the end."""
+        await self._lost.wait()
+        raise SessionLost("the embedded broker has disconnected")
+
+    def close(self) -> None:
+        """End it, and give back what it held."""
+        self._send_requests.close()
+        self.blockages.close()
+        self._consumer.close()
+
+    def _reply(self, answer: Answer) -> Settled:
+        if answer.dead_letter is not None:
+            self._bury(cast(Delivered, answer.request), answer.dead_letter)
+            return Settled.REJECTED
+        if answer.reply is None:
+            return Settled.DROPPED
+        if answer.request.reply_to is None:
+            return Settled.NO_REPLY_TO
+        reply = Message(
+            body=answer.reply.body,
+            correlation_id=answer.reply.correlation_id,
+            headers=answer.reply.headers,
+            content_type=answer.reply.content_type,
+        )
+        has_arrived = self._router.route("", answer.request.reply_to, reply)
+        return Settled.REPLIED if has_arrived else Settled.UNROUTABLE
+
+    def _bury(self, request: Delivered, reason: str) -> None:
+        exchange, key = self._topology.dead_letter_exchange, self._topology.dead_letter_routing_key
+        if exchange is None:
+            return
+        letter = msgspec.structs.replace(
+            request.message,
+            expiration=None,
+            expires=None,
+            headers=dead_letter_headers(request, self._topology.queue, reason),
+        )
+        self._router.route(exchange, request.message.routing_key if key is None else key, letter)
+
+    def _deliver(self, tag: int, message: Message) -> None:
+        arrived = trio.current_time()
+        self._send_requests.send_nowait(
+            Delivered(
+                message=message,
+                body=message.body,
+                arrived=arrived,
+                reply_to=message.reply_to,
+                correlation_id=message.correlation_id,
+                deadline=read_deadline(
+                    arrived, time.time(), lifetime=message.expiration, headers=message.headers
+                ),
+                redelivered=message.redelivered,
+                priority=message.priority,
+                headers=message.headers,
+                tag=tag,
+            )
+        )
+
+
+class MemoryCaller:
+    """Implements `CallerSession`."""
+
+    def __init__(
+        self,
+        router: Router,
+        address: str,
+        replies: trio.MemoryReceiveChannel[Reply],
+        lost: trio.Event,
+    ) -> None:
+        self._router = router
+        self._address = address
+        self._lost = lost
+        self.replies = replies
+
+    async def publish(self, request: Outgoing) -> None:
+        """Send a request (see `CallerSession`)."""
+        await trio.lowlevel.checkpoint()
+        if self._lost.is_set():
+            raise SessionLost("the embedded broker has disconnected")
+        message = Message(
+            body=request.body,
+            routing_key=request.routing_key,
+            reply_to=self._address,
+            correlation_id=request.correlation_id,
+            expiration=request.expiration,
+            priority=request.priority or 0,
+            headers=request.headers,
+            content_type=request.content_type,
+        )
+        if not self._router.route(request.exchange, request.routing_key, message):
+            raise Unroutable(
+                f"no queue is bound to exchange {request.exchange!r} with routing key {request.routing_key!r}"
+            )
+
+    async def watch(self) -> NoReturn:
+        """Wait for the end."""
+        await self._lost.wait()
+        raise SessionLost("the embedded broker has disconnected")

@@ -39,8 +39,8 @@ class Tuned(Service):
 class Typed(Service):
     def __init__(
         self, path: Path | str = "", max_seconds: float | None = None,
-        size: Literal["small", "large"] = "small", count: Optional[int] = 1, fast: bool = False, name: str = "",
-        where: "nowhere" = None, **more: float,
+        size: Literal["small", "large"] = "small", count: Optional[int] = 1, fast: bool = False,
+        name: str = "", where: "nowhere" = None, **more: float,
     ):
         self.count = count
 

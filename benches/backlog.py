@@ -158,7 +158,7 @@ def main(
     model: Model = "moonshine",
     mix: Annotated[tuple[Mix, ...], cyclopts.Parameter(consume_multiple=True)] = MIXES,
     clips: int = 32,
-    rounds: int = 4,
+    rounds: int = 3,
     seed: int = 0,
     json: Path | None = None,
     plot: Path | None = None,

@@ -106,7 +106,7 @@ class Attempts(Instrument):
     def __init__(self) -> None:
         self.failed = trio.Semaphore(0)
 
-    def reconnect_failed(self, error: RpcbError, retry_in: float, attempts: int) -> None:
+    def reconnect_failed(self, error: RpcbError, retry_in: float, attempts: int) -> None:  # noqa: ARG002 - the count
         self.failed.release()
 
 

@@ -7,9 +7,8 @@ from typing import Protocol
 
 import trio
 
-from rpcb_trio._cli._findings import Finding, of_ack_time, of_connection, of_version, ok, problem, warning
+from rpcb_trio._cli._findings import Finding, of_connection, of_version, ok, problem, warning
 from rpcb_trio._cli._settings import Settings
-from rpcb_trio._cli._setup import topology
 from rpcb_trio._client import open_client
 from rpcb_trio._errors import CallError
 from rpcb_trio._transports import BrokerFacts, QueueFacts, Topology, Transport
@@ -29,12 +28,10 @@ class Examination(Protocol):
     async def refusal_to_write(self, exchange: str, routing_key: str = "") -> str | None: ...
 
 
-async def examine(asked: Examination, settings: Settings) -> AsyncIterator[Finding]:
-    """All that can be found without sending anything."""
-    wanted = topology(settings)
+async def examine(asked: Examination, wanted: Topology, settings: Settings) -> AsyncIterator[Finding]:
+    """All that can be found at the broker without sending anything."""
     for finding in (*of_connection(asked.broker), *of_version(asked.broker, settings)):
         yield finding
-    yield of_ack_time(settings)
     seen = await asked.queue(wanted.queue)
     yield await _of_queue(asked, wanted, seen)
     if wanted.exchange:

@@ -16,12 +16,12 @@ from rpcb_trio._cli._bodies import encode_fields, read_body
 from rpcb_trio._cli._checkup import examine, send_through
 from rpcb_trio._cli._exits import ExitCode
 from rpcb_trio._cli._file import SettingsFile, read_file
-from rpcb_trio._cli._findings import Finding, Level, ok, problem
+from rpcb_trio._cli._findings import Finding, Level, of_ack_time, ok, problem
 from rpcb_trio._cli._logs import write_logs
 from rpcb_trio._cli._outputs import new_table, say
 from rpcb_trio._cli._serve import SettingsOf, Workers
 from rpcb_trio._cli._settings import SERVICE, ConfigPath, LogSettings, Settings
-from rpcb_trio._cli._setup import as_they_look, split_pair, without_password
+from rpcb_trio._cli._setup import as_they_look, split_pair, topology, without_password
 from rpcb_trio._cli._target import load_service
 from rpcb_trio._errors import BrokerError, SettingError
 
@@ -117,10 +117,10 @@ async def _examine(settings: Settings, body: bytes | None, seconds: float) -> li
     way = AmqpTransport(
         settings.url, heartbeat=settings.heartbeat, connect_timeout=settings.connect_timeout, name="doctor"
     )
-    findings: list[Finding] = []
+    wanted, findings = topology(settings), [of_ack_time(settings)]
     try:
-        async with way.open_examination() as asked:
-            findings += [finding async for finding in examine(asked, settings)]
+        async with way.open_examination(wanted) as asked:
+            findings += [finding async for finding in examine(asked, wanted, settings)]
         if body is not None:
             findings.append(await send_through(way, settings, body, seconds))
     except BrokerError as error:

@@ -33,7 +33,7 @@ async def declare(link: Link, topology: Topology) -> None:
     passive = topology.declare == "passive"
     async with _channel(link, f"queue {topology.queue!r}") as channel:
         await channel.queue_declare(
-            topology.queue, passive=passive, durable=topology.durable, arguments=_queue_arguments(topology)
+            topology.queue, passive=passive, durable=topology.durable, arguments=queue_arguments(topology)
         )
     if topology.exchange and not passive:
         await _bind(link, topology)
@@ -108,7 +108,8 @@ async def _bind(link: Link, topology: Topology) -> None:
             await channel.queue_bind(topology.queue, topology.exchange, key)
 
 
-def _queue_arguments(topology: Topology) -> dict[str, Any]:
+def queue_arguments(topology: Topology) -> dict[str, Any]:
+    """What a queue is declared with."""
     arguments = dict(topology.arguments)
     # A classic queue has no type argument on older brokers; with one it would differ from the queues there.
     if topology.queue_type != "classic":

@@ -9,6 +9,7 @@ from rpcb_trio._errors import SettingError
 from rpcb_trio._transports._amqp._blockage import Blockage
 from rpcb_trio._transports._amqp._caller import AmqpCaller
 from rpcb_trio._transports._amqp._connection import Link, dial
+from rpcb_trio._transports._amqp._examination import Examination
 from rpcb_trio._transports._amqp._loop import AioLoop, open_loop
 from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._outbox import Outbox
@@ -73,6 +74,19 @@ class AmqpTransport:
             finally:
                 session.close()
                 await outbox.close()
+
+    @asynccontextmanager
+    async def open_examination(self, topology: Topology) -> AsyncIterator[Examination]:
+        """Connect to look whether a session would open there; nothing is changed.
+
+        Raises:
+            LoginRefused, SessionLost, SettingError: as `open_session`.
+        """
+        check(topology)
+        loss = Loss()
+        async with open_loop(loss) as loop, self._link(loop, "examination") as link:
+            link.on_close(loss.report)
+            yield Examination(loop, link, self._address)
 
     @asynccontextmanager
     async def open_caller(self) -> AsyncIterator[AmqpCaller]:

@@ -1,0 +1,267 @@
+"""`doctor` on set-ups that are good and on those that are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from yarl import URL
+
+from rpcb_trio import MemoryBroker, Topology, serve
+from rpcb_trio._cli._checkup import send_through
+from rpcb_trio._cli._findings import Finding, Level, of_connection, of_version
+from rpcb_trio._cli._settings import Settings
+from rpcb_trio._transports import BrokerFacts
+from rpcb_trio.amqp import AmqpTransport
+from tests.cli.conftest import Ended
+from tests.rabbitmq import Broker
+from tests.scenarios import Shouting
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+
+
+def rows(ended: Ended) -> dict[str, tuple[str, str]]:
+    """Each row of the table, by what it is about: its level, and the rest."""
+    found = {}
+    for line in ended.out.splitlines():
+        level, _, rest = line.strip().partition("  ")
+        if level in set(Level):
+            what, _, told = rest.strip().partition("  ")
+            found[what] = (level, " ".join(told.split()))
+    return found
+
+
+def declare(broker: Broker, queue: str, **more: Any) -> None:
+    with broker.channel() as channel:
+        channel.queue_declare(queue, durable=True, **more)
+
+
+def test_a_good_set_up_has_no_problem_and_what_the_version_means_is_told(
+    broker: Broker, queue: str, run_command: Run
+) -> None:
+    declare(broker, queue)
+    ended = run_command("doctor", "--queue", queue, "--url", broker.url)
+    found = rows(ended)
+    assert ended.code == 0
+    assert "problem" not in {level for level, _ in found.values()}
+    assert found["broker"][1].startswith("RabbitMQ ")
+    assert "MiB" in found["largest message"][1]
+    assert found[f"queue {queue}"] == ("ok", "there, as the settings say")
+    assert found["traffic"][0] == "warning"
+    assert found["dead letters"][0] == "warning"
+    assert {found[each][1] for each in ("may declare", "may consume", "may reply")} == {"yes"}
+
+
+def test_what_is_not_there_is_told_with_what_to_mend(broker: Broker, queue: str, run_command: Run) -> None:
+    argv = ("--queue", queue, "--url", broker.url, "--exchange", queue, "--routing-key=rpc")
+    ended = run_command("doctor", *argv, "--dead-letter-exchange", queue, "--declare=passive")
+    found = rows(ended)
+    assert ended.code == 13
+    for what in (f"queue {queue}", f"exchange {queue}", "dead letters"):
+        level, told = found[what]
+        assert level == "problem"
+        assert "NOT_FOUND" in told
+        assert "create " in told
+    active = run_command("doctor", *argv)
+    assert active.code == 0
+    assert rows(active)[f"queue {queue}"] == ("ok", "not there yet; serve declares it")
+
+
+def test_an_argument_that_differs_is_named(broker: Broker, queue: str, run_command: Run) -> None:
+    declare(broker, queue, arguments={"x-max-priority": 5})
+    ended = run_command("doctor", "--queue", queue, "--url", broker.url)
+    level, told = rows(ended)[f"queue {queue}"]
+    assert (ended.code, level) == (13, "problem")
+    assert "inequivalent arg 'x-max-priority'" in told
+    same = ("--queue-argument", "x-max-priority=5")
+    assert run_command("doctor", "--queue", queue, "--url", broker.url, *same).code == 0
+
+
+@pytest.fixture
+def limited(broker: Broker) -> Iterator[Callable[[str, str, str], str]]:
+    """Makes a user who may configure, write and read what these match, and returns its URL."""
+    name = broker.fresh_name("user")
+
+    def permit(*rights: str) -> str:
+        trio.run(broker.rabbitmqctl, "add_user", name, "hunter2")
+        trio.run(broker.rabbitmqctl, "set_permissions", name, *rights)
+        return str(URL(broker.url).with_user(name).with_password("hunter2"))
+
+    yield permit
+    trio.run(broker.rabbitmqctl, "delete_user", name)
+
+
+def test_rights_are_told_one_by_one_and_the_least_that_work_are_enough(
+    broker: Broker, queue: str, run_command: Run, limited: Callable[[str, str, str], str]
+) -> None:
+    declare(broker, queue)
+    url = limited("^$", r"^amq\.default$", f"^{queue}$")
+    least = run_command("doctor", "--queue", queue, "--url", url, "--declare=passive")
+    assert least.code == 0
+    assert rows(least)["may declare"] == ("ok", "no, and declare=passive needs none")
+    other = broker.fresh_name()
+    declare(broker, other)
+    found = rows(run_command("doctor", "--queue", other, "--url", url, "--dead-letter-exchange=amq.topic"))
+    assert {what for what, (level, _) in found.items() if level == "problem"} == {
+        f"queue {other}",
+        "dead letters",
+        "may declare",
+        "may consume",
+    }
+    assert "grant read on" in found["may consume"][1]
+    assert "hunter2" not in least.out + least.err
+
+
+def test_a_broker_that_will_not_have_us_is_a_problem_without_the_password(
+    broker: Broker, queue: str, run_command: Run
+) -> None:
+    url = str(URL(broker.url).with_password("hunter2"))
+    ended = run_command("doctor", "--queue", queue, "--url", url)
+    level, told = rows(ended)["connection"]
+    assert (ended.code, level) == (13, "problem")
+    assert "refused the user 'guest'" in told
+    assert "hunter2" not in ended.out + ended.err
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+async def test_looking_around_leaves_everything_as_it_was(kind: str, broker: Broker, queue: str) -> None:
+    arguments = {"x-queue-type": kind}
+    await trio.to_thread.run_sync(partial(declare, broker, queue, arguments=arguments))
+    with broker.channel() as channel:
+        channel.confirm_delivery()
+        channel.queue_bind(queue, "amq.topic", "rpc")
+        channel.basic_publish("", queue, b"waits")
+        other = broker.fresh_name()
+        async with AmqpTransport(broker.url).open_examination(Topology(queue=queue)) as asked:
+            assert await asked.refusal_to_declare(other) is None
+            assert await asked.refusal_to_declare(queue) is None
+            assert await asked.refusal_to_read(queue) is None
+            assert await asked.refusal_to_write("amq.topic", "rpc") is None
+            assert await asked.refusal_to_write("", queue) is None
+            assert str(await asked.queue(other)).startswith("NOT_FOUND")
+        method, _, body = channel.basic_get(queue)
+        assert (body, method.redelivered, method.message_count) == (b"waits", False, 0)
+
+
+def test_a_service_that_can_not_be_loaded_is_a_problem(
+    broker: Broker, queue: str, run_command: Run, workplace: Path
+) -> None:
+    (workplace / "service.py").write_text("def echo(bodies): return bodies\n")
+    argv = ("--queue", queue, "--url", broker.url)
+    assert rows(run_command("doctor", "service:echo", *argv))["service"] == (
+        "ok",
+        "service:echo can be loaded",
+    )
+    ended = run_command("doctor", "service:ecko", *argv)
+    assert ended.code == 13
+    assert "did you mean echo?" in rows(ended)["service"][1]
+
+
+def test_each_worker_of_the_file_has_a_table(broker: Broker, run_command: Run, workplace: Path) -> None:
+    first, second = broker.fresh_name(), broker.fresh_name()
+    (workplace / "service.py").write_text("def echo(bodies): return bodies\n")
+    (workplace / "rpcb.toml").write_text(
+        f"url = '{broker.url}'\ntarget = 'service:echo'\n"
+        f"[workers.first]\nqueue = '{first}'\n[workers.second]\nqueue = '{second}'\n"
+    )
+    ended = run_command("doctor")
+    assert ended.code == 0
+    assert f"first: queue {first}" in ended.out
+    assert f"second: queue {second}" in ended.out
+    assert "first: queue" not in run_command("doctor", "--worker=second").out
+
+
+@pytest.mark.parametrize(
+    ("argv", "part"),
+    [
+        ([], "queue is missing"),
+        (["--queue=q", "--send=a", "--field=a=b"], "--send and --field"),
+        (["--queue=q", "--send=@nowhere"], "--send: nowhere can't be read"),
+        (["--queue=q", "--prefetch=3", "--url=amqp://127.0.0.1:1/"], "prefetch is 3"),
+        (["--queue=q", "--exchange=x", "--url=amqp://127.0.0.1:1/"], "give a routing_key"),
+    ],
+)
+def test_wrong_settings_are_one_line(argv: list[str], part: str, run_command: Run) -> None:
+    ended = run_command("doctor", *argv)
+    assert ended.code == 2
+    assert part in ended.line
+
+
+async def test_a_request_goes_all_the_way_by_the_exchange_as_a_producers_would() -> None:
+    broker, settings = MemoryBroker(), Settings(queue="q", exchange="x", routing_key=("rpc",))
+    unbound = await send_through(broker, settings, b"good", 1.0)
+    async with trio.open_nursery() as nursery:
+        bound = Topology(queue="q", exchange="x", routing_keys=("rpc",))
+        worker = await nursery.start(partial(serve, Shouting(), broker, bound, instruments=[]))
+        answered = await send_through(broker, settings, b"good", 20.0)
+        refused = await send_through(broker, Settings(queue="q"), b"sick", 20.0)
+        worker.drain()
+    assert (unbound.level, answered.level, refused.level) == (Level.PROBLEM, Level.OK, Level.WARNING)
+    assert "7 byte(s) in" in answered.found
+    assert "an error reply (infer)" in refused.found
+
+
+FACTS: dict[str, Any] = {
+    "product": "RabbitMQ",
+    "version": "3.10.8",
+    "largest_message": 128 * 2**20,
+    "host": "rabbit.example",
+    "port": 5671,
+    "vhost": "/",
+    "user": "asr",
+    "login": "PLAIN",
+    "heartbeat": 15,
+    "tls": "TLSv1.3",
+    "certificate_days": 90.0,
+}
+
+
+def levels(findings: Iterator[Finding]) -> dict[str, Level]:
+    return {each.what: each.level for each in findings}
+
+
+@pytest.mark.parametrize(
+    ("facts", "what", "level"),
+    [
+        ({}, "tls", Level.OK),
+        ({"tls": None}, "tls", Level.WARNING),
+        ({"tls": None, "host": "127.0.0.1"}, "tls", Level.OK),
+        ({"tls": None, "host": "localhost"}, "tls", Level.OK),
+        ({"verified": False}, "tls", Level.WARNING),
+        ({"certificate_days": 12.0}, "tls", Level.WARNING),
+        ({"heartbeat": 0}, "heartbeat", Level.WARNING),
+    ],
+)
+def test_what_of_the_connection_is_worth_a_warning(facts: dict[str, Any], what: str, level: Level) -> None:
+    assert levels(of_connection(BrokerFacts(**{**FACTS, **facts})))[what] is level
+
+
+@pytest.mark.parametrize(
+    ("version", "argument", "level"),
+    [
+        ("3.10.8", (), Level.WARNING),
+        ("3.10.8", ("x-delivery-limit=5",), Level.OK),
+        ("4.0.2", (), Level.OK),
+        ("4.1.0-rc.1", (), Level.OK),
+    ],
+)
+def test_a_quorum_queue_without_a_limit_of_deliveries_is_warned_of(
+    version: str, argument: tuple[str, ...], level: Level
+) -> None:
+    broker = BrokerFacts(**{**FACTS, "version": version})
+    settings = Settings(queue="q", queue_type="quorum", queue_argument=argument)
+    assert levels(of_version(broker, settings))["delivery limit"] is level
+
+
+def test_another_product_is_warned_of_and_nothing_is_said_of_its_version() -> None:
+    broker = BrokerFacts(**{**FACTS, "product": "LavinMQ", "version": "2.0", "largest_message": None})
+    assert levels(of_version(broker, Settings(queue="q"))) == {"product": Level.WARNING}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rpcb_trio._cli._exits import ExitCode
+from rpcb_trio._cli._health import HealthSettings
 from rpcb_trio._cli._settings import ConnectionSettings, LogSettings, Settings
 from tests.cli.conftest import Ended
 
@@ -24,10 +25,17 @@ def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("command", "settings"),
-    [("serve", Settings), ("serve", LogSettings), ("call", ConnectionSettings)],
+    [
+        ("serve", Settings),
+        ("serve", LogSettings),
+        ("serve", HealthSettings),
+        ("call", ConnectionSettings),
+        ("health", HealthSettings),
+        ("doctor", Settings),
+    ],
 )
 def test_help_names_each_setting_with_its_variable(
-    command: str, settings: type[Settings | LogSettings], run_command: Run
+    command: str, settings: type[Settings | LogSettings | HealthSettings], run_command: Run
 ) -> None:
     ended = run_command(command, "--help")
     assert ended.code == 0

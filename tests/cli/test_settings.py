@@ -28,6 +28,7 @@ EVERY_SETTING = {
     "queue": "asr",
     "declare": "passive",
     "queue_type": "quorum",
+    "consumer_timeout": 3600.5,
     "durable": False,
     "option": ["recogniser=quartznet"],
     "queue_argument": ["x-max-priority=10", "x-overflow=reject-publish"],

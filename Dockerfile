@@ -14,5 +14,10 @@ COPY models models
 RUN useradd --no-create-home worker
 USER worker
 STOPSIGNAL SIGTERM
+# Probes come from outside the container too: GET /livez and /readyz.
+ENV RPCB_HEALTH_HOST=0.0.0.0 RPCB_HEALTH_PORT=8080
+EXPOSE 8080
+HEALTHCHECK --interval=15s --timeout=10s --start-period=120s --retries=3 \
+  CMD [".venv/bin/python", "-m", "rpcb_trio", "health"]
 ENTRYPOINT [".venv/bin/python", "-m", "rpcb_trio"]
 CMD ["--help"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 
@@ -19,6 +20,7 @@ from rpcb_trio import (
     Health,
     HealthInstrument,
     Instrument,
+    LogInstrument,
     MemoryBroker,
     RpcbError,
     SessionLost,
@@ -85,6 +87,21 @@ async def test_while_the_broker_takes_no_replies_they_wait_no_more_than_the_pref
     assert after.ready
     assert len(answers(broker)) == 10
     assert running.blockages == ["low on disk", None]
+
+
+async def test_a_blockage_and_its_end_are_a_line_of_the_log_each(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = MemoryBroker()
+    with caplog.at_level(logging.INFO, "rpcb_trio"):
+        async with working(Shouting(), broker, instruments=[LogInstrument("asr")]):
+            broker.block("low on memory")
+            await trio.sleep(1)
+            broker.unblock()
+            await trio.sleep(1)
+    told = [(record.levelname, record.message) for record in caplog.records]
+    assert ("WARNING", "asr: blocked: the broker takes no replies (low on memory); they wait") in told
+    assert ("INFO", "asr: the broker takes replies again") in told
 
 
 async def test_a_session_that_opens_while_the_broker_is_blocked_says_so(autojump_clock: MockClock) -> None:

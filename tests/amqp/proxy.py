@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Literal
@@ -41,6 +43,9 @@ class Proxy:
         self._freezing = b""
         self._arrivals = trio.Semaphore(0)
         self._number = 0
+        self._clients: dict[int, trio.abc.Stream] = {}
+        self.tap: Callable[[int, Side, bytes], None] = lambda *_: None
+        """Called with all that comes by: the connection's number, where it goes, and the bytes."""
         self.is_frozen = trio.Event()
         """Set once it has frozen because of `freeze_at`."""
         self.port = 0
@@ -51,6 +56,11 @@ class Proxy:
         return (
             f"amqp://{self._target.username}:{self._target.password}@127.0.0.1:{self.port}{self._target.path}"
         )
+
+    @property
+    def accepted(self) -> int:
+        """How many connections there were."""
+        return self._number
 
     def freeze(self) -> None:
         """Let no more bytes through, and tell nobody; as when a network cable is pulled."""
@@ -81,6 +91,17 @@ class Proxy:
         for scope in self._scopes:
             scope.cancel()
 
+    def reset(self) -> None:
+        """Close all connections with a TCP reset, as a router does that has lost its memory."""
+        for client in self._clients.values():
+            assert isinstance(client, trio.SocketStream)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.cut()
+
+    async def say(self, connection: int, what: bytes) -> None:
+        """Send the client of a quiet connection something in the broker's name."""
+        await self._clients[connection].send_all(what)
+
     async def cut_newest(self) -> None:
         """Close the newest connection and wait until that has come through."""
         self._scopes[-1].cancel()
@@ -104,16 +125,19 @@ class Proxy:
             return
         with trio.CancelScope() as scope:
             self._scopes.append(scope)
+            self._clients[number] = client
             async with client, server, trio.open_nursery() as nursery:
                 nursery.start_soon(self._pass, client, server, scope, (number, "broker"))
                 await self._pass(server, client, scope, (number, "client"))
         self._scopes.remove(scope)
+        del self._clients[number]
 
     async def _pass(
         self, source: trio.abc.Stream, sink: trio.abc.Stream, both: trio.CancelScope, way: tuple[int, Side]
     ) -> None:
         try:
             async for chunk in source:
+                self.tap(*way, chunk)
                 if self._freezing and way[1] == "broker" and self._freezing in chunk:
                     self.freeze()
                     self.is_frozen.set()

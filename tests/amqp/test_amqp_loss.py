@@ -59,18 +59,6 @@ async def test_a_connection_that_breaks_is_noticed_at_once(
             await session.watch()
 
 
-async def test_a_silent_broker_is_noticed_by_its_missing_heartbeats(
-    broker: Broker, topology: Topology, limit: None
-) -> None:
-    async with (
-        open_proxy(broker.url) as proxy,
-        AmqpTransport(proxy.url, heartbeat=1).open_session(topology, prefetch=10) as session,
-    ):
-        proxy.freeze()
-        with trio.fail_after(10), pytest.raises(SessionLost, match="heartbeat=1"):
-            await session.watch()
-
-
 async def test_leaving_the_session_of_a_silent_broker_takes_seconds_only(
     broker: Broker, topology: Topology, limit: None
 ) -> None:

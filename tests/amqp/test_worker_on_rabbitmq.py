@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import pytest
 import trio
 
-from rpcb_trio import FixedPolicy, Instrument, SessionLost, Topology, Worker, open_blocking_client, serve
+from rpcb_trio import FixedPolicy, SessionLost, Topology, open_blocking_client, serve
 from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.testing import Recorder
 from tests.amqp.producer import Producer, declare_durable
@@ -48,45 +47,6 @@ def opened(gate: Gate) -> Iterator[Gate]:
         yield gate
     finally:
         gate.open()
-
-
-async def test_every_request_is_answered_though_the_broker_restarts_under_load(
-    broker: Broker, transport: AmqpTransport, queue: str
-) -> None:
-    answers = broker.fresh_name("answers")
-    producer, recorder = Producer(broker, queue), Recorder()
-    await declare_durable(broker, queue, answers)
-    wanted = {b"request %d" % n for n in range(300)}
-    await producer.send(*wanted, reply_to=answers, delivery_mode=2)
-    restarting = Restart(after=60)
-    async with trio.open_nursery() as nursery:
-        worker: Worker = await nursery.start(
-            partial(
-                serve, shout, transport, queue, batching=FixedPolicy(8), instruments=[recorder, restarting]
-            )
-        )
-        await restarting.due.wait()
-        await broker.stop_app()
-        await broker.start_app()
-        replies: set[bytes] = set()
-        while len(replies) < len(wanted):
-            replies |= {body for _, _, body in await producer.read(answers)}
-        worker.drain()
-    assert replies == {body.upper() for body in wanted}
-    assert recorder.lost_sessions
-
-
-class Restart(Instrument):
-    """Says when so many requests are settled."""
-
-    def __init__(self, after: int) -> None:
-        self._left = after
-        self.due = trio.Event()
-
-    def requests_settled(self, answers: Sequence[Any], settled: Sequence[Any]) -> None:  # noqa: ARG002 - the count
-        self._left -= len(answers)
-        if self._left <= 0:
-            self.due.set()
 
 
 async def test_draining_in_mid_batch_answers_all_that_was_delivered_and_leaves_the_rest(

@@ -1,0 +1,151 @@
+"""The broker goes away, or the way to it breaks: workers as a whole, on a real broker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+import trio
+
+from rpcb_trio import FixedPolicy, Topology, Worker, serve
+from rpcb_trio.amqp import AmqpTransport
+from tests.amqp.frames import TagBook
+from tests.amqp.producer import Producer, declare_durable
+from tests.amqp.proxy import open_proxy
+from tests.amqp.watched import Watched, short_waits
+from tests.rabbitmq import Broker
+
+pytestmark = pytest.mark.usefixtures("limit")
+
+
+class Model:
+    """Answers in capitals, slowly or not at all until it is let go; counts how often it was loaded."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.let_go = threading.Event()
+        self.loaded = 0
+
+    def warm_up(self) -> None:
+        self.loaded += 1
+
+    def decode(self, body: bytes) -> bytes:
+        return body
+
+    def infer(self, items: list[bytes]) -> list[bytes]:
+        self.let_go.wait(self._seconds)
+        return [item.upper() for item in items]
+
+    def encode(self, outcome: object) -> bytes:
+        return outcome.value  # type: ignore[attr-defined, no-any-return]
+
+
+@asynccontextmanager
+async def working(
+    model: Model, transport: AmqpTransport, queue: Topology | str, batch: int = 1
+) -> AsyncIterator[Watched]:
+    """A worker that drains at the end."""
+    seen = Watched()
+    try:
+        async with trio.open_nursery() as nursery:
+            start = partial(
+                serve, model, transport, queue, batching=FixedPolicy(batch), instruments=seen.instruments
+            )
+            worker: Worker = await nursery.start(start)
+            yield seen
+            worker.drain()
+    finally:
+        model.let_go.set()
+
+
+async def test_when_the_broker_stops_and_starts_under_load_all_is_answered_with_no_stale_tag_and_models_stay(
+    broker: Broker,
+) -> None:
+    classic, quorum, answers = broker.fresh_name(), broker.fresh_name(), broker.fresh_name("answers")
+    producers = [Producer(broker, queue) for queue in (classic, quorum)]
+    topologies = [Topology(queue=classic)] * 2 + [Topology(queue=quorum, queue_type="quorum")]
+    models = [Model(0.05), Model(30), Model(0.05)]  # the second holds a batch when the broker goes
+    wanted = {b"request %d" % n for n in range(200)}
+    book = TagBook()
+    await declare_durable(broker, answers)
+    async with (
+        open_proxy(broker.url) as proxy,
+        working(models[0], AmqpTransport(proxy.url), topologies[0], 2) as one,
+        working(models[1], AmqpTransport(proxy.url), topologies[1], 2) as two,
+        working(models[2], AmqpTransport(proxy.url), topologies[2], 2) as three,
+    ):
+        proxy.tap = book
+        for producer in producers:
+            await producer.send(*wanted, reply_to=answers, delivery_mode=2)
+        await one.until_settled(10)
+        await two.until(lambda seen: seen.batches)
+        await three.until_settled(10)
+        await broker.stop_app()
+        for seen, model in zip((one, two, three), models, strict=True):
+            await seen.until_lost()
+            await seen.until_refused()
+            model.let_go.set()
+        settled = book.settled
+        await broker.start_app()
+        replies: list[bytes] = []
+        while not all(replies.count(body.upper()) > 1 for body in wanted):
+            replies += [body for _, _, body in await producers[0].read(answers)]
+        for seen in (one, two, three):
+            await seen.until_back()
+    assert {body.lower() for body in replies} == wanted
+    assert 0 < settled < 2 * len(wanted) <= book.settled
+    assert book.stale == []
+    assert [model.loaded for model in models] == [1, 1, 1]
+
+
+async def test_a_reset_connection_is_noticed_without_a_heartbeat_and_what_was_held_is_answered(
+    broker: Broker, queue: str
+) -> None:
+    answers, producer, book, model = (
+        broker.fresh_name("answers"),
+        Producer(broker, queue),
+        TagBook(),
+        Model(30),
+    )
+    await producer.declare(answers)
+    async with (
+        open_proxy(broker.url) as proxy,
+        working(model, AmqpTransport(proxy.url, heartbeat=0), queue, 2) as seen,
+    ):
+        proxy.tap = book
+        await producer.send(b"a", b"b", b"c", reply_to=answers)
+        await seen.until(lambda seen: seen.batches)
+        proxy.reset()
+        assert "reset by peer" in await seen.until_lost()
+        model.let_go.set()
+        await seen.until_settled(3)
+    assert sorted(body for _, _, body in await producer.read(answers)) == [b"A", b"B", b"C"]
+    assert (book.settled, book.stale, seen.opened, model.loaded) == (3, [], 2, 1)
+
+
+async def test_a_way_that_swallows_all_bytes_is_noticed_by_the_heartbeat_and_then_asked_at_intervals(
+    broker: Broker, queue: str
+) -> None:
+    producer, model = Producer(broker, queue), Model(0)
+    async with open_proxy(broker.url) as proxy:
+        transport = AmqpTransport(proxy.url, heartbeat=1, connect_timeout=0.1)
+        async with working(model, transport, queue) as seen:
+            before = proxy.accepted
+            proxy.freeze()
+            with trio.fail_after(20):
+                reason = await seen.until_lost()
+            assert reason == "nothing was heard from the broker in 6 s (heartbeat=1)"
+            with short_waits():
+                refusal = await seen.until_refused(5)
+                # One connection for each attempt, and perhaps one on its way: nothing tries in between.
+                attempts = len(seen.failed_attempts)
+                assert attempts <= proxy.accepted - before <= attempts + 1
+                proxy.thaw()
+                await seen.until_back()
+            await producer.send(b"a")
+            await seen.until_settled(1)
+    assert "did not answer within 0.1 s (connect_timeout)" in str(refusal)
+    assert model.loaded == 1

@@ -1,0 +1,98 @@
+"""A record of what a worker does that a test can wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import trio
+
+from rpcb_trio import HealthInstrument, Instrument, RpcbError, _backoff
+from rpcb_trio.testing import Recorder
+
+
+class Watched(Recorder):
+    """Waits for what the record shows; knows whether the worker is ready."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened = 0
+        """How many sessions there were."""
+        self.health = HealthInstrument("worker")
+        self._progress = trio.Event()
+
+    @property
+    def instruments(self) -> list[Instrument]:
+        """Give these to the worker."""
+        return [self.health, self]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it consumes."""
+        return self.health.health.ready
+
+    def session_opened(self, queue: str) -> None:  # noqa: ARG002 - a worker has but one
+        self.opened += 1
+        self._advance()
+
+    async def until(self, condition: Callable[[Watched], object]) -> None:
+        """Wait for a condition to hold."""
+        while not condition(self):
+            await self._progress.wait()
+
+    async def until_lost(self) -> str:
+        """Wait for a session to be lost, and return why."""
+        await self.until(lambda seen: seen.lost_sessions)
+        assert not self.is_ready
+        return str(self.lost_sessions[0])
+
+    async def until_refused(self, times: int = 1) -> RpcbError:
+        """Wait for so many attempts in vain, and return why the first one failed."""
+        await self.until(lambda seen: len(seen.failed_attempts) >= times)
+        assert not self.is_ready
+        return self.failed_attempts[0]
+
+    async def until_settled(self, count: int) -> None:
+        """Wait for so many requests to be settled."""
+        await self.until(lambda seen: len(seen.settled) >= count)
+
+    async def until_back(self) -> None:
+        """Wait for another session than the first."""
+        await self.until(lambda seen: seen.opened > 1 and seen.is_ready)
+
+    def _advance(self) -> None:
+        self._progress.set()
+        self._progress = trio.Event()
+
+
+def _noticed(event: str) -> Callable[..., None]:
+    remember = getattr(Recorder, event)
+
+    def notice(self: Watched, *args: Any) -> None:
+        remember(self, *args)
+        self._advance()
+
+    return notice
+
+
+for _event in (
+    "session_lost",
+    "session_blocked",
+    "session_unblocked",
+    "reconnect_failed",
+    "request_received",
+    "batch_closed",
+    "batch_computed",
+    "requests_settled",
+):
+    setattr(Watched, _event, _noticed(_event))
+
+
+@contextmanager
+def short_waits() -> Iterator[None]:
+    """A lost broker is asked again within tenths of a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_backoff, "LAST_RETRY", 0.3)
+        yield

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.rabbitmq import Broker, some_broker
+from tests.rabbitmq import Broker, Node, private_node, some_broker
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +14,16 @@ def broker() -> Iterator[Broker]:
     """A real RabbitMQ; one for the whole run, so tests name their queues with `broker.fresh_name()`."""
     with some_broker() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def node(broker: Broker) -> Iterator[Node]:
+    """A RabbitMQ that `rabbitmqctl` may set up: `broker`, unless that is somebody else's."""
+    if isinstance(broker, Node):
+        yield broker
+        return
+    with private_node() as own:
+        yield own
 
 
 @pytest.fixture

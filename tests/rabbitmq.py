@@ -32,6 +32,18 @@ epmd -kill
 """
 """Runs a server until standard input ends: when the tests say so, or however else they end."""
 
+PLUGINS = "[rabbitmq_auth_mechanism_ssl, rabbitmq_auth_backend_oauth2].\n"
+
+CONFIGURATION = """
+disk_free_limit.absolute = 1MB
+log.file.level = info
+auth_mechanisms.1 = PLAIN
+auth_mechanisms.2 = AMQPLAIN
+auth_mechanisms.3 = EXTERNAL
+ssl_cert_login_from = common_name
+ssl_options.verify = verify_peer
+"""
+
 REMEDIES = (
     "The tests need a RabbitMQ. Either install Debian's package as root (apt-get install rabbitmq-server), "
     f"or name a broker (export {URL_VARIABLE}=amqp://guest:guest@localhost:5672/), "
@@ -95,8 +107,8 @@ class Node(Broker):
         self.port, dist_port, self._epmd_port = free_ports(3)
         super().__init__(f"amqp://guest:guest@127.0.0.1:{self.port}/")
         self._folder = folder
-        (folder / "enabled_plugins").write_text("[].\n")
-        (folder / "rabbitmq.conf").write_text("disk_free_limit.absolute = 1MB\nlog.file.level = info\n")
+        (folder / "enabled_plugins").write_text(PLUGINS)
+        (folder / "rabbitmq.conf").write_text(CONFIGURATION)
         (folder / "env.conf").touch()
         self._environment = {
             **os.environ,
@@ -190,6 +202,13 @@ def some_broker() -> Iterator[Broker]:
         yield broker
         broker.tidy()
         return
+    with private_node() as node:
+        yield node
+
+
+@contextmanager
+def private_node() -> Iterator[Node]:
+    """A node of the tests' own."""
     if not (SCRIPTS / "rabbitmq-server").exists():
         pytest.fail(REMEDIES)
     with (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ssl import CERT_NONE, CERT_REQUIRED
 from urllib.parse import quote
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpcb_trio import SettingError
+from rpcb_trio._transports._amqp._tls import tls_context
 from rpcb_trio._transports._amqp._url import parse_url
 from rpcb_trio.amqp import AmqpTransport
 
@@ -19,7 +21,7 @@ from rpcb_trio.amqp import AmqpTransport
         ("amqp://h", "h", 5672, "guest"),
         ("amqps://h", "h", 5671, "guest"),
         ("amqp://u:p@h:1/v", "h", 1, "u"),
-        ("amqp://u:p%40@[::1]:1/%2F?cafile=x", "::1", 1, "u"),
+        ("amqps://u:p%40@[::1]:1/%2F?cafile=x", "::1", 1, "u"),
     ],
 )
 def test_a_url_names_host_port_and_user(url: str, host: str, port: int, user: str) -> None:
@@ -59,6 +61,31 @@ def test_a_malformed_url_is_a_wrong_setting_that_is_named(url: str) -> None:
 def test_a_heartbeat_that_amqp_lacks_is_a_wrong_setting(heartbeat: str) -> None:
     with pytest.raises(SettingError, match=r"^heartbeat "):
         AmqpTransport(f"amqp://h?heartbeat={heartbeat}")
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("amqp://h?heartbaet=5", "url has an unknown option 'heartbaet'; the known ones: auth, heartbeat, "),
+        ("amqps://h?timeout=5", "url has an unknown option 'timeout'"),
+        ("amqp://h?cafile=ca.pem", "url has cafile, which is for TLS; begin it with amqps://"),
+        ("amqp://h?no_verify_ssl=0", "url has no_verify_ssl, which is for TLS"),
+        ("amqps://h?no_verify_ssl=false", "url: no_verify_ssl is 0 .* or 1"),
+        ("amqps://h?keyfile=k.pem", "url has a keyfile without a certfile"),
+        ("amqps://h?auth=kerberos", "url: auth is plain .* or external"),
+        ("amqps://h?auth=external", "url: auth=external logs in by a certificate; .* certfile"),
+        ("amqp://h?auth=external", "url: auth=external logs in by a certificate; use amqps://"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused_and_the_remedy_named(url: str, told: str) -> None:
+    with pytest.raises(SettingError, match=told):
+        AmqpTransport(url)
+
+
+def test_a_brokers_certificate_is_verified_unless_the_url_says_otherwise() -> None:
+    assert tls_context(parse_url("amqps://h", heartbeat=15)).check_hostname
+    assert tls_context(parse_url("amqps://h?no_verify_ssl=0", heartbeat=15)).verify_mode is CERT_REQUIRED
+    assert tls_context(parse_url("amqps://h?no_verify_ssl=1", heartbeat=15)).verify_mode is CERT_NONE
 
 
 def test_the_numbers_are_checked_too() -> None:

@@ -23,6 +23,16 @@ from rpcb_trio._transports._amqp._url import Address
 NOT_OURS = (AMQPError, ChannelInvalidStateError, OSError, EOFError, asyncio.CancelledError)
 """What asyncio code may raise when a connection ends. `TimeoutError` is an `OSError`, and meant to be."""
 
+UNTRUSTED_REMEDY = "cafile in the URL names the authority to trust"
+
+CERTIFICATE_REMEDIES = {
+    9: "check the clocks of both machines",
+    10: "renew the broker's certificate, or check this machine's clock",
+    62: "the URL's host must be a name that the broker's certificate bears",
+    64: "the URL's host must be an address that the broker's certificate bears",
+}
+"""By what OpenSSL found (X509_V_ERR_...); for all else there is `UNTRUSTED_REMEDY`."""
+
 NOT_ALLOWED = 530
 """The code with which a broker refuses a virtual host."""
 
@@ -51,7 +61,7 @@ def describe(exc: BaseException) -> str:
 def open_error(exc: BaseException, address: Address) -> BrokerError:
     """What a failed attempt to connect and log in means."""
     where = f"{address.host}:{address.port}"
-    refusal = _refusal(exc, where, address.user)
+    refusal = _refusal(exc, where, address)
     if refusal is not None:
         return LoginRefused(refusal)
     closing = _closing_frame(exc)
@@ -66,13 +76,22 @@ def open_error(exc: BaseException, address: Address) -> BrokerError:
     return SessionLost(f"{where} can't be reached: {_system_said(exc)}; is RabbitMQ running there? check url")
 
 
-def _refusal(exc: BaseException, where: str, user: str) -> str | None:
+def _refusal(exc: BaseException, where: str, address: Address) -> str | None:
     said = describe(exc).rstrip(".")
     tls = _tls_error(exc)
     if tls is not None:
         return f"TLS with {where} failed: {_tls_remedy(tls)}"
+    if isinstance(exc, ProbableAuthenticationError) and address.login == "EXTERNAL":
+        return f"{where} refused the client's certificate: {said}; check certfile and whose it is"
     if isinstance(exc, ProbableAuthenticationError):
-        return f"{where} refused the user {user!r}: {said}; check user and password"
+        return f"{where} refused the user {address.user!r}: {said}; check user and password"
+    if address.is_tls and isinstance(exc.__cause__, asyncio.IncompleteReadError | ConnectionError):
+        # Over TLS 1.3 a server looks at a client's certificate when that has long begun to speak, and its
+        # refusal may be lost. Errors of the handshake itself have no such cause.
+        return (
+            f"{where} hung up once TLS was agreed on; it may want a client's certificate that it trusts: "
+            "name it with certfile and keyfile in the URL"
+        )
     if isinstance(exc, AuthenticationError):
         return f"{where} offers other ways to log in than asked for: {said}; check auth in the URL"
     return None
@@ -113,7 +132,15 @@ def _tls_error(exc: BaseException) -> ssl.SSLError | None:
 
 def _tls_remedy(exc: ssl.SSLError) -> str:
     if isinstance(exc, ssl.SSLCertVerificationError):
-        return f"{exc.verify_message}; cafile in the URL names whom to trust; the host is as certified"
-    if exc.reason == "WRONG_VERSION_NUMBER":
+        said = exc.verify_message.rstrip(".")
+        return f"{said}; {CERTIFICATE_REMEDIES.get(exc.verify_code, UNTRUSTED_REMEDY)}"
+    reason = exc.reason or str(exc)
+    if reason == "WRONG_VERSION_NUMBER":
         return "that port does not speak TLS; use amqp:// or the TLS port (5671)"
-    return f"{exc.reason or exc}; certfile and keyfile in the URL name a client's certificate"
+    if "CERTIFICATE_REQUIRED" in reason:
+        return "the broker wants a client's certificate: name it with certfile and keyfile in the URL"
+    if "ALERT" in reason:
+        return (
+            f"{reason}; the broker may not trust the client's certificate (certfile and keyfile in the URL)"
+        )
+    return f"{reason}; certfile and keyfile in the URL name a client's certificate"

@@ -16,10 +16,11 @@ from aiormq.exceptions import ChannelInvalidStateError
 from pamqp.commands import Connection
 from yarl import URL
 
-from rpcb_trio._errors import SessionLost, SettingError
+from rpcb_trio._errors import SessionLost
 from rpcb_trio._transports._amqp._boundary import describe, open_error
 from rpcb_trio._transports._amqp._limits import largest_message
 from rpcb_trio._transports._amqp._loop import AioLoop
+from rpcb_trio._transports._amqp._tls import tls_context
 from rpcb_trio._transports._amqp._url import Address
 
 CLOSE_SECONDS = 2.0
@@ -32,21 +33,15 @@ class _OnSocket(TransportFactory):
     asyncio's own name look-up under trio can't be interrupted, so a dead name server would hold up a close.
     """
 
-    def __init__(self, connected: socket.socket, address: Address) -> None:
+    def __init__(self, connected: socket.socket, host: str) -> None:
         self._socket = connected
-        self._address = address
+        self._host = host
         self._writer: asyncio.StreamWriter | None = None
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open the streams that aiormq asks for; on TLS if the URL says so."""
-        tls = None
-        if url.scheme == "amqps":
-            try:
-                tls = await kwargs["ssl_context_provider"].get_context()
-            except (OSError, ValueError) as exc:
-                files = self._address.tls_options
-                raise SettingError(f"url: {files} can't be used: {describe(exc)}") from exc
-        name = self._address.host if tls else None
+        tls = await kwargs["ssl_context_provider"].get_context() if url.scheme == "amqps" else None
+        name = self._host if tls else None
         reader, self._writer = await asyncio.open_connection(sock=self._socket, ssl=tls, server_hostname=name)
         return reader, self._writer
 
@@ -105,14 +100,14 @@ class Link:
         return self._connection.vhost
 
     @property
-    def largest_message(self) -> int | None:
-        """The largest body, in bytes, that such a broker takes by default; None where that is not known."""
-        return largest_message(self.server_properties)
-
-    @property
     def tls(self) -> ssl.SSLObject | None:
         """The TLS that it is on; None where it is on none."""
         return self._factory.tls
+
+    @property
+    def largest_message(self) -> int | None:
+        """The largest body, in bytes, that such a broker takes by default; None where that is not known."""
+        return largest_message(self.server_properties)
 
     def on_close(self, report: Callable[[str], None]) -> None:
         """Have `report` called with the reason once the connection ends."""
@@ -156,27 +151,31 @@ async def dial(loop: AioLoop, address: Address, *, name: str, connect_timeout: f
         SettingError: a file that the URL names can't be used.
     """
     with trio.move_on_after(connect_timeout):
+        tls = await trio.to_thread.run_sync(tls_context, address) if address.is_tls else None
         try:
             stream = await trio.open_tcp_stream(address.host, address.port)
         except OSError as exc:
             raise open_error(exc, address) from exc
         # trio's socket gives its file descriptor away: from here on it is asyncio's.
-        return await _log_in(loop, address, name, socket.socket(fileno=stream.socket.detach()))
+        connected = socket.socket(fileno=stream.socket.detach())
+        return await _log_in(loop, address, name, connected, tls)
     raise SessionLost(
         f"{address.host}:{address.port} did not answer within {connect_timeout:g} s (connect_timeout)"
     )
 
 
-async def _log_in(loop: AioLoop, address: Address, name: str, connected: socket.socket) -> Link:
-    factory = _OnSocket(connected, address)
+async def _log_in(
+    loop: AioLoop, address: Address, name: str, connected: socket.socket, tls: ssl.SSLContext | None
+) -> Link:
+    factory = _OnSocket(connected, address.host)
 
     async def log_in() -> Link:
-        try:
-            connection = _Connection(
-                address.url, transport_factory=factory, client_properties={"connection_name": name}
-            )
-        except ValueError as exc:
-            raise SettingError("url: cadata is not in base64") from exc
+        connection = _Connection(
+            address.url,
+            context=tls,
+            transport_factory=factory,
+            client_properties={"connection_name": name},
+        )
         await connection.connect()
         return Link(loop, connection, factory)
 

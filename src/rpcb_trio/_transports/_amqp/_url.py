@@ -14,7 +14,11 @@ LONGEST_HEARTBEAT = 65534
 
 PORTS = {"amqp": 5672, "amqps": 5671}
 
-TLS_OPTIONS = ("cafile", "capath", "cadata", "certfile", "keyfile")
+AUTHORITY_OPTIONS = ("cafile", "capath", "cadata")
+CERTIFICATE_OPTIONS = ("certfile", "keyfile")
+TLS_OPTIONS = (*AUTHORITY_OPTIONS, *CERTIFICATE_OPTIONS, "no_verify_ssl")
+OPTIONS = ("auth", "heartbeat", "name", *TLS_OPTIONS)
+"""All that a URL may say after its `?`."""
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -40,12 +44,26 @@ class Address(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str | None:
         """The connection's name, where the URL gives one."""
-        return self.url.query.get("name")
+        return self.option("name")
 
     @property
-    def tls_options(self) -> str:
-        """The files that the URL names for TLS."""
-        return ", ".join(f"{key}={self.url.query[key]}" for key in TLS_OPTIONS if key in self.url.query)
+    def is_tls(self) -> bool:
+        """Whether it is to be spoken to over TLS."""
+        return self.url.scheme == "amqps"
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the broker's certificate is looked at; so it is unless the URL says otherwise."""
+        return self.option("no_verify_ssl") != "1"
+
+    @property
+    def login(self) -> str:
+        """How we log in: `PLAIN`, with user and password, or `EXTERNAL`, by the client's certificate."""
+        return (self.option("auth") or "plain").upper()
+
+    def option(self, name: str) -> str | None:
+        """What the URL says after its `?`; None where it does not."""
+        return self.url.query.get(name)
 
     def __str__(self) -> str:
         return str(self.url if self.url.password is None else self.url.with_password("***"))
@@ -58,7 +76,7 @@ def parse_url(url: str, *, heartbeat: int) -> Address:
     """Check a URL; `heartbeat` (seconds) holds unless the URL names its own.
 
     Raises:
-        SettingError: it is no URL of an AMQP broker.
+        SettingError: it is no URL of an AMQP broker, or its options contradict each other.
     """
     try:
         parsed = URL(url)
@@ -75,4 +93,28 @@ def parse_url(url: str, *, heartbeat: int) -> Address:
     given = parsed.query.get("heartbeat", str(heartbeat))
     if not (given.isascii() and given.isdecimal()) or int(given) > LONGEST_HEARTBEAT:
         raise SettingError(f"heartbeat is in whole seconds, 0 (none) to {LONGEST_HEARTBEAT}, not {given!r}")
-    return Address(parsed.update_query(heartbeat=given))
+    address = Address(parsed.update_query(heartbeat=given))
+    _check_options(address)
+    return address
+
+
+def _check_options(address: Address) -> None:
+    given = set(address.url.query)
+    unknown = sorted(given.difference(OPTIONS))
+    if unknown:
+        raise SettingError(f"url has an unknown option {unknown[0]!r}; the known ones: {', '.join(OPTIONS)}")
+    for_tls = [name for name in TLS_OPTIONS if name in given]
+    if for_tls and not address.is_tls:
+        raise SettingError(
+            f"url has {for_tls[0]}, which is for TLS; begin it with amqps://, or leave that out"
+        )
+    if address.option("no_verify_ssl") not in (None, "0", "1"):
+        raise SettingError("url: no_verify_ssl is 0 (verify the broker's certificate) or 1 (do not)")
+    if "keyfile" in given and "certfile" not in given:
+        raise SettingError("url has a keyfile without a certfile; name the client's certificate too")
+    if address.login not in ("PLAIN", "EXTERNAL"):
+        raise SettingError("url: auth is plain (user and password) or external (the client's certificate)")
+    if address.login == "EXTERNAL" and "certfile" not in given:
+        raise SettingError(
+            "url: auth=external logs in by a certificate; use amqps:// with certfile and keyfile"
+        )

@@ -11,7 +11,18 @@ from typing import Any
 import pytest
 import trio
 
-from rpcb_trio import Answer, Condition, FixedPolicy, HealthInstrument, Request, Settled, Worker, serve
+from rpcb_trio import (
+    Answer,
+    Condition,
+    FixedPolicy,
+    HealthInstrument,
+    Request,
+    SessionLost,
+    Settled,
+    Topology,
+    Worker,
+    serve,
+)
 from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.health import HealthPort
 from rpcb_trio.testing import Recorder
@@ -102,6 +113,9 @@ async def test_under_an_alarm_it_consumes_and_acks_up_to_the_prefetch_says_block
             model.let(9)
             await seen.until(lambda seen: len(seen.batches) == 5)  # one that was acked, and the prefetch
             await seen.until(lambda seen: len(seen.service_times) == 5)
+            async with transport.open_examination(Topology(queue=queue)) as asked:
+                with pytest.raises(SessionLost, match="low on memory"):
+                    await asked.refusal_to_write("")
             acked, held = [settled for _, settled in seen.settled], worker.held
         finally:
             await broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")

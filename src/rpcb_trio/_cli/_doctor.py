@@ -120,7 +120,8 @@ async def _examine(settings: Settings, body: bytes | None, seconds: float) -> li
     wanted, findings = topology(settings), [of_ack_time(settings)]
     try:
         async with way.open_examination(wanted) as asked:
-            findings += [finding async for finding in examine(asked, wanted, settings)]
+            async for finding in examine(asked, wanted, settings):
+                findings.append(finding)  # noqa: PERF401 - what was found before the broker is lost stays found
         if body is not None:
             findings.append(await send_through(way, settings, body, seconds))
     except BrokerError as error:

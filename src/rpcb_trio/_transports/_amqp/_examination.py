@@ -12,10 +12,12 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import trio
 from aiormq import Channel
 from aiormq.exceptions import ChannelClosed
 from pamqp.commands import Basic
 
+from rpcb_trio._errors import SessionLost
 from rpcb_trio._transports._amqp._boundary import describe
 from rpcb_trio._transports._amqp._connection import Link
 from rpcb_trio._transports._amqp._limits import largest_message
@@ -31,12 +33,18 @@ DAY = 86400.0
 
 
 class Examination:
-    """A connection to look around with. What the broker refuses is returned, in its own words."""
+    """A connection to look around with. What the broker refuses is returned, in its own words.
+
+    A broker short of memory or disk stops listening to who publishes; who asks on then gets `SessionLost`.
+    """
 
     def __init__(self, loop: AioLoop, link: Link, address: Address) -> None:
         self._loop = loop
         self._link = link
         self._address = address
+        self._asking = trio.CancelScope()
+        self._blocked: str | None = None
+        link.on_blocked(self._give_up)
 
     @property
     def broker(self) -> BrokerFacts:
@@ -53,7 +61,7 @@ class Examination:
             port=self._address.port,
             vhost=self._link.vhost,
             user=self._address.user,
-            login=self._address.url.query.get("auth", "plain").upper(),
+            login=self._address.login,
             heartbeat=self._link.heartbeat,
             tls=tls.version() if tls else None,
             verified=tls is None or bool(certificate),
@@ -122,7 +130,16 @@ class Examination:
         )
 
     async def _try(self, step: Callable[[Channel], Awaitable[object]]) -> str | None:
-        return await self._loop.call(self._refusal, step)
+        with trio.CancelScope() as self._asking:
+            if self._blocked is None:
+                return await self._loop.call(self._refusal, step)
+        raise SessionLost(
+            f"the broker takes no messages ({self._blocked}), and answers no more questions; free some there"
+        )
+
+    def _give_up(self, reason: str | None) -> None:
+        self._blocked = self._blocked or reason
+        self._asking.cancel()
 
     async def _refusal(self, step: Callable[[Channel], Awaitable[object]]) -> str | None:
         """On a channel of its own, since a refusal closes it; asyncio-flavoured."""

@@ -14,6 +14,8 @@ import trio
 import trio.testing
 
 Side = Literal["broker", "client"]
+Tap = Callable[[int, Side, bytes], None]
+"""Takes the connection's number, where the bytes go, and the bytes."""
 
 
 class Hold:
@@ -33,8 +35,9 @@ class Hold:
 class Proxy:
     """Passes bytes between whoever connects to `port` and the broker."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, tap: Tap = lambda *_: None) -> None:
         self._target = urlsplit(target)
+        self._tap = tap
         self._scopes: list[trio.CancelScope] = []
         self._refuses = False
         self._open_valve = trio.Event()
@@ -44,8 +47,6 @@ class Proxy:
         self._arrivals = trio.Semaphore(0)
         self._number = 0
         self._clients: dict[int, trio.abc.Stream] = {}
-        self.tap: Callable[[int, Side, bytes], None] = lambda *_: None
-        """Called with all that comes by: the connection's number, where it goes, and the bytes."""
         self.is_frozen = trio.Event()
         """Set once it has frozen because of `freeze_at`."""
         self.port = 0
@@ -137,7 +138,7 @@ class Proxy:
     ) -> None:
         try:
             async for chunk in source:
-                self.tap(*way, chunk)
+                self._tap(*way, chunk)
                 if self._freezing and way[1] == "broker" and self._freezing in chunk:
                     self.freeze()
                     self.is_frozen.set()
@@ -151,9 +152,9 @@ class Proxy:
 
 
 @asynccontextmanager
-async def open_proxy(target: str) -> AsyncIterator[Proxy]:
-    """Listen on a free port and pass on to the broker at `target`."""
-    proxy = Proxy(target)
+async def open_proxy(target: str, tap: Tap = lambda *_: None) -> AsyncIterator[Proxy]:
+    """Listen on a free port and pass on to the broker at `target`; `tap` is called with all that comes by."""
+    proxy = Proxy(target, tap)
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, proxy.serve, 0, host="127.0.0.1"))
         proxy.port = listeners[0].socket.getsockname()[1]

@@ -2,63 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
-
 import pytest
 import trio
 
-from rpcb_trio import FixedPolicy, Topology, Worker, serve
+from rpcb_trio import Topology
 from rpcb_trio.amqp import AmqpTransport
 from tests.amqp.frames import TagBook
 from tests.amqp.producer import Producer, declare_durable
 from tests.amqp.proxy import open_proxy
-from tests.amqp.watched import Watched, short_waits
+from tests.amqp.watched import Model, short_waits, working
 from tests.rabbitmq import Broker
 
 pytestmark = pytest.mark.usefixtures("limit")
-
-
-class Model:
-    """Answers in capitals, slowly or not at all until it is let go; counts how often it was loaded."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self.let_go = threading.Event()
-        self.loaded = 0
-
-    def warm_up(self) -> None:
-        self.loaded += 1
-
-    def decode(self, body: bytes) -> bytes:
-        return body
-
-    def infer(self, items: list[bytes]) -> list[bytes]:
-        self.let_go.wait(self._seconds)
-        return [item.upper() for item in items]
-
-    def encode(self, outcome: object) -> bytes:
-        return outcome.value  # type: ignore[attr-defined, no-any-return]
-
-
-@asynccontextmanager
-async def working(
-    model: Model, transport: AmqpTransport, queue: Topology | str, batch: int = 1
-) -> AsyncIterator[Watched]:
-    """A worker that drains at the end."""
-    seen = Watched()
-    try:
-        async with trio.open_nursery() as nursery:
-            start = partial(
-                serve, model, transport, queue, batching=FixedPolicy(batch), instruments=seen.instruments
-            )
-            worker: Worker = await nursery.start(start)
-            yield seen
-            worker.drain()
-    finally:
-        model.let_go.set()
 
 
 async def test_when_the_broker_stops_and_starts_under_load_all_is_answered_with_no_stale_tag_and_models_stay(
@@ -72,12 +27,11 @@ async def test_when_the_broker_stops_and_starts_under_load_all_is_answered_with_
     book = TagBook()
     await declare_durable(broker, answers)
     async with (
-        open_proxy(broker.url) as proxy,
+        open_proxy(broker.url, book) as proxy,
         working(models[0], AmqpTransport(proxy.url), topologies[0], 2) as one,
         working(models[1], AmqpTransport(proxy.url), topologies[1], 2) as two,
         working(models[2], AmqpTransport(proxy.url), topologies[2], 2) as three,
     ):
-        proxy.tap = book
         for producer in producers:
             await producer.send(*wanted, reply_to=answers, delivery_mode=2)
         await one.until_settled(10)
@@ -112,10 +66,9 @@ async def test_a_reset_connection_is_noticed_without_a_heartbeat_and_what_was_he
     )
     await producer.declare(answers)
     async with (
-        open_proxy(broker.url) as proxy,
+        open_proxy(broker.url, book) as proxy,
         working(model, AmqpTransport(proxy.url, heartbeat=0), queue, 2) as seen,
     ):
-        proxy.tap = book
         await producer.send(b"a", b"b", b"c", reply_to=answers)
         await seen.until(lambda seen: seen.batches)
         proxy.reset()

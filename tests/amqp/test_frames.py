@@ -11,7 +11,8 @@ from tests.amqp.frames import TagBook
 def test_the_book_of_tags_knows_a_stale_one() -> None:
     book = TagBook()
     for tag in (1, 2, 3):
-        book(0, "client", marshal(Basic.Deliver(delivery_tag=tag), 1))
+        delivery = Basic.Deliver(consumer_tag="c", delivery_tag=tag, exchange="", routing_key="q")
+        book(0, "client", marshal(delivery, 1))
     book(0, "broker", marshal(Basic.Ack(delivery_tag=2, multiple=True), 1))
     assert (book.settled, book.stale) == (2, [])
     book(0, "broker", marshal(Basic.Ack(delivery_tag=2), 1))  # again

@@ -1,15 +1,18 @@
-"""A record of what a worker does that a test can wait for."""
+"""A worker on a real broker, and a record of what it does that a test can wait for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
 
-from rpcb_trio import HealthInstrument, Instrument, RpcbError, _backoff
+from rpcb_trio import FixedPolicy, HealthInstrument, Instrument, RpcbError, Topology, Worker, _backoff, serve
+from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.testing import Recorder
 
 
@@ -88,6 +91,46 @@ for _event in (
     "requests_settled",
 ):
     setattr(Watched, _event, _noticed(_event))
+
+
+class Model:
+    """Answers in capitals, slowly or not at all until it is let go; counts how often it was loaded."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.let_go = threading.Event()
+        self.loaded = 0
+
+    def warm_up(self) -> None:
+        self.loaded += 1
+
+    def decode(self, body: bytes) -> bytes:
+        return body
+
+    def infer(self, items: list[bytes]) -> list[bytes]:
+        self.let_go.wait(self._seconds)
+        return [item.upper() for item in items]
+
+    def encode(self, outcome: object) -> bytes:
+        return outcome.value  # type: ignore[attr-defined, no-any-return]
+
+
+@asynccontextmanager
+async def working(
+    model: Model, transport: AmqpTransport, queue: Topology | str, batch: int = 1
+) -> AsyncIterator[Watched]:
+    """A worker that drains at the end."""
+    seen = Watched()
+    try:
+        async with trio.open_nursery() as nursery:
+            start = partial(
+                serve, model, transport, queue, batching=FixedPolicy(batch), instruments=seen.instruments
+            )
+            worker: Worker = await nursery.start(start)
+            yield seen
+            worker.drain()
+    finally:
+        model.let_go.set()
 
 
 @contextmanager

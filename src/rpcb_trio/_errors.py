@@ -75,6 +75,12 @@ class InferError(ServiceError):
     code = "infer"
 
 
+class KilledWorker(ServiceError):
+    """Workers died whenever this request ran; it runs no more, and goes to the dead letters."""
+
+    code = "killed-worker"
+
+
 class TooLarge(ServiceError):
     """The device's memory can't hold the batch. A service's `infer` may raise it; the batch is then halved.
 

@@ -198,7 +198,7 @@ class Answer(msgspec.Struct, frozen=True, eq=False):
     error: OutcomeError | None = None
     """Why it is an error reply or none, where it is so."""
     dead_letter: str | None = None
-    """Why the request goes to the dead letters instead of being answered; then `reply` is None."""
+    """Why the request goes to the dead letters; a `reply` is sent nevertheless, where there is one."""
 
 
 class Settled(StrEnum):

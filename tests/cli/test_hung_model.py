@@ -37,7 +37,8 @@ async def test_the_process_ends_though_the_thread_hangs_and_what_was_held_is_red
     await producer.send(b"good", b"hang", b"next", reply_to=answers)
     argv = (f"hanging:{model}", "--queue", queue, "--max-batch-size=1", "--infer-timeout=0.2")
     async with serve(*argv) as serving:
-        assert await serving.end() == 12
+        code = await serving.end()
+        assert code == 12, serving.lines
         await serving.line_with("an executor hangs on batch 2 of 1 request(s)")
         await serving.line_with("rpcb-trio: infer has not returned within infer_timeout (0.2 s)")
     assert [body for _, _, body in await producer.read(answers)] == [b"good"]

@@ -50,6 +50,8 @@ EVERY_SETTING = {
     "replicas": 3,
     "device": ["cuda:0", "cuda:1"],
     "infer_timeout": 30.5,
+    "max_deaths": 5,
+    "journal": "state",
     "decode_threads": 4,
     "drain_timeout": 12.5,
     "batch_headers": True,

@@ -190,8 +190,6 @@ class Settings(ConnectionSettings, ServiceSettings):
             metavar="KEY",
         ),
     ] = None
-
-    max_batch_size: Annotated[
     on_refused_reply: Annotated[
         Literal["dead-letter", "requeue"],
         setting(
@@ -200,6 +198,8 @@ class Settings(ConnectionSettings, ServiceSettings):
             "Where a request goes whose reply the broker goes on refusing: the dead letters, or back.",
         ),
     ] = "dead-letter"
+
+    max_batch_size: Annotated[
         int, whole(BATCHING, "MAX_BATCH_SIZE", "The most requests in one batch.", 1)
     ] = 32
     batching: Annotated[
@@ -292,6 +292,16 @@ class Settings(ConnectionSettings, ServiceSettings):
             show_default=_shown_as("none, for ever"),
         ),
     ] = None
+    max_deaths: Annotated[
+        int,
+        whole(
+            EXECUTORS,
+            "MAX_DEATHS",
+            "How many workers must have died while they ran a request, and nothing else, until it goes to "
+            "the dead letters.",
+            1,
+        ),
+    ] = 3
     decode_threads: Annotated[
         int, whole(EXECUTORS, "DECODE_THREADS", "How many threads decode and encode.", 1)
     ] = 2
@@ -311,6 +321,17 @@ class Settings(ConnectionSettings, ServiceSettings):
             WORKER, "BATCH_HEADERS", "Whether replies carry the id and size of their batch, and the wait."
         ),
     ] = False
+    journal: Annotated[
+        str | None,
+        setting(
+            WORKER,
+            "JOURNAL",
+            "Directory where it is noted what runs, so that a request that kills its worker is found out, or "
+            "off.",
+            metavar="DIRECTORY",
+            show_default=_shown_as("rpcb-trio in XDG_STATE_HOME or ~/.local/state"),
+        ),
+    ] = None
     audit: Annotated[
         str | None,
         setting(

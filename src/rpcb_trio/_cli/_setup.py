@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +21,8 @@ from rpcb_trio._instruments import AuditInstrument, HealthInstrument, Instrument
 from rpcb_trio._pipeline import checked_prefetch, serve
 from rpcb_trio._service import BoundService
 from rpcb_trio._transports import Topology, Transport
+
+log = logging.getLogger("rpcb_trio")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +66,8 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
             replicas=settings.replicas,
             devices=settings.device,
             infer_timeout=settings.infer_timeout,
+            journal=journal_of(name, settings),
+            max_deaths=settings.max_deaths,
             decode_threads=settings.decode_threads,
             batch_headers=settings.batch_headers,
             drain_timeout=settings.drain_timeout,
@@ -97,6 +104,27 @@ def _batching_line(settings: Settings) -> str:
     if settings.latency_objective is not None:
         return f"auto batching for a latency of {settings.latency_objective:g} s"
     return "auto batching"
+
+
+def journal_of(name: str, settings: Settings) -> Path | None:
+    """The directory of the journal; None, with a line in the log, where the default can't be written."""
+    if settings.journal is not None:
+        return None if settings.journal == "off" else Path(settings.journal)
+    try:
+        directory = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "rpcb-trio"
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.access(directory, os.W_OK | os.X_OK):
+            return directory
+        reason = f"{directory} can't be written"
+    except (OSError, RuntimeError) as error:  # there is no home
+        reason = str(error)
+    log.warning(
+        "%s: there is no journal (%s), so a request that kills its worker is not found out; set journal to a "
+        "directory that is yours, or to off",
+        name,
+        reason,
+    )
+    return None
 
 
 def _instruments(name: str, settings: Settings) -> list[Instrument]:

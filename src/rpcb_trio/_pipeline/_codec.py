@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 import trio
 
-from rpcb_trio._errors import DecodeError, EncodeError, OutcomeError
+from rpcb_trio._errors import DecodeError, EncodeError, KilledWorker, OutcomeError
 from rpcb_trio._messages import (
     ERROR_HEADER,
     NO_HEADERS,
@@ -134,16 +134,16 @@ class Codec:
         headers = NO_HEADERS if isinstance(outcome, Success) else {ERROR_HEADER: outcome.error.code}
         if self._batch_headers and resolved.place is not None:
             headers = {**headers, **resolved.place.headers}
-        return Answer(
-            request,
-            Reply(
-                body=body,
-                correlation_id=request.correlation_id,
-                headers=headers,
-                content_type=self._service.content_type,
-            ),
-            outcome.error if isinstance(outcome, Failure) else None,
+        reply = Reply(
+            body=body,
+            correlation_id=request.correlation_id,
+            headers=headers,
+            content_type=self._service.content_type,
         )
+        if isinstance(outcome, Success):
+            return Answer(request, reply)
+        dead_letter = str(outcome.error) if isinstance(outcome.error, KilledWorker) else None
+        return Answer(request, reply, outcome.error, dead_letter)
 
 
 def caused(error: OutcomeError, cause: BaseException) -> OutcomeError:

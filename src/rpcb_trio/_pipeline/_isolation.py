@@ -11,6 +11,7 @@ from rpcb_trio._errors import ExecutorHung, InferError, OutcomeError, TooLarge, 
 from rpcb_trio._executors import Executor
 from rpcb_trio._messages import Ending, Failure, Outcome, Pending, Run, Success, Work
 from rpcb_trio._pipeline._codec import caused
+from rpcb_trio._pipeline._journal import Journal
 
 
 class Isolation:
@@ -20,8 +21,10 @@ class Isolation:
     device's memory can't hold is split likewise.
     """
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, journal: Journal | None = None, slot: int = 0) -> None:
         self._executor = executor
+        self._journal = journal or Journal()
+        self._slot = slot
         self.runs: list[Run] = []
         """Each run of `infer`, in order."""
 
@@ -31,25 +34,36 @@ class Isolation:
         Raises:
             ExecutorHung: as the executor.
         """
-        started = trio.current_time()
-        work = Work.of([member.cost for member in members])
         try:
-            results = _one_each(await self._executor.infer([member.item for member in members]), len(members))
+            results = await self._run(members)
         except ExecutorHung:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the model raises is the model's business
-            ending = Ending.TOO_LARGE if isinstance(error, TooLarge) else Ending.FAILED
-            self.runs.append(Run(work, trio.current_time() - started, ending))
             if len(members) == 1:
                 return [Failure(_as_outcome_error(error))]
         else:
-            self.runs.append(Run(work, trio.current_time() - started, Ending.COMPUTED))
             return [
                 Failure(_as_outcome_error(each)) if isinstance(each, BaseException) else Success(each)
                 for each in results
             ]
         middle = len(members) // 2
         return [*await self.infer(members[:middle]), *await self.infer(members[middle:])]
+
+    async def _run(self, members: Sequence[Pending]) -> Sequence[Any]:
+        async with self._journal.running(self._slot, [member.request for member in members]):
+            started = trio.current_time()
+            ending = Ending.FAILED
+            try:
+                results = await self._executor.infer([member.item for member in members])
+                one_each = _one_each(results, len(members))
+                ending = Ending.COMPUTED
+            except TooLarge:
+                ending = Ending.TOO_LARGE
+                raise
+            finally:
+                work = Work.of([member.cost for member in members])
+                self.runs.append(Run(work, trio.current_time() - started, ending))
+            return one_each
 
 
 def _one_each(results: Any, expected: int) -> Sequence[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import trio
@@ -13,6 +14,7 @@ from rpcb_trio._executors import Executor, ThreadExecutor
 from rpcb_trio._instruments import Instrument, Instruments, LogInstrument
 from rpcb_trio._pipeline._bounds import checked_prefetch
 from rpcb_trio._pipeline._codec import Codec, Offload, offload_to_threads
+from rpcb_trio._pipeline._journal import FileJournal, Journal
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._pipeline._life import Life, Worker
 from rpcb_trio._pipeline._wiring import Pipeline
@@ -33,6 +35,8 @@ async def serve(
     devices: Sequence[str] = (),
     executors: Sequence[Executor] | None = None,
     infer_timeout: float | None = None,
+    journal: Path | str | None = None,
+    max_deaths: int = 3,
     decode_threads: int = 2,
     offload: Offload | None = None,
     batch_headers: bool = False,
@@ -64,6 +68,10 @@ async def serve(
         infer_timeout: seconds that one run of `infer` may take; None for any time. Choose several times what
             the largest batch takes on a bad day. A thread that takes longer can't be killed: what has not
             started goes back to the broker, and `serve` raises.
+        journal: a directory, where it is noted which requests a worker runs, so that those that kill their
+            worker are found out. Workers of a machine share it; it takes some kilobytes for each.
+        max_deaths: how many workers must have died while they ran a request, and nothing else, until it is
+            run no more: it goes to the dead letters, and its producer gets the error `killed-worker`.
         decode_threads: how many threads decode and encode; only for services with these hooks.
         offload: runs decode and encode, in the place of those threads.
         batch_headers: whether a reply says in which batch its request was: the headers `rpcb-batch` (its id),
@@ -89,16 +97,29 @@ async def serve(
         raise SettingError("infer_timeout is for the executors that serve makes; give it to your own instead")
     _at_least_one("executors", len(executors))
     _at_least_one("decode_threads", decode_threads)
+    receivers = 1 if bound.decode is None else decode_threads
+    prefetch = checked_prefetch(prefetch, policy.max_batch_size, len(executors), max_pending)
+    _at_least_one("max_deaths", max_deaths)
+    kept = Journal()
+    if journal is not None:
+        kept = FileJournal(
+            journal,
+            topology.queue,
+            slots=len(executors) + receivers,
+            most=policy.max_batch_size,
+            max_deaths=max_deaths,
+        )
     pipeline = Pipeline(
         codec=Codec(bound, offload or offload_to_threads(decode_threads), batch_headers=batch_headers),
-        receivers=1 if bound.decode is None else decode_threads,
+        receivers=receivers,
         executors=executors,
         policy=policy,
-        prefetch=checked_prefetch(prefetch, policy.max_batch_size, len(executors), max_pending),
+        prefetch=prefetch,
         max_pending=max_pending,
         drop_expired=_is_drop(expired),
         ledger=Ledger(),
         instruments=Instruments([LogInstrument(topology.queue)] if instruments is None else instruments),
+        journal=kept,
     )
     life = Life(pipeline, transport, topology, drain_timeout=drain_timeout, task_status=task_status)
     setup = pipeline.setup(topology)
@@ -107,6 +128,7 @@ async def serve(
         await _warm_up(executors)
         await life.run(setup)
     finally:
+        kept.close(hung=bool(pipeline.hung))
         pipeline.instruments.notify(Instrument.worker_stopped, len(pipeline.ledger))
 
 

@@ -24,6 +24,7 @@ from rpcb_trio._messages import Answer, Batch, Failure, Pending, Request
 from rpcb_trio._pipeline._admission import Admission
 from rpcb_trio._pipeline._codec import Codec, Place, Resolved
 from rpcb_trio._pipeline._isolation import Isolation
+from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._transports import Session
 
@@ -43,7 +44,9 @@ async def receive(
     *,
     admission: Admission,
     instruments: Instruments,
+    journal: Journal,
     ledger: Ledger,
+    slot: int,
 ) -> None:
     """Decode each delivery; one that is refused or can't be decoded goes straight to its answer."""
     with requests, pending, computed:
@@ -53,7 +56,14 @@ async def receive(
             # All are held from here on, though the session may be lost while one waits to be admitted.
             for request, suspect in [(each, ledger.receive(each)) for each in taken]:
                 instruments.notify(Instrument.request_received, request)
-                decoded = await admission.decode(request, suspect=suspect)
+                killed = journal.verdict(request) if suspect else None
+                if killed is not None:
+                    decoded: Pending | Failure = Failure(killed)
+                elif admission.takes_bodies:
+                    decoded = await admission.decode(request, suspect=suspect)
+                else:
+                    async with journal.running(slot, [request]):
+                        decoded = await admission.decode(request, suspect=suspect)
                 if isinstance(decoded, Failure):
                     instruments.notify(Instrument.request_dismissed, request, decoded.error, None)
                     computed.send_nowait(Computed((Resolved(request, decoded),)))
@@ -87,6 +97,8 @@ async def compute(
     idle: trio.Semaphore,
     give_up: Callable[[ExecutorHung], None],
     instruments: Instruments,
+    journal: Journal,
+    slot: int,
 ) -> None:
     """Take one batch whenever the executor is idle; give up when it hangs."""
     closed: Batch | None = None
@@ -94,10 +106,12 @@ async def compute(
         try:
             while True:
                 await executor.idle()
+                journal.clear(slot)
                 idle.release()
                 closed = await batches.receive()
                 instruments.notify(Instrument.batch_closed, closed)
-                computed.send_nowait(await _compute(closed, executor, batcher, instruments))
+                isolation = Isolation(executor, journal, slot)
+                computed.send_nowait(await _compute(closed, isolation, batcher, instruments))
                 closed = None  # while it waits for the next batch, it keeps nothing of this one in memory
         except trio.EndOfChannel:
             return
@@ -106,9 +120,10 @@ async def compute(
             give_up(error)
 
 
-async def _compute(closed: Batch, executor: Executor, batcher: Batcher, instruments: Instruments) -> Computed:
+async def _compute(
+    closed: Batch, isolation: Isolation, batcher: Batcher, instruments: Instruments
+) -> Computed:
     started = trio.current_time()
-    isolation = Isolation(executor)
     outcomes = await isolation.infer(closed.members)
     batcher.completed(closed, isolation.runs)
     instruments.notify(

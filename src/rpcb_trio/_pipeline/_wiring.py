@@ -16,6 +16,7 @@ from rpcb_trio._messages import Batch, Pending
 from rpcb_trio._pipeline import _stages as stages
 from rpcb_trio._pipeline._admission import Admission
 from rpcb_trio._pipeline._codec import Codec
+from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._transports import Session, Topology
 
@@ -36,13 +37,14 @@ class Pipeline:
     drop_expired: bool
     ledger: Ledger
     instruments: Instruments
+    journal: Journal
     hung: list[ExecutorHung] = field(default_factory=list)
     """Why the worker must end: executors that will not come back."""
 
     def setup(self, topology: Topology) -> Setup:
         """What instruments are told of it."""
         return Setup(
-            queue=queue,
+            queue=topology.queue,
             policy=type(self.policy).__name__,
             max_batch_size=self.policy.max_batch_size,
             max_pending=self.max_pending,
@@ -104,7 +106,7 @@ class Pipeline:
                     dismiss=partial(stages.dismiss, dismissed, self.instruments),
                 )
                 admission = Admission(self.codec, lambda: batcher.backlog, self.max_pending)
-                for _ in range(self.receivers):
+                for number in range(self.receivers):
                     intake.start_soon(
                         partial(
                             stages.receive,
@@ -113,11 +115,13 @@ class Pipeline:
                             send_computed.clone(),
                             admission=admission,
                             instruments=self.instruments,
+                            journal=self.journal,
                             ledger=self.ledger,
+                            slot=len(self.executors) + number,
                         )
                     )
                 intake.start_soon(stages.batch, batcher, dismissed)
-                for executor in self.executors:
+                for slot, executor in enumerate(self.executors):
                     nursery.start_soon(
                         partial(
                             stages.compute,
@@ -128,6 +132,8 @@ class Pipeline:
                             idle=idle,
                             give_up=give_up,
                             instruments=self.instruments,
+                            journal=self.journal,
+                            slot=slot,
                         )
                     )
                 for _ in range(len(self.executors) + 1):  # one encodes while others await confirms

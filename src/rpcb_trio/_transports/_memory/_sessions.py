@@ -71,9 +71,13 @@ class MemorySession:
         self._consumer.close()
 
     def _reply(self, answer: Answer) -> Settled:
-        if answer.dead_letter is not None:
-            self._bury(cast(Delivered, answer.request), answer.dead_letter)
-            return Settled.REJECTED
+        ending = self._send(answer)
+        if answer.dead_letter is None:
+            return ending
+        self._bury(cast(Delivered, answer.request), answer.dead_letter)
+        return Settled.REJECTED
+
+    def _send(self, answer: Answer) -> Settled:
         if answer.reply is None:
             return Settled.DROPPED
         if answer.request.reply_to is None:

@@ -1,0 +1,120 @@
+"""Requests that kill the process that runs them: real workers, really killed, and started again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from tests.amqp.producer import Producer, declare_durable
+from tests.cli.conftest import Serve
+from tests.cli.processes import PATIENCE
+from tests.rabbitmq import Broker
+
+DEADLY = """
+import ctypes, os, signal
+
+def die(body):
+    if b"abort" in body: os.abort()
+    if b"segfault" in body: ctypes.string_at(0)
+    if b"exit" in body: os._exit(0)
+    if b"kill" in body: os.kill(os.getpid(), signal.SIGKILL)
+
+def shout(bodies):
+    for body in bodies: die(body)
+    return [body.upper() for body in bodies]
+
+class Decoding:
+    def decode(self, body):
+        die(body)
+        return body
+    def infer(self, items): return [item.upper() for item in items]
+    def encode(self, outcome): return getattr(outcome, "value", b"failed")
+"""
+
+GOOD = [b"good %d" % n for n in range(8)]
+
+
+class Supervisor:
+    """Starts a worker again whenever it dies, as systemd would."""
+
+    def __init__(self, serve: Serve, *argv: str) -> None:
+        self._serve = serve
+        self._argv = argv
+        self.starts = 0
+        self.lines: list[str] = []
+
+    async def run(self) -> None:
+        while True:
+            self.starts += 1
+            async with self._serve(*self._argv) as serving:
+                self.lines = serving.lines
+                await serving.end()
+
+
+async def until_answered(producer: Producer, answers: str, count: int) -> dict[str, tuple[Any, bytes]]:
+    """Read replies until there are so many; an answer that comes again must be the same."""
+    replies: dict[str, tuple[Any, bytes]] = {}
+    while len(replies) < count:
+        for _, properties, body in await producer.read(answers):
+            assert replies.setdefault(properties.correlation_id, (properties, body))[1] == body
+        await trio.sleep(0.05)
+    return replies
+
+
+async def until_read(producer: Producer, queue: str, count: int) -> list[Any]:
+    letters: list[Any] = []
+    while len(letters) < count:
+        letters += await producer.read(queue)
+        await trio.sleep(0.05)
+    return letters
+
+
+async def test_a_request_that_kills_its_worker_becomes_a_dead_letter_and_all_others_are_answered(
+    serve: Serve, broker: Broker, workplace: Path
+) -> None:
+    (workplace / "deadly.py").write_text(DEADLY)
+    async with trio.open_nursery() as nursery:
+        for target, queue_type, *poison in (
+            ("shout", "classic", b"abort", b"kill"),
+            ("shout", "quorum", b"segfault"),
+            ("Decoding", "classic", b"exit"),
+        ):
+            nursery.start_soon(survive, serve, broker, target, queue_type, poison)
+
+
+async def survive(serve: Serve, broker: Broker, target: str, queue_type: str, poison: list[bytes]) -> None:
+    queue, answers, dead = (broker.fresh_name(name) for name in ("queue", "answers", "dead"))
+    producer = Producer(broker, queue)
+    await declare_durable(broker, answers, dead)
+    with broker.channel() as channel:
+        channel.queue_declare(queue, durable=True, arguments={"x-queue-type": queue_type})
+    bodies = [*GOOD[:4], *poison, *GOOD[4:]]
+    for body in bodies:
+        await producer.send(body, reply_to=answers, correlation_id=body.decode(), delivery_mode=2)
+    supervisor = Supervisor(
+        serve,
+        f"deadly:{target}",
+        f"--queue={queue}",
+        "--declare=passive",
+        "--dead-letter-exchange=",
+        f"--dead-letter-routing-key={dead}",
+        "--max-deaths=2",
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor.run)
+        with trio.fail_after(PATIENCE):
+            replies = await until_answered(producer, answers, len(bodies))
+            letters = await until_read(producer, dead, len(poison))
+        nursery.cancel_scope.cancel()
+    for body in GOOD:
+        assert replies[body.decode()][1] == body.upper()
+    for body in poison:
+        properties, told = replies[body.decode()]
+        assert properties.headers["rpcb-error"] == "killed-worker"
+        assert told in (b"killed-worker: it killed the worker 2 times", b"failed")
+    assert sorted(body for _, _, body in letters) == sorted(poison)
+    reasons = {properties.headers["rpcb-dead-letter-reason"] for _, properties, _ in letters}
+    assert reasons == {"it killed the worker 2 times"}
+    assert supervisor.starts <= 2 + 2 * len(poison), "one death in company, two alone each, and the last"

@@ -17,17 +17,26 @@ from benches.report import write_json
 from benches.soak.chart import draw
 from benches.soak.findings import Found, findings, problems
 from benches.soak.plan import Plan
-from benches.soak.run import soak
+from benches.soak.run import NotStarted, soak
 from benches.soak.show import show, watch
 
 
 def measure(plan: Plan, url: str | None, logs: Path | None) -> Found:
     """Run a soak; the workers' logs are kept where a folder is given."""
-    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # of lost connections there will be many
+    for library in ("aiormq", "pika"):  # of lost connections there will be many
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     with broker_at(url) as broker, TemporaryDirectory(prefix="rpcb-soak-") as folder:
         kept = logs or Path(folder)
         kept.mkdir(parents=True, exist_ok=True)
-        return findings(trio.run(soak, broker, plan, kept, watch))
+        try:
+            return findings(trio.run(soak, broker, plan, kept, watch))
+        except* NotStarted as group:
+            reason = _first(group)
+        raise SystemExit(str(reason))
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def main(

@@ -1,6 +1,6 @@
 """Every request by its number: what was sent, what came of it, and what must not have.
 
-It is kept in arrays, some fifteen bytes a request, since a soak of a night has millions. Several threads
+It is kept in arrays, some sixteen bytes a request, since a soak of a night has millions. Several threads
 write to it.
 """
 
@@ -44,8 +44,8 @@ class Accounts:
         self._disturbed = disturbed
         self._lock = threading.Lock()
         self._began = time.monotonic()
-        self._kinds, self._addresses, self._marks = bytearray(), bytearray(), bytearray()
-        self._runs, self._sent_at = array("L"), array("f")
+        self._kinds, self._addresses = bytearray(), bytearray()
+        self._marks, self._runs, self._sent_at = array("H"), array("L"), array("f")
         self._open: Counter[int] = Counter()
         self.wrong: list[str] = []
         """Replies that were not their request's."""
@@ -101,9 +101,9 @@ class Accounts:
                 self._remark(self.wrong, f"a dead letter that nobody sent: {body[:80]!r}")
                 return
             mark = Mark.EXPIRED if expired else Mark.DEAD
-            self.buried_again += bool(self._marks[number] & mark) and not redelivered
+            self.buried_again += bool(self._marks[number] & Mark.BURIED) and not redelivered
             self._expect(number, mark, "dead-lettered" + (" as expired" if expired else ""))
-            self._mark(number, mark)
+            self._mark(number, mark | Mark.BURIED)
 
     def reply(self, seen: Seen) -> None:
         """Check a reply and enter it."""

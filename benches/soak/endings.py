@@ -17,13 +17,15 @@ class Mark(IntFlag):
     """An error reply came."""
     EXPIRED = 8
     DEAD = 16
-    """It is in the dead-letter queue."""
+    """It was dead-lettered for what it is."""
     GONE = 32
     """Its producer's address went with a connection."""
     UNCONFIRMED = 64
     """The connection broke before the broker had said that it has it."""
     QUEUED = 128
     """It was found in the queue at the end."""
+    BURIED = 256
+    """It was found in the dead-letter queue, for whatever reason."""
 
 
 class Ending(Enum):

@@ -15,7 +15,9 @@ from benches.soak.plan import NEEDS_CONTROL, Fault, Injection
 from tests.amqp.proxy import Proxy
 from tests.rabbitmq import Broker
 
-LIMIT = "set_vm_memory_high_watermark"
+ALARM = "{0}(0.00001), timer:sleep({1}), {0}(0.4)."
+"""In Erlang, so that the broker ends the alarm by itself, whatever becomes of the soak."""
+LIMIT = "vm_memory_monitor:set_vm_memory_high_watermark"
 AFTERMATH = 20.0
 """Seconds after a fault in which it may still cause a redelivery: a heartbeat's patience and more."""
 
@@ -89,9 +91,7 @@ class Injector:
                 await self._control("stop_app")
                 await self._control("start_app")
             case Fault.ALARM:
-                await self._control(LIMIT, "0.00001")
-                await trio.sleep(lasts)
-                await self._control(LIMIT, "0.4")
+                await self._control("eval", ALARM.format(LIMIT, round(1000 * lasts)))
         injected.lifted = time.monotonic()
 
     async def _control(self, *words: str) -> None:

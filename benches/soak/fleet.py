@@ -51,13 +51,9 @@ class Fleet:
 
     async def run(self) -> None:
         """Keep all of them running until `drain`."""
-        try:
-            async with trio.open_nursery() as nursery:
-                for worker in range(len(self._urls)):
-                    nursery.start_soon(self._keep, worker)
-        finally:
-            for process in self._processes.values():
-                process.kill()
+        async with trio.open_nursery() as nursery:
+            for worker in range(len(self._urls)):
+                nursery.start_soon(self._keep, worker)
 
     def send(self, worker: int, signum: signal.Signals) -> None:
         """Send one of them a signal, if it runs."""
@@ -69,6 +65,12 @@ class Fleet:
         self._closing.set()
         for worker in list(self._processes):
             self.send(worker, signal.SIGTERM)
+
+    def last_words(self) -> str:
+        """The last line that any worker wrote."""
+        logs = sorted(self._logs.glob("worker-*.log"), key=lambda log: log.stat().st_mtime)
+        lines = [line for log in logs for line in log.read_text().splitlines()]
+        return lines[-1] if lines else "(nothing)"
 
     def current(self) -> list[Life]:
         """The processes that live."""
@@ -99,7 +101,12 @@ class Fleet:
         self._processes[worker] = process
         life = Life(worker=worker, pid=process.pid, began=time.monotonic())
         self.lives.append(life)
-        life.code = await process.wait()
+        try:
+            life.code = await process.wait()
+        finally:
+            process.kill()
+            with trio.CancelScope(shield=True):
+                await process.wait()
         life.ended = time.monotonic()
         del self._processes[worker]
         return life.ended - life.began

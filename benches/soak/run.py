@@ -42,6 +42,10 @@ HEARTBEAT = 5
 SAMPLES = 600
 
 
+class NotStarted(Exception):
+    """There is nothing to soak."""
+
+
 class Soak:
     """What a soak consists of; its state is for those who show it."""
 
@@ -69,8 +73,7 @@ class Soak:
                 nursery.start_soon(self._sample)
                 async with trio.open_nursery() as fleet:
                     fleet.start_soon(self.fleet.run)
-                    with trio.fail_after(START_SECONDS):
-                        await self._wait_for_workers()
+                    await self._start()
                     for work in self._clients():
                         nursery.start_soon(work)
                     await self._storm()
@@ -83,6 +86,12 @@ class Soak:
                 nursery.cancel_scope.cancel()
         await _in_thread(partial(enter_left, self._broker, self.queues, self.accounts))
         await _in_thread(partial(delete, self._broker, self.queues))
+
+    async def _start(self) -> None:
+        with trio.move_on_after(START_SECONDS):
+            await self._wait_for_workers()
+        if self.consuming < WORKERS:
+            raise NotStarted(f"the workers did not start; the last line of one: {self.fleet.last_words()}")
 
     async def _wait_for_workers(self) -> None:
         """Wait until all consume."""
@@ -104,6 +113,7 @@ class Soak:
         with trio.move_on_after(self.plan.patience):
             while self.accounts.open:  # noqa: ASYNC110 - threads write to the accounts
                 await trio.sleep(POLLING)
+        with trio.move_on_after(self.plan.patience):
             await self._wait_for_workers()
 
     async def _sample(self) -> None:

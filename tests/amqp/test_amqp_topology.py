@@ -156,20 +156,6 @@ async def test_a_queue_that_another_connection_has_for_itself_is_a_mismatch(
             await opens(transport, Topology(queue=queue, durable=False))
 
 
-async def test_a_user_who_may_not_declare_is_told_how_to_do_without(
-    broker: Broker, queue: str, limit: None
-) -> None:
-    await broker.rabbitmqctl("add_user", queue, "secret")
-    await broker.rabbitmqctl("set_permissions", queue, "^$", "^$", "^$")
-    transport = AmqpTransport(broker.url.replace("guest:guest", f"{queue}:secret"))
-    await Producer(broker, queue).declare(queue)
-    with pytest.raises(TopologyMismatch, match=r"the user may not; grant it, or use declare=passive"):
-        await opens(transport, Topology(queue=queue, durable=False))
-    with pytest.raises(TopologyMismatch, match=f"queue '{queue}': the user may not; grant it"):
-        await opens(transport, Topology(queue=queue, declare="passive"))
-    await broker.rabbitmqctl("delete_user", queue)
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -107,32 +107,6 @@ async def test_a_refused_login_is_one_line_without_the_password(
     assert not [line for line in serving.lines if "hunter2" in line or "Traceback" in line]
 
 
-async def test_a_queue_that_is_another_is_one_line_that_names_the_argument(
-    serve: Serve, broker: Broker, queue: str
-) -> None:
-    with broker.channel() as channel:
-        channel.queue_declare(queue, durable=True, arguments={"x-max-priority": 5})
-    async with serve("services:shout", "--queue", queue) as serving:
-        assert await serving.end() == 4
-        line = await serving.line_with("rpcb-trio: ")
-    assert queue in line
-    assert "x-max-priority" in line
-
-
-async def test_a_queue_that_is_not_there_is_a_mismatch_if_it_is_only_looked_for(
-    serve: Serve, queue: str
-) -> None:
-    async with serve("services:shout", "--queue", queue, "--declare=passive") as serving:
-        assert await serving.end() == 4
-        assert queue in await serving.line_with("rpcb-trio: ")
-
-
-async def test_a_broker_that_is_not_there_is_one_line(serve: Serve, queue: str) -> None:
-    async with serve("services:shout", "--queue", queue, url="amqp://127.0.0.1:1/") as serving:
-        assert await serving.end() == 5
-        assert "127.0.0.1:1" in await serving.line_with("rpcb-trio: ")
-
-
 async def test_an_error_that_nobody_foresaw_is_a_crash_with_its_traceback(serve: Serve, queue: str) -> None:
     async with serve("services:Cold", "--queue", queue) as serving:
         assert await serving.end() == 1

@@ -18,6 +18,9 @@ from rpcb_trio._transports._protocol import Topology
 MATCH_WITHOUT_KEY = {"fanout", "headers"}
 """Types of exchanges that a queue is bound to even where no routing key is given."""
 
+MAY_NOT_DECLARE = "the user may not; grant it, or use declare=passive if it exists"
+MAY_NOT_READ = "the user may not read it; grant that"
+
 
 async def declare(link: Link, topology: Topology) -> None:
     """Create or check the queue, its exchanges and its bindings, as `topology.declare` says.
@@ -124,24 +127,24 @@ def queue_arguments(topology: Topology) -> dict[str, Any]:
 @asynccontextmanager
 async def _channel(link: Link, what: str) -> AsyncIterator[Channel]:
     """A channel of its own for each thing, because a no from the broker closes the channel."""
-    with told_by_topology(what):
+    with told_by_topology(what, MAY_NOT_DECLARE):
         channel = await link.channel()
         yield channel
         await channel.close()
 
 
 @contextmanager
-def told_by_topology(what: str) -> Iterator[None]:
-    """Turn the broker's refusals about `what` into ours."""
+def told_by_topology(what: str, forbidden: str = MAY_NOT_READ) -> Iterator[None]:
+    """Turn the broker's refusals about `what` into ours; `forbidden` says what a lack of rights means."""
     try:
         yield
     except ChannelClosed as exc:
-        raise _refusal(what, describe(exc)) from exc
+        raise _refusal(what, describe(exc), forbidden) from exc
     except (ValueError, TypeError) as exc:  # pamqp's, before anything is sent
         raise SettingError(f"{what} can't be put into AMQP: {exc}") from exc
 
 
-def _refusal(what: str, said: str) -> BrokerError:
+def _refusal(what: str, said: str, forbidden: str) -> BrokerError:
     code, _, _ = said.partition(" ")
     differing = re.search(r"inequivalent arg '([^']+)'", said)
     if "down or inaccessible" in said:  # its node may come back
@@ -151,7 +154,7 @@ def _refusal(what: str, said: str) -> BrokerError:
     elif code == "NOT_FOUND":
         remedy = "it does not exist; create it, or use declare=active"
     elif code == "ACCESS_REFUSED":
-        remedy = "the user may not; grant it, or use declare=passive if it exists"
+        remedy = forbidden
     elif code == "RESOURCE_LOCKED":
         remedy = "another connection has it for itself; use another name"
     else:

@@ -15,6 +15,7 @@ from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from rpcb_trio._cli._ack_time import DEFAULT_CONSUMER_TIMEOUT
+from rpcb_trio._transports import LARGEST_PREFETCH, LONGEST_HEARTBEAT
 
 SERVICE = Group("Service", sort_key=0)
 FILE = Group("File", sort_key=1)
@@ -24,9 +25,6 @@ BATCHING = Group("Batching", sort_key=4)
 EXECUTORS = Group("Executors", sort_key=5)
 WORKER = Group("Worker", sort_key=6)
 LOGGING = Group("Logging", sort_key=7)
-
-LONGEST_HEARTBEAT = 65534
-MOST_PREFETCH = 65535
 
 
 def setting(group: Group, name: str, text: str, **more: Any) -> Parameter:
@@ -258,7 +256,7 @@ class Settings(ConnectionSettings, ServiceSettings):
             "PREFETCH",
             "The most requests held unanswered; it bounds the memory.",
             1,
-            MOST_PREFETCH,
+            LARGEST_PREFETCH,
             show_default=_shown_as("max-batch-size * (executors + 1), or as max-pending needs"),
         ),
     ] = None

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from rpcb_trio._errors import SettingError
-
-MAX_PREFETCH = 65535
-"""`basic.qos` has 16 bits for it."""
+from rpcb_trio._transports import LARGEST_PREFETCH
 
 
 def checked_prefetch(
@@ -27,9 +25,9 @@ def checked_prefetch(
             f"need at least {least} (max_batch_size * (executors + 1)), or batches can't fill while "
             "others are computed; raise prefetch or lower max_batch_size"
         )
-    if prefetch > MAX_PREFETCH:
+    if prefetch > LARGEST_PREFETCH:
         raise SettingError(
-            f"prefetch is {prefetch}; AMQP allows {MAX_PREFETCH} at most, so lower prefetch or max_batch_size"
+            f"prefetch is {prefetch}; AMQP allows {LARGEST_PREFETCH} at most, so lower prefetch or max_batch_size"
             + ("" if max_pending is None else " or max_pending")
         )
     return prefetch

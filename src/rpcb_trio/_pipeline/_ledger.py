@@ -9,8 +9,9 @@ from contextlib import suppress
 import trio
 
 from rpcb_trio._messages import Request
+from rpcb_trio._transports import LARGEST_PREFETCH
 
-MOST_FORGIVEN = 65535
+MOST_FORGIVEN = LARGEST_PREFETCH
 """As many as one session can hold. What another worker got instead never comes back, so it must go."""
 
 

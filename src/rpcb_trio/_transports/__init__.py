@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from rpcb_trio._errors import SettingError
+from rpcb_trio._transports._bounds import LARGEST_PREFETCH, LONGEST_HEARTBEAT
 from rpcb_trio._transports._facts import BrokerFacts, QueueFacts
 from rpcb_trio._transports._memory import MemoryBroker
 from rpcb_trio._transports._protocol import CallerSession, Session, Topology, Transport
 
 __all__ = [
+    "LARGEST_PREFETCH",
+    "LONGEST_HEARTBEAT",
     "BrokerFacts",
     "CallerSession",
     "MemoryBroker",

@@ -23,10 +23,10 @@ from rpcb_trio._transports._amqp._blockage import Blockage
 from rpcb_trio._transports._amqp._connection import Link
 from rpcb_trio._transports._amqp._dead_letters import DeadLetters
 from rpcb_trio._transports._amqp._delivered import Delivered, to_request
-from rpcb_trio._transports._amqp._ledger import Ledger
 from rpcb_trio._transports._amqp._limits import learned_limit
 from rpcb_trio._transports._amqp._loop import AioLoop
 from rpcb_trio._transports._amqp._loss import Loss
+from rpcb_trio._transports._amqp._open_deliveries import OpenDeliveries
 from rpcb_trio._transports._amqp._outbox import Outbox
 from rpcb_trio._transports._amqp._parcel import Parcel, pack
 from rpcb_trio._transports._amqp._sender import Fate, Sender, Verdict
@@ -68,7 +68,7 @@ class AmqpSession:
         self._prefetch = prefetch
         # The broker keeps no more than `prefetch` unacked, so there is always room.
         self._deliver, self._requests = trio.open_memory_channel[Request](prefetch)
-        self._ledger = Ledger()
+        self._open = OpenDeliveries()
         self._channel: Channel
         self._consumer_tag: str | None = None
         self._acking = asyncio.Lock()
@@ -137,7 +137,7 @@ class AmqpSession:
             await self._reject_unreadable(message.delivery_tag or 0)
             return
         request = to_request(message)
-        self._ledger.enter(request)
+        self._open.enter(request)
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # it is redelivered elsewhere
             self._deliver.send_nowait(request)
 
@@ -150,7 +150,7 @@ class AmqpSession:
         """Tags are void after their session; what a lost session held is computed again elsewhere."""
         if self._loss.reason is not None:
             raise SessionLost(self._loss.reason)
-        if not all(self._ledger.holds(answer.request) for answer in answers):
+        if not all(self._open.holds(answer.request) for answer in answers):
             raise SessionLost("a request of an earlier session, or one that is settled, can't be settled")
 
     async def _send_and_ack(
@@ -233,12 +233,12 @@ class AmqpSession:
         """
         async with self._acking:
             for tags in (rejected, requeued):
-                self._ledger.strike(tags)
+                self._open.strike(tags)
             steps = [partial(self._channel.basic_reject, tag, requeue=False) for tag in rejected]
             steps += [partial(self._channel.basic_reject, tag, requeue=True) for tag in requeued]
             steps += [
                 partial(self._channel.basic_ack, tag, multiple=multiple)
-                for tag, multiple in self._ledger.strike(acked)
+                for tag, multiple in self._open.strike(acked)
             ]
             for left, step in zip(range(len(steps) - 1, -1, -1), steps, strict=True):
                 # aiormq does not send what it still queues when a connection closes, so await the last one.

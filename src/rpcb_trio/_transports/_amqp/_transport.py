@@ -16,10 +16,8 @@ from rpcb_trio._transports._amqp._outbox import Outbox
 from rpcb_trio._transports._amqp._session import AmqpSession
 from rpcb_trio._transports._amqp._topology import check, declare
 from rpcb_trio._transports._amqp._url import parse_url
+from rpcb_trio._transports._bounds import LARGEST_PREFETCH
 from rpcb_trio._transports._protocol import Topology
-
-LARGEST_PREFETCH = 65535
-"""AMQP counts it in 16 bits, and takes 0 for no bound at all."""
 
 
 class AmqpTransport:

@@ -8,9 +8,7 @@ import msgspec
 from yarl import URL
 
 from rpcb_trio._errors import SettingError
-
-LONGEST_HEARTBEAT = 65534
-"""Seconds; AMQP counts them in 16 bits."""
+from rpcb_trio._transports._bounds import LONGEST_HEARTBEAT
 
 PORTS = {"amqp": 5672, "amqps": 5671}
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from rpcb_trio._messages import Request
 
 
-class Ledger:
+class OpenDeliveries:
     """The open deliveries of one session, in the order of their tags."""
 
     def __init__(self) -> None:

@@ -11,55 +11,55 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpcb_trio import Answer, Reply, Request
-from rpcb_trio._transports._amqp._ledger import Ledger
 from rpcb_trio._transports._amqp._loop import open_loop
 from rpcb_trio._transports._amqp._loss import Loss
+from rpcb_trio._transports._amqp._open_deliveries import OpenDeliveries
 from rpcb_trio._transports._amqp._outbox import Outbox
 from rpcb_trio._transports._amqp._sender import Fate
 from rpcb_trio._transports._amqp._session import AmqpSession
 
 
-def delivered(count: int) -> tuple[Ledger, list[Request]]:
-    ledger = Ledger()
+def delivered(count: int) -> tuple[OpenDeliveries, list[Request]]:
+    opened = OpenDeliveries()
     requests = [Request(body=b"", arrived=0.0, tag=tag) for tag in range(1, count + 1)]
     for request in requests:
-        ledger.enter(request)
-    return ledger, requests
+        opened.enter(request)
+    return opened, requests
 
 
 @given(st.permutations(range(1, 13)), st.lists(st.integers(1, 4), min_size=12))
 def test_the_broker_hears_of_each_tag_exactly_once_when_it_is_settled(
     order: list[int], sizes: list[int]
 ) -> None:
-    ledger, _ = delivered(len(order))
+    opened, _ = delivered(len(order))
     unacked = set(order)
     for size in sizes:
         batch, order = set(order[:size]), order[size:]
         expected = unacked - batch
-        for tag, multiple in ledger.strike(batch):
+        for tag, multiple in opened.strike(batch):
             assert tag in unacked
             unacked -= {each for each in unacked if each <= tag} if multiple else {tag}
         assert unacked == expected
-        assert len(ledger) == len(unacked)
+        assert len(opened) == len(unacked)
 
 
 def test_a_batch_in_order_takes_one_frame() -> None:
-    ledger, _ = delivered(64)
-    assert ledger.strike(set(range(1, 33))) == [(32, True)]
-    assert ledger.strike({33}) == [(33, False)]
+    opened, _ = delivered(64)
+    assert opened.strike(set(range(1, 33))) == [(32, True)]
+    assert opened.strike({33}) == [(33, False)]
 
 
 def test_a_gap_takes_a_frame_for_each_tag_behind_it() -> None:
-    ledger, _ = delivered(6)
-    assert sorted(ledger.strike({1, 2, 4, 6})) == [(2, True), (4, False), (6, False)]
+    opened, _ = delivered(6)
+    assert sorted(opened.strike({1, 2, 4, 6})) == [(2, True), (4, False), (6, False)]
 
 
 def test_a_request_of_another_session_is_not_held_even_under_the_same_tag() -> None:
-    ledger, requests = delivered(2)
-    assert ledger.holds(requests[0])
-    assert not ledger.holds(Request(body=b"", arrived=0.0, tag=1))
-    ledger.strike({1})
-    assert not ledger.holds(requests[0])
+    opened, requests = delivered(2)
+    assert opened.holds(requests[0])
+    assert not opened.holds(Request(body=b"", arrived=0.0, tag=1))
+    opened.strike({1})
+    assert not opened.holds(requests[0])
 
 
 class HeldUpChannel:
@@ -86,7 +86,7 @@ async def test_an_ack_that_is_held_up_is_not_overtaken_by_the_next_batches() -> 
         session = AmqpSession(loop, Loss(), Outbox(loop, Loss(), trio.sleep_forever), 4)
         session._channel = cast(Channel, channel)
         for request in requests:
-            session._ledger.enter(request)
+            session._open.enter(request)
         async with trio.open_nursery() as nursery:
             for batch in (answers[:2], answers[2:]):
                 nursery.start_soon(loop.call, session._finish, batch, [Fate.CONFIRMED] * 2)

@@ -27,8 +27,8 @@ def checked_prefetch(
         )
     if prefetch > LARGEST_PREFETCH:
         raise SettingError(
-            f"prefetch is {prefetch}; AMQP allows {LARGEST_PREFETCH} at most, so lower prefetch or max_batch_size"
-            + ("" if max_pending is None else " or max_pending")
+            f"prefetch is {prefetch}; AMQP allows {LARGEST_PREFETCH} at most, so lower prefetch or "
+            "max_batch_size" + ("" if max_pending is None else " or max_pending")
         )
     return prefetch
 

@@ -119,7 +119,10 @@ class AmqpSession:
         self._channel = await link.channel()
         self._channel.closing.add_done_callback(link.told(self._loss.report))
         self._channel.on_consumer_cancel_callbacks.add(
-            lambda _: self._loss.report(f"the broker ended the consumer: was queue {queue!r} deleted?")
+            lambda _: self._loss.report(
+                f"the broker ended the consumer: was queue {queue!r} deleted, or a request held for longer "
+                "than its consumer_timeout? then lower prefetch, or raise that"
+            )
         )
         with told_by_topology(f"queue {queue!r}"):
             await self._channel.basic_qos(prefetch_count=self._prefetch)

@@ -55,6 +55,8 @@ class SteppedSession:
         self.stop_consuming = session.stop_consuming
         self.watch = session.watch
         self.blockages = session.blockages
+        self.max_reply_size = session.max_reply_size
+        self.has_requester = session.has_requester
 
     async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
         endings = [await self._publish(answer) for answer in answers]

@@ -114,13 +114,16 @@ class Stumbling(Shouting):
         return super().encode(outcome)
 
 
-async def test_an_encode_that_fails_at_its_own_error_still_leaves_an_answer(
-    autojump_clock: MockClock,
+async def test_an_encode_that_fails_at_an_error_leaves_an_answer_and_hides_no_cause(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     good, mute, sick = await push_batch(Stumbling(), [b"good 1", b"mute 2", b"sick 3"])
     assert good.body == b"ok:GOOD 1"
     assert (mute.error, mute.body) == ("encode", b"encode: the result could not be encoded")
-    assert (sick.error, sick.body) == ("encode", b"encode: the result could not be encoded")
+    assert (sick.error, sick.body) == ("infer", b"infer: infer failed: ValueError")
+    [_, told] = caplog.messages
+    assert "infer failed" in told
+    assert "could not be encoded" in told
 
 
 class Careless(Shouting):

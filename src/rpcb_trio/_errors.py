@@ -45,6 +45,24 @@ class DecodeError(RequestError):
     code = "decode"
 
 
+class BodyTooBig(RequestError):
+    """The body is larger than `max_body_size`; it was not decoded."""
+
+    code = "too-big"
+
+
+class NoReplyTo(RequestError):
+    """The request names nobody to answer, and is not computed, as set; it goes to the dead letters."""
+
+    code = "no-reply-to"
+
+
+class RequesterGone(RequestError):
+    """The requester's direct reply-to address leads nowhere any more; the request was not computed."""
+
+    code = "requester-gone"
+
+
 class Expired(RequestError):
     """The request's time to live ran out before a batch had room for it; it was not computed."""
 
@@ -110,6 +128,12 @@ class ExecutorHung(RpcbError):
             f"infer has not returned within infer_timeout ({seconds:g} s). A thread can't be killed, so the "
             "worker ends, and the broker redelivers what it held; raise infer_timeout if batches take longer"
         )
+
+
+class ReplyTooBig(ServiceError):
+    """The reply is larger than the broker, or `max_reply_size`, allows."""
+
+    code = "reply-too-big"
 
 
 class BrokerError(RpcbError):

@@ -83,7 +83,7 @@ def plain_body(outcome: Outcome[Any]) -> bytes:
         case Success(value=value):
             raise TypeError(f"a plain function must return bytes for each body, not {type(value).__name__}")
         case Failure(error=error):
-            return f"{error.code}: {error}".encode()
+            return f"{error.code}: {error}".encode(errors="backslashreplace")
 
 
 def is_of_the_hook(error: BaseException) -> bool:

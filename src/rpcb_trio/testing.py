@@ -70,6 +70,7 @@ class Recorder(Instrument):
     def __init__(self) -> None:
         self.setups: list[Setup] = []
         self.received: list[Request] = []
+        self.repeated: list[Request] = []
         self.dismissals: list[tuple[Request, OutcomeError]] = []
         self.batches: list[Batch] = []
         self.service_times: list[float] = []
@@ -92,6 +93,10 @@ class Recorder(Instrument):
     def request_received(self, request: Request) -> None:
         """Remember it in `received`."""
         self.received.append(request)
+
+    def request_repeated(self, request: Request) -> None:
+        """Remember it in `repeated`."""
+        self.repeated.append(request)
 
     def request_dismissed(self, request: Request, error: OutcomeError, cost: float | None) -> None:  # noqa: ARG002 - `failures` has no costs either
         """Remember it in `dismissals`."""

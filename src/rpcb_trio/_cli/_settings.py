@@ -15,6 +15,7 @@ from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from rpcb_trio._cli._ack_time import DEFAULT_CONSUMER_TIMEOUT
+from rpcb_trio._pipeline import MAX_BODY_SIZE
 from rpcb_trio._transports import LARGEST_PREFETCH, LONGEST_HEARTBEAT
 
 SERVICE = Group("Service", sort_key=0)
@@ -22,9 +23,10 @@ FILE = Group("File", sort_key=1)
 BROKER = Group("Broker", sort_key=2)
 TOPOLOGY = Group("Topology", sort_key=3)
 BATCHING = Group("Batching", sort_key=4)
-EXECUTORS = Group("Executors", sort_key=5)
-WORKER = Group("Worker", sort_key=6)
-LOGGING = Group("Logging", sort_key=7)
+REPLIES = Group("Requests and replies", sort_key=5)
+EXECUTORS = Group("Executors", sort_key=6)
+WORKER = Group("Worker", sort_key=7)
+LOGGING = Group("Logging", sort_key=8)
 
 
 def setting(group: Group, name: str, text: str, **more: Any) -> Parameter:
@@ -177,7 +179,9 @@ class Settings(ConnectionSettings, ServiceSettings):
     ] = ()
     dead_letter_exchange: Annotated[
         str | None,
-        setting(TOPOLOGY, "DEAD_LETTER_EXCHANGE", "Where the broker puts rejected requests.", metavar="NAME"),
+        setting(
+            TOPOLOGY, "DEAD_LETTER_EXCHANGE", "Where requests go that can't be answered.", metavar="NAME"
+        ),
     ] = None
     dead_letter_routing_key: Annotated[
         str | None,
@@ -274,6 +278,53 @@ class Settings(ConnectionSettings, ServiceSettings):
         Literal["answer", "drop"],
         setting(BATCHING, "EXPIRED", "answer expired requests with an error, or drop them without a reply."),
     ] = "answer"
+
+    no_reply_to: Annotated[
+        Literal["run", "dead-letter"],
+        setting(
+            REPLIES,
+            "NO_REPLY_TO",
+            "A request that names nobody to answer: run it and drop the result, or dead-letter it.",
+        ),
+    ] = "run"
+    max_body_size: Annotated[
+        int,
+        whole(
+            REPLIES,
+            "MAX_BODY_SIZE",
+            "The largest request that is decoded; others are answered with the error too-big.",
+            1,
+            metavar="BYTES",
+        ),
+    ] = MAX_BODY_SIZE
+    max_reply_size: Annotated[
+        int | None,
+        whole(
+            REPLIES,
+            "MAX_REPLY_SIZE",
+            "The largest reply; others become the error reply-too-big.",
+            1,
+            metavar="BYTES",
+            show_default=_shown_as("what the broker takes by default, by its version"),
+        ),
+    ] = None
+    check_requester: Annotated[
+        bool,
+        setting(
+            REPLIES,
+            "CHECK_REQUESTER",
+            "Whether to ask the broker if a direct requester is still there, and not to compute if not.",
+        ),
+    ] = False
+    remember_replies: Annotated[
+        int,
+        whole(
+            REPLIES,
+            "REMEMBER_REPLIES",
+            "How many replies to keep, to answer a request that comes again without computing; 0 for none.",
+            0,
+        ),
+    ] = 0
 
     replicas: Annotated[
         int,

@@ -67,6 +67,9 @@ class Instrument:
     def request_received(self, request: Request) -> None:
         """A request was delivered."""
 
+    def request_repeated(self, request: Request) -> None:
+        """A request came again, and gets the reply that it had before (`remember_replies`)."""
+
     def request_dismissed(self, request: Request, error: OutcomeError, cost: float | None) -> None:
         """A request will not be computed: it can't be decoded, has expired, or was refused.
 

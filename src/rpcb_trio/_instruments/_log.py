@@ -65,6 +65,15 @@ class LogInstrument(Instrument):
         """One line."""
         log.info("%s: the broker takes replies again", self._name)
 
+    def request_repeated(self, request: Request) -> None:
+        """At debug."""
+        log.debug(
+            "%s: request %r of %s came again, and gets its reply again",
+            self._name,
+            request.correlation_id,
+            shown_address(request.reply_to),
+        )
+
     def request_failed(self, request: Request, error: OutcomeError) -> None:
         """One line per failed request, with the cause, and the traceback at debug."""
         log.warning(

@@ -1,9 +1,18 @@
 """The way of a request through the worker; one nursery holds all its tasks."""
 
-from rpcb_trio._pipeline._bounds import checked_prefetch
+from rpcb_trio._pipeline._bounds import MAX_BODY_SIZE, checked_prefetch
 from rpcb_trio._pipeline._codec import Codec, Offload, Resolved
 from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._life import Worker
 from rpcb_trio._pipeline._serve import serve
 
-__all__ = ["Codec", "Isolation", "Offload", "Resolved", "Worker", "checked_prefetch", "serve"]
+__all__ = [
+    "MAX_BODY_SIZE",
+    "Codec",
+    "Isolation",
+    "Offload",
+    "Resolved",
+    "Worker",
+    "checked_prefetch",
+    "serve",
+]

@@ -1,4 +1,4 @@
-"""Who may wait for a batch: `max_pending` bounds them, and who is one too many is told so at once.
+"""Which requests are decoded and wait for a batch; who is turned away is told so at once.
 
 A newcomer is refused before it is decoded. A redelivered request is none: it has been admitted before, and
 losing a session must not turn what was held into refusals; the prefetch bounds those.
@@ -8,14 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import trio
 
-from rpcb_trio._errors import Overloaded
-from rpcb_trio._messages import Failure, Pending, Request
-from rpcb_trio._pipeline._codec import Codec
+from rpcb_trio._errors import BodyTooBig, NoReplyTo, Overloaded, RequesterGone
+from rpcb_trio._messages import Answer, Failure, Pending, Request
+from rpcb_trio._pipeline._codec import Codec, Resolved
+from rpcb_trio._pipeline._remembered import Remembered
+from rpcb_trio._transports import Session
 
 TURNS = 2
 """Of the scheduler: in that many, the batcher has taken a batch if an executor is idle."""
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request must be like; the defaults let all pass."""
+
+    max_pending: int | None = None
+    """How many decoded requests may wait for a batch; None for as many as come."""
+    max_body_size: int | None = None
+    """Bytes."""
+    needs_reply_to: bool = False
+    """Whether a request that names nobody to answer goes to the dead letters."""
+    checks_requester: bool = False
+    """Whether a request is dropped whose direct reply-to address leads nowhere any more."""
 
 
 class Admission:
@@ -23,14 +39,26 @@ class Admission:
 
     Args:
         codec: decodes who is admitted.
+        session: knows whether a requester is still there.
+        remembered: the replies of earlier requests.
+        rules: who is admitted.
         backlog: tells how many decoded requests wait for a batch.
-        max_pending: how many may; None for as many as come.
     """
 
-    def __init__(self, codec: Codec, backlog: Callable[[], int], max_pending: int | None) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        session: Session,
+        remembered: Remembered,
+        *,
+        rules: Rules,
+        backlog: Callable[[], int],
+    ) -> None:
         self._codec = codec
+        self._session = session
+        self._remembered = remembered
+        self._rules = rules
         self._backlog = backlog
-        self._max_pending = max_pending
         self._decoding = 0
 
     @property
@@ -38,17 +66,44 @@ class Admission:
         """Whether nothing needs decoding (see `Codec`)."""
         return self._codec.takes_bodies
 
-    async def decode(self, request: Request, *, suspect: bool) -> Pending | Failure:
-        """Decode a request, or refuse it as `Overloaded`."""
-        if self._max_pending is not None and not request.redelivered:
+    async def admit(self, request: Request, *, suspect: bool) -> Pending | Resolved | Answer:
+        """Decode a request, or turn it away: with an error to encode, or with an answer as it is."""
+        turned_away = self._refuse(request) or await self._answer_again(request)
+        if turned_away is not None:
+            return turned_away
+        if self._rules.max_pending is not None and not request.redelivered:
             await self._let_a_batch_go()
             if self._is_full():
-                return Failure(Overloaded(f"{self._max_pending} requests wait already (max_pending)"))
+                error = Overloaded(f"{self._rules.max_pending} requests wait already (max_pending)")
+                return Resolved(request, Failure(error))
         self._decoding += 1
         try:
-            return await self._codec.decode(request, suspect=suspect)
+            decoded = await self._codec.decode(request, suspect=suspect)
         finally:
             self._decoding -= 1
+        return Resolved(request, decoded) if isinstance(decoded, Failure) else decoded
+
+    def _refuse(self, request: Request) -> Resolved | Answer | None:
+        most = self._rules.max_body_size
+        if request.reply_to is None and self._rules.needs_reply_to:
+            error = NoReplyTo("the request names nobody to answer (no reply_to)")
+            return Answer(request, None, error, dead_letter=str(error))
+        if most is not None and len(request.body) > most:
+            said = f"the request has {len(request.body)} bytes, and {most} are allowed (max_body_size)"
+            return Resolved(request, Failure(BodyTooBig(said)))
+        return None
+
+    async def _answer_again(self, request: Request) -> Answer | None:
+        if self._remembered.is_on and (reply := await self._remembered.recall(request)) is not None:
+            return Answer(request, reply)
+        if await self._is_for_nobody(request):
+            return Answer(request, None, RequesterGone("its requester is gone; it was not computed"))
+        return None
+
+    async def _is_for_nobody(self, request: Request) -> bool:
+        if not self._rules.checks_requester or request.reply_to is None:
+            return False
+        return not await self._session.has_requester(request.reply_to)
 
     async def _let_a_batch_go(self) -> None:
         """Many come at once, before the batcher has had a turn; what an idle executor takes makes room."""
@@ -57,4 +112,5 @@ class Admission:
                 await trio.lowlevel.checkpoint()
 
     def _is_full(self) -> bool:
-        return self._max_pending is not None and self._backlog() + self._decoding >= self._max_pending
+        most = self._rules.max_pending
+        return most is not None and self._backlog() + self._decoding >= most

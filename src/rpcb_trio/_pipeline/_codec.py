@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 import trio
 
-from rpcb_trio._errors import DecodeError, EncodeError, KilledWorker, OutcomeError
+from rpcb_trio._errors import DecodeError, EncodeError, KilledWorker, OutcomeError, ReplyTooBig
 from rpcb_trio._messages import (
     ERROR_HEADER,
     NO_HEADERS,
@@ -25,6 +26,8 @@ from rpcb_trio._messages import (
 from rpcb_trio._service import BoundService, is_of_the_hook, plain_body
 
 T = TypeVar("T")
+
+log = logging.getLogger("rpcb_trio")
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -53,6 +56,11 @@ class Resolved(msgspec.Struct, frozen=True, eq=False):
     outcome: Outcome[Any]
     place: Place | None = None
     """None where the request never was in a batch."""
+
+    @property
+    def error(self) -> OutcomeError | None:
+        """Why there is no result, where there is none."""
+        return self.outcome.error if isinstance(self.outcome, Failure) else None
 
 
 class Offload(Protocol):
@@ -98,12 +106,15 @@ class Codec:
             return decoded
         return msgspec.structs.replace(decoded, ready=trio.current_time())
 
-    async def encode(self, resolved: Sequence[Resolved]) -> list[Answer]:
-        """Encode outcomes into replies that carry their request's own correlation id."""
+    async def encode(self, resolved: Sequence[Resolved], max_size: int | None = None) -> list[Answer]:
+        """Encode outcomes into replies that carry their request's own correlation id.
+
+        A body of more than `max_size` bytes becomes an error.
+        """
         if self._service.encode is None:
             await trio.lowlevel.checkpoint()
-            return [self._encode(each) for each in resolved]
-        return await self._offload(lambda: [self._encode(each) for each in resolved])
+            return [self._encode(each, max_size) for each in resolved]
+        return await self._offload(lambda: [self._encode(each, max_size) for each in resolved])
 
     def _decode(self, request: Request, *, suspect: bool) -> Pending | Failure:
         assert self._service.decode is not None  # noqa: S101 - for the type checker
@@ -118,19 +129,13 @@ class Codec:
             return Failure(caused(DecodeError("the request could not be decoded"), error))
         return Pending(request, item, cost, suspect)
 
-    def _encode(self, resolved: Resolved) -> Answer:
+    def _encode(self, resolved: Resolved, max_size: int | None) -> Answer:
         request, outcome = resolved.request, resolved.outcome
-        encode = self._service.encode or plain_body
         try:
-            body = _as_bytes(encode(outcome))
+            body = self._body(outcome, max_size)
         except OutcomeError as error:
-            outcome = Failure(error)
-            body = _error_body(encode, outcome)
-        except BaseException as error:  # as above
-            if not is_of_the_hook(error):
-                raise
-            outcome = Failure(caused(EncodeError("the result could not be encoded"), error))
-            body = _error_body(encode, outcome)
+            outcome = Failure(error if isinstance(outcome, Success) else outcome.error)
+            body = self._error_body(outcome, max_size)
         headers = NO_HEADERS if isinstance(outcome, Success) else {ERROR_HEADER: outcome.error.code}
         if self._batch_headers and resolved.place is not None:
             headers = {**headers, **resolved.place.headers}
@@ -144,6 +149,37 @@ class Codec:
             return Answer(request, reply)
         dead_letter = str(outcome.error) if isinstance(outcome.error, KilledWorker) else None
         return Answer(request, reply, outcome.error, dead_letter)
+
+    def _body(self, outcome: Outcome[Any], max_size: int | None) -> bytes:
+        """Encode an outcome.
+
+        Raises:
+            OutcomeError: whatever `encode` raised, or that it made too much.
+        """
+        try:
+            body = _as_bytes((self._service.encode or plain_body)(outcome))
+        except OutcomeError:
+            raise
+        except BaseException as error:
+            if not is_of_the_hook(error):
+                raise
+            raise EncodeError("the result could not be encoded") from error
+        if max_size is not None and len(body) > max_size:
+            raise ReplyTooBig(f"the reply has {len(body)} bytes, and {max_size} are allowed (max_reply_size)")
+        return body
+
+    def _error_body(self, failure: Failure, max_size: int | None) -> bytes:
+        """An encode that fails at an error, too, still leaves the producer an answer."""
+        try:
+            return self._body(failure, max_size)
+        except OutcomeError as error:
+            log.warning(
+                "encode failed at the error %r, so the reply is plain text: %s <- %r",
+                failure.error,
+                error,
+                error.__cause__,
+            )
+            return plain_body(failure)
 
 
 def caused(error: OutcomeError, cause: BaseException) -> OutcomeError:
@@ -163,12 +199,3 @@ def _as_bytes(body: Any) -> bytes:
     if not isinstance(body, (bytes, bytearray, memoryview)):
         raise TypeError(f"encode must return bytes, not {type(body).__name__}")
     return bytes(body)
-
-
-def _error_body(encode: Callable[[Outcome[Any]], bytes], failure: Failure) -> bytes:
-    try:
-        return _as_bytes(encode(failure))
-    except BaseException as error:  # an encode that fails at its own error still leaves an answer
-        if not is_of_the_hook(error):
-            raise
-        return plain_body(failure)

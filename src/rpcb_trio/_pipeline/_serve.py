@@ -12,11 +12,14 @@ from rpcb_trio._batching import AutoPolicy, Policy
 from rpcb_trio._errors import SettingError, first_leaf
 from rpcb_trio._executors import Executor, ThreadExecutor
 from rpcb_trio._instruments import Instrument, Instruments, LogInstrument
-from rpcb_trio._pipeline._bounds import checked_prefetch
+from rpcb_trio._pipeline._admission import Rules
+from rpcb_trio._pipeline._answering import Answering
+from rpcb_trio._pipeline._bounds import MAX_BODY_SIZE, checked_prefetch
 from rpcb_trio._pipeline._codec import Codec, Offload, offload_to_threads
 from rpcb_trio._pipeline._journal import FileJournal, Journal
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._pipeline._life import Life, Worker
+from rpcb_trio._pipeline._remembered import Remembered
 from rpcb_trio._pipeline._wiring import Pipeline
 from rpcb_trio._service import BoundService, PlainFunction, Service, bind
 from rpcb_trio._transports import Topology, Transport, as_transport
@@ -31,6 +34,11 @@ async def serve(
     prefetch: int | None = None,
     max_pending: int | None = None,
     expired: Literal["answer", "drop"] = "answer",
+    no_reply_to: Literal["run", "dead-letter"] = "run",
+    max_body_size: int | None = MAX_BODY_SIZE,
+    max_reply_size: int | None = None,
+    check_requester: bool = False,
+    remember_replies: int = 0,
     replicas: int = 1,
     devices: Sequence[str] = (),
     executors: Sequence[Executor] | None = None,
@@ -62,6 +70,17 @@ async def serve(
             the error `overloaded`. None: the prefetch alone bounds them, and the rest wait at the broker.
         expired: what becomes of a request that expires before it is computed: `answer` it with an error, or
             `drop` it without a reply.
+        no_reply_to: what becomes of a request that names nobody to answer: `run` it and drop the result, or
+            send it to the dead letters (`dead-letter`) without computing it.
+        max_body_size: bytes of the largest body that is decoded; a larger one is refused with the error
+            `too-big`. None for as large as the broker lets pass.
+        max_reply_size: bytes of the largest reply; a larger one becomes the error `reply-too-big`. None for
+            what the broker takes: by default 128 MiB up to RabbitMQ 3.13 and 16 MiB from 4.0 on.
+        check_requester: whether to ask the broker before a request is computed if its direct reply-to address
+            still leads somewhere, and to drop it if not. It costs a round trip for each new address, and
+            again after some seconds.
+        remember_replies: how many of the last replies to keep (in 64 MiB at most), to answer a request that
+            comes again (same reply_to, correlation_id and body) without computing it again.
         replicas: how many executors compute at once, each in a thread of its own.
         devices: torch devices for the replicas, in turn (`cuda:0`, `cuda:1`).
         executors: executors of your own, in the place of `replicas` and `devices`.
@@ -97,6 +116,12 @@ async def serve(
         raise SettingError("infer_timeout is for the executors that serve makes; give it to your own instead")
     _at_least_one("executors", len(executors))
     _at_least_one("decode_threads", decode_threads)
+    for name, value in (("max_body_size", max_body_size), ("max_reply_size", max_reply_size)):
+        if value is not None:
+            _at_least_one(name, value)
+    offload = offload or offload_to_threads(decode_threads)
+    codec = Codec(bound, offload, batch_headers=batch_headers)
+    hooks = Instruments([LogInstrument(topology.queue)] if instruments is None else instruments)
     receivers = 1 if bound.decode is None else decode_threads
     prefetch = checked_prefetch(prefetch, policy.max_batch_size, len(executors), max_pending)
     _at_least_one("max_deaths", max_deaths)
@@ -110,15 +135,26 @@ async def serve(
             max_deaths=max_deaths,
         )
     pipeline = Pipeline(
-        codec=Codec(bound, offload or offload_to_threads(decode_threads), batch_headers=batch_headers),
+        codec=codec,
         receivers=receivers,
         executors=executors,
         policy=policy,
         prefetch=prefetch,
-        max_pending=max_pending,
-        drop_expired=_is_drop(expired),
+        rules=Rules(
+            max_pending=max_pending,
+            max_body_size=max_body_size,
+            needs_reply_to=_is_second("no_reply_to", no_reply_to, ("run", "dead-letter")),
+            checks_requester=check_requester,
+        ),
+        answering=Answering(
+            codec=codec,
+            remembered=Remembered(_not_negative("remember_replies", remember_replies), offload),
+            drop_expired=_is_second("expired", expired, ("answer", "drop")),
+            max_reply_size=max_reply_size,
+            instruments=hooks,
+        ),
         ledger=Ledger(),
-        instruments=Instruments([LogInstrument(topology.queue)] if instruments is None else instruments),
+        instruments=hooks,
         journal=kept,
     )
     life = Life(pipeline, transport, topology, drain_timeout=drain_timeout, task_status=task_status)
@@ -171,7 +207,13 @@ def _checked_timeout(infer_timeout: float | None) -> float | None:
     return infer_timeout
 
 
-def _is_drop(expired: str) -> bool:
-    if expired not in ("answer", "drop"):
-        raise SettingError(f"expired is {expired!r}; set it to answer or to drop")
-    return expired == "drop"
+def _not_negative(setting: str, value: int) -> int:
+    if value < 0:
+        raise SettingError(f"{setting} is {value}; it must be at least 0")
+    return value
+
+
+def _is_second(setting: str, value: str, choices: tuple[str, str]) -> bool:
+    if value not in choices:
+        raise SettingError(f"{setting} is {value!r}; set it to {choices[0]} or to {choices[1]}")
+    return value == choices[1]

@@ -17,12 +17,13 @@ import msgspec
 import trio
 
 from rpcb_trio._batching import Batcher
-from rpcb_trio._errors import ExecutorHung, Expired, RequestError
+from rpcb_trio._errors import ExecutorHung, RequestError
 from rpcb_trio._executors import Executor
 from rpcb_trio._instruments import Instrument, Instruments
 from rpcb_trio._messages import Answer, Batch, Failure, Pending, Request
 from rpcb_trio._pipeline._admission import Admission
-from rpcb_trio._pipeline._codec import Codec, Place, Resolved
+from rpcb_trio._pipeline._answering import Answering
+from rpcb_trio._pipeline._codec import Place, Resolved
 from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
@@ -34,7 +35,7 @@ T = TypeVar("T")
 class Computed(msgspec.Struct, frozen=True, eq=False):
     """Requests with their outcomes, ready to be answered."""
 
-    outcomes: tuple[Resolved, ...]
+    outcomes: tuple[Resolved | Answer, ...]
 
 
 async def receive(
@@ -58,17 +59,20 @@ async def receive(
                 instruments.notify(Instrument.request_received, request)
                 killed = journal.verdict(request) if suspect else None
                 if killed is not None:
-                    decoded: Pending | Failure = Failure(killed)
+                    admitted: Pending | Resolved | Answer = Resolved(request, Failure(killed))
                 elif admission.takes_bodies:
-                    decoded = await admission.decode(request, suspect=suspect)
+                    admitted = await admission.admit(request, suspect=suspect)
                 else:
                     async with journal.running(slot, [request]):
-                        decoded = await admission.decode(request, suspect=suspect)
-                if isinstance(decoded, Failure):
-                    instruments.notify(Instrument.request_dismissed, request, decoded.error, None)
-                    computed.send_nowait(Computed((Resolved(request, decoded),)))
+                        admitted = await admission.admit(request, suspect=suspect)
+                if isinstance(admitted, Pending):
+                    pending.send_nowait(admitted)
+                    continue
+                if admitted.error is None:
+                    instruments.notify(Instrument.request_repeated, request)
                 else:
-                    pending.send_nowait(decoded)
+                    instruments.notify(Instrument.request_dismissed, request, admitted.error, None)
+                computed.send_nowait(Computed((admitted,)))
 
 
 async def batch(batcher: Batcher, dismissed: trio.MemorySendChannel[Computed]) -> None:
@@ -137,19 +141,15 @@ async def reply(
     computed: trio.MemoryReceiveChannel[Computed],
     *,
     session: Session,
-    codec: Codec,
-    drop_expired: bool,
+    answering: Answering,
     instruments: Instruments,
     ledger: Ledger,
 ) -> None:
     """Encode and settle; all that is ready goes in one crossing to the broker."""
     with computed:
         async for first in computed:
-            resolved = [each for ready in (first, *_at_hand(computed)) for each in ready.outcomes]
-            dropped, answered = _divide(resolved) if drop_expired else ([], resolved)
-            answers = [*dropped, *(await codec.encode(answered) if answered else [])]
-            _tell_failures(answers, instruments)
-            settled = await session.settle(answers)
+            outcomes = [each for ready in (first, *_at_hand(computed)) for each in ready.outcomes]
+            answers, settled = await answering.answer(outcomes, session)
             ledger.settle(answer.request for answer in answers)
             instruments.notify(Instrument.requests_settled, answers, settled)
 
@@ -162,20 +162,3 @@ def _at_hand(channel: trio.MemoryReceiveChannel[T]) -> list[T]:
             taken.append(channel.receive_nowait())
     except (trio.WouldBlock, trio.EndOfChannel):
         return taken
-
-
-def _divide(resolved: list[Resolved]) -> tuple[list[Answer], list[Resolved]]:
-    """What has expired, to be acked without a reply, and what is to be answered."""
-    dropped, answered = list[Answer](), list[Resolved]()
-    for each in resolved:
-        if isinstance(each.outcome, Failure) and isinstance(each.outcome.error, Expired):
-            dropped.append(Answer(each.request, None, each.outcome.error))
-        else:
-            answered.append(each)
-    return dropped, answered
-
-
-def _tell_failures(answers: list[Answer], instruments: Instruments) -> None:
-    for answer in answers:
-        if answer.error is not None and answer.reply is not None:
-            instruments.notify(Instrument.request_failed, answer.request, answer.error)

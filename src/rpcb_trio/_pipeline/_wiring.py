@@ -14,7 +14,8 @@ from rpcb_trio._executors import Executor
 from rpcb_trio._instruments import Instrument, Instruments, Setup
 from rpcb_trio._messages import Batch, Pending
 from rpcb_trio._pipeline import _stages as stages
-from rpcb_trio._pipeline._admission import Admission
+from rpcb_trio._pipeline._admission import Admission, Rules
+from rpcb_trio._pipeline._answering import Answering
 from rpcb_trio._pipeline._codec import Codec
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
@@ -33,8 +34,8 @@ class Pipeline:
     executors: Sequence[Executor]
     policy: Policy
     prefetch: int
-    max_pending: int | None
-    drop_expired: bool
+    rules: Rules
+    answering: Answering
     ledger: Ledger
     instruments: Instruments
     journal: Journal
@@ -47,7 +48,7 @@ class Pipeline:
             queue=topology.queue,
             policy=type(self.policy).__name__,
             max_batch_size=self.policy.max_batch_size,
-            max_pending=self.max_pending,
+            max_pending=self.rules.max_pending,
             prefetch=self.prefetch,
             executors=len(self.executors),
             dead_letter_exchange=topology.dead_letter_exchange,
@@ -105,7 +106,13 @@ class Pipeline:
                     policy=self.policy,
                     dismiss=partial(stages.dismiss, dismissed, self.instruments),
                 )
-                admission = Admission(self.codec, lambda: batcher.backlog, self.max_pending)
+                admission = Admission(
+                    self.codec,
+                    session,
+                    self.answering.remembered,
+                    rules=self.rules,
+                    backlog=lambda: batcher.backlog,
+                )
                 for number in range(self.receivers):
                     intake.start_soon(
                         partial(
@@ -142,8 +149,7 @@ class Pipeline:
                             stages.reply,
                             computed.clone(),
                             session=session,
-                            codec=self.codec,
-                            drop_expired=self.drop_expired,
+                            answering=self.answering,
                             instruments=self.instruments,
                             ledger=self.ledger,
                         )

@@ -69,6 +69,10 @@ class Session(Protocol):
         """
         ...
 
+    async def has_requester(self, reply_to: str) -> bool:
+        """False where a direct reply-to address is known to lead nowhere any more."""
+        ...
+
     async def stop_consuming(self) -> None:
         """Tell the broker to deliver no more; `requests` ends after what is already here."""
         ...

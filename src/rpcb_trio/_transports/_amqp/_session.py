@@ -17,7 +17,7 @@ import trio
 from aiormq import Channel
 from aiormq.abc import DeliveredMessage
 
-from rpcb_trio._errors import SessionLost
+from rpcb_trio._errors import RequesterGone, SessionLost
 from rpcb_trio._messages import Answer, Request, Settled, shown_address
 from rpcb_trio._transports._amqp._blockage import Blockage
 from rpcb_trio._transports._amqp._connection import Link
@@ -29,6 +29,7 @@ from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._open_deliveries import OpenDeliveries
 from rpcb_trio._transports._amqp._outbox import Outbox
 from rpcb_trio._transports._amqp._parcel import Parcel, pack
+from rpcb_trio._transports._amqp._requesters import Requesters
 from rpcb_trio._transports._amqp._sender import Fate, Sender, Verdict
 from rpcb_trio._transports._amqp._topology import told_by_topology
 from rpcb_trio._transports._amqp._unreadable import Unreadable
@@ -55,6 +56,7 @@ class AmqpSession:
         loss: Loss,
         outbox: Outbox,
         blockage: Blockage,
+        requesters: Requesters,
         *,
         topology: Topology,
         prefetch: int,
@@ -62,6 +64,7 @@ class AmqpSession:
         self._loop = loop
         self._loss = loss
         self._blockage = blockage
+        self._requesters = requesters
         self._outbox = outbox
         self._dead_letters = DeadLetters(loop, outbox, topology)
         self._topology = topology
@@ -99,6 +102,10 @@ class AmqpSession:
         if not TURNED_AWAY.isdisjoint(settled):
             await self._turn_away(answers, verdicts, settled)
         return settled
+
+    async def has_requester(self, reply_to: str) -> bool:
+        """Whether somebody may be there (see `Session`)."""
+        return await self._requesters.has(reply_to)
 
     async def stop_consuming(self) -> None:
         """Let no more come (see `Session`)."""
@@ -176,7 +183,7 @@ class AmqpSession:
         if answer.dead_letter is not None:
             return Settled.REJECTED
         if answer.reply is None:
-            return Settled.DROPPED
+            return Settled.UNROUTABLE if isinstance(answer.error, RequesterGone) else Settled.DROPPED
         if verdict.fate is Fate.UNSENDABLE:
             self._learn(answer, verdict)
             return Settled.UNSENDABLE

@@ -15,6 +15,7 @@ from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._outbox import Outbox
 from rpcb_trio._transports._amqp._session import AmqpSession
 from rpcb_trio._transports._amqp._topology import check, declare
+from rpcb_trio._transports._amqp._requesters import Requesters
 from rpcb_trio._transports._amqp._url import parse_url
 from rpcb_trio._transports._bounds import LARGEST_PREFETCH
 from rpcb_trio._transports._protocol import Topology
@@ -64,7 +65,10 @@ class AmqpTransport:
                 return blockage.watch(await self._dial(loop, "out"))
 
             outbox = Outbox(loop, loss, dial_out)
-            session = AmqpSession(loop, loss, outbox, blockage, topology=topology, prefetch=prefetch)
+            requesters = Requesters(loop, lambda: self._dial(loop, "check"))
+            session = AmqpSession(
+                loop, loss, outbox, blockage, requesters, topology=topology, prefetch=prefetch
+            )
             try:
                 session.max_reply_size = (await outbox.open()).link.largest_message
                 await loop.call(session.consume, link)
@@ -86,6 +90,7 @@ class AmqpTransport:
             link.on_close(loss.report)
             yield Examination(loop, link, self._address)
 
+                await requesters.close()
     @asynccontextmanager
     async def open_caller(self) -> AsyncIterator[AmqpCaller]:
         """Call over direct reply-to (see `Transport`)."""

@@ -10,7 +10,7 @@ from typing import NoReturn, cast
 import msgspec
 import trio
 
-from rpcb_trio._errors import SessionLost, Unroutable
+from rpcb_trio._errors import RequesterGone, SessionLost, Unroutable
 from rpcb_trio._messages import Answer, Outgoing, Reply, Request, Settled
 from rpcb_trio._transports._dead_letter import dead_letter_headers
 from rpcb_trio._transports._deadline import read_deadline
@@ -53,6 +53,11 @@ class MemorySession:
             self._consumer.ack(answer.request.tag)
         return settled
 
+    async def has_requester(self, reply_to: str) -> bool:
+        """Whether somebody listens there (see `Session`)."""
+        await trio.lowlevel.checkpoint()
+        return self._router.has_requester(reply_to)
+
     async def stop_consuming(self) -> None:
         """Let no more come (see `Session`)."""
         await trio.lowlevel.checkpoint()
@@ -79,7 +84,7 @@ class MemorySession:
 
     def _send(self, answer: Answer) -> Settled:
         if answer.reply is None:
-            return Settled.DROPPED
+            return Settled.UNROUTABLE if isinstance(answer.error, RequesterGone) else Settled.DROPPED
         if answer.request.reply_to is None:
             return Settled.NO_REPLY_TO
         reply = Message(

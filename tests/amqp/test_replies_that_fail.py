@@ -1,0 +1,137 @@
+"""The worker on RabbitMQ: each reply that can't be sent becomes one that can, and harms no other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from rpcb_trio import Answer, FixedPolicy, Reply, Request, RequestError, Settled, Topology
+from rpcb_trio._transports._amqp._parcel import pack
+from rpcb_trio.amqp import AmqpTransport
+from tests.amqp.producer import Producer, answer
+from tests.amqp.serving import serving
+from tests.rabbitmq import Broker
+from tests.scenarios import Shouting
+
+SMALL = 100_000
+"""Bytes; the broker's limit for these tests."""
+
+
+@asynccontextmanager
+async def strict(broker: Broker) -> AsyncIterator[None]:
+    """A broker that takes small messages only, on channels that are opened now."""
+    await broker.rabbitmqctl("eval", f"application:set_env(rabbit, max_message_size, {SMALL}).")
+    try:
+        yield
+    finally:
+        await broker.rabbitmqctl("eval", "application:set_env(rabbit, max_message_size, 134217728).")
+
+
+@pytest.fixture
+async def inbox(broker: Broker, queue: str, limit: None) -> str:
+    name = broker.fresh_name("inbox")
+    await Producer(broker, queue).declare(name)
+    return name
+
+
+class Swelling(Shouting):
+    """Its reply to `good big` is larger than the broker takes, its error's code is nothing for AMQP."""
+
+    def encode(self, outcome: object) -> bytes:
+        body = super().encode(outcome)  # type: ignore[arg-type]
+        return body + bytes(SMALL) if body == b"ok:GOOD BIG" else body
+
+    def infer(self, items: list[str]) -> list[str | Exception]:
+        return [Unspeakable("?") if item == "good unspeakable" else item.upper() for item in items]
+
+
+class Unspeakable(RequestError):
+    code = "\ud800"
+
+
+async def test_a_reply_the_broker_finds_too_big_becomes_an_error_and_the_limit_is_learned(
+    broker: Broker, topology: Topology, inbox: str
+) -> None:
+    producer = Producer(broker, topology.queue)
+    async with (
+        strict(broker),
+        serving(Swelling(), broker, topology, batching=FixedPolicy(4, 0.05)) as running,
+    ):
+        for _ in range(2):
+            for name in ("1", "big", "2"):
+                await producer.send(f"good {name}".encode(), reply_to=inbox, correlation_id=name)
+        await running.until_settled(6)
+    replies = [
+        (properties.correlation_id, body, (properties.headers or {}).get("rpcb-error"))
+        for _, properties, body in await producer.read(inbox)
+    ]
+    assert set(replies) == {
+        ("1", b"ok:GOOD 1", None),
+        ("2", b"ok:GOOD 2", None),
+        ("big", b"failed:reply-too-big", "reply-too-big"),
+    }
+    assert running.endings == {Settled.REPLIED: 6}
+    said = [str(error) for _, error in running.failures]
+    assert said == [
+        f"the reply has {SMALL + 11} bytes, and the broker takes {SMALL}",
+        f"the reply has {SMALL + 11} bytes, and {SMALL} are allowed (max_reply_size)",
+    ]
+    assert running.lost_sessions == []
+
+
+async def test_a_reply_that_can_not_be_put_into_amqp_becomes_an_error(
+    broker: Broker, topology: Topology, inbox: str
+) -> None:
+    producer = Producer(broker, topology.queue)
+    async with serving(Swelling(), broker, topology) as running:
+        await producer.send(b"good unspeakable", b"good 1", reply_to=inbox)
+        await running.until_settled(2)
+    assert sorted(body for _, _, body in await producer.read(inbox)) == [b"failed:encode", b"ok:GOOD 1"]
+
+
+async def test_the_limit_is_known_by_the_brokers_version(
+    transport: AmqpTransport, topology: Topology
+) -> None:
+    async with transport.open_session(topology, prefetch=1) as session:
+        assert session.max_reply_size in {128 * 2**20, 16 * 2**20}
+
+
+async def test_a_reply_never_bears_its_requests_message_id_or_user(
+    broker: Broker, transport: AmqpTransport, topology: Topology, inbox: str
+) -> None:
+    producer = Producer(broker, topology.queue)
+    async with transport.open_session(topology, prefetch=2) as session:
+        await producer.send(b"a", reply_to=inbox, message_id="theirs", user_id="guest", delivery_mode=2)
+        await answer(session, 1)
+    [(_, properties, _)] = await producer.read(inbox)
+    assert properties.message_id != "theirs"
+    assert properties.user_id is None
+
+
+async def test_a_nacked_reply_is_offered_again_without_a_new_connection(
+    broker: Broker, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer, full = Producer(broker, topology.queue), broker.fresh_name("full")
+    await producer.declare(full, **{"x-max-length": 0, "x-overflow": "reject-publish"})
+    transport, dialled = AmqpTransport(broker.url), list[str]()
+    dial = transport._dial
+
+    async def count_and_dial(loop: object, role: str) -> object:
+        dialled.append(role)
+        return await dial(loop, role)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(transport, "_dial", count_and_dial)
+    async with transport.open_session(topology, prefetch=2) as session:
+        await producer.send(b"a", reply_to=full)
+        assert await answer(session, 1) == [Settled.REJECTED]
+    assert dialled == ["in", "out"]
+
+
+@pytest.mark.parametrize(("reply_to", "mode"), [("amq.rabbitmq.reply-to.token", 1), ("inbox", 2)])
+async def test_a_direct_reply_is_never_persistent_though_its_request_is(reply_to: str, mode: int) -> None:
+    request = Request(body=b"", arrived=0.0, reply_to=reply_to, persistent=True)
+    parcel = pack(Answer(request, Reply(body=b"")))
+    assert parcel is not None
+    assert parcel.properties.delivery_mode == mode

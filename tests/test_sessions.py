@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TypeVar
 
 import pytest
@@ -148,6 +149,20 @@ async def test_a_lost_broker_is_asked_again_and_again_at_growing_distances(autoj
     ]
     assert len(gaps) == 11
     assert all(gap <= min(LAST_RETRY, FIRST_RETRY * 2 ** (n + 1)) for n, gap in enumerate(gaps))
+
+
+async def test_an_hour_without_a_broker_is_a_few_hundred_attempts_at_no_two_equal_distances(
+    autojump_clock: MockClock,
+) -> None:
+    broker = MemoryBroker()
+    transport = UnsteadyTransport(broker, refused=range(1, 10_000))
+    async with working(Shouting(), transport):
+        broker.disconnect()
+        await trio.sleep(3600)
+    attempts = transport.attempts[1:]
+    gaps = {round(after - before, 6) for before, after in pairwise(attempts)}
+    assert 150 < len(attempts) < 400  # 15 s apart on average
+    assert len(gaps) > len(attempts) / 2
 
 
 async def test_once_the_broker_is_back_the_next_wait_for_it_is_short_again(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import cast
 
 from pamqp.base import Frame  # noqa: TID251 - it reads AMQP too
 from pamqp.commands import Basic  # noqa: TID251 - it reads AMQP too
@@ -35,7 +36,7 @@ class Methods:
                 return
             whole, self._rest = self._rest[:end], self._rest[end:]
             if kind == METHOD:
-                yield channel, unmarshal(whole)[2]  # type: ignore[misc] - it is a method
+                yield channel, cast(Frame, unmarshal(whole)[2])
 
 
 class TagBook:

@@ -138,7 +138,7 @@ class Proxy:
     ) -> None:
         try:
             async for chunk in source:
-                self._tap(*way, chunk)
+                self._tap(*way, bytes(chunk))
                 if self._freezing and way[1] == "broker" and self._freezing in chunk:
                     self.freeze()
                     self.is_frozen.set()

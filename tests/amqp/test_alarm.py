@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Any
 
 import pytest
 import trio
 
 from rpcb_trio import (
-    Answer,
     Condition,
     FixedPolicy,
     HealthInstrument,
-    Request,
     SessionLost,
     Settled,
     Topology,
@@ -25,8 +21,8 @@ from rpcb_trio import (
 )
 from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.health import HealthPort
-from rpcb_trio.testing import Recorder
 from tests.amqp.producer import Producer, declare_durable
+from tests.amqp.watched import Watched
 from tests.rabbitmq import Broker
 
 pytestmark = pytest.mark.usefixtures("limit")
@@ -44,42 +40,6 @@ class Stepped:
     def __call__(self, bodies: list[bytes]) -> list[bytes]:
         assert self._permits.acquire(timeout=30)
         return [body.upper() for body in bodies]
-
-
-class Watched(Recorder):
-    """A record that one can wait for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._progress = trio.Event()
-
-    async def until(self, condition: Callable[[Watched], object]) -> None:
-        while not condition(self):
-            await self._progress.wait()
-
-    def request_received(self, request: Request) -> None:
-        super().request_received(request)
-        self._advance()
-
-    def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
-        super().requests_settled(answers, settled)
-        self._advance()
-
-    def batch_computed(self, *batch: Any) -> None:
-        super().batch_computed(*batch)
-        self._advance()
-
-    def session_blocked(self, reason: str) -> None:
-        super().session_blocked(reason)
-        self._advance()
-
-    def session_unblocked(self) -> None:
-        super().session_unblocked()
-        self._advance()
-
-    def _advance(self) -> None:
-        self._progress.set()
-        self._progress = trio.Event()
 
 
 async def test_under_an_alarm_it_consumes_and_acks_up_to_the_prefetch_says_blocked_and_answers_all_after_it(

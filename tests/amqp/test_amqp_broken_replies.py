@@ -21,7 +21,13 @@ class CutsPublishes(proxies.Proxy):
 
     left = 0
 
-    async def _pass(self, source: trio.abc.Stream, sink: trio.abc.Stream, both: trio.CancelScope) -> None:
+    async def _pass(
+        self,
+        source: trio.abc.Stream,
+        sink: trio.abc.Stream,
+        both: trio.CancelScope,
+        way: tuple[int, proxies.Side],  # noqa: ARG002 - publishes go one way only
+    ) -> None:
         try:
             async for chunk in source:
                 if PUBLISH in chunk and self.left:

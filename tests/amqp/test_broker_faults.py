@@ -9,7 +9,7 @@ from rpcb_trio import Topology
 from rpcb_trio.amqp import AmqpTransport
 from tests.amqp.frames import TagBook
 from tests.amqp.producer import Producer, declare_durable
-from tests.amqp.proxy import open_proxy
+from tests.amqp.proxy import Proxy, open_proxy
 from tests.amqp.watched import Model, short_waits, working
 from tests.rabbitmq import Broker
 
@@ -82,23 +82,42 @@ async def test_a_reset_connection_is_noticed_without_a_heartbeat_and_what_was_he
 async def test_a_way_that_swallows_all_bytes_is_noticed_by_the_heartbeat_and_then_asked_at_intervals(
     broker: Broker, queue: str
 ) -> None:
-    producer, model = Producer(broker, queue), Model(0)
-    async with open_proxy(broker.url) as proxy:
-        transport = AmqpTransport(proxy.url, heartbeat=1, connect_timeout=0.1)
-        async with working(model, transport, queue) as seen:
-            before = proxy.accepted
-            proxy.freeze()
-            with trio.fail_after(20):
-                reason = await seen.until_lost()
-            assert reason == "nothing was heard from the broker in 6 s (heartbeat=1)"
-            with short_waits():
-                refusal = await seen.until_refused(5)
-                # One connection for each attempt, and perhaps one on its way: nothing tries in between.
-                attempts = len(seen.failed_attempts)
-                assert attempts <= proxy.accepted - before <= attempts + 1
-                proxy.thaw()
-                await seen.until_back()
-            await producer.send(b"a")
-            await seen.until_settled(1)
-    assert "did not answer within 0.1 s (connect_timeout)" in str(refusal)
-    assert model.loaded == 1
+    """Where only the connection for replies is half-open, not even the session ends."""
+    mute_queue, answers = broker.fresh_name(), broker.fresh_name("answers")
+    await Producer(broker, queue).declare(answers)
+    model, mute_model = Model(0), Model(0)
+    async with (
+        open_proxy(broker.url) as proxy,
+        open_proxy(broker.url) as mute,
+        working(model, impatient(proxy), queue) as seen,
+        working(mute_model, impatient(mute), mute_queue) as unheard,
+    ):
+        before = proxy.accepted
+        proxy.freeze()
+        mute.hold(OUT, "broker"), mute.hold(OUT, "client")
+        await Producer(broker, mute_queue).send(b"b", reply_to=answers)
+        with trio.fail_after(20):
+            reason = await seen.until_lost()
+        assert reason == "nothing was heard from the broker in 6 s (heartbeat=1)"
+        with short_waits():
+            refusal = await seen.until_refused(3)
+            # One connection for each attempt, and perhaps one on its way: nothing tries in between.
+            attempts = len(seen.failed_attempts)
+            assert attempts <= proxy.accepted - before <= attempts + 1
+            proxy.thaw()
+            await seen.until_back()
+        await Producer(broker, queue).send(b"a", reply_to=answers)
+        await seen.until_settled(1)
+        with trio.fail_after(20):
+            await unheard.until_settled(1)
+    assert "did not answer within 1 s (connect_timeout)" in str(refusal)
+    assert sorted(body for _, _, body in await Producer(broker, answers).read()) == [b"A", b"B"]
+    assert (unheard.lost_sessions, model.loaded, mute_model.loaded) == ([], 1, 1)
+
+
+OUT = 1
+"""The second of a worker's connections is the one for replies."""
+
+
+def impatient(proxy: Proxy) -> AmqpTransport:
+    return AmqpTransport(proxy.url, heartbeat=1, connect_timeout=1)

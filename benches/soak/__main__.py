@@ -46,7 +46,7 @@ def main(
     pause: float = 1.5,
     patience: float = 60.0,
     queue_type: Literal["classic", "quorum"] = "classic",
-    lethal: bool = False,
+    lethal: bool = True,
     url: str | None = None,
     logs: Path | None = None,
     json: Path | None = None,
@@ -60,7 +60,7 @@ def main(
         pause: the mean time from one fault to the next, in seconds.
         patience: how long all that is open may take once the last fault is lifted, in seconds.
         queue_type: of the workers' queue.
-        lethal: whether some requests abort the worker that computes them.
+        lethal: whether some requests abort the workers that compute them, until these give them up.
         url: of a broker; without it a private node is started, which is stopped, started and alarmed too.
         logs: a folder to keep the workers' logs in.
         json: a file for the figures.

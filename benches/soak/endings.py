@@ -46,9 +46,9 @@ class Ending(Enum):
 
 ENDED_BY = {
     Mark.ANSWERED: Ending.ANSWERED,
+    Mark.DEAD: Ending.DEAD,
     Mark.FAILED: Ending.FAILED,
     Mark.EXPIRED: Ending.EXPIRED,
-    Mark.DEAD: Ending.DEAD,
     Mark.QUEUED: Ending.QUEUED,
     Mark.GONE: Ending.GONE,
     Mark.UNCONFIRMED: Ending.UNCONFIRMED,
@@ -62,11 +62,17 @@ DUE = {
     Kind.POISON: Mark.FAILED,
     Kind.GARBLED: Mark.FAILED,
     Kind.FORGED: Mark.DEAD,
-    Kind.LETHAL: Mark.DEAD,
+    Kind.LETHAL: Mark.DEAD | Mark.FAILED,
 }
 """What may become of a request that reaches a worker."""
 
-ERRORS = {Kind.POISON: {"infer"}, Kind.GARBLED: {"decode"}, Kind.EXPIRING: {"expired", "too-late"}}
+ERRORS = {
+    Kind.POISON: {"infer"},
+    Kind.GARBLED: {"decode"},
+    Kind.EXPIRING: {"expired", "too-late"},
+    Kind.LETHAL: {"killed-worker"},
+}
+"""The codes of the error replies that are due."""
 
 
 class Again(Enum):

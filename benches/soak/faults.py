@@ -10,7 +10,9 @@ import msgspec
 import pytest
 import trio
 
+from benches.soak.bodies import Kind
 from benches.soak.fleet import Fleet
+from benches.soak.mix import Mix
 from benches.soak.plan import NEEDS_CONTROL, Fault, Injection
 from tests.amqp.proxy import Proxy
 from tests.rabbitmq import Broker
@@ -18,6 +20,7 @@ from tests.rabbitmq import Broker
 ALARM = "{0}(0.00001), timer:sleep({1}), {0}(0.4)."
 """In Erlang, so that the broker ends the alarm by itself, whatever becomes of the soak."""
 LIMIT = "vm_memory_monitor:set_vm_memory_high_watermark"
+SIGNALS = {Fault.KILL: signal.SIGKILL, Fault.TERM: signal.SIGTERM}
 AFTERMATH = 20.0
 """Seconds after a fault in which it may still cause a redelivery: a heartbeat's patience and more."""
 
@@ -35,12 +38,18 @@ class Injector:
     """Injects faults into workers, producers and the broker."""
 
     def __init__(
-        self, broker: Broker, fleet: Fleet, workers: Sequence[Proxy], producers: Sequence[Proxy]
+        self,
+        broker: Broker,
+        fleet: Fleet,
+        workers: Sequence[Proxy],
+        producers: Sequence[Proxy],
+        mixes: Sequence[Mix],
     ) -> None:
         self._broker = broker
         self._fleet = fleet
         self._workers = workers
         self._producers = producers
+        self._mixes = mixes
         self._controlling = trio.Lock()
         self.injected: list[Injected] = []
 
@@ -71,10 +80,8 @@ class Injector:
         self.injected.append(injected)
         target, lasts = injection.target, injection.lasts
         match injection.fault:
-            case Fault.KILL:
-                self._fleet.send(target, signal.SIGKILL)
-            case Fault.TERM:
-                self._fleet.send(target, signal.SIGTERM)
+            case Fault.KILL | Fault.TERM:
+                self._fleet.send(target, SIGNALS[injection.fault])
             case Fault.PAUSE:
                 self._fleet.send(target, signal.SIGSTOP)
                 await trio.sleep(lasts)
@@ -87,6 +94,8 @@ class Injector:
                 await stall(self._workers[target], lasts)
             case Fault.STALL_PRODUCER:
                 await stall(self._producers[target], lasts)
+            case Fault.LETHAL:
+                self._mixes[target].ask_for(Kind.LETHAL)
             case Fault.RESTART:
                 await self._control("stop_app")
                 await self._control("start_app")

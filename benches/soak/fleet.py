@@ -16,7 +16,7 @@ import trio
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = "benches.soak.service:Checked"
 DRAIN_SECONDS = 10.0
-SHORT_LIFE = 2.0
+SHORT_LIFE = 3.0
 """Seconds; who ended sooner is started again only after as many."""
 MEBIBYTE = 1 << 20
 

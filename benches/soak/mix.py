@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Set as AbstractSet
 
 from benches.soak.bodies import Kind
@@ -14,8 +15,8 @@ WEIGHTS = {
     Kind.POISON: 40,
     Kind.GARBLED: 30,
     Kind.FORGED: 6,
-    Kind.LETHAL: 3,
 }
+"""How often each kind comes; those that are not here come only when they are asked for."""
 SHORTEST_LIFE, LONGEST_LIFE = 0.02, 2.0
 """Seconds."""
 
@@ -25,11 +26,18 @@ class Mix:
 
     def __init__(self, seed: int, without: AbstractSet[Kind]) -> None:
         self._dice = random.Random(seed)  # noqa: S311 - not a secret
-        self._kinds = [kind for kind in Kind if kind not in without]
+        self._kinds = [kind for kind in WEIGHTS if kind not in without]
+        self._asked_for: deque[Kind] = deque()
         self._weights = [WEIGHTS[kind] for kind in self._kinds]
+
+    def ask_for(self, kind: Kind) -> None:
+        """Let the next request be of this kind."""
+        self._asked_for.append(kind)
 
     def kind(self) -> Kind:
         """The kind of the next request."""
+        if self._asked_for:
+            return self._asked_for.popleft()
         return self._dice.choices(self._kinds, self._weights)[0]
 
     def lifetime(self) -> float:

@@ -35,9 +35,12 @@ class Fault(StrEnum):
     STALL_WORKER = "worker's connections stalled"
     CUT_PRODUCER = "producer's connection cut"
     STALL_PRODUCER = "producer's connection stalled"
+    LETHAL = "request that aborts its workers"
     RESTART = "broker stopped and started"
     ALARM = "broker's memory alarm"
 
+
+FOR_PRODUCERS = {Fault.CUT_PRODUCER, Fault.STALL_PRODUCER, Fault.LETHAL}
 
 NEEDS_CONTROL = (Fault.RESTART, Fault.ALARM)
 """Only `rabbitmqctl` can do these, one at a time."""
@@ -61,12 +64,14 @@ def schedule(plan: Plan, *, has_control: bool) -> list[Injection]:
     """The faults of a soak, in order.
 
     They come in rounds in a new order each, so that even a short soak has all kinds. What takes the broker
-    from everybody comes once a round, the rest twice. The first worker is never ended, so that the growth of
-    its memory shows.
+    or several workers from everybody comes once a round, the rest twice. The first worker is never ended from
+    outside, so that the growth of its memory shows.
     """
     dice = random.Random(plan.seed)  # noqa: S311 - not a secret
-    kinds = [fault for fault in Fault for _ in range(2) if fault not in NEEDS_CONTROL]
-    kinds += NEEDS_CONTROL if has_control else ()
+    rare = {Fault.LETHAL, *NEEDS_CONTROL}
+    kinds = [fault for fault in Fault if fault not in rare] * 2
+    kinds += [Fault.LETHAL] * plan.lethal
+    kinds += NEEDS_CONTROL * has_control
     found: list[Injection] = []
     at = dice.uniform(0.5, 1.5) * plan.pause
     for fault in _rounds(kinds, dice):
@@ -92,6 +97,6 @@ def _rounds(kinds: Sequence[Fault], dice: random.Random) -> Iterator[Fault]:
 
 
 def _targets(fault: Fault) -> range:
-    if fault in (Fault.CUT_PRODUCER, Fault.STALL_PRODUCER):
+    if fault in FOR_PRODUCERS:
         return range(PRODUCERS)
     return range(1 if fault in ENDS_WORKERS else 0, WORKERS)

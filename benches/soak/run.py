@@ -39,6 +39,7 @@ NAMES = [f"RpcClient {n + 1}" for n in range(CALLING_PRODUCERS)] + [f"pika, {eac
 LATE_SECONDS = 0.5
 """How long repeated replies may take when nothing is waited for any more."""
 HEARTBEAT = 5
+MAX_DEATHS = 2
 SAMPLES = 600
 
 
@@ -56,8 +57,10 @@ class Soak:
         self._producers = producers
         self.plan = plan
         self.queues = Queues.fresh(broker)
-        self.fleet = Fleet([proxy.url for proxy in workers], worker_flags(plan, self.queues), logs)
-        self.injector = Injector(broker, self.fleet, workers, producers)
+        flags = worker_flags(plan, self.queues, logs / "journal")
+        self.fleet = Fleet([proxy.url for proxy in workers], flags, logs)
+        self._mixes = [Mix(plan.seed + address, _never(address)) for address in range(PRODUCERS)]
+        self.injector = Injector(broker, self.fleet, workers, producers, self._mixes)
         self.accounts = Accounts(self.injector.disturbed)
         self.course = Course()
         self.consuming = 0
@@ -138,7 +141,7 @@ class Soak:
             self.queues.requests,
             address,
             accounts=self.accounts,
-            mix=self._mix(address, Kind.BARE, Kind.FORGED, Kind.LETHAL),
+            mix=self._mixes[address],
             course=self.course,
         )
 
@@ -150,12 +153,9 @@ class Soak:
             replies=list(Address)[address - CALLING_PRODUCERS],
             name=self.queues.replies,
             accounts=self.accounts,
-            mix=self._mix(address, *([] if self.plan.lethal else [Kind.LETHAL])),
+            mix=self._mixes[address],
             course=self.course,
         )
-
-    def _mix(self, address: int, *without: Kind) -> Mix:
-        return Mix(self.plan.seed + address, set(without))
 
 
 async def soak(broker: Broker, plan: Plan, logs: Path, show: Callable[[Soak], Awaitable[None]]) -> Soak:
@@ -170,9 +170,9 @@ async def soak(broker: Broker, plan: Plan, logs: Path, show: Callable[[Soak], Aw
     return running
 
 
-def worker_flags(plan: Plan, queues: Queues) -> list[str]:
+def worker_flags(plan: Plan, queues: Queues, journal: Path) -> list[str]:
     """Flags of `python -m rpcb_trio serve`."""
-    flags = [
+    return [
         f"--queue={queues.requests}",
         f"--queue-type={plan.queue_type}",
         f"--dead-letter-exchange={queues.dead_letter_exchange}",
@@ -180,8 +180,14 @@ def worker_flags(plan: Plan, queues: Queues) -> list[str]:
         f"--heartbeat={HEARTBEAT}",
         "--max-batch-size=8",
         "--prefetch=32",
+        f"--journal={journal}",
+        f"--max-deaths={MAX_DEATHS}",
     ]
-    return [*flags, "--max-deaths=2"] if plan.lethal else flags
+
+
+def _never(address: int) -> set[Kind]:
+    """`RpcClient` has an address and a correlation id of its own."""
+    return {Kind.BARE, Kind.FORGED} if address < CALLING_PRODUCERS else set()
 
 
 async def _in_thread(function: Callable[[], T]) -> T:

@@ -112,7 +112,7 @@ def _growth(found: Found) -> str:
         (life.memory[-1][0] - life.memory[0][0] for life in found.lives if life.memory), default=0.0
     )
     if found.growth_mib_per_hour is None or longest < ENDS[0]:
-        return "The first worker is never ended, so that its memory shows. Too short to tell its growth."
+        return "Too short to tell whether memory grows."
     hardly = " (hardly to be told from a run this short)" if longest < ENDS[1] else ""
     return (
         f"Memory grows by {found.growth_mib_per_hour:.1f} MiB an hour, standard error "

@@ -12,6 +12,7 @@ from rpcb_trio._errors import (
     DrainTimeout,
     EncodeError,
     ExecutorHung,
+    ExecutorLost,
     Expired,
     InferError,
     KilledWorker,
@@ -35,7 +36,7 @@ from rpcb_trio._errors import (
     Unroutable,
     WrongResultCount,
 )
-from rpcb_trio._executors import Executor, ThreadExecutor
+from rpcb_trio._executors import Executor, ProcessExecutor, ThreadExecutor
 from rpcb_trio._instruments import (
     AuditInstrument,
     Condition,
@@ -83,6 +84,7 @@ __all__ = [
     "Ending",
     "Executor",
     "ExecutorHung",
+    "ExecutorLost",
     "Expired",
     "Failure",
     "FixedPolicy",
@@ -101,6 +103,7 @@ __all__ = [
     "Pending",
     "PlainFunction",
     "Policy",
+    "ProcessExecutor",
     "Refused",
     "RemoteError",
     "Reply",

@@ -136,6 +136,13 @@ class ReplyTooBig(ServiceError):
     code = "reply-too-big"
 
 
+class ExecutorLost(ExecutorHung):
+    """A `ProcessExecutor` can't start its process; the worker has ended."""
+
+    def __init__(self, why: str) -> None:
+        RpcbError.__init__(self, f"the executor is lost: {why}; what the worker held is redelivered")
+
+
 class BrokerError(RpcbError):
     """The broker or the way to it is at fault."""
 

@@ -54,6 +54,7 @@ EVERY_SETTING = {
     "remember_replies": 50,
     "replicas": 3,
     "device": ["cuda:0", "cuda:1"],
+    "executor": "process",
     "infer_timeout": 30.5,
     "max_deaths": 5,
     "journal": "state",

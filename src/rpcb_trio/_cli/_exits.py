@@ -54,7 +54,10 @@ class ExitCode(IntEnum):
     REPLY_TIMEOUT = 9, "no reply came in time (call)"
     INTERRUPTED = 10, "the connection was lost while the reply was awaited (call)"
     REFUSED = 11, "the broker would not take the request: its queue is full (call)"
-    EXECUTOR_HUNG = 12, "infer took longer than infer-timeout; what was held is redelivered (serve)"
+    EXECUTOR_HUNG = (
+        12,
+        "infer took longer than infer-timeout, or its process can't be started (serve)",
+    )
     PROBLEMS_FOUND = 13, "something is to be mended (doctor)"
     STOPPED_BY_SIGINT = 130, "stopped at once: by the second SIGINT (call, demo: by the first)"
     STOPPED_BY_SIGTERM = 143, "stopped at once: by the second SIGTERM"

@@ -330,13 +330,21 @@ class Settings(ConnectionSettings, ServiceSettings):
         int,
         whole(EXECUTORS, "REPLICAS", "How many executors compute at once, each in a thread of its own.", 1),
     ] = 1
+    executor: Annotated[
+        Literal["thread", "process"],
+        setting(
+            EXECUTORS,
+            "EXECUTOR",
+            "Where infer runs; a process of its own is for models that crash, or that hold the GIL.",
+        ),
+    ] = "thread"
     infer_timeout: Annotated[
         float | None,
         seconds(
             EXECUTORS,
             "INFER_TIMEOUT",
             "How long one run of infer may take, several times what the largest batch does; then the worker "
-            "ends, and what it held is redelivered.",
+            "ends, and what it held is redelivered. A process of its own is killed instead.",
             validator=Number(gt=0),
             show_default=_shown_as("none, for ever"),
         ),

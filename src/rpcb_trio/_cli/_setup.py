@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 from rpcb_trio._batching import AutoPolicy, FixedPolicy, Policy
 from rpcb_trio._cli._ack_time import hold_warning
 from rpcb_trio._cli._settings import ConnectionSettings, Settings
+from rpcb_trio._cli._target import load_service
 from rpcb_trio._errors import SettingError
+from rpcb_trio._executors import ProcessExecutor
 from rpcb_trio._instruments import AuditInstrument, HealthInstrument, Instrument, LogInstrument
 from rpcb_trio._pipeline import checked_prefetch, serve
 from rpcb_trio._service import BoundService
@@ -46,6 +48,7 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
     policy = policy_of(settings)
     executors = max(settings.replicas, len(settings.device))
     prefetch = checked_prefetch(settings.prefetch, policy.max_batch_size, executors, settings.max_pending)
+    processes = _processes(name, target, settings, executors) if settings.executor == "process" else None
     health = HealthInstrument(name)
     return Job(
         name=name,
@@ -70,7 +73,8 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
             remember_replies=settings.remember_replies,
             replicas=settings.replicas,
             devices=settings.device,
-            infer_timeout=settings.infer_timeout,
+            executors=processes,
+            infer_timeout=None if processes else settings.infer_timeout,
             journal=journal_of(name, settings),
             max_deaths=settings.max_deaths,
             decode_threads=settings.decode_threads,
@@ -109,6 +113,20 @@ def _batching_line(settings: Settings) -> str:
     if settings.latency_objective is not None:
         return f"auto batching for a latency of {settings.latency_objective:g} s"
     return "auto batching"
+
+
+def _processes(name: str, target: str, settings: Settings, count: int) -> list[ProcessExecutor]:
+    """Executors that each make a service of their own, as this process has made one."""
+    return [
+        ProcessExecutor(
+            partial(load_service, target, as_they_look("option", settings.option)),
+            device=settings.device[number % len(settings.device)] if settings.device else None,
+            name=f"{name}-{number}",
+            infer_timeout=settings.infer_timeout,
+            max_deaths=settings.max_deaths,
+        )
+        for number in range(count)
+    ]
 
 
 def journal_of(name: str, settings: Settings) -> Path | None:

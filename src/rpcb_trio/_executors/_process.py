@@ -1,0 +1,177 @@
+"""The executor for models that crash, or that hold the GIL: a process of its own."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import trio
+
+from rpcb_trio._backoff import Backoff
+from rpcb_trio._errors import ExecutorLost, KilledWorker, WrongResultCount
+from rpcb_trio._executors._handle import Process, ProcessDied, pickled
+
+MOST_STARTS = 5
+"""Attempts to start the process again, before the executor is given up."""
+
+log = logging.getLogger("rpcb_trio")
+
+
+class ProcessExecutor:
+    """Runs a service's `infer` in a process of its own, one batch at a time.
+
+    When that process dies (abort, segmentation fault, `kill -9`), or is killed since it took longer than
+    `infer_timeout` seconds, each item of the batch is computed again alone, in a process that is started
+    anew. An item over which it dies alone `max_deaths` times gets a `KilledWorker` for its result, all others
+    get theirs; the worker's own process lives on.
+
+    Items and results travel by pickle, large arrays and bodies beside it in shared memory. So results should
+    be on the CPU. The other hooks run in the worker, which has a service of its own: load weights in
+    `warm_up`, and the worker's own has none.
+
+    Args:
+        make: makes the service in that process: its class, a plain function's maker, or a `functools.partial`
+            of them. It is pickled by name, so it must be of a module that can be imported.
+        device: the torch device to compute on.
+        name: for the log.
+        infer_timeout: seconds that one run of `infer` may take; None for any time.
+        max_deaths: after how many deaths over it alone an item is given up.
+
+    Raises:
+        SettingError: `make` can't be pickled.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        *,
+        device: str | None = None,
+        name: str = "executor",
+        infer_timeout: float | None = None,
+        max_deaths: int = 3,
+    ) -> None:
+        self._make = pickled(make)
+        self._device = device
+        self._name = name
+        self._infer_timeout = math.inf if infer_timeout is None else infer_timeout
+        self._max_deaths = max_deaths
+        self._limiter = trio.CapacityLimiter(1)
+        self._process: Process | None = None
+        self._due = math.inf
+
+    async def warm_up(self) -> None:
+        """Start the process; have it make the service, place it on its device, and call its `warm_up`.
+
+        Raises:
+            SettingError: the service can't be made there, or the device is not there.
+            ExecutorLost: the process died of that.
+        """
+        try:
+            await self._start()
+        except ProcessDied as died:
+            raise ExecutorLost(f"its process died while it warmed up: {died}") from None
+
+    async def idle(self) -> None:
+        """Wait until nothing is computed; what a cancelled `infer` left is killed when it takes too long."""
+        with trio.move_on_at(self._due):
+            async with self._limiter:
+                return
+        self.close()
+        async with self._limiter:
+            pass
+
+    async def infer(self, items: Sequence[Any]) -> Sequence[Any]:
+        """Compute a batch in the process.
+
+        Raises:
+            ExecutorLost: the process could not be started again.
+        """
+        if len(items) == 1:
+            return await self._insist(items[0])
+        try:
+            results: Sequence[Any] = await self._run(items)
+        except ProcessDied:
+            return [await self._result_of(item) for item in items]
+        return results
+
+    def close(self) -> None:
+        """Kill the process, if there is one."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.end()
+
+    async def _result_of(self, item: Any) -> Any:
+        try:
+            results = await self._insist(item)
+        except ExecutorLost:
+            raise
+        except Exception as error:  # noqa: BLE001 - the model's; it fails this item alone
+            return error
+        if len(results) != 1:
+            return WrongResultCount(f"infer returned {len(results)} result(s) for 1 item(s)")
+        return results[0]
+
+    async def _insist(self, item: Any) -> Sequence[Any]:
+        """Compute one item, though the process dies over it; then an error is in the place of its result."""
+        for _ in range(self._max_deaths):
+            try:
+                results: Sequence[Any] = await self._run([item])
+            except ProcessDied as died:
+                told = died
+            else:
+                return results
+        return [KilledWorker(f"it killed the executor's process {self._max_deaths} times ({told})")]
+
+    async def _run(self, items: Sequence[Any]) -> Any:
+        if self._process is not None and not self._process.is_alive:
+            self.close()  # it died of what was cancelled
+        process = self._process or await self._restart()
+        self._due = trio.current_time() + self._infer_timeout
+        try:
+            with trio.move_on_at(self._due):
+                return await self._ask(lambda: process.infer(items))
+            await self._kill()
+        except ProcessDied as died:
+            self.close()
+            log.warning("%s: its process died over a batch of %d: %s", self._name, len(items), died)
+            raise
+
+    async def _kill(self) -> NoReturn:
+        self.close()
+        async with self._limiter:  # the thread that asked has come back
+            raise ProcessDied(f"killed, since infer took longer than {self._infer_timeout:g} s")
+
+    async def _restart(self) -> Process:
+        waits = Backoff()
+        for attempt in range(1, MOST_STARTS + 1):
+            try:
+                return await self._start()
+            except Exception as error:  # noqa: BLE001 - its warm_up may raise anything
+                told = error
+            log.warning("%s: its process can't be started (attempt %d): %s", self._name, attempt, told)
+            await trio.sleep(waits.after(0))
+        raise ExecutorLost(f"its process can't be started any more: {told}")
+
+    async def _start(self) -> Process:
+        process = Process(self._make, self._device)
+        self._due = math.inf
+        try:
+            await self._ask(process.prepare)
+        except BaseException:
+            process.end()
+            raise
+        self._process = process
+        return process
+
+    async def _ask(self, question: Callable[[], Any]) -> Any:
+        def ask() -> Any:
+            try:
+                return question()
+            finally:
+                self._due = math.inf
+
+        return await trio.to_thread.run_sync(
+            ask, thread_name=self._name, limiter=self._limiter, abandon_on_cancel=True
+        )

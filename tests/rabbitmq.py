@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -43,6 +44,19 @@ auth_mechanisms.3 = EXTERNAL
 ssl_cert_login_from = common_name
 ssl_options.verify = verify_peer
 """
+
+TOKEN_KEY = "of the tests"  # noqa: S105
+
+ADVANCED_CONFIGURATION = f"""
+[{{rabbit, [{{auth_backends, [rabbit_auth_backend_internal, rabbit_auth_backend_oauth2]}}]}},
+ {{rabbitmq_auth_backend_oauth2, [
+   {{resource_server_id, <<"rabbitmq">>}},
+   {{key_config, [{{default_key, <<"tests">>}}, {{signing_keys, #{{<<"tests">> =>
+     {{map, #{{<<"kty">> => <<"oct">>, <<"k">> => <<"{urlsafe_b64encode(TOKEN_KEY.encode()).decode()}">>}}}}
+   }}}}]}}
+ ]}}].
+"""
+"""It takes OAuth 2 tokens that are signed with `TOKEN_KEY`."""
 
 REMEDIES = (
     "The tests need a RabbitMQ. Either install Debian's package as root (apt-get install rabbitmq-server), "
@@ -109,6 +123,7 @@ class Node(Broker):
         self._folder = folder
         (folder / "enabled_plugins").write_text(PLUGINS)
         (folder / "rabbitmq.conf").write_text(CONFIGURATION)
+        (folder / "advanced.config").write_text(ADVANCED_CONFIGURATION)
         (folder / "env.conf").touch()
         self._environment = {
             **os.environ,

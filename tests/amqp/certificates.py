@@ -20,7 +20,8 @@ Start = fun(Port, Server, Required) ->
                {{verify, verify_peer}}, {{fail_if_no_peer_cert, Required}}],
     rabbit_networking:start_ssl_listener({{"127.0.0.1", Port}}, Options, 1)
 end,
-{calls}.
+{more},
+[{listeners}].
 """
 
 
@@ -61,26 +62,28 @@ class Certificates:
 class TlsPorts:
     """The broker's TLS listeners, on 127.0.0.1 (localhost)."""
 
+    certificates: Certificates
     usual: int
     """A client's certificate is welcome, not required."""
     strict: int
     """It is required."""
     expired: int
     """The broker's own certificate has expired."""
-    certificates: Certificates
 
 
-async def listen_with_tls(node: Node, folder: Path) -> TlsPorts:
-    """Have a running node listen on TLS too; until its next restart."""
+async def listen_with_tls(node: Node, folder: Path, more: str) -> TlsPorts:
+    """Have a running node listen on TLS too, until its next restart, and run `more` Erlang there."""
     certificates = Certificates(folder)
     certificates.write_authorities()
     certificates.issue("server", "localhost")
     certificates.issue("expired", "localhost", until=EXPIRED)
-    usual, strict, expired = free_ports(3)
-    ports = TlsPorts(usual, strict, expired, certificates)
-    calls = (
-        f'Start({ports.usual}, "server", false), Start({ports.strict}, "server", true), '
-        f'Start({ports.expired}, "expired", false)'
-    )
-    await node.rabbitmqctl("eval", LISTEN.format(folder=folder, calls=calls))
-    return ports
+    while True:
+        ports = TlsPorts(certificates, *free_ports(3))
+        listeners = (
+            f'Start({ports.usual}, "server", false), Start({ports.strict}, "server", true), '
+            f'Start({ports.expired}, "expired", false)'
+        )
+        done = await node.rabbitmqctl("eval", LISTEN.format(folder=folder, listeners=listeners, more=more))
+        if "eaddrinuse" not in done:  # somebody may have been quicker
+            assert done.strip() == "[ok,ok,ok]", done
+            return ports

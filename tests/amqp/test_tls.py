@@ -22,18 +22,17 @@ USER = "worker-of-the-certificate"
 @pytest.fixture(scope="module")
 def tls(node: Node, tmp_path_factory: pytest.TempPathFactory) -> TlsPorts:
     """Listeners on TLS, and a user who has a certificate and no password."""
-    ports = trio.run(partial(listen_with_tls, node, tmp_path_factory.mktemp("certificates")))
+    ports = trio.run(partial(listen_with_tls, node, tmp_path_factory.mktemp("certificates"), MAKE_USER))
     ports.certificates.issue("worker", "worker.test", user=USER)
     ports.certificates.lock("worker")
     ports.certificates.issue("stranger", "stranger.test", user="somebody-else")
-    trio.run(node.rabbitmqctl, "eval", MAKE_USER)
     return ports
 
 
 MAKE_USER = f"""
 rabbit_auth_backend_internal:add_user(<<"{USER}">>, <<"never used">>, <<"test">>),
 rabbit_auth_backend_internal:clear_password(<<"{USER}">>, <<"test">>),
-rabbit_auth_backend_internal:set_permissions(<<"{USER}">>, <<"/">>, <<".*">>, <<".*">>, <<".*">>, <<"test">>).
+rabbit_auth_backend_internal:set_permissions(<<"{USER}">>, <<"/">>, <<".*">>, <<".*">>, <<".*">>, <<"test">>)
 """
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 import aiormq
-import trio
+import anyio
 from aiormq.connection import TransportFactory
 from aiormq.exceptions import ChannelInvalidStateError
 from pamqp.commands import Connection
@@ -26,24 +26,36 @@ from rpcb_trio._transports._amqp._url import Address
 CLOSE_SECONDS = 2.0
 """How long a broker may take to say goodbye."""
 
+HAPPY_EYEBALLS_DELAY = 0.25
+"""Seconds until a host's next address is tried beside one that does not answer; trio's own (RFC 8305)."""
+
+RENEW_SECONDS = 10.0
+"""How long a broker may take to look at a new password."""
+
 
 class _OnSocket(TransportFactory):
-    """Speaks over a socket that trio has connected, and can cut it.
+    """Speaks over a socket that is connected, or connects, and can cut it."""
 
-    asyncio's own name look-up under trio can't be interrupted, so a dead name server would hold up a close.
-    """
-
-    def __init__(self, connected: socket.socket, host: str) -> None:
+    def __init__(self, connected: socket.socket | None, address: Address) -> None:
         self._socket = connected
-        self._host = host
+        self._address = address
         self._writer: asyncio.StreamWriter | None = None
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open the streams that aiormq asks for; on TLS if the URL says so."""
         tls = await kwargs["ssl_context_provider"].get_context() if url.scheme == "amqps" else None
-        name = self._host if tls else None
-        reader, self._writer = await asyncio.open_connection(sock=self._socket, ssl=tls, server_hostname=name)
+        name = self._address.host if tls else None
+        reader, self._writer = await asyncio.open_connection(**self._where(), ssl=tls, server_hostname=name)
         return reader, self._writer
+
+    def _where(self) -> dict[str, Any]:
+        if self._socket is not None:
+            return {"sock": self._socket}
+        return {
+            "host": self._address.host,
+            "port": self._address.port,
+            "happy_eyeballs_delay": HAPPY_EYEBALLS_DELAY,
+        }
 
     @property
     def tls(self) -> ssl.SSLObject | None:
@@ -52,10 +64,10 @@ class _OnSocket(TransportFactory):
 
     def cut(self) -> None:
         """Close the socket at once, whatever is on its way."""
-        if self._writer is None:
-            self._socket.close()
-        else:
+        if self._writer is not None:
             self._writer.transport.abort()
+        elif self._socket is not None:
+            self._socket.close()
 
 
 class _Connection(aiormq.Connection):
@@ -76,6 +88,7 @@ class Link:
 
     def __init__(self, loop: AioLoop, connection: _Connection, factory: _OnSocket) -> None:
         self._loop = loop
+        self._password = connection.url.password
         self._connection = connection
         self._factory = factory
 
@@ -109,6 +122,21 @@ class Link:
         """The largest body, in bytes, that such a broker takes by default; None where that is not known."""
         return largest_message(self.server_properties)
 
+    async def renew(self, password: str) -> bool:
+        """Tell the broker a password or token that has changed; False if it is the old one.
+
+        Raises:
+            SessionLost: the broker would not have it, or is gone.
+        """
+        if password == self._password:
+            return False
+        await self._loop.call(self._update_secret, password)
+        self._password = password
+        return True
+
+    async def _update_secret(self, password: str) -> None:
+        await self._connection.update_secret(password, reason="renewed", timeout=RENEW_SECONDS)
+
     def on_close(self, report: Callable[[str], None]) -> None:
         """Have `report` called with the reason once the connection ends."""
         self._connection.closing.add_done_callback(self.told(report))
@@ -137,9 +165,11 @@ class Link:
 
     async def close(self) -> None:
         """Say goodbye, wait `CLOSE_SECONDS` at most, then cut; even when cancelled."""
-        with trio.move_on_after(CLOSE_SECONDS, shield=True), suppress(SessionLost):
-            await self._loop.call(self._connection.close)
-        self._factory.cut()
+        try:
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True), suppress(SessionLost):
+                await self._loop.call(self._connection.close)
+        finally:
+            self._factory.cut()
 
 
 async def dial(loop: AioLoop, address: Address, *, name: str, connect_timeout: float) -> Link:
@@ -150,14 +180,12 @@ async def dial(loop: AioLoop, address: Address, *, name: str, connect_timeout: f
         SessionLost: it can't be reached, or it hung up.
         SettingError: a file that the URL names can't be used.
     """
-    with trio.move_on_after(connect_timeout):
-        tls = await trio.to_thread.run_sync(tls_context, address) if address.is_tls else None
+    with anyio.move_on_after(connect_timeout):
+        tls = await anyio.to_thread.run_sync(tls_context, address) if address.is_tls else None
         try:
-            stream = await trio.open_tcp_stream(address.host, address.port)
+            connected = await loop.open_socket(address.host, address.port)
         except OSError as exc:
             raise open_error(exc, address) from exc
-        # trio's socket gives its file descriptor away: from here on it is asyncio's.
-        connected = socket.socket(fileno=stream.socket.detach())
         return await _log_in(loop, address, name, connected, tls)
     raise SessionLost(
         f"{address.host}:{address.port} did not answer within {connect_timeout:g} s (connect_timeout)"
@@ -165,9 +193,9 @@ async def dial(loop: AioLoop, address: Address, *, name: str, connect_timeout: f
 
 
 async def _log_in(
-    loop: AioLoop, address: Address, name: str, connected: socket.socket, tls: ssl.SSLContext | None
+    loop: AioLoop, address: Address, name: str, connected: socket.socket | None, tls: ssl.SSLContext | None
 ) -> Link:
-    factory = _OnSocket(connected, address.host)
+    factory = _OnSocket(connected, address)
 
     async def log_in() -> Link:
         connection = _Connection(

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from weakref import WeakSet
 
-from rpcb_trio._errors import SettingError
+from rpcb_trio._errors import SessionLost, SettingError
+from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._transports._amqp._blockage import Blockage
 from rpcb_trio._transports._amqp._caller import AmqpCaller
 from rpcb_trio._transports._amqp._connection import Link, dial
 from rpcb_trio._transports._amqp._examination import Examination
 from rpcb_trio._transports._amqp._loop import AioLoop, open_loop
 from rpcb_trio._transports._amqp._loss import Loss
+from rpcb_trio._transports._amqp._native import open_any_loop
 from rpcb_trio._transports._amqp._outbox import Outbox
-from rpcb_trio._transports._amqp._session import AmqpSession
-from rpcb_trio._transports._amqp._topology import check, declare
 from rpcb_trio._transports._amqp._requesters import Requesters
-from rpcb_trio._transports._amqp._url import parse_url
+from rpcb_trio._transports._amqp._session import AmqpSession
+from rpcb_trio._transports._amqp._source import UrlSource
+from rpcb_trio._transports._amqp._topology import check, declare
 from rpcb_trio._transports._bounds import LARGEST_PREFETCH
 from rpcb_trio._transports._protocol import Topology
 
@@ -25,29 +28,42 @@ class AmqpTransport:
     """A way to RabbitMQ.
 
     Args:
-        url: `amqp://user:password@host:port/vhost`, or `amqps://` for TLS. What aiormq understands after the
-            `?` holds: `cafile`, `capath`, `cadata`, `certfile`, `keyfile`, `no_verify_ssl`, `auth`,
-            `heartbeat`, `name`.
+        url: `amqp://user:password@host:port/vhost`, or `amqps://` for TLS. After a `?` may come `cafile`,
+            `capath`, `cadata` (DER in base64), `certfile`, `keyfile`, `no_verify_ssl`, `auth`, `heartbeat`,
+            `name`. Or a function that returns it, for passwords and tokens that change: it may block, and is
+            asked before each connection and every `refresh` seconds.
         heartbeat: how often, in seconds, each side shows that it lives; a dead connection is noticed within
             three of them and 3 s. The URL's own wins.
         connect_timeout: how long, in seconds, a broker may take to let us in.
         name: what the broker's management page shows; each connection's role is appended. The URL's own wins.
+        refresh: how often, in seconds, a function for `url` is asked. A password that has changed is told to
+            the broker on the connections that are open (`connection.update-secret`).
 
     Raises:
         SettingError: the URL or a number can't be right for any broker.
     """
 
     def __init__(
-        self, url: str, *, heartbeat: int = 15, connect_timeout: float = 10.0, name: str | None = None
+        self,
+        url: str | Callable[[], str],
+        *,
+        heartbeat: int = 15,
+        connect_timeout: float = 10.0,
+        name: str | None = None,
+        refresh: float = 30.0,
     ) -> None:
-        if not connect_timeout > 0:
-            raise SettingError(f"connect_timeout is in seconds, and more than 0, not {connect_timeout!r}")
-        self._address = parse_url(url, heartbeat=heartbeat)
+        for what, seconds in (("connect_timeout", connect_timeout), ("refresh", refresh)):
+            if not seconds > 0:
+                raise SettingError(f"{what} is in seconds, and more than 0, not {seconds!r}")
+        self._source = UrlSource(url, heartbeat=heartbeat)
         self._connect_timeout = connect_timeout
-        self._name = self._address.name or name or "rpcb_trio"
+        self._name = name or "rpcb_trio"
+        self._refresh = refresh
+        self._has_connected = False
+        self._links: WeakSet[Link] = WeakSet()
 
     def __repr__(self) -> str:
-        return f"AmqpTransport({str(self._address)!r})"
+        return f"AmqpTransport({str(self._source.address)!r})"
 
     @asynccontextmanager
     async def open_session(self, topology: Topology, *, prefetch: int) -> AsyncIterator[AmqpSession]:
@@ -56,7 +72,7 @@ class AmqpTransport:
             raise SettingError(f"prefetch is 1 to {LARGEST_PREFETCH}, not {prefetch}")
         check(topology)
         loss = Loss()
-        async with open_loop(loss) as loop, self._link(loop, "in") as link:
+        async with self._renewal(), open_loop(loss) as loop, self._link(loop, "in") as link:
             link.on_close(loss.report)
             await loop.call(declare, link, topology)
             blockage = Blockage()
@@ -75,6 +91,7 @@ class AmqpTransport:
                 yield session
             finally:
                 session.close()
+                await requesters.close()
                 await outbox.close()
 
     @asynccontextmanager
@@ -86,23 +103,19 @@ class AmqpTransport:
         """
         check(topology)
         loss = Loss()
-        async with open_loop(loss) as loop, self._link(loop, "examination") as link:
+        async with self._renewal(), open_loop(loss) as loop, self._link(loop, "examination") as link:
             link.on_close(loss.report)
-            yield Examination(loop, link, self._address)
+            yield Examination(loop, link, self._source.address)
 
-                await requesters.close()
     @asynccontextmanager
     async def open_caller(self) -> AsyncIterator[AmqpCaller]:
-        """Call over direct reply-to (see `Transport`)."""
+        """Call over direct reply-to, under trio or asyncio (see `Transport`)."""
         loss = Loss()
-        async with open_loop(loss) as loop, self._link(loop, "caller") as link:
+        async with self._renewal(), open_any_loop(loss) as loop, self._link(loop, "caller") as link:
             link.on_close(loss.report)
             caller = AmqpCaller(loop, loss)
-            try:
-                await loop.call(caller.listen, link)
-                yield caller
-            finally:
-                caller.close()
+            await loop.call(caller.listen, link)
+            yield caller
 
     @asynccontextmanager
     async def _link(self, loop: AioLoop, role: str) -> AsyncIterator[Link]:
@@ -113,5 +126,24 @@ class AmqpTransport:
             await link.close()
 
     async def _dial(self, loop: AioLoop, role: str) -> Link:
-        name = f"{self._name} ({role})"
-        return await dial(loop, self._address, name=name, connect_timeout=self._connect_timeout)
+        try:
+            address = await self._source.fresh()
+            name = f"{address.name or self._name} ({role})"
+            link = await dial(loop, address, name=name, connect_timeout=self._connect_timeout)
+        except SettingError as exc:
+            if not self._has_connected:
+                raise
+            raise SessionLost(str(exc)) from exc  # it was right once; a file may come back
+        self._has_connected = True
+        self._links.add(link)
+        return link
+
+    @asynccontextmanager
+    async def _renewal(self) -> AsyncIterator[None]:
+        if not self._source.changes:
+            yield
+            return
+        async with open_serving_nursery() as nursery:
+            nursery.start_soon(self._source.renew, self._links, self._refresh)
+            yield
+            nursery.cancel_scope.cancel()

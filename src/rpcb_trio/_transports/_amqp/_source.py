@@ -1,0 +1,88 @@
+"""Where a broker's URL comes from, and how a password that changes reaches the connections that are open."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+
+import anyio
+
+from rpcb_trio._errors import SessionLost, SettingError
+from rpcb_trio._transports._amqp._connection import Link
+from rpcb_trio._transports._amqp._url import Address, parse_url
+
+_log = logging.getLogger(__name__)
+
+UPDATE_SECRET = bytes([0, 10, 0, 70])
+"""How the frame's method begins, seven bytes into it: AMQP's `connection` (10), `update-secret` (70)."""
+
+
+class UrlSource:
+    """A URL, or a function that is asked for it whenever it is needed.
+
+    Raises:
+        SettingError: the URL can't be right, or the function raised.
+    """
+
+    def __init__(self, url: str | Callable[[], str], *, heartbeat: int) -> None:
+        self._heartbeat = heartbeat
+        self._ask = None if isinstance(url, str) else url
+        self.address = parse_url(url if isinstance(url, str) else _asked(url), heartbeat=heartbeat)
+        """As it was last known."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether it may be another one later."""
+        return self._ask is not None
+
+    async def fresh(self) -> Address:
+        """The address as it is now; the function is asked in a thread.
+
+        Raises:
+            SettingError: see the class.
+        """
+        if self._ask is not None:
+            url = await anyio.to_thread.run_sync(_asked, self._ask)
+            self.address = parse_url(url, heartbeat=self._heartbeat)
+        return self.address
+
+    async def renew(self, links: Collection[Link], interval: float) -> None:
+        """Each `interval` seconds, tell the broker on every open link a password that has changed."""
+        while True:
+            await anyio.sleep(interval)
+            try:
+                password = (await self.fresh()).url.password
+            except SettingError as exc:
+                _log.warning("the connections keep their password: %s", exc)
+                continue
+            for link in tuple(links):
+                await _renew(link, password)
+
+
+async def _renew(link: Link, password: str | None) -> None:
+    if password is None or not link.is_open:
+        return
+    try:
+        if await link.renew(password):
+            _log.info("the broker was told a new password")
+    except SessionLost as exc:  # whoever uses the link learns of it too
+        _log.warning("the broker did not take a new password: %s", exc)
+
+
+def _asked(ask: Callable[[], str]) -> str:
+    try:
+        return ask()
+    except SettingError:
+        raise
+    except Exception as exc:  # noqa: BLE001 - it is anyone's function
+        # What it says may hold what it was asked for.
+        raise SettingError(f"url could not be had: its function raised {type(exc).__name__}") from None
+
+
+def _tells_no_secret(record: logging.LogRecord) -> bool:
+    """Whether it may be logged: aiormq writes every frame that it sends into its log, at debug."""
+    frames = record.args if isinstance(record.args, tuple) else ()
+    return not any(getattr(frame, "payload", b"")[7:11] == UPDATE_SECRET for frame in frames)
+
+
+logging.getLogger("aiormq.connection").addFilter(_tells_no_secret)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio  # noqa: TID251 - the session lives on it
+from functools import partial
 from typing import cast
 
 import trio
@@ -10,12 +11,13 @@ from aiormq import Channel  # noqa: TID251 - one is played here
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcb_trio import Answer, Reply, Request
+from rpcb_trio import Request, Topology
+from rpcb_trio._transports._amqp._blockage import Blockage
 from rpcb_trio._transports._amqp._loop import open_loop
 from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._open_deliveries import OpenDeliveries
 from rpcb_trio._transports._amqp._outbox import Outbox
-from rpcb_trio._transports._amqp._sender import Fate
+from rpcb_trio._transports._amqp._requesters import Requesters
 from rpcb_trio._transports._amqp._session import AmqpSession
 
 
@@ -81,13 +83,20 @@ class HeldUpChannel:
 async def test_an_ack_that_is_held_up_is_not_overtaken_by_the_next_batches() -> None:
     channel = HeldUpChannel(4)
     _, requests = delivered(4)
-    answers = [Answer(request, Reply(body=b"")) for request in requests]
     async with open_loop(Loss()) as loop:
-        session = AmqpSession(loop, Loss(), Outbox(loop, Loss(), trio.sleep_forever), 4)
+        session = AmqpSession(
+            loop,
+            Loss(),
+            Outbox(loop, Loss(), trio.sleep_forever),
+            Blockage(),
+            Requesters(loop, trio.sleep_forever),
+            topology=Topology(queue="q"),
+            prefetch=4,
+        )
         session._channel = cast(Channel, channel)
         for request in requests:
             session._open.enter(request)
         async with trio.open_nursery() as nursery:
-            for batch in (answers[:2], answers[2:]):
-                nursery.start_soon(loop.call, session._finish, batch, [Fate.CONFIRMED] * 2)
+            for tags in ((1, 2), (3, 4)):
+                nursery.start_soon(partial(loop.call, session._finish, tags))
     assert channel.unacked == set()

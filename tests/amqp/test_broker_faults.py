@@ -26,29 +26,30 @@ async def test_when_the_broker_stops_and_starts_under_load_all_is_answered_with_
     wanted = {b"request %d" % n for n in range(200)}
     book = TagBook()
     await declare_durable(broker, answers)
-    async with (
-        open_proxy(broker.url, book) as proxy,
-        working(models[0], AmqpTransport(proxy.url), topologies[0], 2) as one,
-        working(models[1], AmqpTransport(proxy.url), topologies[1], 2) as two,
-        working(models[2], AmqpTransport(proxy.url), topologies[2], 2) as three,
-    ):
-        for producer in producers:
-            await producer.send(*wanted, reply_to=answers, delivery_mode=2)
-        await one.until_settled(10)
-        await two.until(lambda seen: seen.batches)
-        await three.until_settled(10)
-        await broker.stop_app()
-        for seen, model in zip((one, two, three), models, strict=True):
-            await seen.until_lost()
-            await seen.until_refused()
-            model.let_go.set()
-        settled = book.settled
-        await broker.start_app()
-        replies: list[bytes] = []
-        while not all(replies.count(body.upper()) > 1 for body in wanted):
-            replies += [body for _, _, body in await producers[0].read(answers)]
-        for seen in (one, two, three):
-            await seen.until_back()
+    with short_waits():
+        async with (
+            open_proxy(broker.url, book) as proxy,
+            working(models[0], AmqpTransport(proxy.url), topologies[0], 2) as one,
+            working(models[1], AmqpTransport(proxy.url), topologies[1], 2) as two,
+            working(models[2], AmqpTransport(proxy.url), topologies[2], 2) as three,
+        ):
+            for producer in producers:
+                await producer.send(*wanted, reply_to=answers, delivery_mode=2)
+            await one.until_settled(10)
+            await two.until(lambda seen: seen.batches)
+            await three.until_settled(10)
+            await broker.stop_app()
+            for seen, model in zip((one, two, three), models, strict=True):
+                await seen.until_lost()
+                await seen.until_refused()
+                model.let_go.set()
+            settled = book.settled
+            await broker.start_app()
+            replies: list[bytes] = []
+            while not all(replies.count(body.upper()) > 1 for body in wanted):
+                replies += [body for _, _, body in await producers[0].read(answers)]
+            for seen in (one, two, three):
+                await seen.until_back()
     assert {body.lower() for body in replies} == wanted
     assert 0 < settled < 2 * len(wanted) <= book.settled
     assert book.stale == []

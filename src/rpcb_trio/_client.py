@@ -30,6 +30,11 @@ class RpcClient:
         self.late_replies = 0
         """How many replies came when nobody awaited them any more (or again); they are dropped."""
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether a call would go out at once, rather than wait for the broker to be back."""
+        return self._connected.is_set() and not self._is_closed
+
     async def call(
         self,
         body: bytes,

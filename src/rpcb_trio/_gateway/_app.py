@@ -1,0 +1,106 @@
+"""The ASGI app."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.routing import Route as Path
+
+from rpcb_trio._client import RpcClient, open_client
+from rpcb_trio._gateway._docs import docs_routes
+from rpcb_trio._gateway._endpoints import Endpoints
+from rpcb_trio._gateway._front import REQUEST_ID_HEADER, Front
+from rpcb_trio._gateway._options import GatewayOptions
+from rpcb_trio._gateway._own_paths import own_paths
+from rpcb_trio._gateway._problems import Problem
+from rpcb_trio._gateway._request_ids import RequestIds, request_id_of
+from rpcb_trio._gateway._responses import failure
+from rpcb_trio._gateway._routes import Route
+from rpcb_trio._gateway._store import Store
+from rpcb_trio._gateway._tables import check_routes
+
+EXPOSED = (REQUEST_ID_HEADER, "retry-after", "rpcb-error", "rpcb-batch", "rpcb-batch-size", "rpcb-wait")
+"""Headers that pages of other origins may read."""
+
+
+def make_app(
+    broker: RpcClient | str,
+    routes: Mapping[str, Route] | None = None,
+    options: GatewayOptions = GatewayOptions(),  # noqa: B008 - it is frozen
+    *,
+    more: Sequence[BaseRoute] = (),
+) -> Starlette:
+    """The gateway as an ASGI app: to be served by hypercorn's trio worker, or mounted in an app of yours.
+
+    What mounts it must run its lifespan too (`app.router.lifespan_context(app)`).
+
+    Args:
+        broker: an AMQP URL, to which it then connects within its lifespan; or a client of yours.
+        routes: by name (see `read_routes`).
+        options: what holds for all of them.
+        more: further routes, of Starlette; they come before the gateway's own.
+
+    Raises:
+        SettingError: the routes don't make sense.
+    """
+    checked = check_routes(routes or {})
+    front, store = Front(options), Store(options)
+    endpoints = Endpoints(front, checked, store)
+    app = Starlette(
+        routes=[
+            *more,
+            *own_paths(front, store),
+            *docs_routes(checked, options),
+            Path("/rpc/{name:path}", endpoints.rpc, methods=["POST"]),
+            *(Path(each.path, endpoints.of(each), methods=[each.method]) for each in checked.values()),
+        ],
+        middleware=_middleware(options),
+        exception_handlers={HTTPException: _refused},
+        lifespan=_lifespan(front, store, broker),
+    )
+    app.state.front = front
+    return app
+
+
+def _lifespan(front: Front, store: Store, broker: RpcClient | str) -> object:
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(store.opened())
+            if isinstance(broker, str):
+                front.client = await stack.enter_async_context(open_client(broker))
+            else:
+                front.client = broker
+            yield
+
+    return lifespan
+
+
+def _middleware(options: GatewayOptions) -> list[Middleware]:
+    if not options.cors:
+        return [Middleware(RequestIds)]
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=options.cors,
+        allow_methods=["GET", "POST", "PUT"],
+        allow_headers=["*"],
+        expose_headers=EXPOSED,
+    )
+    return [Middleware(RequestIds), cors]
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """No such path, or another method."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - for the type checker
+    problem = Problem(error.status_code, "not-found", error.detail)
+    response = failure(None, problem, request_id=request_id_of(request), retry_after=0)
+    response.headers.update(error.headers or {})
+    return response

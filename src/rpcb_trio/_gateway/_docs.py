@@ -1,0 +1,71 @@
+"""`/docs`: Swagger UI, from the files of the package swagger-ui-py; nothing comes from elsewhere."""
+
+from __future__ import annotations
+
+from html import escape
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from rpcb_trio._gateway._openapi import openapi
+from rpcb_trio._gateway._options import GatewayOptions
+from rpcb_trio._gateway._responses import JSON
+from rpcb_trio._gateway._routes import Routes
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>rpcb-trio gateway</title>
+<link rel="stylesheet" href="{root}/docs/swagger-ui.css">
+</head>
+<body>
+<main id="swagger-ui" data-url="{root}/openapi.json"></main>
+<script src="{root}/docs/swagger-ui-bundle.js"></script>
+<script src="{root}/docs/start.js"></script>
+</body>
+</html>
+"""
+
+START = """const main = document.getElementById("swagger-ui");
+SwaggerUIBundle({url: main.dataset.url, domNode: main, deepLinking: true, validatorUrl: null});
+"""
+
+POLICY = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' data: blob:; style-src 'self' 'unsafe-inline'"
+"""The page loads nothing from anywhere else."""
+
+
+def docs_routes(routes: Routes, options: GatewayOptions) -> list[BaseRoute]:
+    """The document, and the page that shows it."""
+    document = msgspec.json.encode(openapi(routes, options))
+
+    async def described(_: Request) -> Response:
+        return Response(document, media_type=JSON)
+
+    async def page(request: Request) -> Response:
+        root = escape(request.scope.get("root_path", ""))
+        return HTMLResponse(PAGE.format(root=root), headers={"content-security-policy": POLICY})
+
+    async def start(_: Request) -> Response:
+        return Response(START, media_type="text/javascript")
+
+    return [
+        Route("/openapi.json", described),
+        Route("/docs", page),
+        Route("/docs/start.js", start),
+        Mount("/docs", StaticFiles(directory=_swagger_ui())),
+    ]
+
+
+def _swagger_ui() -> Path:
+    """Where its files are; the package itself is not imported."""
+    found = find_spec("swagger_ui")
+    assert found is not None  # noqa: S101 - the extra installs it
+    assert found.origin is not None  # noqa: S101 - it is an ordinary package
+    return Path(found.origin).parent / "static"

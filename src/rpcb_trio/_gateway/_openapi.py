@@ -1,0 +1,141 @@
+"""The routes as an OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+from rpcb_trio._gateway._options import GatewayOptions
+from rpcb_trio._gateway._routes import Field, Route, Routes
+
+Schema = dict[str, Any]
+
+TYPES: Mapping[str, Schema] = {
+    "file": {"type": "string", "format": "binary"},
+    "text": {"type": "string"},
+    "integer": {"type": "integer", "format": "int64"},
+    "number": {"type": "number"},
+    "boolean": {"type": "boolean"},
+}
+
+BYTES: Schema = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+
+PROBLEM: Schema = {
+    "type": "object",
+    "required": ["title", "status", "error", "detail", "request_id"],
+    "properties": {
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "error": {"type": "string", "description": "One word for what is wrong."},
+        "detail": {"type": "string"},
+        "field": {"type": "string", "description": "The form's field that is wrong."},
+        "reply": {"description": "What the service itself said."},
+        "request_id": {"type": "string"},
+    },
+}
+
+ENVELOPE: Schema = {
+    "type": "object",
+    "required": ["status", "message", "data"],
+    "properties": {
+        "status": {"type": "integer", "enum": [200, 400, 500]},
+        "message": {"type": "string"},
+        "data": {"description": "The answer; null after an error."},
+    },
+}
+
+PROBLEMS = {
+    400: "The request makes no sense.",
+    408: "The upload took too long.",
+    413: "The upload is too large.",
+    422: "A field of the form is wrong, or the service could not read it.",
+    500: "The service failed.",
+    502: "No queue is there, or the reply makes no sense.",
+    503: "Too many are in flight, or the broker is away; come again.",
+    504: "No reply came in time.",
+    507: "There is no room for the answer's file.",
+}
+
+
+def openapi(routes: Routes, options: GatewayOptions) -> Schema:
+    """The document, of OpenAPI 3.1."""
+    paths: Schema = {}
+    for name, route in routes.items():
+        paths[route.path] = {route.method.lower(): _operation(name, route)}
+    names = [name for name, route in routes.items() if not route.parts]
+    if names or options.rpc:
+        paths["/rpc/{name}"] = {"post": _rpc(names, options)}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "rpcb-trio gateway", "version": metadata.version("rpcb-trio")},
+        "paths": paths,
+        "components": {"schemas": {"Problem": PROBLEM, "Envelope": ENVELOPE}},
+    }
+
+
+def _operation(name: str, route: Route) -> Schema:
+    return {
+        "operationId": name,
+        "summary": route.summary or name,
+        "requestBody": {"required": True, "content": _form(route) if route.form else BYTES},
+        "responses": _responses(_answer(route), envelope=route.shape == "envelope"),
+    }
+
+
+def _form(route: Route) -> Schema:
+    properties = {field: _property(spec) for field, spec in route.form.items()}
+    required = [field for field, spec in route.form.items() if spec.is_required]
+    schema: Schema = {"type": "object", "properties": properties}
+    if required:
+        schema["required"] = required
+    return {"multipart/form-data": {"schema": schema}}
+
+
+def _property(field: Field) -> Schema:
+    schema = dict(TYPES[field.type])
+    if field.choices:
+        schema["enum"] = list(field.choices)
+    if field.default is not None:
+        schema["default"] = field.default
+    if field.help:
+        schema["description"] = field.help
+    return schema
+
+
+def _answer(route: Route) -> Schema:
+    if route.shape == "envelope":
+        return {"application/json": {"schema": {"$ref": "#/components/schemas/Envelope"}}}
+    if route.parts:
+        properties: Schema = {part: {} for part in route.parts}
+        return {"application/json": {"schema": {"type": "object", "properties": properties}}}
+    return BYTES if route.reply_coding == "bytes" else {"application/json": {"schema": {}}}
+
+
+def _responses(answer: Schema, *, envelope: bool) -> Schema:
+    responses: Schema = {"200": {"description": "The answer.", "content": answer}}
+    if envelope:
+        responses["200"]["description"] = "The answer; or an error, as the status in it says."
+        responses["503"] = {"description": PROBLEMS[503], "content": answer}
+        return responses
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    for status, description in PROBLEMS.items():
+        responses[str(status)] = {"description": description, "content": content}
+    return responses
+
+
+def _rpc(names: list[str], options: GatewayOptions) -> Schema:
+    schema: Schema = {"type": "string"}
+    if not options.rpc:
+        schema["enum"] = names
+    responses = _responses({"*/*": {}}, envelope=False)
+    for response in responses.values():  # error replies come in the service's own shape
+        response["content"] = {"*/*": {}}
+    responses["404"] = {"description": "There is no such service."}
+    return {
+        "operationId": "rpc",
+        "summary": "Bytes in, bytes out: the request's and the reply's body as they are.",
+        "parameters": [{"name": "name", "in": "path", "required": True, "schema": schema}],
+        "requestBody": {"required": False, "content": BYTES},
+        "responses": responses,
+    }

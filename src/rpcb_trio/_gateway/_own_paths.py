@@ -1,0 +1,46 @@
+"""The gateway's own paths: probes, and the files that a `url` leads to."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from rpcb_trio._gateway._front import Front
+from rpcb_trio._gateway._problems import Problem
+from rpcb_trio._gateway._request_ids import request_id_of
+from rpcb_trio._gateway._responses import JSON, failure
+from rpcb_trio._gateway._store import Store
+
+
+def own_paths(front: Front, store: Store) -> list[BaseRoute]:
+    """Their routes."""
+
+    async def livez(_: Request) -> Response:
+        return _told(HTTPStatus.OK, {"live": True})
+
+    async def readyz(_: Request) -> Response:
+        status = HTTPStatus.OK if front.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+        return _told(status, {"ready": front.is_ready, "draining": front.is_draining, "in_flight": front.in_flight})
+
+    async def file(request: Request) -> Response:
+        found = await store.read(request.path_params["name"])
+        if found is None:
+            problem = Problem(HTTPStatus.NOT_FOUND, "not-found", "there is no such file, or no longer")
+            return failure(None, problem, request_id=request_id_of(request), retry_after=0)
+        content, media_type = found
+        headers = {"cache-control": "private, max-age=3600", "x-content-type-options": "nosniff"}
+        return Response(content, headers=headers, media_type=media_type)
+
+    return [
+        Route("/livez", livez),
+        Route("/readyz", readyz),
+        Route("/files/{name}", file),
+    ]
+
+
+def _told(status: HTTPStatus, facts: object) -> Response:
+    return Response(msgspec.json.encode(facts), status, {"cache-control": "no-store"}, JSON)

@@ -1,0 +1,106 @@
+"""Answers and problems in the shape that a route's clients read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import anyio
+import msgspec
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from rpcb_trio._gateway._problems import Problem
+from rpcb_trio._gateway._routes import Route
+from rpcb_trio._messages import ERROR_HEADER, Reply
+
+BINARY = "application/octet-stream"
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+
+ENVELOPE_TIMEOUT = 400
+ENVELOPE_ERROR = 500
+TIMEOUT_MESSAGE = "内部服务调用超时"
+ERROR_MESSAGE = "服务内部未知错误"
+MISSING_MESSAGE = "参数缺失: name={}"
+
+LONGEST_HEADER = 255
+"""Bytes, as AMQP has it."""
+
+LINGER = 2.0
+"""Seconds for which a client that is refused may go on sending; to hang up at once could cost it the answer."""
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """What rabbit-rpc-client answers; the field order is its own."""
+
+    status: int
+    message: str
+    data: msgspec.Raw | None
+
+
+class Lingering(Response):
+    """A response to a request whose body is not read to its end: answered first, then read and dropped."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        with anyio.move_on_after(LINGER):
+            message = await receive()
+            while message["type"] == "http.request" and message.get("more_body", False):
+                message = await receive()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def success(route: Route, answer: bytes, headers: Mapping[str, str]) -> Response:
+    """The answer, which is JSON already."""
+    if route.shape == "envelope":
+        answer = msgspec.json.encode(Envelope(HTTPStatus.OK, "success", msgspec.Raw(answer)))
+    return Response(answer, media_type=JSON, headers=headers)
+
+
+def failure(
+    route: Route | None, problem: Problem, *, request_id: str, retry_after: int, lingering: bool = False
+) -> Response:
+    """The problem, as the route's clients read it."""
+    headers = {ERROR_HEADER: problem.code}
+    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["retry-after"] = str(retry_after)
+    kind = Lingering if lingering else Response
+    if lingering:
+        headers["connection"] = "close"
+    if route is not None and route.shape == "envelope":
+        return kind(_enveloped(problem), _envelope_status(problem), headers, JSON)
+    told = {**problem.told, "request_id": request_id}
+    try:
+        body = msgspec.json.encode(told)
+    except (TypeError, ValueError, RecursionError):  # what the service said is no JSON
+        body = msgspec.json.encode({key: value for key, value in told.items() if key != "reply"})
+    return kind(body, problem.status, headers, PROBLEM)
+
+
+def reply_headers(reply: Reply) -> dict[str, str]:
+    """What a worker tells in its reply's headers (`rpcb-batch-size` and so on), as HTTP headers."""
+    return {
+        name: plain_or(str(value), "?")
+        for name, value in reply.headers.items()
+        if name.startswith("rpcb-") and isinstance(value, str | int | float)
+    }
+
+
+def plain_or(text: str, otherwise: str) -> str:
+    """The text, if it may stand in a header of HTTP and of AMQP."""
+    return text if text.isascii() and text.isprintable() and len(text) <= LONGEST_HEADER else otherwise
+
+
+def _enveloped(problem: Problem) -> bytes:
+    if problem.status == HTTPStatus.GATEWAY_TIMEOUT:
+        return msgspec.json.encode(Envelope(ENVELOPE_TIMEOUT, TIMEOUT_MESSAGE, None))
+    if problem.field is not None:
+        return msgspec.json.encode(Envelope(ENVELOPE_ERROR, MISSING_MESSAGE.format(problem.field), None))
+    return msgspec.json.encode(Envelope(ENVELOPE_ERROR, ERROR_MESSAGE, None))
+
+
+def _envelope_status(problem: Problem) -> int:
+    """The ancestor's statuses stand in its JSON; who balances the load must see that one is too many."""
+    return problem.status if problem.code == "busy" else HTTPStatus.OK

@@ -1,0 +1,108 @@
+"""What a route is: from a form over a body to a reply, and from that to JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+Coding = Literal["bytes", "msgpack", "json"]
+Plain = str | int | float | bool
+
+
+class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One field of a form."""
+
+    type: Literal["file", "text", "integer", "number", "boolean"] = "text"
+    default: Plain | None = None
+    """Its value where it is not sent; a field without one must be."""
+    optional: bool = False
+    """Whether it may be left out, of the body too."""
+    choices: tuple[str, ...] = ()
+    """All that a text may be; empty for anything."""
+    help: str = ""
+
+    @property
+    def is_required(self) -> bool:
+        """Whether a form without it is wrong."""
+        return self.default is None and not self.optional
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a reply tells how the request ended."""
+
+    field: str
+    """Its name; dots lead into maps."""
+    ok: tuple[int | str | bool, ...] = (200,)
+    """What it holds after a success."""
+    http: Mapping[str, int] = {}
+    """The HTTP status for what else it holds; by default 500, or what the reply's `rpcb-error` says."""
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One call of a composite route: another route, with its form filled in here."""
+
+    route: str
+    fields: Mapping[str, str] = {}
+    """From its form's fields to ours, or to `PART.FIELD`, a field of another part's answer. A part starts
+    when those it takes from are answered; others run side by side. Fields of the same name need no entry."""
+    constants: Mapping[str, Plain] = {}
+    """Its form's fields that never differ."""
+
+    def feeders(self, names: Mapping[str, object]) -> set[str]:
+        """Which of these parts it takes from."""
+        return {source.partition(".")[0] for source in self.fields.values()} & set(names)
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One path of the gateway, and the service behind it."""
+
+    path: str = ""
+    """By default `/NAME`."""
+    method: Literal["POST", "PUT"] = "POST"
+    summary: str = ""
+    form: Mapping[str, Field] = {}
+    """The fields of its form, in the order they have in the body. Without a form the request's body is the
+    service's."""
+    queue: str | None = None
+    exchange: str = ""
+    routing_key: str | None = None
+    timeout: float | None = None
+    """Seconds; it travels with the request as its expiration."""
+    priority: int | None = None
+    body: Coding | None = None
+    """`msgpack` or `json` of a map of the form's fields, or the `bytes` of its only one; by default msgpack
+    for a form."""
+    constants: Mapping[str, Plain] = {}
+    """What else the body's map holds."""
+    reply: Coding | None = None
+    """As what the reply is read; by default as the body. `bytes` go through as they are."""
+    answer: str | None = None
+    """The field of the reply that is the answer; without it all of it is."""
+    status: Status | None = None
+    urls: Mapping[str, str] = {}
+    """From a field of the answer that holds bytes, to the new field for the URL where they can be fetched."""
+    media_type: str = "application/octet-stream"
+    """Of those."""
+    base64: bool = True
+    """Whether fields with a URL are in the answer as well, in base64."""
+    shape: Literal["plain", "envelope"] = "plain"
+    """`plain` is the answer itself, and errors by HTTP status. `envelope` is `{status, message, data}`, as
+    rabbit-rpc-client answers."""
+    parts: Mapping[str, Part] = {}
+    """The calls of a composite route; its answer has one field for each."""
+
+    @property
+    def body_coding(self) -> Coding:
+        """As what the body is written."""
+        return self.body or ("msgpack" if self.form else "bytes")
+
+    @property
+    def reply_coding(self) -> Coding:
+        """As what the reply is read."""
+        return self.reply or self.body_coding
+
+
+Routes = Mapping[str, Route]
+"""By name."""

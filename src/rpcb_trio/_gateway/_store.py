@@ -1,0 +1,148 @@
+"""Files that a `url` leads to: kept for a set time, in a set space, under names that nobody can guess.
+
+A directory, an S3 bucket, or whatever else fsspec knows; the same calls for all of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from http import HTTPStatus
+from mimetypes import guess_type
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from fsspec.core import url_to_fs
+
+from rpcb_trio._errors import SettingError
+from rpcb_trio._gateway._options import GatewayOptions
+from rpcb_trio._gateway._problems import Problem
+
+log = logging.getLogger("rpcb_trio")
+
+NAME = re.compile(r"[A-Za-z0-9_-]{32}\.[a-z0-9]{1,8}")
+"""No dots but one and no slashes, so that nothing leads anywhere else."""
+
+RANDOM_BYTES = 24
+SHORTEST_SWEEP, LONGEST_SWEEP = 1.0, 60.0
+
+
+class Store:
+    """Keeps files. Open it before use."""
+
+    def __init__(self, options: GatewayOptions) -> None:
+        self._options = options
+        self._fs: Any = None
+        self._root = ""
+        self._kept: dict[str, tuple[float, int]] = {}
+        """Of each file when it goes (as `time.time()`) and its size, the oldest first."""
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Make the place, and sweep it until the end.
+
+        Raises:
+            SettingError: there can be none.
+        """
+        with TemporaryDirectory(prefix="rpcb-files-") as temporary:
+            await anyio.to_thread.run_sync(self._open, self._options.files or temporary)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._sweep)
+                yield
+                tasks.cancel_scope.cancel()
+
+    async def keep(self, content: bytes, media_type: str) -> str:
+        """Keep a file, and return its name.
+
+        Raises:
+            Problem: 507, there is no room for it.
+        """
+        if len(content) > self._options.files_size:
+            raise _no_room(f"it has {len(content)} bytes; files_size is {self._options.files_size}")
+        name = f"{secrets.token_urlsafe(RANDOM_BYTES)}.{_suffix(media_type)}"
+        try:
+            await anyio.to_thread.run_sync(partial(self._fs.pipe_file, self._place(name), content))
+        except OSError as error:
+            log.warning("files: %s can't be written: %s", self._root, error)
+            raise _no_room("it can't be written") from error
+        self._kept[name] = (time.time() + self._options.files_kept, len(content))
+        await self._forget(self._surplus())
+        return name
+
+    async def read(self, name: str) -> tuple[bytes, str] | None:
+        """A file and its media type; None if there is none."""
+        if not NAME.fullmatch(name) or name in self._overdue():
+            return None
+        try:
+            content: bytes = await anyio.to_thread.run_sync(self._fs.cat_file, self._place(name))
+        except OSError:
+            return None
+        return content, guess_type(name)[0] or "application/octet-stream"
+
+    def _place(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def _open(self, where: str) -> None:
+        try:
+            self._fs, self._root = url_to_fs(where)
+            self._fs.makedirs(self._root, exist_ok=True)
+            self._adopt()
+        except (OSError, ValueError, ImportError) as error:
+            raise SettingError(f"files: {where} can't be used: {error}; name a directory or a URL") from error
+
+    def _adopt(self) -> None:
+        """What is left of an earlier life gets its time from now on, and then goes as well."""
+        gone = time.time() + self._options.files_kept
+        for path, facts in sorted(self._fs.find(self._root, maxdepth=1, detail=True).items()):
+            name = path.rpartition("/")[2]
+            if NAME.fullmatch(name):
+                self._kept[name] = (gone, facts["size"] or 0)
+
+    async def _sweep(self) -> None:
+        pause = min(max(self._options.files_kept / 4, SHORTEST_SWEEP), LONGEST_SWEEP)
+        while True:
+            await self._forget([*self._overdue(), *self._surplus()])
+            await anyio.sleep(pause)
+
+    def _overdue(self) -> list[str]:
+        now = time.time()
+        return [name for name, (gone, _) in self._kept.items() if gone <= now]
+
+    def _surplus(self) -> list[str]:
+        left = sum(size for _, size in self._kept.values())
+        surplus = []
+        for name, (_, size) in self._kept.items():
+            if left <= self._options.files_size:
+                break
+            surplus.append(name)
+            left -= size
+        return surplus
+
+    async def _forget(self, names: list[str]) -> None:
+        for name in names:
+            if self._kept.pop(name, None) is not None:
+                await anyio.to_thread.run_sync(self._remove, name)
+
+    def _remove(self, name: str) -> None:
+        try:
+            self._fs.rm_file(self._place(name))
+        except FileNotFoundError:
+            pass  # somebody else did it
+        except OSError as error:
+            log.warning("files: %s can't be removed: %s", self._place(name), error)
+
+
+def _suffix(media_type: str) -> str:
+    """`wav` for `audio/wav`."""
+    return re.sub(r"[^a-z0-9]", "", media_type.partition("/")[2].lower().removeprefix("x-"))[:8] or "bin"
+
+
+def _no_room(why: str) -> Problem:
+    return Problem(HTTPStatus.INSUFFICIENT_STORAGE, "files", f"there is no room for the file: {why}")

@@ -1,0 +1,148 @@
+"""`[routes.NAME]` of a file, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+import msgspec
+
+from rpcb_trio._errors import SettingError
+from rpcb_trio._gateway._routes import Field, Part, Route, Routes
+
+TAKEN = ("/", "/docs", "/openapi.json", "/livez", "/readyz")
+TAKEN_BELOW = ("/docs/", "/files/", "/rpc/", "/static/", "/events")
+"""Paths of the gateway's own."""
+
+TYPES: Mapping[str, tuple[type, ...]] = {
+    "text": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+}
+
+
+def read_routes(tables: Mapping[str, Any]) -> Routes:
+    """Read the tables and check the routes.
+
+    Raises:
+        SettingError: something in them is wrong.
+    """
+    return check_routes({name: _read(name, table) for name, table in tables.items()})
+
+
+def check_routes(routes: Routes) -> Routes:
+    """Check that each route makes sense, and that they go together; each gets its path.
+
+    Raises:
+        SettingError: they don't.
+    """
+    placed = {name: msgspec.structs.replace(each, path=each.path or f"/{name}") for name, each in routes.items()}
+    by_path: dict[str, str] = {}
+    for name, route in placed.items():
+        for complaint in _complaints(name, route, placed):
+            raise SettingError(f"[routes.{name}]: {complaint}")
+        other = by_path.setdefault(route.path, name)
+        if other != name:
+            raise SettingError(f"[routes.{name}]: path {route.path} is that of [routes.{other}]; set another")
+    return placed
+
+
+def _read(name: str, table: Any) -> Route:
+    try:
+        form = {field: _spelt_out(spec) for field, spec in table.get("form", {}).items()}
+        return msgspec.convert({**table, "form": form}, Route)
+    except msgspec.ValidationError as error:
+        raise SettingError(f"[routes.{name}]: {error}".replace(" - at `$.", ", in `")) from error
+    except AttributeError as error:
+        raise SettingError(f"[routes.{name}]: write it, and its form, as tables") from error
+
+
+def _spelt_out(spec: Any) -> Any:
+    """`audio = "file"` stands for `audio = { type = "file" }`."""
+    return {"type": spec} if isinstance(spec, str) else spec
+
+
+def _complaints(name: str, route: Route, routes: Routes) -> Iterator[str]:
+    yield from _about_path(route.path)
+    for field, spec in route.form.items():
+        yield from _about_field(field, spec)
+    if route.timeout is not None and not route.timeout > 0:
+        yield f"timeout is {route.timeout:g}; give more than 0 seconds"
+    if route.parts:
+        yield from _about_parts(name, route, routes)
+    else:
+        yield from _about_call(route)
+
+
+def _about_path(path: str) -> Iterator[str]:
+    if not path.startswith("/") or any(each in path for each in "{}?# "):
+        yield f"path is {path}; write it as /asr, without braces and blanks"
+    if path in TAKEN or path.startswith(TAKEN_BELOW):
+        yield f"path {path} is the gateway's own; set another"
+
+
+def _about_field(name: str, field: Field) -> Iterator[str]:
+    if field.default is not None and not isinstance(field.default, TYPES.get(field.type, ())):
+        yield f"form.{name}: the default {field.default!r} is no {field.type}"
+    if field.choices and field.type != "text":
+        yield f"form.{name}: choices are for texts"
+    if field.choices and field.default is not None and field.default not in field.choices:
+        yield f"form.{name}: the default {field.default!r} is none of its choices"
+
+
+def _about_call(route: Route) -> Iterator[str]:
+    if (route.queue is None) == (route.routing_key is None):
+        yield "give either queue, or exchange and routing_key, to say where its requests go"
+    if route.queue is not None and route.exchange:
+        yield "exchange goes with routing_key; leave it or queue out"
+    if route.body_coding == "bytes" and (len(route.form) > 1 or route.constants):
+        yield "body = bytes takes the only field of the form; set body to msgpack or json, or name one field"
+    if route.body_coding != "bytes" and not route.form:
+        yield f"body = {route.body_coding} is made of a form; describe it in [routes.NAME.form]"
+    if route.reply_coding == "bytes":
+        for key in ("answer", "status", "urls"):
+            if getattr(route, key):
+                yield f"{key} looks into the reply; set reply to msgpack or json"
+        if route.shape == "envelope":
+            yield "shape = envelope holds the reply as JSON; set reply to msgpack or json"
+
+
+def _about_parts(name: str, route: Route, routes: Routes) -> Iterator[str]:
+    for key in ("queue", "exchange", "routing_key", "body", "constants", "reply", "answer", "status", "urls"):
+        if getattr(route, key):
+            yield f"{key} is for a route that calls one service; leave it or parts out"
+    for part_name, part in route.parts.items():
+        if part_name in route.form:
+            yield f"parts.{part_name} has the name of a field of the form; set another"
+        yield from (f"parts.{part_name}: {each}" for each in _about_part(part_name, part, route, routes))
+    try:
+        tuple(TopologicalSorter(dependencies(route)).static_order())
+    except CycleError as error:
+        yield f"its parts wait for one another: {' <- '.join(error.args[1])}"
+
+
+def _about_part(name: str, part: Part, route: Route, routes: Routes) -> Iterator[str]:
+    target = routes.get(part.route)
+    if target is None or target.parts:
+        yield f"route is {part.route}; name a route that calls a service itself"
+        return
+    if not target.form or target.reply_coding == "bytes":
+        yield f"[routes.{part.route}] has no form, or its reply is bytes; a part needs fields to fill and to read"
+    for field in (*part.fields, *part.constants):
+        if field not in target.form:
+            yield f"[routes.{part.route}] has no field {field}"
+    for source in part.fields.values():
+        head, dot, _ = source.partition(".")
+        if head == name or not (head in route.parts if dot else head in route.form):
+            yield f"{source} is neither a field of the form nor PART.FIELD of another part"
+    given = {*part.fields, *part.constants, *route.form}
+    for field, spec in target.form.items():
+        if spec.is_required and field not in given:
+            yield f"[routes.{part.route}] needs {field}; give it in fields or constants"
+
+
+def dependencies(route: Route) -> dict[str, set[str]]:
+    """Which parts each part waits for."""
+    return {name: part.feeders(route.parts) for name, part in route.parts.items()}

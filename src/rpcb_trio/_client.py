@@ -94,7 +94,8 @@ class RpcClient:
             try:
                 await self._session.publish(request)
             except BrokerError as error:
-                raise CallInterrupted(f"the connection was lost: {error}") from error
+                # A reply that came before the confirm proves delivery, and stays.
+                call.interrupt(CallInterrupted(f"the connection was lost: {error}"))
             return await call.reply()
         finally:
             del self._waiting[request.correlation_id]

@@ -1,0 +1,65 @@
+"""A client whose connection breaks between a reply and the broker's confirm of its request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from rpcb_trio import CallInterrupted, MemoryBroker, SessionLost, open_client
+from rpcb_trio._messages import Outgoing
+from rpcb_trio._transports import CallerSession
+from tests.scenarios import QUEUE, Shouting, working
+
+
+class Unconfirming(MemoryBroker):
+    """Its connections break `after` so many seconds in the wait for a confirm."""
+
+    after = 1.0
+
+    @asynccontextmanager
+    async def open_caller(self) -> AsyncIterator[CallerSession]:
+        async with super().open_caller() as session:
+            publish = session.publish
+
+            async def publish_and_break(request: Outgoing) -> None:
+                await publish(request)
+                await trio.sleep(self.after)
+                raise SessionLost("gone")
+
+            session.publish = publish_and_break  # type: ignore[method-assign]
+            yield session
+
+
+@pytest.mark.parametrize("is_noticed_elsewhere", [True, False])
+async def test_a_reply_that_came_before_its_confirm_is_kept_when_the_connection_breaks_in_the_gap(
+    autojump_clock: MockClock, *, is_noticed_elsewhere: bool
+) -> None:
+    broker = Unconfirming()
+    async with working(Shouting(), broker), open_client(broker) as client:
+        if is_noticed_elsewhere:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(disconnect_at, broker, 0.5)
+                reply = await client.call(b"good 1", queue=QUEUE)
+        else:
+            reply = await client.call(b"good 1", queue=QUEUE)
+    assert reply.body == b"ok:GOOD 1"
+    assert client.late_replies == 0
+
+
+async def disconnect_at(broker: MemoryBroker, seconds: float) -> None:
+    await trio.sleep(seconds)
+    broker.disconnect()
+
+
+async def test_a_call_without_a_reply_is_interrupted_when_its_confirm_is_lost(
+    autojump_clock: MockClock,
+) -> None:
+    broker = Unconfirming()
+    broker.declare(QUEUE)
+    async with open_client(broker) as client:
+        with pytest.raises(CallInterrupted, match="the connection was lost: gone"):
+            await client.call(b"good 1", queue=QUEUE)

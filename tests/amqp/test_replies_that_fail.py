@@ -81,6 +81,23 @@ async def test_a_reply_the_broker_finds_too_big_becomes_an_error_and_the_limit_i
     assert running.lost_sessions == []
 
 
+async def test_a_flood_of_forged_addresses_leaves_every_honest_request_answered(
+    broker: Broker, topology: Topology, inbox: str
+) -> None:
+    producer, dead = Producer(broker, topology.queue), broker.fresh_name("dead")
+    await producer.declare(dead)
+    topology = Topology(queue=topology.queue, dead_letter_exchange="", dead_letter_routing_key=dead)
+    async with serving(Shouting(), broker, topology) as running:
+        for n in range(20):
+            await producer.send(b"good evil", reply_to=f"amq.rabbitmq.reply-to.aaaa.bbb{n}")
+            await producer.send(b"good %d" % n, reply_to=inbox)
+        await running.until_settled(40)
+    assert running.endings == {Settled.REPLIED: 20, Settled.REJECTED: 20}
+    assert {body for _, _, body in await producer.read(inbox)} == {b"ok:GOOD %d" % n for n in range(20)}
+    assert [body for _, _, body in await producer.read(dead)] == [b"good evil"] * 20
+    assert running.lost_sessions == []
+
+
 async def test_a_reply_that_can_not_be_put_into_amqp_becomes_an_error(
     broker: Broker, topology: Topology, inbox: str
 ) -> None:

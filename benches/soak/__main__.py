@@ -30,9 +30,11 @@ def measure(plan: Plan, url: str | None, logs: Path | None) -> Found:
         kept.mkdir(parents=True, exist_ok=True)
         try:
             return findings(trio.run(soak, broker, plan, kept, watch))
-        except* NotStarted as group:
-            reason = _first(group)
-        raise SystemExit(str(reason))
+        except* Exception as group:  # noqa: BLE001 - nested so deep that a traceback would hide the cause
+            failed = _first(group)
+    if isinstance(failed, NotStarted):
+        raise SystemExit(str(failed))
+    raise failed
 
 
 def _first(error: BaseException) -> BaseException:

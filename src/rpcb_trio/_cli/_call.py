@@ -14,6 +14,7 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from rpcb_trio._cli._bodies import encode_fields, read_body
+from rpcb_trio._cli._destination import Exchange, Queue, RoutingKey, route
 from rpcb_trio._cli._exits import ExitCode
 from rpcb_trio._cli._settings import ConfigPath, ConnectionSettings
 from rpcb_trio._cli._setup import split_pair, transport
@@ -23,7 +24,6 @@ from rpcb_trio._messages import Reply
 from rpcb_trio._transports import Transport
 
 REQUEST = Group("Request", sort_key=-3)
-DESTINATION = Group("Destination", sort_key=-2)
 REPLY = Group("Reply", sort_key=-1)
 
 
@@ -52,11 +52,9 @@ def call(
     header: Annotated[
         tuple[str, ...], _option(REQUEST, "AMQP header of the request. Repeatable.", "NAME=VALUE")
     ] = (),
-    queue: Annotated[str, _option(DESTINATION, "The worker's queue.", "NAME", env_var="RPCB_QUEUE")] = "",
-    exchange: Annotated[
-        str, _option(DESTINATION, "Or: the exchange to publish to; the queue is then not used.", "NAME")
-    ] = "",
-    routing_key: Annotated[str | None, _option(DESTINATION, "As bound at the exchange.", "KEY")] = None,
+    queue: Queue = "",
+    exchange: Exchange = "",
+    routing_key: RoutingKey = None,
     timeout: Annotated[
         float,
         Parameter(group=REPLY, help="How long to await it.", metavar="SECONDS", validator=Number(gt=0)),
@@ -75,12 +73,7 @@ def call(
     body = _body(text, file, field)
     headers = dict(split_pair("--header", each) for each in header)
     send = partial(_send, transport(connection), body, headers=headers, timeout=timeout)
-    if exchange or routing_key is not None:
-        reply = trio.run(partial(send, exchange=exchange, routing_key=routing_key or ""))
-    elif queue:
-        reply = trio.run(partial(send, queue=queue))
-    else:
-        raise SettingError("queue is missing; give --queue, RPCB_QUEUE, queue in rpcb.toml, or --exchange")
+    reply = trio.run(partial(send, **route(queue, exchange, routing_key)))
     _write(_readable(reply) if msgpack or field else reply.body, output)
     reply.raise_for_error()
     return ExitCode.DONE

@@ -59,7 +59,8 @@ class ExitCode(IntEnum):
         "infer took longer than infer-timeout, or its process can't be started (serve)",
     )
     PROBLEMS_FOUND = 13, "something is to be mended (doctor)"
-    STOPPED_BY_SIGINT = 130, "stopped at once: by the second SIGINT (call, demo: by the first)"
+    NOT_MET = 14, "more errors than max-errors allows, or no rate meets the objective (load)"
+    STOPPED_BY_SIGINT = 130, "stopped at once: by the second SIGINT (call, demo, load: by the first)"
     STOPPED_BY_SIGTERM = 143, "stopped at once: by the second SIGTERM"
 
 

@@ -1,0 +1,121 @@
+"""What becomes of the requests of a load."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import msgspec
+import trio
+
+from rpcb_trio._errors import CallError, CallInterrupted, Refused, ReplyTimeout, Unroutable
+from rpcb_trio._load._latencies import Latencies
+from rpcb_trio._messages import Reply
+
+Call: TypeAlias = Callable[[bytes], Awaitable[Reply]]
+
+PERCENTILES = (50, 90, 95, 99, 99.9)
+KINDS: dict[type[CallError], str] = {
+    ReplyTimeout: "timeout",
+    Unroutable: "unroutable",
+    Refused: "refused",
+    CallInterrupted: "interrupted",
+}
+NOT_SENT = "not-sent"
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """A load in numbers. Times are in seconds, and infinite where there are none."""
+
+    requests: int
+    """That were due; each is answered, or an error, or was still awaited when the load was cut short."""
+    answered: int
+    errors: dict[str, int]
+    """By kind: the code of an error reply, timeout, unroutable, refused, interrupted, not-sent."""
+    seconds: float
+    """From the end of the warm-up to the last reply."""
+    answered_per_second: float
+    mean: float
+    percentiles: dict[str, float]
+    """Of those that were answered."""
+    max: float
+    p99_of_all: float
+    """With each error as one that is never answered."""
+    worst_lag: float
+    """By how much a request went out after its time: this program, or its machine, is too slow."""
+    histogram: list[tuple[float, float, int]]
+    """Latencies from, to, and how many."""
+
+    @property
+    def error_share(self) -> float:
+        """Of all that were due."""
+        return sum(self.errors.values()) / self.requests if self.requests else 0.0
+
+
+class Tally:
+    """Counts requests whose time is after a warm-up; the others run too, and count for nothing.
+
+    Latency runs from when a request was due, not from when it could be sent, so that who is late can't hide
+    it (the coordinated omission of Gil Tene, "How not to measure latency", 2015).
+    """
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        """The end of the warm-up, as `trio.current_time()`."""
+        self.requests = 0
+        self.in_flight = 0
+        self.errors: Counter[str] = Counter()
+        self.latencies = Latencies()
+        self._until = since
+        self._worst_lag = 0.0
+
+    def due(self, at: float) -> None:
+        """Count a request that is to be sent."""
+        self.requests += at >= self.since
+
+    def not_sent(self, at: float) -> None:
+        """Count one that was due and could not be sent."""
+        self.due(at)
+        if at >= self.since:
+            self.errors[NOT_SENT] += 1
+
+    async def follow(self, call: Call, body: bytes, at: float) -> None:
+        """Make a call that was due `at`, and await its end."""
+        self.in_flight += 1
+        lag = trio.current_time() - at
+        try:
+            error = (await call(body)).error
+        except CallError as failure:
+            error = KINDS[type(failure)]
+        finally:
+            self.in_flight -= 1
+        if at >= self.since:
+            self._count(error, trio.current_time(), at, lag)
+
+    def _count(self, error: str | None, now: float, at: float, lag: float) -> None:
+        self._until = now
+        self._worst_lag = max(self._worst_lag, lag)
+        if error is None:
+            self.latencies.add(now - at)
+        else:
+            self.errors[error] += 1
+
+    def figures(self) -> Figures:
+        """What is known so far."""
+        found = self.latencies
+        seconds = self._until - self.since
+        return Figures(
+            requests=self.requests,
+            answered=found.count,
+            errors=dict(self.errors.most_common()),
+            seconds=seconds,
+            answered_per_second=found.count / seconds if seconds else 0.0,
+            mean=found.mean,
+            percentiles={f"p{each}": found.percentile(each) for each in PERCENTILES},
+            max=found.max,
+            p99_of_all=found.percentile(99, never=self.errors.total()) if self.requests else math.inf,
+            worst_lag=self._worst_lag,
+            histogram=found.bars(12),
+        )

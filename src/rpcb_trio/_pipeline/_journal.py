@@ -42,6 +42,7 @@ class Journal:
     @asynccontextmanager
     async def running(self, slot: int, requests: Sequence[Request]) -> AsyncIterator[None]:  # noqa: ARG002
         """While it lasts, a service's code runs on these in a slot."""
+        await trio.lowlevel.checkpoint()  # as where there is one
         yield
 
     def clear(self, slot: int) -> None:
@@ -142,10 +143,7 @@ class FileJournal(Journal):
     async def _take(self, turns: int) -> None:
         """Take one turn, or all; who wants all waits for them alone, or two would wait for each other."""
         if turns == 1:
-            try:
-                self._turns.acquire_nowait()
-            except trio.WouldBlock:
-                await self._turns.acquire()
+            await self._turns.acquire()
             return
         async with self._lonely:
             taken = 0

@@ -1,10 +1,20 @@
 """The HTTP front as an ASGI app, for hypercorn's trio worker or an app of yours; needs `rpcb-trio[gateway]`.
 
-    app = make_app("amqp://localhost", {"echo": Route(queue="echo")})
-    trio.run(hypercorn.trio.serve, app, hypercorn.Config())
+make_app("amqp://localhost", {"echo": Route(queue="echo")}) answers POST /echo and POST /rpc/echo.
 """
 
 from rpcb_trio._gateway import Field, GatewayOptions, Part, Route, Status, check_routes, read_routes
 from rpcb_trio._gateway._app import make_app
+from rpcb_trio._gateway._server import serve_app
 
-__all__ = ["Field", "GatewayOptions", "Part", "Route", "Status", "check_routes", "make_app", "read_routes"]
+__all__ = [
+    "Field",
+    "GatewayOptions",
+    "Part",
+    "Route",
+    "Status",
+    "check_routes",
+    "make_app",
+    "read_routes",
+    "serve_app",
+]

@@ -16,6 +16,7 @@ from rpcb_trio._cli._demo import demo
 from rpcb_trio._cli._doctor import doctor
 from rpcb_trio._cli._exits import ExitCode, exit_code_of
 from rpcb_trio._cli._file import FileLayer
+from rpcb_trio._cli._gateway import gateway
 from rpcb_trio._cli._health import health
 from rpcb_trio._cli._serve import serve
 from rpcb_trio._cli._settings import Settings
@@ -64,6 +65,7 @@ def _app(layer: FileLayer) -> App:
     )
     app.command(serve)
     app.command(call)
+    app.command(gateway)
     app.command(health)
     app.command(doctor)
     app.command(tune)

@@ -6,6 +6,12 @@ log_level = "debug"
 [workers.english]             # what a worker says of itself comes first
 target = "models.asr:service"
 max_batch_size = 16
+
+[gateway]                     # settings of the gateway, and what it answers
+port = 8083
+
+[routes.asr]
+queue = "asr"
 """
 
 from __future__ import annotations
@@ -20,8 +26,9 @@ import msgspec
 from cyclopts import App, Argument, ArgumentCollection
 from cyclopts.config import Dict
 
+from rpcb_trio._cli._gateway_settings import GatewaySettings
 from rpcb_trio._cli._health import HealthSettings
-from rpcb_trio._cli._settings import LogSettings, Settings
+from rpcb_trio._cli._settings import ConnectionSettings, LogSettings, Settings
 from rpcb_trio._cli._target import did_you_mean
 from rpcb_trio._errors import SettingError
 
@@ -40,6 +47,8 @@ class FileTable(WorkerTable, LogSettings, HealthSettings):
     """What the file itself may hold."""
 
     workers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    gateway: dict[str, Any] = field(default_factory=dict)
+    routes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,9 +58,13 @@ class SettingsFile:
     name: str
     top: Mapping[str, Any]
     workers: Mapping[str, Mapping[str, Any]]
+    gateway: Mapping[str, Any]
+    routes: Mapping[str, Mapping[str, Any]]
 
-    def layers(self, worker: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def layers(self, worker: str | None, command: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Where settings come from, and what they are; what is said first holds."""
+        if command == "gateway":
+            yield f"{self.name} [gateway]", self.gateway
         if worker is not None:
             yield f"{self.name} [workers.{worker}]", self.workers[worker]
         shared = self.top if worker or not self.workers else {**self.top, "target": None}
@@ -85,7 +98,7 @@ class FileLayer:
             return
         file = read_file(Path(config.tokens[0].value) if config.tokens else None)
         taken = {_key(each) for each in arguments if each.keys or _key(each) in BESIDES}
-        for source, table in file.layers(self.worker):
+        for source, table in file.layers(self.worker, commands[0] if commands else ""):
             known = {key: value for key, value in table.items() if key in taken}
             Dict(known, source=source, use_commands_as_keys=False)(app, commands, arguments)
 
@@ -113,14 +126,16 @@ def read_file(path: Path | None) -> SettingsFile:
     workers = top.pop("workers", {})
     for worker, table in workers.items():
         _check(table, WorkerTable, f"{name} [workers.{worker}]")
-    return SettingsFile(name, top, workers)
+    gateway = top.pop("gateway", {})
+    _check(gateway, GatewaySettings, f"{name} [gateway]")
+    return SettingsFile(name, top, workers, gateway, top.pop("routes", {}))
 
 
 def _key(argument: Argument) -> str:
     return argument.name.lstrip("-").replace("-", "_")
 
 
-def _check(table: Mapping[str, Any], model: type[WorkerTable], where: str) -> None:
+def _check(table: Mapping[str, Any], model: type[ConnectionSettings], where: str) -> None:
     types = get_type_hints(model)
     for key, value in table.items():
         if key not in types:

@@ -1,7 +1,10 @@
-"""The HTTP front. What is imported here needs none of the extra's libraries; `rpcb_trio.gateway` has the app."""
+"""The HTTP front.
+
+What is imported here needs none of the extra's libraries; `rpcb_trio.gateway` has the app.
+"""
 
 from rpcb_trio._gateway._options import GatewayOptions
-from rpcb_trio._gateway._routes import Field, Part, Route, Status
+from rpcb_trio._gateway._routes import Field, Part, Route, Routes, Status
 from rpcb_trio._gateway._tables import check_routes, read_routes
 
-__all__ = ["Field", "GatewayOptions", "Part", "Route", "Status", "check_routes", "read_routes"]
+__all__ = ["Field", "GatewayOptions", "Part", "Route", "Routes", "Status", "check_routes", "read_routes"]

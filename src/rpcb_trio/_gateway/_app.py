@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.routing import Route as Path
+from starlette.types import Lifespan
 
 from rpcb_trio._client import RpcClient, open_client
 from rpcb_trio._gateway._docs import docs_routes
@@ -70,7 +71,7 @@ def make_app(
     return app
 
 
-def _lifespan(front: Front, store: Store, broker: RpcClient | str) -> object:
+def _lifespan(front: Front, store: Store, broker: RpcClient | str) -> Lifespan[Starlette]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:

@@ -13,7 +13,10 @@ from rpcb_trio._gateway._routes import Field, Plain, Route
 Value = bytes | Plain
 """Of a form's field; files are bytes."""
 
-TRUTHS = {"true": True, "1": True, "on": True, "yes": True, "false": False, "0": False, "off": False, "no": False}
+TRUTHS = {
+    **dict.fromkeys(("true", "1", "on", "yes"), True),
+    **dict.fromkeys(("false", "0", "off", "no"), False),
+}
 
 
 def parsed(name: str, field: Field, text: str) -> Plain:
@@ -72,7 +75,7 @@ def to_body(route: Route, values: Mapping[str, Value]) -> bytes:
         return value if isinstance(value, bytes) else str(value).encode()
     whole = {**values, **route.constants}
     try:
-        return (msgspec.msgpack if route.body_coding == "msgpack" else msgspec.json).encode(whole)
+        return msgspec.json.encode(whole) if route.body_coding == "json" else msgspec.msgpack.encode(whole)
     except OverflowError:
         name = next(name for name, value in values.items() if isinstance(value, int) and abs(value) >= 2**63)
         raise wrong(name, "the number is too large") from None

@@ -37,7 +37,10 @@ START = """const main = document.getElementById("swagger-ui");
 SwaggerUIBundle({url: main.dataset.url, domNode: main, deepLinking: true, validatorUrl: null});
 """
 
-POLICY = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' data: blob:; style-src 'self' 'unsafe-inline'"
+POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
+    "style-src 'self' 'unsafe-inline'"
+)
 """The page loads nothing from anywhere else."""
 
 

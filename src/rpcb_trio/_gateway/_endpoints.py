@@ -57,9 +57,11 @@ class Endpoints:
         route = self._routes.get(name)
         if route is None and self._front.options.allows_queue(name):
             route = Route(queue=name)
-        return await self._kindly(None, lambda request, upload: self._pass(_named(name, route), request, upload))(
-            request
-        )
+
+        async def answer(request: Request, upload: Upload) -> Response:
+            return await self._pass(_named(name, route), request, upload)
+
+        return await self._kindly(None, answer)(request)
 
     def _kindly(self, route: Route | None, answer: Answering) -> Endpoint:
         """An endpoint whose problems are told in the route's shape."""

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
+import anyio
+
 from rpcb_trio._client import RpcClient
 from rpcb_trio._errors import CallError, SettingError
 from rpcb_trio._gateway._bodies import Value, to_body
@@ -31,6 +33,8 @@ class Front:
         self.in_flight = 0
         """How many requests await a reply."""
         self.is_draining = False
+        self.cut = 0
+        """How many requests the end of a drain has cut."""
 
     @property
     def is_ready(self) -> bool:
@@ -59,6 +63,9 @@ class Front:
         self.in_flight += 1
         try:
             yield
+        except anyio.get_cancelled_exc_class():
+            self.cut += 1
+            raise
         finally:
             self.in_flight -= 1
 

@@ -24,7 +24,8 @@ def own_paths(front: Front, store: Store) -> list[BaseRoute]:
 
     async def readyz(_: Request) -> Response:
         status = HTTPStatus.OK if front.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
-        return _told(status, {"ready": front.is_ready, "draining": front.is_draining, "in_flight": front.in_flight})
+        facts = {"ready": front.is_ready, "draining": front.is_draining, "in_flight": front.in_flight}
+        return _told(status, facts)
 
     async def file(request: Request) -> Response:
         found = await store.read(request.path_params["name"])

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 import anyio
+import msgspec
 
 from rpcb_trio._gateway._bodies import Value, complete
 from rpcb_trio._gateway._front import Front
@@ -59,7 +60,7 @@ class Composition:
     async def _answer(self, part: Part) -> Any:
         for feeder in part.feeders(self._route.parts):
             await self._done[feeder].wait()
-        target = self._routes[part.route]
+        target = msgspec.structs.replace(self._routes[part.route], shape=self._route.shape)
         left = self._deadline - anyio.current_time()
         if left <= 0:
             raise Problem(HTTPStatus.GATEWAY_TIMEOUT, "timeout", "no time was left for it")
@@ -84,7 +85,8 @@ class Composition:
     def _taken(self, feeder: str, path: str) -> Value:
         outcome = self._outcomes[feeder]
         if isinstance(outcome, Problem):
-            raise Problem(HTTPStatus.FAILED_DEPENDENCY, "part", f"{feeder} failed, which it takes {path} from")
+            why = f"it takes {path} from {feeder}, which failed"
+            raise Problem(HTTPStatus.FAILED_DEPENDENCY, "part", why)
         value = find(outcome[0], path)
         if not isinstance(value, bytes | str | int | float):
             what = "there is none" if value is MISSING else "it is no plain value"

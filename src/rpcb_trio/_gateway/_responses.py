@@ -28,7 +28,7 @@ LONGEST_HEADER = 255
 """Bytes, as AMQP has it."""
 
 LINGER = 2.0
-"""Seconds for which a client that is refused may go on sending; to hang up at once could cost it the answer."""
+"""Seconds for which one who is refused may go on sending; to hang up at once could cost it the answer."""
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ class Envelope(msgspec.Struct, frozen=True):
 class Lingering(Response):
     """A response to a request whose body is not read to its end: answered first, then read and dropped."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI has it
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
         with anyio.move_on_after(LINGER):
@@ -67,8 +67,6 @@ def failure(
     if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["retry-after"] = str(retry_after)
     kind = Lingering if lingering else Response
-    if lingering:
-        headers["connection"] = "close"
     if route is not None and route.shape == "envelope":
         return kind(_enveloped(problem), _envelope_status(problem), headers, JSON)
     told = {**problem.told, "request_id": request_id}

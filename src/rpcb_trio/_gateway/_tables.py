@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -14,6 +15,9 @@ from rpcb_trio._gateway._routes import Field, Part, Route, Routes
 TAKEN = ("/", "/docs", "/openapi.json", "/livez", "/readyz")
 TAKEN_BELOW = ("/docs/", "/files/", "/rpc/", "/static/", "/events")
 """Paths of the gateway's own."""
+
+ERRORS = {int(status) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
+"""HTTP statuses that a failure may have."""
 
 TYPES: Mapping[str, tuple[type, ...]] = {
     "text": (str,),
@@ -38,10 +42,12 @@ def check_routes(routes: Routes) -> Routes:
     Raises:
         SettingError: they don't.
     """
-    placed = {name: msgspec.structs.replace(each, path=each.path or f"/{name}") for name, each in routes.items()}
+    placed = {
+        name: msgspec.structs.replace(each, path=each.path or f"/{name}") for name, each in routes.items()
+    }
     by_path: dict[str, str] = {}
     for name, route in placed.items():
-        for complaint in _complaints(name, route, placed):
+        for complaint in _complaints(route, placed):
             raise SettingError(f"[routes.{name}]: {complaint}")
         other = by_path.setdefault(route.path, name)
         if other != name:
@@ -64,16 +70,17 @@ def _spelt_out(spec: Any) -> Any:
     return {"type": spec} if isinstance(spec, str) else spec
 
 
-def _complaints(name: str, route: Route, routes: Routes) -> Iterator[str]:
+def _complaints(route: Route, routes: Routes) -> Iterator[str]:
     yield from _about_path(route.path)
     for field, spec in route.form.items():
         yield from _about_field(field, spec)
     if route.timeout is not None and not route.timeout > 0:
         yield f"timeout is {route.timeout:g}; give more than 0 seconds"
     if route.parts:
-        yield from _about_parts(name, route, routes)
+        yield from _about_parts(route, routes)
     else:
-        yield from _about_call(route)
+        yield from _about_request(route)
+        yield from _about_reply(route)
 
 
 def _about_path(path: str) -> Iterator[str]:
@@ -92,7 +99,7 @@ def _about_field(name: str, field: Field) -> Iterator[str]:
         yield f"form.{name}: the default {field.default!r} is none of its choices"
 
 
-def _about_call(route: Route) -> Iterator[str]:
+def _about_request(route: Route) -> Iterator[str]:
     if (route.queue is None) == (route.routing_key is None):
         yield "give either queue, or exchange and routing_key, to say where its requests go"
     if route.queue is not None and route.exchange:
@@ -101,6 +108,12 @@ def _about_call(route: Route) -> Iterator[str]:
         yield "body = bytes takes the only field of the form; set body to msgpack or json, or name one field"
     if route.body_coding != "bytes" and not route.form:
         yield f"body = {route.body_coding} is made of a form; describe it in [routes.NAME.form]"
+
+
+def _about_reply(route: Route) -> Iterator[str]:
+    for value, status in (route.status.http if route.status else {}).items():
+        if status not in ERRORS:
+            yield f"status.http: {value} is {status}; give an HTTP status from 400 to 599"
     if route.reply_coding == "bytes":
         for key in ("answer", "status", "urls"):
             if getattr(route, key):
@@ -109,7 +122,7 @@ def _about_call(route: Route) -> Iterator[str]:
             yield "shape = envelope holds the reply as JSON; set reply to msgpack or json"
 
 
-def _about_parts(name: str, route: Route, routes: Routes) -> Iterator[str]:
+def _about_parts(route: Route, routes: Routes) -> Iterator[str]:
     for key in ("queue", "exchange", "routing_key", "body", "constants", "reply", "answer", "status", "urls"):
         if getattr(route, key):
             yield f"{key} is for a route that calls one service; leave it or parts out"
@@ -129,7 +142,7 @@ def _about_part(name: str, part: Part, route: Route, routes: Routes) -> Iterator
         yield f"route is {part.route}; name a route that calls a service itself"
         return
     if not target.form or target.reply_coding == "bytes":
-        yield f"[routes.{part.route}] has no form, or its reply is bytes; a part needs fields to fill and to read"
+        yield f"[routes.{part.route}] has no form, or its reply is bytes; a part fills and reads fields"
     for field in (*part.fields, *part.constants):
         if field not in target.form:
             yield f"[routes.{part.route}] has no field {field}"

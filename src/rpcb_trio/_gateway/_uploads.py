@@ -100,9 +100,7 @@ class Upload:
         """
         async with (
             self._reading() as request,
-            request.form(
-                max_files=MOST_PARTS, max_fields=MOST_PARTS, max_part_size=LONGEST_TEXT
-            ) as form,
+            request.form(max_files=MOST_PARTS, max_fields=MOST_PARTS, max_part_size=LONGEST_TEXT) as form,
         ):
             sent = {
                 name: await _value(name, fields[name], value)

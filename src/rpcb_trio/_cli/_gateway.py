@@ -1,0 +1,111 @@
+"""The command `gateway`."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import trio
+from cyclopts import Parameter
+
+from rpcb_trio._cli._exits import ExitCode
+from rpcb_trio._cli._file import read_file
+from rpcb_trio._cli._gateway_settings import GatewaySettings
+from rpcb_trio._cli._lifetime import OBEYED
+from rpcb_trio._cli._logs import write_logs
+from rpcb_trio._cli._settings import ConfigPath, LogSettings
+from rpcb_trio._cli._setup import transport
+from rpcb_trio._cli._url import shown_url
+from rpcb_trio._client import open_client
+from rpcb_trio._errors import SettingError
+from rpcb_trio._gateway import Routes, read_routes
+
+log = logging.getLogger("rpcb_trio")
+
+
+def gateway(
+    *,
+    config: ConfigPath = None,
+    settings: Annotated[GatewaySettings, Parameter(name="*")] = GatewaySettings(),  # noqa: B008 - it is frozen
+    logs: Annotated[LogSettings, Parameter(name="*")] = LogSettings(),  # noqa: B008 - it is frozen
+) -> int:
+    """Answer HTTP in front of services: the [routes.NAME] of the file, and POST /rpc/NAME.
+
+    The first SIGTERM or SIGINT drains: no more is accepted, what is in flight is answered, then the process
+    ends with 0. The second one stops all at once.
+    """
+    write_logs(logs)
+    _check_extra()
+    routes = read_routes(read_file(config).routes)
+    if not routes and not settings.rpc:
+        raise SettingError(
+            "there is nothing to answer: write [routes.NAME] into rpcb.toml, or name a queue with --rpc"
+        )
+    return trio.run(_run, settings, routes, _bound(settings))
+
+
+async def _run(settings: GatewaySettings, routes: Routes, listener: socket.socket) -> int:
+    from rpcb_trio.gateway import make_app, serve_app  # noqa: PLC0415 - an extra
+
+    drain, stopped_by = trio.Event(), list[int]()
+    with trio.open_signal_receiver(*OBEYED) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_obey, signals, drain, stopped_by, nursery.cancel_scope)
+            async with open_client(transport(settings, name="gateway")) as client:
+                app = make_app(client, routes, settings.options)
+                log.info(_line(settings, routes, listener))
+                cut = await serve_app(app, listener, drain=drain, drain_timeout=settings.drain_timeout)
+            nursery.cancel_scope.cancel()
+    if stopped_by:
+        return 128 + stopped_by[0]
+    if cut:
+        log.error("drain_timeout of %g s ran out with %d request(s) in flight", settings.drain_timeout, cut)
+    return ExitCode.DRAIN_TIMEOUT if cut else ExitCode.DONE
+
+
+async def _obey(
+    signals: AsyncIterator[int], drain: trio.Event, stopped_by: list[int], everything: trio.CancelScope
+) -> None:
+    name = signal.Signals(await anext(signals)).name
+    log.info("%s: draining; a second signal stops at once", name)
+    drain.set()
+    stopped_by.append(await anext(signals))
+    log.warning("%s again: stopping at once", signal.Signals(stopped_by[0]).name)
+    everything.cancel()
+
+
+def _check_extra() -> None:
+    try:
+        import rpcb_trio.gateway  # noqa: F401, PLC0415 - an extra
+    except ImportError as error:
+        raise SettingError(
+            f"the gateway needs {error.name}; install it with pip install 'rpcb-trio[gateway]'"
+        ) from error
+
+
+def _bound(settings: GatewaySettings) -> socket.socket:
+    """A socket at the gateway's address; the server listens on it once the broker is there."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise SettingError(
+            f"port {settings.port} of host {settings.host} can't be listened on: {error.strerror}; "
+            "set another"
+        ) from error
+    return listener
+
+
+def _line(settings: GatewaySettings, routes: Routes, listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    paths = ", ".join(each.path for each in routes.values()) or "/rpc/NAME"
+    return (
+        f"gateway: http://{f'[{host}]' if ':' in host else host}:{port}, in front of "
+        f"{shown_url(settings)}: {paths}; all of them at /docs"
+    )

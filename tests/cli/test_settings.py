@@ -23,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("workplace")
 
 EVERY_SETTING = {
     "url": "amqp://me:secret@broker:5673/v",
+    "url_file": "secret/url",
     "heartbeat": 7,
     "connect_timeout": 2.5,
     "queue": "asr",

@@ -6,7 +6,8 @@ import pytest
 
 from rpcb_trio import SettingError, Topology
 from rpcb_trio._cli._settings import Settings
-from rpcb_trio._cli._setup import make_job, topology, without_password
+from rpcb_trio._cli._setup import make_job, topology
+from rpcb_trio._cli._url import without_password
 from rpcb_trio._service import bind
 
 

@@ -21,8 +21,9 @@ from rpcb_trio._cli._logs import write_logs
 from rpcb_trio._cli._outputs import new_table, say
 from rpcb_trio._cli._serve import SettingsOf, Workers
 from rpcb_trio._cli._settings import SERVICE, ConfigPath, LogSettings, Settings
-from rpcb_trio._cli._setup import as_they_look, split_pair, topology, without_password
+from rpcb_trio._cli._setup import as_they_look, split_pair, topology
 from rpcb_trio._cli._target import load_service
+from rpcb_trio._cli._url import shown_url, url_of
 from rpcb_trio._errors import BrokerError, SettingError
 
 REQUEST = Group("Request", sort_key=-1)
@@ -115,7 +116,10 @@ async def _examine(settings: Settings, body: bytes | None, seconds: float) -> li
     from rpcb_trio.amqp import AmqpTransport  # noqa: PLC0415 - as in `transport`
 
     way = AmqpTransport(
-        settings.url, heartbeat=settings.heartbeat, connect_timeout=settings.connect_timeout, name="doctor"
+        url_of(settings),
+        heartbeat=settings.heartbeat,
+        connect_timeout=settings.connect_timeout,
+        name="doctor",
     )
     wanted, findings = topology(settings), [of_ack_time(settings)]
     try:
@@ -140,7 +144,7 @@ def _body(text: str | None, fields: Sequence[str]) -> bytes | None:
 
 
 def _print(console: Console, name: str, settings: Settings, findings: Sequence[Finding]) -> None:
-    table = new_table(f"{name}: queue {settings.queue} of {without_password(settings.url)}")
+    table = new_table(f"{name}: queue {settings.queue} of {shown_url(settings)}")
     for column in ("", "what", "found", "to mend"):
         table.add_column(column, overflow="fold")
     for each in findings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 
@@ -22,7 +23,23 @@ CHATTY = ("asyncio", "trio-asyncio")
 """Libraries whose warnings matter, and nothing less."""
 
 
-class TextFormatter(logging.Formatter):
+PASSWORD = re.compile(r"(://[^\s:/@]*:)\S+@")
+
+
+def discreet(text: str) -> str:
+    """Without the passwords of URLs. Nobody should write them, but a wrong setting is quoted as it is."""
+    return PASSWORD.sub(r"\1***@", text)
+
+
+class PlainFormatter(logging.Formatter):
+    """The message alone, and the traceback where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write the record, discreetly."""
+        return discreet(super().format(record))
+
+
+class TextFormatter(PlainFormatter):
     """`time level message`, the time in UTC."""
 
     def __init__(self) -> None:
@@ -43,10 +60,10 @@ class JsonFormatter(TextFormatter):
             "time": self.formatTime(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": discreet(record.getMessage()),
         }
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = discreet(self.formatException(record.exc_info))
         return msgspec.json.encode(line).decode()
 
 
@@ -68,18 +85,20 @@ def tell(line: str) -> None:
     if any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers):
         log.critical(line)
     else:
-        print(f"rpcb-trio: {' '.join(line.split())}", file=sys.stderr)  # noqa: T201 - it is the output
+        print(f"rpcb-trio: {discreet(' '.join(line.split()))}", file=sys.stderr)  # noqa: T201 - it is the output
 
 
 def _handler(settings: LogSettings) -> logging.Handler:
     if settings.log_format == "text" and sys.stderr.isatty():
-        return RichHandler(
+        rich = RichHandler(
             console=Console(stderr=True),
             show_path=False,
             omit_repeated_times=False,
             log_time_format="%X",
             highlighter=NullHighlighter(),
         )
+        rich.setFormatter(PlainFormatter())
+        return rich
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
     return handler

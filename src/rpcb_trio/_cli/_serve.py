@@ -19,6 +19,7 @@ from rpcb_trio._cli._logs import write_logs
 from rpcb_trio._cli._settings import FILE, SERVICE, ConfigPath, LogSettings, Settings
 from rpcb_trio._cli._setup import Job, as_they_look, make_job
 from rpcb_trio._cli._target import load_service
+from rpcb_trio._cli._url import shown_url
 from rpcb_trio._errors import SettingError
 from rpcb_trio.health import open_health_port
 
@@ -111,7 +112,7 @@ def _refuse_shared_queues(asked: Mapping[str, tuple[str | None, Settings]]) -> N
     """A queue that two services consume gives each of them the requests of the other."""
     takers: dict[tuple[str, str], tuple[str, str | None]] = {}
     for name, (target, settings) in asked.items():
-        other, its_target = takers.setdefault((settings.url, settings.queue), (name, target))
+        other, its_target = takers.setdefault((shown_url(settings), settings.queue), (name, target))
         if settings.queue and target != its_target:
             raise SettingError(
                 f"{other} and {name} serve different targets from one queue, {settings.queue}, so each would "

@@ -28,6 +28,8 @@ EXECUTORS = Group("Executors", sort_key=6)
 WORKER = Group("Worker", sort_key=7)
 LOGGING = Group("Logging", sort_key=8)
 
+DEFAULT_URL = "amqp://guest:guest@localhost:5672/"
+
 
 def setting(group: Group, name: str, text: str, **more: Any) -> Parameter:
     """Give a field its group, its variable `RPCB_<NAME>` and its help."""
@@ -88,7 +90,18 @@ class ConnectionSettings:
 
     url: Annotated[
         str, setting(BROKER, "URL", "AMQP URL of the broker; amqps:// for TLS.", metavar="URL")
-    ] = "amqp://guest:guest@localhost:5672/"
+    ] = DEFAULT_URL
+    url_file: Annotated[
+        str | None,
+        setting(
+            BROKER,
+            "URL_FILE",
+            "Or: a file that holds the URL. It is read for each connection, and every 30 s: a password that "
+            "has changed is told to the broker.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None
     heartbeat: Annotated[
         int,
         whole(

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from rpcb_trio._batching import AutoPolicy, FixedPolicy, Policy
 from rpcb_trio._cli._ack_time import hold_warning
 from rpcb_trio._cli._settings import ConnectionSettings, Settings
 from rpcb_trio._cli._target import load_service
+from rpcb_trio._cli._url import shown_url, url_of
 from rpcb_trio._errors import SettingError
 from rpcb_trio._executors import ProcessExecutor
 from rpcb_trio._instruments import AuditInstrument, HealthInstrument, Instrument, LogInstrument
@@ -54,7 +54,7 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
         name=name,
         health=health,
         warning=hold_warning(prefetch, executors, settings.infer_timeout, settings.consumer_timeout),
-        line=f"{name}: serving {target} from queue {settings.queue} of {without_password(settings.url)}: "
+        line=f"{name}: serving {target} from queue {settings.queue} of {shown_url(settings)}: "
         f"prefetch {prefetch}, max batch {policy.max_batch_size}, {_batching_line(settings)}, "
         f"{executors} replica(s)",
         start=partial(
@@ -165,7 +165,7 @@ def transport(settings: ConnectionSettings, *, name: str | None = None) -> Trans
     from rpcb_trio.amqp import AmqpTransport  # noqa: PLC0415 - who only asks for help need not wait for aiormq
 
     return AmqpTransport(
-        settings.url, heartbeat=settings.heartbeat, connect_timeout=settings.connect_timeout, name=name
+        url_of(settings), heartbeat=settings.heartbeat, connect_timeout=settings.connect_timeout, name=name
     )
 
 
@@ -222,18 +222,3 @@ def _as_it_looks(value: str) -> object:
         with suppress(ValueError):
             return number(value)
     return value
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be logged.
-
-    Raises:
-        SettingError: it is none.
-    """
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise SettingError(f"url: {error}; write it as amqp://user:password@host:5672/vhost") from error
-    login, at, place = parts.netloc.rpartition("@")
-    user, colon, _ = login.partition(":")
-    return parts._replace(netloc=f"{user}{colon and ':***'}{at}{place}").geturl()

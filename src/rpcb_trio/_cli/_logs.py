@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
+from rpcb_trio._cli._flood import FloodFilter
 from rpcb_trio._cli._settings import LogSettings
 
 log = logging.getLogger("rpcb_trio")
@@ -71,7 +72,9 @@ def write_logs(settings: LogSettings) -> None:
     """Send the whole process's log to stderr."""
     root = logging.getLogger()
     root.setLevel(settings.log_level.upper())
-    root.addHandler(_handler(settings))
+    handler = _handler(settings)
+    handler.addFilter(FloodFilter())
+    root.addHandler(handler)
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in RETOLD:

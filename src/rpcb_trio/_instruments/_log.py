@@ -86,6 +86,7 @@ class LogInstrument(Instrument):
             error,
             _caused_by(error),
             exc_info=error if log.isEnabledFor(logging.DEBUG) else None,
+            extra={"kind": error.code},
         )
 
     def batch_closed(self, batch: Batch) -> None:
@@ -125,6 +126,7 @@ class LogInstrument(Instrument):
                     request.correlation_id,
                     shown_address(request.reply_to),
                     ending,
+                    extra={"kind": ending},
                 )
 
     def drain_step(self, step: str) -> None:

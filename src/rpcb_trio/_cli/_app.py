@@ -18,6 +18,7 @@ from rpcb_trio._cli._exits import ExitCode, exit_code_of
 from rpcb_trio._cli._file import FileLayer
 from rpcb_trio._cli._gateway import gateway
 from rpcb_trio._cli._health import health
+from rpcb_trio._cli._load import load
 from rpcb_trio._cli._serve import serve
 from rpcb_trio._cli._settings import Settings
 from rpcb_trio._cli._simulate import simulate
@@ -65,6 +66,7 @@ def _app(layer: FileLayer) -> App:
     )
     app.command(serve)
     app.command(call)
+    app.command(load)
     app.command(gateway)
     app.command(health)
     app.command(doctor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -35,18 +35,17 @@ class Echo:
 
     @asynccontextmanager
     async def open_caller(self) -> AsyncIterator[CallerSession]:
-        send, replies = trio.open_memory_channel[Reply](100)
-        with send:
-            yield EchoSession(self, send, replies)
+        await trio.lowlevel.checkpoint()
+        yield EchoSession(self)
 
 
 class EchoSession:
-    def __init__(
-        self, echo: Echo, send: trio.MemorySendChannel[Reply], replies: trio.MemoryReceiveChannel[Reply]
-    ) -> None:
+    def __init__(self, echo: Echo) -> None:
         self._echo = echo
-        self._send = send
-        self.replies = replies
+        self._take: Callable[[Reply], None]
+
+    def on_reply(self, take: Callable[[Reply], None]) -> None:
+        self._take = take
 
     async def publish(self, request: Outgoing) -> None:
         await trio.lowlevel.checkpoint()
@@ -55,7 +54,7 @@ class EchoSession:
         if request.routing_key == "silence":
             self._echo.was_met_with_silence.set()
         else:
-            self._send.send_nowait(Reply(body=request.body, correlation_id=request.correlation_id))
+            self._take(Reply(body=request.body, correlation_id=request.correlation_id))
 
     async def watch(self) -> None:
         await trio.sleep_forever()

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
-import trio
+import anyio
+from anyio.abc import TaskStatus
 
 from rpcb_trio._backoff import Backoff
 from rpcb_trio._errors import BrokerError, CallInterrupted, ReplyTimeout, SettingError, first_leaf
@@ -25,7 +26,7 @@ class RpcClient:
     def __init__(self) -> None:
         self._waiting: dict[str, _Call] = {}
         self._session: CallerSession | None = None
-        self._connected = trio.Event()
+        self._connected = anyio.Event()
         self._is_closed = False
         self.late_replies = 0
         """How many replies came when nobody awaited them any more (or again); they are dropped."""
@@ -79,12 +80,12 @@ class RpcClient:
             content_type=content_type,
         )
         where = queue or f"{exchange}/{routing_key}"
-        with trio.move_on_after(timeout):
+        with anyio.move_on_after(timeout):
             return await self._call(request)
         raise ReplyTimeout(f"no reply from {where} within {timeout:g} s")
 
     async def _call(self, request: Outgoing) -> Reply:
-        if not self._is_closed:
+        if not self._connected.is_set():
             await self._connected.wait()
         if self._is_closed:
             raise CallInterrupted("the client is closed")
@@ -93,42 +94,44 @@ class RpcClient:
         try:
             try:
                 await self._session.publish(request)
-            except BrokerError as error:
-                # A reply that came before the confirm proves delivery, and stays.
+            except BrokerError as error:  # unless its reply has come before the confirm, and proves delivery
                 call.interrupt(CallInterrupted(f"the connection was lost: {error}"))
             return await call.reply()
         finally:
             del self._waiting[request.correlation_id]
 
-    async def _keep_connected(self, transport: Transport, task_status: trio.TaskStatus[None]) -> None:
+    async def _keep_connected(self, transport: Transport, task_status: TaskStatus[None]) -> None:
         waits = Backoff()
         has_started = False
         while True:
             lost: BrokerError | None = None
             opened = math.inf
             try:
-                async with transport.open_caller() as self._session:
-                    self._connected.set()
+                async with transport.open_caller() as session:
+                    self._begin(session)
                     if not has_started:
                         has_started = True
                         task_status.started()
-                    opened = trio.current_time()
-                    await self._receive_while_connected(self._session)
+                    opened = anyio.current_time()
+                    await self._watch(session)
             except* BrokerError as group:
                 lost = first_leaf(group)
             if lost is not None and not has_started:
                 raise lost
-            await trio.sleep(waits.after(trio.current_time() - opened))
+            await anyio.sleep(waits.after(anyio.current_time() - opened))
 
-    async def _receive_while_connected(self, session: CallerSession) -> None:
+    def _begin(self, session: CallerSession) -> None:
+        session.on_reply(self._take)
+        self._session = session
+        self._connected.set()
+
+    async def _watch(self, session: CallerSession) -> None:
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(session.watch)
-                await self._receive(session.replies)
-        except* BrokerError as group:
+            await session.watch()
+        except BrokerError as error:
             # Now, for to close what is left of the session may take a while.
-            self._connected = trio.Event()
-            self._interrupt(f"the connection was lost: {first_leaf(group)}")
+            self._connected = anyio.Event()
+            self._interrupt(f"the connection was lost: {error}")
             raise
 
     def _interrupt(self, why: str) -> None:
@@ -140,21 +143,19 @@ class RpcClient:
         self._connected.set()  # for the calls that wait for a connection
         self._interrupt("the client is closed")
 
-    async def _receive(self, replies: trio.MemoryReceiveChannel[Reply]) -> None:
-        with replies:
-            async for reply in replies:
-                call = self._waiting.get(reply.correlation_id or "")
-                if call is None or call.is_over:
-                    self.late_replies += 1
-                else:
-                    call.finish(reply)
+    def _take(self, reply: Reply) -> None:
+        call = self._waiting.get(reply.correlation_id or "")
+        if call is None or call.is_over:
+            self.late_replies += 1
+        else:
+            call.finish(reply)
 
 
 class _Call:
     """One call under way, and how it ends."""
 
     def __init__(self) -> None:
-        self._over = trio.Event()
+        self._over = anyio.Event()
         self._ending: Reply | CallInterrupted | None = None
 
     @property
@@ -180,7 +181,7 @@ class _Call:
 
 @asynccontextmanager
 async def open_client(transport: Transport | str) -> AsyncIterator[RpcClient]:
-    """Connect an `RpcClient` to an AMQP URL or a transport; leaving it ends it.
+    """Connect an `RpcClient` to an AMQP URL or a transport, under trio or asyncio; leaving it ends it.
 
     A connection that is lost later is rebuilt with backoff: calls under way end with `CallInterrupted`, new
     ones wait for it within their timeout. Calls that other tasks have under way when it is left end so too.

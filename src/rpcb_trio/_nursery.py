@@ -1,24 +1,25 @@
-"""A nursery for a context manager's own tasks."""
+"""A nursery for a context manager's own tasks; under asyncio too, for the client's sake."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import trio
+import anyio
+from anyio.abc import TaskGroup
 
 
 @asynccontextmanager
-async def open_serving_nursery() -> AsyncIterator[trio.Nursery]:
+async def open_serving_nursery() -> AsyncIterator[TaskGroup]:
     """Open a nursery whose tasks serve its body: an error of the body ends them, and leaves unwrapped.
 
     A plain nursery would hand a caller's own error back to it in an exception group.
     """
     ended_by: BaseException | None = None
-    async with trio.open_nursery() as nursery:
+    async with anyio.create_task_group() as nursery:
         try:
             yield nursery
-        except trio.Cancelled:  # its own scope knows what to do with it
+        except anyio.get_cancelled_exc_class():  # its own scope knows what to do with it
             raise
         except BaseException as error:  # noqa: BLE001 - raised again below
             ended_by = error

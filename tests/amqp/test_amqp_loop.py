@@ -283,7 +283,7 @@ async def test_what_fails_while_a_loop_opens_is_not_mistaken_for_its_closing(
     def fail(_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("rpcb_trio._transports._amqp._loop.bear_unreadable", fail)
+    monkeypatch.setattr("rpcb_trio._transports._amqp._loop._run_in_bursts", fail)
     with pytest.raises(ZeroDivisionError):
         async with open_loop(Loss()):
             pass

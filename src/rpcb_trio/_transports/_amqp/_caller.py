@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import struct
+from collections.abc import Callable
 from typing import NoReturn
 
-import trio
 from aiormq import Channel
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import DeliveryError, PublishError
@@ -31,17 +30,15 @@ class AmqpCaller:
     def __init__(self, loop: AioLoop, loss: Loss) -> None:
         self._loop = loop
         self._loss = loss
-        # No more replies come than requests went, so the memory they take is the calls' own.
-        self._deliver, self._replies = trio.open_memory_channel[Reply](math.inf)
+        self._take: Callable[[Reply], None]
         self._link: Link
         self._channel: Channel
         self._exchanges = {""}
         self._asking = asyncio.Lock()
 
-    @property
-    def replies(self) -> trio.MemoryReceiveChannel[Reply]:
-        """The replies (see `CallerSession`)."""
-        return self._replies
+    def on_reply(self, take: Callable[[Reply], None]) -> None:
+        """Name who takes the replies (see `CallerSession`)."""
+        self._take = take
 
     async def publish(self, request: Outgoing) -> None:
         """Send a request (see `CallerSession`).
@@ -63,13 +60,9 @@ class AmqpCaller:
         self._channel.closing.add_done_callback(link.told(self._loss.report))
         await self._channel.basic_consume(PSEUDO_QUEUE, self._receive, no_ack=True)
 
-    def close(self) -> None:
-        """End `replies`."""
-        self._deliver.close()
-
     async def _receive(self, message: DeliveredMessage) -> None:
         properties = message.header.properties
-        self._deliver.send_nowait(
+        self._take(
             Reply(
                 body=message.body,
                 correlation_id=properties.correlation_id,

@@ -1,5 +1,7 @@
 """asyncio under trio: a loop for one session, and the one door through which all its calls and errors pass.
 
+Clients run under asyncio too, without any of this but the door: see `_native`.
+
 Each session has a loop of its own, so that leaving the session also ends every asyncio task it ever started.
 """
 
@@ -8,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import socket
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -28,6 +31,13 @@ Ts = TypeVarTuple("Ts")
 
 BURST = 128
 """How many ready asyncio callbacks run in one go before trio's other tasks have their turn."""
+
+
+class Unwound(Exception):
+    """Holds aiormq's `CancelledError`: its way to say that a connection has closed; nobody was cancelled."""
+
+    def __init__(self, cancelled: asyncio.CancelledError) -> None:
+        self.cancelled = cancelled
 
 
 class AioLoop:
@@ -49,16 +59,41 @@ class AioLoop:
             SessionLost: the broker is gone, or the loop has ended.
             BrokerError: what `on_error` made of the error instead.
         """
-        if not self._loop.is_running():
+        if not self.is_open:
             raise SessionLost("the session is closed")
+        ended_by: BaseException
         try:
-            result: T = await self._loop.run_aio_coroutine(_awaited(function, *args))
-        except (Exception, asyncio.CancelledError) as exc:
-            # A genuine cancellation comes as trio.Cancelled; an asyncio.CancelledError is aiormq's way to
-            # say that the connection has closed.
+            return await self._run(_awaited(function, *args))
+        except Unwound as unwound:
+            ended_by = unwound.cancelled
+        except Exception as exc:
             if not ends_connection(exc):
                 raise
-            raise (on_error or self._lost)(exc) from exc
+            ended_by = exc
+        raise (on_error or self._lost)(ended_by) from ended_by
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes calls."""
+        return bool(self._loop.is_running())
+
+    async def open_socket(self, host: str, port: int) -> socket.socket | None:
+        """Connect; None where asyncio is to do that itself.
+
+        asyncio's own name look-up can't be interrupted under trio; a dead name server would hold up a close.
+
+        Raises:
+            OSError: nobody is there.
+        """
+        stream = await trio.open_tcp_stream(host, port)
+        # trio's socket gives its file descriptor away: from here on it is asyncio's.
+        return socket.socket(fileno=stream.socket.detach())
+
+    async def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        try:
+            result: T = await self._loop.run_aio_coroutine(coroutine)
+        except asyncio.CancelledError as exc:  # who is cancelled here gets a trio.Cancelled
+            raise Unwound(exc) from exc
         return result
 
     def _lost(self, exc: BaseException) -> SessionLost:
@@ -66,6 +101,7 @@ class AioLoop:
 
 
 async def _awaited(function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+    bear_unreadable()
     return await function(*args)
 
 
@@ -86,7 +122,6 @@ async def open_loop(loss: Loss) -> AsyncIterator[AioLoop]:
                 # The default handler ends the loop for any error that nobody has asked for.
                 loop.set_exception_handler(_log_unasked)
                 _run_in_bursts(loop)
-                bear_unreadable(loop)
                 yield AioLoop(loop, loss)
             except BaseException as exc:  # noqa: BLE001 - raised again below, once the loop is closed
                 failure = exc

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NoReturn
 
-import trio
+import anyio
 
 from rpcb_trio._errors import SessionLost
 
@@ -18,7 +18,7 @@ class Loss:
 
     def __init__(self) -> None:
         self.reason: str | None = None
-        self._happened = trio.Event()
+        self._happened = anyio.Event()
 
     def report(self, reason: str) -> None:
         """Say why the session has ended; later reasons are only consequences and are dropped."""

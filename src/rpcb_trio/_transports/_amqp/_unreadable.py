@@ -2,31 +2,31 @@
 
 RabbitMQ passes on whatever a producer wrote: text that is not UTF-8, a date in the year 292278994. pamqp
 raises for those, aiormq then drops the connection, the broker redelivers, and one such message keeps a worker
-from ever working again. So, on our loops only, the properties of such a message read as `Unreadable`, and who
-receives it rejects it. A routing key that is not UTF-8 costs nothing, since nobody reads it.
+from ever working again. So, on our connections only, the properties of such a message read as `Unreadable`,
+and who receives it rejects it. A routing key that is not UTF-8 costs nothing, since nobody reads it.
 """
 
 from __future__ import annotations
 
-import asyncio
+from contextvars import ContextVar
 from functools import cache
-from weakref import WeakSet
 
 from pamqp import decode
 from pamqp.base import Frame
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-_ours: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+_is_ours = ContextVar("_is_ours", default=False)
+"""Holds in the asyncio task that opens a connection of ours and, by inheritance, in those that read it."""
 
 
 class Unreadable(Basic.Properties):
     """Stands for properties that can't be read."""
 
 
-def bear_unreadable(loop: asyncio.AbstractEventLoop) -> None:
-    """Let connections on this loop outlive what can't be read; all others stay as they are."""
-    _ours.add(loop)
+def bear_unreadable() -> None:
+    """Let connections opened by this task outlive what can't be read; all others stay as they are."""
+    _is_ours.set(True)
     _teach_pamqp()
 
 
@@ -44,7 +44,7 @@ def _teach_properties() -> None:
             read(header, data)
         except (ValueError, ArithmeticError, OSError, RecursionError):
             # The body's size, which comes before the properties, has been read by then.
-            if not _on_our_loop():
+            if not _is_ours.get():
                 raise
             header.properties = Unreadable()
 
@@ -58,7 +58,7 @@ def _teach_routing_keys() -> None:
         try:
             read(frame, data)
         except UnicodeDecodeError:
-            if not _on_our_loop():
+            if not _is_ours.get():
                 raise
             _read_leniently(frame, data)
 
@@ -79,10 +79,3 @@ def _read_leniently(frame: Frame, data: bytes) -> None:
 def _text(data: bytes) -> tuple[int, str]:
     size = 1 + data[0]
     return size, data[1:size].decode(errors="replace")
-
-
-def _on_our_loop() -> bool:
-    try:
-        return asyncio.get_running_loop() in _ours
-    except RuntimeError:
-        return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable
 from itertools import count
 
 import msgspec
@@ -18,7 +18,7 @@ class Router:
     def __init__(self) -> None:
         self.queues: dict[str, Queue] = {}
         self._bindings: dict[tuple[str, str], set[str]] = {}
-        self._callers: dict[str, trio.MemorySendChannel[Reply]] = {}
+        self._callers: dict[str, Callable[[Reply], None]] = {}
         self._tokens = count(1)
 
     def declare(self, queue: str) -> None:
@@ -29,10 +29,10 @@ class Router:
         """Let a queue have what is sent there."""
         self._bindings.setdefault((exchange, routing_key), set()).add(queue)
 
-    def add_caller(self, replies: trio.MemorySendChannel[Reply]) -> str:
+    def add_caller(self, take: Callable[[Reply], None]) -> str:
         """A direct reply-to address of its own for a caller."""
         address = f"{DIRECT_REPLY_TO}{next(self._tokens)}"
-        self._callers[address] = replies
+        self._callers[address] = take
         return address
 
     def remove_caller(self, address: str) -> None:
@@ -49,8 +49,7 @@ class Router:
             expires = trio.current_time() + message.expiration
             message = msgspec.structs.replace(message, expires=expires)
         if exchange == "" and routing_key in self._callers:
-            with suppress(trio.BrokenResourceError):  # the caller is about to leave
-                self._callers[routing_key].send_nowait(as_reply(message))
+            self._callers[routing_key](as_reply(message))
             return True
         names = {routing_key} if exchange == "" else self._bindings.get((exchange, routing_key), set())
         queues = [self.queues[name] for name in names if name in self.queues]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn, cast
 
 import msgspec
@@ -131,17 +131,15 @@ class MemorySession:
 class MemoryCaller:
     """Implements `CallerSession`."""
 
-    def __init__(
-        self,
-        router: Router,
-        address: str,
-        replies: trio.MemoryReceiveChannel[Reply],
-        lost: trio.Event,
-    ) -> None:
+    def __init__(self, router: Router, lost: trio.Event) -> None:
         self._router = router
-        self._address = address
+        self._address = router.add_caller(self._deliver)
         self._lost = lost
-        self.replies = replies
+        self._take: Callable[[Reply], None]
+
+    def on_reply(self, take: Callable[[Reply], None]) -> None:
+        """Name who takes the replies (see `CallerSession`)."""
+        self._take = take
 
     async def publish(self, request: Outgoing) -> None:
         """Send a request (see `CallerSession`)."""
@@ -167,3 +165,10 @@ class MemoryCaller:
         """Wait for the end."""
         await self._lost.wait()
         raise SessionLost("the embedded broker has disconnected")
+
+    def close(self) -> None:
+        """Give the address back."""
+        self._router.remove_caller(self._address)
+
+    def _deliver(self, reply: Reply) -> None:
+        self._take(reply)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+import sniffio
 import trio
 
 from rpcb_trio._errors import SettingError, TopologyMismatch
@@ -98,14 +98,14 @@ class MemoryBroker:
     @asynccontextmanager
     async def open_caller(self) -> AsyncIterator[CallerSession]:
         """Take a direct reply-to address and call from it."""
+        if sniffio.current_async_library() != "trio":
+            raise SettingError("MemoryBroker runs under trio only; under asyncio, name a broker by its URL")
         await trio.lowlevel.checkpoint()
-        send_replies, replies = trio.open_memory_channel[Reply](math.inf)
-        address = self._router.add_caller(send_replies)
-        with send_replies:
-            try:
-                yield MemoryCaller(self._router, address, replies, self._connections)
-            finally:
-                self._router.remove_caller(address)
+        caller = MemoryCaller(self._router, self._connections)
+        try:
+            yield caller
+        finally:
+            caller.close()
 
     def _declare(self, topology: Topology) -> None:
         if topology.declare == "passive" and topology.queue not in self._router.queues:

@@ -27,6 +27,11 @@ class Command:
         self._ended = False
         self.lines: list[str] = []
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     async def read(self) -> None:
         """Take in stderr until it ends."""
         assert self._process.stderr is not None

@@ -1,0 +1,119 @@
+"""The permissions that docs/security.md recommends are enough for each role, and for nothing else."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+import trio
+
+from rpcb_trio import Answer, BrokerError, Settled, Topology, open_client
+from rpcb_trio._transports import Session
+from rpcb_trio.amqp import AmqpTransport
+from tests.amqp.producer import Producer, answer
+from tests.rabbitmq import Node
+
+pytestmark = pytest.mark.usefixtures("limit")
+
+
+class Site:
+    """A queue that clients reach through an exchange, dead letters, and a user for each role."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.queue, self.exchange, self.dead = (node.fresh_name(what) for what in ("q", "x", "dlx"))
+        self._suffix = uuid4().hex[:8]
+        # Configure, write and read, as in docs/security.md.
+        self.rights = {
+            "worker": ("^$", "^amq\\.default$", f"^{self.queue}$"),
+            "burying-worker": ("^$", f"^(amq\\.default|{self.dead})$", f"^{self.queue}$"),
+            "client": ("^$", "^amq\\.default$", "^$"),
+            "exchange-client": ("^$", f"^{self.exchange}$", "^$"),
+            "undertaker": ("^$", "^$", f"^{self.dead}$"),
+        }
+
+    def transport(self, role: str) -> AmqpTransport:
+        return AmqpTransport(self.node.url.replace("guest:guest", f"{role}-{self._suffix}:secret"))
+
+    async def prepare(self) -> None:
+        done = Topology(queue=self.queue, exchange=self.exchange, routing_keys=("rpc",))
+        for topology in (done, Topology(queue=self.dead, exchange=self.dead, exchange_type="fanout")):
+            async with AmqpTransport(self.node.url).open_session(topology, prefetch=1) as session:
+                await session.stop_consuming()
+        await self.node.rabbitmqctl("eval", ", ".join(self._grants()) + ".")
+
+    def _grants(self) -> list[str]:
+        found = []
+        for role, rights in self.rights.items():
+            user, patterns = (
+                f'<<"{role}-{self._suffix}">>',
+                ", ".join('<<"' + right.replace("\\", "\\\\") + '">>' for right in rights),
+            )
+            found.append(f'rabbit_auth_backend_internal:add_user({user}, <<"secret">>, <<"test">>)')
+            found.append(
+                f'rabbit_auth_backend_internal:set_permissions({user}, <<"/">>, {patterns}, <<"test">>)'
+            )
+        return found
+
+
+@pytest.fixture(scope="module")
+def site(node: Node) -> Site:
+    made = Site(node)
+    trio.run(made.prepare)
+    return made
+
+
+async def test_a_worker_needs_to_read_its_queue_and_to_reply(site: Site) -> None:
+    topology = Topology(queue=site.queue, declare="passive")
+    async with site.transport("worker").open_session(topology, prefetch=10) as session:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer, session, 1)
+            [(_, body)] = await Producer(site.node, site.queue).call(b"x")
+        assert body == b"X"
+        await session.stop_consuming()
+
+
+async def test_a_worker_with_dead_letters_needs_to_write_to_their_exchange_too(site: Site) -> None:
+    producer = Producer(site.node, site.queue)
+    topology = Topology(queue=site.queue, declare="never", dead_letter_exchange=site.dead)
+    async with site.transport("burying-worker").open_session(topology, prefetch=10) as session:
+        await producer.send(b"poison", reply_to="nobody")
+        request = await session.requests.receive()
+        assert await session.settle([Answer(request, None, dead_letter="poison")]) == [Settled.REJECTED]
+    [(_, _, body)] = await producer.read(site.dead)
+    assert body == b"poison"
+
+
+async def answer_one_by_one(session: Session, count: int) -> None:
+    for _ in range(count):
+        await answer(session, 1)
+
+
+async def test_a_client_needs_to_publish_alone(site: Site) -> None:
+    async with AmqpTransport(site.node.url).open_session(Topology(queue=site.queue), prefetch=10) as session:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer_one_by_one, session, 2)
+            async with open_client(site.transport("client")) as client:
+                assert (await client.call(b"x", queue=site.queue)).body == b"X"
+            async with open_client(site.transport("exchange-client")) as client:
+                reply = await client.call(b"y", exchange=site.exchange, routing_key="rpc")
+        assert reply.body == b"Y"
+        await session.stop_consuming()
+
+
+@pytest.mark.parametrize(
+    ("role", "topology"),
+    [
+        ("client", {"declare": "never"}),
+        ("client", {"declare": "passive"}),
+        ("worker", {"declare": "active", "dead_letter_exchange": "another"}),
+        ("undertaker", {"declare": "never"}),
+    ],
+)
+async def test_nobody_may_take_requests_or_declare_who_has_no_right_to(
+    site: Site, role: str, topology: dict[str, str]
+) -> None:
+    asked = Topology(queue=site.queue, **topology)  # type: ignore[arg-type]
+    with pytest.raises(BrokerError, match="may not"):
+        async with site.transport(role).open_session(asked, prefetch=10):
+            pass

@@ -39,7 +39,7 @@ def test_the_worker_waits_for_a_healthy_broker() -> None:
 def test_the_image_answers_probes_from_outside_and_asks_for_its_own_health() -> None:
     described = (ROOT / "Dockerfile").read_text()
     assert "RPCB_HEALTH_HOST=0.0.0.0 RPCB_HEALTH_PORT=8080" in described
-    [asked] = [line for line in described.splitlines() if line.strip().startswith("CMD [\".venv")]
+    [asked] = [line for line in described.splitlines() if line.strip().startswith('CMD [".venv')]
     assert json.loads(asked.strip().removeprefix("CMD ")) == [".venv/bin/python", "-m", "rpcb_trio", "health"]
 
 

@@ -3,7 +3,7 @@
 A field is a key of the file; its flag is the same with hyphens, its variable in capitals after `RPCB_`.
 """
 
-from __future__ import annotations
+# No annotations from __future__: as strings, those that a subclass inherits would be looked up in its module.
 
 import math
 from collections.abc import Callable, Sequence

@@ -14,7 +14,6 @@ import anyio
 from aiormq.connection import TransportFactory
 from aiormq.exceptions import ChannelInvalidStateError
 from pamqp.commands import Connection
-from yarl import URL
 
 from rpcb_trio._errors import SessionLost
 from rpcb_trio._transports._amqp._boundary import describe, open_error
@@ -39,14 +38,19 @@ class _OnSocket(TransportFactory):
     def __init__(self, connected: socket.socket | None, address: Address) -> None:
         self._socket = connected
         self._address = address
+        self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter | None = None
 
-    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Open the streams that aiormq asks for; on TLS if the URL says so."""
-        tls = await kwargs["ssl_context_provider"].get_context() if url.scheme == "amqps" else None
+    async def open(self, tls: ssl.SSLContext | None) -> None:
+        """Open the streams; before aiormq asks for them, since it would log each failure as an error."""
         name = self._address.host if tls else None
-        reader, self._writer = await asyncio.open_connection(**self._where(), ssl=tls, server_hostname=name)
-        return reader, self._writer
+        where = self._where()
+        self._reader, self._writer = await asyncio.open_connection(**where, ssl=tls, server_hostname=name)
+
+    async def create(self, *_: Any, **__: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Give aiormq the open streams."""
+        assert self._writer is not None  # noqa: S101 - for the type checker
+        return self._reader, self._writer
 
     def _where(self) -> dict[str, Any]:
         if self._socket is not None:
@@ -204,6 +208,7 @@ async def _log_in(
             transport_factory=factory,
             client_properties={"connection_name": name},
         )
+        await factory.open(tls)
         await connection.connect()
         return Link(loop, connection, factory)
 

@@ -1,6 +1,6 @@
 """asyncio under trio: a loop for one session, and the one door through which all its calls and errors pass.
 
-Clients run under asyncio too, without any of this but the door: see `_native`.
+Clients run under asyncio too, without trio-asyncio and any of this but the door: see `_native`.
 
 Each session has a loop of its own, so that leaving the session also ends every asyncio task it ever started.
 """
@@ -20,7 +20,6 @@ import trio
 
 from rpcb_trio._errors import BrokerError, SessionLost
 from rpcb_trio._transports._amqp._boundary import describe, ends_connection
-from rpcb_trio._transports._amqp._bridge import trio_asyncio
 from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._unreadable import bear_unreadable
 
@@ -114,6 +113,8 @@ async def open_loop(loss: Loss) -> AsyncIterator[AioLoop]:
     Raises:
         SessionLost: the loop itself broke down.
     """
+    from rpcb_trio._transports._amqp._bridge import trio_asyncio  # noqa: PLC0415 - asyncio's programs need none
+
     failure: BaseException | None = None
     broken: SessionLost | None = None
     try:

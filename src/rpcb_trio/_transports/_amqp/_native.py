@@ -28,7 +28,10 @@ class NativeLoop(AioLoop):
 
     async def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         # A task of its own, which nobody has asked to cancel yet: a program's may bear old marks of it.
-        return await asyncio.create_task(_unwinding(coroutine))
+        try:
+            return await asyncio.create_task(_unwinding(coroutine))
+        finally:
+            coroutine.close()  # a task that was cancelled before its first step has not even begun it
 
 
 async def _unwinding(coroutine: Coroutine[Any, Any, T]) -> T:

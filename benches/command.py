@@ -22,7 +22,7 @@ DRAIN_SECONDS = 30.0
 def serving(target: str, url: str, queue: str, **settings: float | str) -> Iterator[subprocess.Popen[bytes]]:
     """Run the command on a queue; at the end it drains."""
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
-    command = ["-m", "rpcb_trio", "serve", target, f"--url={url}", f"--queue={queue}", "--log-level=warning"]
+    command = ["-m", "rpcb_trio", "serve", target, f"--url={url}", f"--queue={queue}", "--log-level=error"]
     with subprocess.Popen([sys.executable, *command, *flags]) as process:  # noqa: S603 - our own command
         try:
             yield process

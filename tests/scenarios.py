@@ -210,7 +210,7 @@ async def working(
     cut_off: DrainTimeout | ExecutorHung | None = None
     try:
         async with open_serving_nursery() as nursery:
-            running.worker = await nursery.start(start)
+            running.worker = await nursery.start(start, name="serve")
             running.cancel = nursery.cancel_scope.cancel
             yield running
             running.worker.drain()

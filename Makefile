@@ -26,7 +26,7 @@ types: $(VENV)/.developed
 	$(BIN)/mypy
 
 pytest: $(VENV)/.developed broker compose
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 format: $(VENV)/.developed ## rewrite the code as `make lint` wants it
 	$(BIN)/ruff check --fix .
@@ -48,7 +48,7 @@ $(VENV)/.developed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(INSTALL) --editable '.[all]' --group dev
 	@touch $@ $(VENV)/.installed
 
-# The tests start a private RabbitMQ node of their own, or use the broker that RPCB_TEST_AMQP_URL names.
+# The tests start private RabbitMQ nodes of their own, one for each process that runs tests, or use the broker that RPCB_TEST_AMQP_URL names.
 broker:
 	@test -n "$$RPCB_TEST_AMQP_URL" || PATH="$$PATH:/usr/sbin" command -v rabbitmq-server >/dev/null \
 	|| $(MAKE) --no-print-directory debian-rabbitmq-server \

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.rabbitmq import Broker, Node, private_node, some_broker
+
+
+def pytest_configure() -> None:
+    """Obey Ctrl-C here and in the workers we start, also where a shell started us with `&`, which ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

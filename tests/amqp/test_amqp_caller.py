@@ -78,7 +78,7 @@ async def test_a_request_to_a_full_queue_is_refused(
     [
         {"priority": 300},
         {"priority": -1},
-        {"headers": {"x": object()}},
+        {"headers": {"x": object}},
         {"headers": {"x": 2**70}},
         {"routing_key": "q" * 300},
         {"routing_key": "é" * 200},

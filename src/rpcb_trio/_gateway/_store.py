@@ -40,9 +40,15 @@ class Store:
     def __init__(self, options: GatewayOptions) -> None:
         self._options = options
         self._fs: Any = None
-        self._root = ""
+        self.root = ""
+        """Where they are, as fsspec calls it."""
         self._kept: dict[str, tuple[float, int]] = {}
         """Of each file when it goes (as `time.time()`) and its size, the oldest first."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes all of them take."""
+        return sum(size for _, size in self._kept.values())
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -54,7 +60,7 @@ class Store:
         with TemporaryDirectory(prefix="rpcb-files-") as temporary:
             await anyio.to_thread.run_sync(self._open, self._options.files or temporary)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._sweep)
+                tasks.start_soon(self._sweep_for_ever)
                 yield
                 tasks.cancel_scope.cancel()
 
@@ -70,7 +76,7 @@ class Store:
         try:
             await anyio.to_thread.run_sync(partial(self._fs.pipe_file, self._place(name), content))
         except OSError as error:
-            log.warning("files: %s can't be written: %s", self._root, error)
+            log.warning("files: %s can't be written: %s", self.root, error)
             raise _no_room("it can't be written") from error
         self._kept[name] = (time.time() + self._options.files_kept, len(content))
         await self._forget(self._surplus())
@@ -87,12 +93,12 @@ class Store:
         return content, guess_type(name)[0] or "application/octet-stream"
 
     def _place(self, name: str) -> str:
-        return f"{self._root}/{name}"
+        return f"{self.root}/{name}"
 
     def _open(self, where: str) -> None:
         try:
-            self._fs, self._root = url_to_fs(where)
-            self._fs.makedirs(self._root, exist_ok=True)
+            self._fs, self.root = url_to_fs(where)
+            self._fs.makedirs(self.root, exist_ok=True)
             self._adopt()
         except (OSError, ValueError, ImportError) as error:
             raise SettingError(f"files: {where} can't be used: {error}; name a directory or a URL") from error
@@ -100,15 +106,19 @@ class Store:
     def _adopt(self) -> None:
         """What is left of an earlier life gets its time from now on, and then goes as well."""
         gone = time.time() + self._options.files_kept
-        for path, facts in sorted(self._fs.find(self._root, maxdepth=1, detail=True).items()):
+        for path, facts in sorted(self._fs.find(self.root, maxdepth=1, detail=True).items()):
             name = path.rpartition("/")[2]
             if NAME.fullmatch(name):
                 self._kept[name] = (gone, facts["size"] or 0)
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
+        """Remove what is overdue, and the oldest if they take too much."""
+        await self._forget([*self._overdue(), *self._surplus()])
+
+    async def _sweep_for_ever(self) -> None:
         pause = min(max(self._options.files_kept / 4, SHORTEST_SWEEP), LONGEST_SWEEP)
         while True:
-            await self._forget([*self._overdue(), *self._surplus()])
+            await self.sweep()
             await anyio.sleep(pause)
 
     def _overdue(self) -> list[str]:
@@ -116,7 +126,7 @@ class Store:
         return [name for name, (gone, _) in self._kept.items() if gone <= now]
 
     def _surplus(self) -> list[str]:
-        left = sum(size for _, size in self._kept.values())
+        left = self.size
         surplus = []
         for name, (_, size) in self._kept.items():
             if left <= self._options.files_size:

@@ -1,0 +1,106 @@
+"""A gateway in the process, in front of services on an embedded broker."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import httpx
+import msgspec
+import trio
+import trio.testing
+from starlette.applications import Starlette
+
+from rpcb_trio import MemoryBroker, RpcClient, Topology, open_client, serve
+from rpcb_trio._service import bind
+from rpcb_trio.gateway import GatewayOptions, make_app, read_routes
+from rpcb_trio.testing import VirtualExecutor, in_place
+
+Bodies = Callable[[list[bytes]], list[bytes]]
+
+
+def echo(bodies: list[bytes]) -> list[bytes]:
+    """Answers each body with itself."""
+    return bodies
+
+
+def told(answer: object) -> Bodies:
+    """A service that always answers the same, in msgpack."""
+    return lambda bodies: [msgspec.msgpack.encode(answer)] * len(bodies)
+
+
+def one_by_one(answer: Callable[[dict[str, Any]], object]) -> Bodies:
+    """A service that answers a msgpack map with what the function makes of it, in msgpack."""
+    return lambda bodies: [msgspec.msgpack.encode(answer(msgspec.msgpack.decode(each))) for each in bodies]
+
+
+@dataclass(frozen=True)
+class Started:
+    """A service, and how it is served."""
+
+    service: Any
+    how: Mapping[str, Any]
+
+
+def batch_headers(service: Any) -> Started:
+    """The service, served with headers that tell of its batches."""
+    return Started(service, {"batch_headers": True})
+
+
+class Front:
+    """A gateway under test: ask it over HTTP, and reach what is behind it."""
+
+    def __init__(
+        self, app: Starlette, http: httpx.AsyncClient, broker: MemoryBroker, client: RpcClient
+    ) -> None:
+        self.app = app
+        self.http = http
+        self.broker = broker
+        self.client = client
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests await a reply."""
+        in_flight: int = self.app.state.front.in_flight
+        return in_flight
+
+    async def until_in_flight(self, count: int) -> None:
+        """Wait until so many requests await a reply."""
+        while self.in_flight != count:
+            await trio.testing.wait_all_tasks_blocked()
+
+
+@asynccontextmanager
+async def front(
+    routes: Mapping[str, Any] | None = None,
+    options: GatewayOptions = GatewayOptions(),  # noqa: B008 - it is frozen
+    **services: Any,
+) -> AsyncIterator[Front]:
+    """Serve each service from a queue of its name, and the routes in front of them.
+
+    A service that is None has a queue, but nobody who answers. Nothing runs in threads, so that the clock may
+    jump.
+    """
+    broker = MemoryBroker()
+    async with trio.open_nursery() as nursery:
+        for name, service in services.items():
+            if service is None:
+                broker.declare(name)
+                continue
+            started = service if isinstance(service, Started) else Started(service, {})
+            bound = bind(started.service)
+            start = partial(serve, bound, broker, Topology(queue=name), offload=in_place)
+            await nursery.start(partial(start, executors=[VirtualExecutor(bound.infer)], **started.how))
+        async with open_client(broker) as client:
+            app = make_app(client, read_routes(routes or {}), options)
+            async with app.router.lifespan_context(app), asking(app) as http:
+                yield Front(app, http, broker, client)
+        nursery.cancel_scope.cancel()
+
+
+def asking(app: Starlette) -> httpx.AsyncClient:
+    """An HTTP client of the app, without any network; what crashes in the app crashes the test."""
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway")

@@ -1,0 +1,161 @@
+"""What the gateway does about too many, too much, too slow, and those who hang up."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from rpcb_trio import Topology
+from rpcb_trio.gateway import GatewayOptions
+from tests.gateway.fronts import Front, echo, front
+
+FORM = {"audio": "file"}
+ROUTES: dict[str, Any] = {
+    "form": {"queue": "echo", "body": "bytes", "form": FORM},
+    "face": {"queue": "echo", "shape": "envelope", "form": FORM},
+    "slow": {"queue": "slow", "timeout": 2.0},
+}
+
+
+async def test_a_reply_that_does_not_come_is_a_gateway_timeout_and_the_request_expires_with_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with front(ROUTES, slow=None) as gateway:
+        started = trio.current_time()
+        answer = await gateway.http.post("/slow")
+        waited = trio.current_time() - started
+        async with gateway.broker.open_session(Topology(queue="slow"), prefetch=1) as session:
+            with trio.move_on_after(1):
+                assert (await session.requests.receive()).deadline == pytest.approx(started + 2.0)
+    assert (answer.status_code, answer.json()["error"]) == (504, "timeout")
+    assert waited == pytest.approx(2.0, abs=0.1)
+
+
+async def test_one_too_many_in_flight_is_refused_at_once_and_told_when_to_come_again(
+    autojump_clock: MockClock,
+) -> None:
+    answers = []
+    async with front(ROUTES, GatewayOptions(max_in_flight=2, retry_after=7), slow=None, echo=echo) as gateway:
+
+        async def ask() -> None:
+            answers.append(await gateway.http.post("/slow"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            nursery.start_soon(ask)
+            await gateway.until_in_flight(2)
+            refused = await gateway.http.post("/form", files={"audio": b"1"})
+            enveloped = await gateway.http.post("/face", files={"audio": b"1"})
+            assert gateway.in_flight == 2
+        later = await gateway.http.post("/form", files={"audio": b"1"})
+    assert (refused.status_code, refused.json()["error"], refused.headers["retry-after"]) == (
+        503,
+        "busy",
+        "7",
+    )
+    assert (enveloped.status_code, enveloped.json()["status"]) == (503, 500)
+    assert [answer.status_code for answer in answers] == [504, 504]
+    assert later.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/form", "/rpc/form"])
+async def test_an_upload_of_just_the_limit_passes_and_one_byte_more_is_refused(path: str) -> None:
+    content = b"--b\r\ncontent-disposition: form-data; name=audio; filename=a\r\n\r\nwav\r\n--b--\r\n"
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    for limit, status in ((len(content), 200), (len(content) - 1, 413)):
+        async with front(ROUTES, GatewayOptions(max_upload=limit), echo=echo) as gateway:
+            announced = await gateway.http.post(path, content=content, headers=headers)
+            unannounced = await gateway.http.post(path, content=in_pieces(content), headers=headers)
+        assert [announced.status_code, unannounced.status_code] == [status, status]
+
+
+async def in_pieces(content: bytes) -> AsyncIterator[bytes]:
+    """A body whose length nobody announces."""
+    for start in range(0, len(content), 10):
+        yield content[start : start + 10]
+
+
+async def test_more_than_all_uploads_may_take_is_refused_until_others_are_done(
+    autojump_clock: MockClock,
+) -> None:
+    options = GatewayOptions(max_buffered=1000)
+    async with front(ROUTES, options, slow=None, echo=echo) as gateway:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: gateway.http.post("/slow", content=b"x" * 600))
+            await gateway.until_in_flight(1)
+            refused = await gateway.http.post("/rpc/form", content=b"x" * 600)
+            small = await gateway.http.post("/rpc/form", content=b"x" * 300)
+        later = await gateway.http.post("/rpc/form", content=b"x" * 600)
+    assert [refused.status_code, small.status_code, later.status_code] == [503, 200, 200]
+    assert refused.headers["retry-after"] == "1"
+
+
+async def test_an_upload_that_takes_too_long_is_told_so(autojump_clock: MockClock) -> None:
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"half"
+        await trio.sleep(100)
+        yield b"the other half"
+
+    async with front(ROUTES, GatewayOptions(upload_timeout=10), echo=echo) as gateway:
+        started = trio.current_time()
+        answer = await gateway.http.post("/rpc/form", content=slowly())
+    assert (answer.status_code, answer.json()["error"]) == (408, "slow-upload")
+    assert trio.current_time() - started < 20
+
+
+async def test_a_broker_that_is_away_is_told_at_once_and_readiness_says_so() -> None:
+    async with front(ROUTES, echo=echo) as gateway:
+        assert (await gateway.http.get("/readyz")).status_code == 200
+        gateway.app.state.front.client = None
+        answer = await gateway.http.post("/rpc/form", content=b"x")
+        ready, live = await gateway.http.get("/readyz"), await gateway.http.get("/livez")
+    assert (answer.status_code, answer.json()["error"]) == (503, "no-broker")
+    assert answer.headers["retry-after"] == "1"
+    assert (ready.status_code, ready.json()["ready"], live.status_code) == (503, False, 200)
+
+
+async def hang_up_after(gateway: Front, path: str, *messages: dict[str, Any]) -> list[Any]:
+    """Send these messages of ASGI, hang up once they are taken, and return what was answered."""
+    put, take = trio.open_memory_channel[dict[str, Any]](len(messages) + 1)
+    answered: list[Any] = []
+
+    async def send(message: Any) -> None:
+        answered.append(message)
+
+    for message in messages:
+        put.send_nowait(message)
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "headers": [],
+        "query_string": b"",
+        "root_path": "",
+        "scheme": "http",
+        "server": ("gateway", 80),
+    }
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(gateway.app, scope, take.receive, send)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert answered == []
+        put.send_nowait({"type": "http.disconnect"})
+    return answered
+
+
+async def test_who_hangs_up_while_the_reply_is_awaited_ends_the_wait() -> None:
+    async with front(ROUTES, slow=None) as gateway:
+        with trio.fail_after(1.9):  # less than the route's own
+            await hang_up_after(gateway, "/slow", {"type": "http.request", "body": b"x", "more_body": False})
+        assert gateway.in_flight == 0
+
+
+async def test_who_hangs_up_in_mid_upload_leaves_nothing_behind() -> None:
+    async with front(ROUTES, GatewayOptions(max_buffered=1000), echo=echo) as gateway:
+        half = {"type": "http.request", "body": b"x" * 900, "more_body": True}
+        await hang_up_after(gateway, "/rpc/form", half)
+        answer = await gateway.http.post("/rpc/form", content=b"x" * 900)
+    assert answer.status_code == 200

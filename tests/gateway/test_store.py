@@ -1,0 +1,131 @@
+"""Files that a `url` leads to: how long they live, how much they take, and who can get at them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import trio
+
+from rpcb_trio import SettingError
+from rpcb_trio._gateway._problems import Problem
+from rpcb_trio._gateway._store import NAME, Store
+from rpcb_trio.gateway import GatewayOptions
+from tests.gateway.fronts import front, one_by_one
+
+SOUND = one_by_one(lambda body: {"sound": body["sound"]})
+ROUTES: dict[str, Any] = {
+    "sound": {
+        "queue": "sound",
+        "form": {"sound": "file"},
+        "urls": {"sound": "url"},
+        "media_type": "audio/wav",
+        "base64": False,
+    }
+}
+
+
+@pytest.fixture(params=["a directory", "fsspec's memory, in the place of S3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where files are kept."""
+    return str(tmp_path / "files") if request.param == "a directory" else f"memory://{uuid4().hex}/files"
+
+
+async def test_a_url_leads_to_the_file_and_no_other_name_does(place: str) -> None:
+    async with front(
+        ROUTES, GatewayOptions(files=place, public_url="https://x.example/"), sound=SOUND
+    ) as gateway:
+        answers = [await gateway.http.post("/sound", files={"sound": b"RIFF"}) for _ in range(2)]
+        urls = [answer.json()["url"] for answer in answers]
+        names = [url.removeprefix("https://x.example/files/") for url in urls]
+        found = await gateway.http.get(f"/files/{names[0]}")
+        others = [
+            await gateway.http.get(f"/files/{name}")
+            for name in (
+                "x.wav",
+                names[0][:-1],
+                f"{names[0]}x",
+                f"..%2Ffiles%2F{names[0]}",
+                "..%2f..%2fetc%2fpasswd",
+                "%00",
+            )
+        ]
+    assert all(NAME.fullmatch(name) for name in names)
+    assert names[0] != names[1]
+    assert answers[0].json() == {"url": urls[0]}
+    assert (found.status_code, found.content) == (200, b"RIFF")
+    assert found.headers["x-content-type-options"] == "nosniff"
+    assert {other.status_code for other in others} == {404}
+
+
+async def test_a_file_is_gone_after_its_time(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(GatewayOptions(files=place, files_kept=100))
+    async with store.opened():
+        name = await store.keep(b"1", "audio/wav")
+        assert await store.read(name) == (b"1", "audio/x-wav")
+        later = time.time() + 101
+        monkeypatch.setattr(time, "time", lambda: later)
+        assert await store.read(name) is None
+        await store.sweep()
+        assert store.size == 0
+    async with Store(GatewayOptions(files=place)).opened():
+        assert await store.read(name) is None
+
+
+async def test_the_oldest_go_when_all_of_them_take_too_much(place: str) -> None:
+    store = Store(GatewayOptions(files=place, files_size=10))
+    async with store.opened():
+        names = [await store.keep(b"1234", "audio/wav") for _ in range(3)]
+        found = [await store.read(name) is not None for name in names]
+        with pytest.raises(Problem, match="there is no room") as caught:
+            await store.keep(b"12345678901", "audio/wav")
+    assert found == [False, True, True]
+    assert caught.value.status == 507
+
+
+async def test_what_an_earlier_life_left_is_still_there_and_goes_in_its_turn(place: str) -> None:
+    async with Store(GatewayOptions(files=place)).opened():
+        pass
+    first = Store(GatewayOptions(files=place, files_size=8))
+    async with first.opened():
+        name = await first.keep(b"1234", "audio/wav")
+    second = Store(GatewayOptions(files=place, files_size=8))
+    async with second.opened():
+        assert second.size == 4
+        assert await second.read(name) is not None
+        for _ in range(2):
+            await second.keep(b"5678", "audio/wav")
+        assert await second.read(name) is None
+
+
+async def test_a_temporary_directory_goes_with_the_gateway() -> None:
+    store = Store(GatewayOptions())
+    async with store.opened():
+        await store.keep(b"1", "audio/wav")
+        place = trio.Path(store.root)
+        assert await place.exists()
+    assert not await place.exists()
+
+
+async def test_a_place_that_can_t_be_is_a_wrong_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (str(tmp_path / "file" / "below"), "nonsense://x"):
+        with pytest.raises(SettingError, match=r"files: .* can't be used"):
+            async with Store(GatewayOptions(files=place)).opened():
+                pass
+
+
+async def test_a_full_disk_costs_the_answer_but_is_no_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with front(ROUTES, GatewayOptions(files=str(tmp_path)), sound=SOUND) as gateway:
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("fsspec.implementations.local.LocalFileSystem.pipe_file", full)
+        answer = await gateway.http.post("/sound", files={"sound": b"RIFF"})
+    assert (answer.status_code, answer.json()["error"]) == (507, "files")

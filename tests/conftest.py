@@ -11,7 +11,7 @@ from tests.rabbitmq import Broker, Node, private_node, some_broker
 
 
 def pytest_configure() -> None:
-    """Obey Ctrl-C here and in the workers we start, also where a shell started us with `&`, which ignores it."""
+    """Obey Ctrl-C here and in the workers we start, also where a shell ignores it for what `&` starts."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -111,7 +111,7 @@ def read_request(body: bytes) -> AudioRequest:
         raise RefusedRequest(Status.EMPTY, "the request's body is empty")
     try:
         request = _request_decoder.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedRequest(Status.DESERIALISATION_FAILED, f"not an audio request: {error}") from error
     if not request.audio:
         raise RefusedRequest(Status.EMPTY, "the request's audio is empty")

@@ -63,3 +63,27 @@ async def test_a_call_without_a_reply_is_interrupted_when_its_confirm_is_lost(
     async with open_client(broker) as client:
         with pytest.raises(CallInterrupted, match="the connection was lost: gone"):
             await client.call(b"good 1", queue=QUEUE)
+
+
+class AnsweringAndBreaking(MemoryBroker):
+    """Its reply and the loss come in the same moment."""
+
+    @asynccontextmanager
+    async def open_caller(self) -> AsyncIterator[CallerSession]:
+        async with super().open_caller() as session:
+
+            async def answer_and_break(request: Outgoing) -> None:
+                await trio.lowlevel.checkpoint()
+                address = session._address  # type: ignore[attr-defined]
+                self.publish(b"ok", routing_key=address, correlation_id=request.correlation_id)
+                self.disconnect()
+                raise SessionLost("gone")
+
+            session.publish = answer_and_break  # type: ignore[method-assign]
+            yield session
+
+
+async def test_a_reply_that_comes_in_the_moment_of_the_loss_is_kept(autojump_clock: MockClock) -> None:
+    for _ in range(20):  # trio has the tasks take turns by chance
+        async with open_client(AnsweringAndBreaking()) as client:
+            assert (await client.call(b"", queue=QUEUE)).body == b"ok"

@@ -82,6 +82,7 @@ def test_an_empty_message_is_408() -> None:
         b"\x82\xa5audio\xc4\x04RIFF\xa6format\x05",
         b"\x81\xa5audio\xc6\xff\xff\xff\xffRIFF",
         b"\x81\xa1x" + b"\x91" * 100_000,
+        b"\x81\xa1\xf0\xc0",
     ],
 )
 def test_a_message_that_is_no_request_is_407(body: bytes) -> None:

@@ -157,7 +157,7 @@ def _lines(path: Path | str) -> Iterator[tuple[str, AnyLine]]:
 def _read_line(where: str, text: bytes) -> AnyLine:
     try:
         line: AnyLine = _decoder.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SettingError(f"{where}: it is no line of an audit ({error}); take it out") from error
     if isinstance(line, AuditStart) and line.schema != SCHEMA:
         raise SettingError(

@@ -119,3 +119,27 @@ async def survive(serve: Serve, broker: Broker, target: str, queue_type: str, po
     reasons = {properties.headers["rpcb-dead-letter-reason"] for _, properties, _ in letters}
     assert reasons == {"it killed the worker 2 times"}
     assert supervisor.starts <= 2 + 2 * len(poison), "one death in company, two alone each, and the last"
+
+
+async def test_without_a_journal_the_broker_buries_who_kills_more_workers_than_its_delivery_limit_allows(
+    serve: Serve, broker: Broker, queue: str, workplace: Path
+) -> None:
+    (workplace / "deadly.py").write_text(DEADLY)
+    dead = broker.fresh_name("dead")
+    await declare_durable(broker, dead)
+    buries = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
+    with broker.channel() as channel:
+        arguments = {"x-queue-type": "quorum", "x-delivery-limit": 1, **buries}
+        channel.queue_declare(queue, durable=True, arguments=arguments)
+    producer = Producer(broker, queue)
+    await producer.send(b"abort", delivery_mode=2)
+    supervisor = Supervisor(serve, "deadly:shout", f"--queue={queue}", "--declare=passive", "--journal=off")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor.run)
+        with trio.fail_after(PATIENCE):
+            [letter, *more] = await until_read(producer, dead, [b"abort"])
+            [(_, answer)] = await producer.call(b"good")
+        nursery.cancel_scope.cancel()
+    assert (answer, more) == (b"GOOD", [])
+    assert letter[1].headers["x-death"][0]["reason"] == "delivery_limit"
+    assert supervisor.starts == 1 + 2, "it lives on once the limit of one redelivery is passed"

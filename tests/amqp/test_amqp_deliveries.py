@@ -121,7 +121,11 @@ async def test_a_closed_receiver_leaves_the_requests_to_others(
     ids=["text that is not UTF-8", "a header's name that is not UTF-8", "a date beyond all dates"],
 )
 async def test_unreadable_properties_cost_that_request_only(
-    broker: Broker, transport: AmqpTransport, topology: Topology, properties: dict[str, Any]
+    broker: Broker,
+    transport: AmqpTransport,
+    topology: Topology,
+    properties: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     producer, dead = Producer(broker, topology.queue), broker.fresh_name("dead")
     await producer.declare(dead)
@@ -133,6 +137,7 @@ async def test_unreadable_properties_cost_that_request_only(
         await session.settle([Answer(request, Reply(body=b""))])
     assert request.body == b"good"
     assert [await producer.count(each) for each in (topology.queue, dead)] == [0, 1]
+    assert f"queue {topology.queue}: a request was rejected, for the broker to dead-letter" in caplog.text
 
 
 async def test_a_routing_key_that_is_not_utf_8_costs_nothing(

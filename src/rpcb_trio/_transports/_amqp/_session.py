@@ -152,7 +152,12 @@ class AmqpSession:
             self._deliver.send_nowait(request)
 
     async def _reject_unreadable(self, tag: int) -> None:
-        _log.warning("a request whose properties are not valid AMQP was rejected")
+        """Leave it to the broker, who alone can dead-letter it as it was."""
+        _log.warning(
+            "queue %s: a request was rejected, for the broker to dead-letter or to drop: its properties are "
+            "not valid AMQP",
+            self._topology.queue,
+        )
         async with self._acking:
             await self._channel.basic_reject(tag, requeue=False, wait=False)
 

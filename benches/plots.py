@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +20,24 @@ OURS, BARE, PUBLISHED = "#2a6f97", "#a9b4bd", "#d1495b"
 
 def draw_costs(path: Path, servers: Sequence[str], costs: Sequence[Spread], memory: Sequence[Spread]) -> None:
     """Bars of the medians, with a dot for each round; the worker's own in colour."""
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    colours = [OURS if name.startswith("rpcb_trio") else BARE for name in servers]
-    figures = (("CPU time per message, µs", costs), ("peak resident memory, MiB", memory))
-    for axes, (title, spreads) in zip(figure.subplots(1, 2, sharey=True), figures, strict=True):
-        axes.barh(servers, [spread.median for spread in spreads], color=colours)
-        for name, spread in zip(servers, spreads, strict=True):
+    own = [name.startswith("rpcb_trio") for name in servers]
+    _draw_pair(path, servers, own, {"CPU time per message, µs": costs, "peak resident memory, MiB": memory})
+
+
+def draw_fronts(path: Path, names: Sequence[str], costs: Sequence[Spread], alone: Sequence[Spread]) -> None:
+    """Bars of the medians, with a dot for each round; the first, which is the gateway, in colour."""
+    own = [not number for number in range(len(names))]
+    _draw_pair(path, names, own, {"CPU time per request, µs": costs, "median latency of one user, ms": alone})
+
+
+def _draw_pair(
+    path: Path, names: Sequence[str], own: Sequence[bool], figures: Mapping[str, Sequence[Spread]]
+) -> None:
+    figure = Figure(figsize=(9, 0.7 + 0.5 * len(names)), layout="constrained")
+    colours = [OURS if is_own else BARE for is_own in own]
+    for axes, (title, spreads) in zip(figure.subplots(1, 2, sharey=True), figures.items(), strict=True):
+        axes.barh(names, [spread.median for spread in spreads], color=colours)
+        for name, spread in zip(names, spreads, strict=True):
             axes.plot(spread.rounds, [name] * len(spread.rounds), "k.", markersize=4)
         axes.set_title(title, fontsize="medium")
         axes.spines[["top", "right"]].set_visible(False)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benches import callers, table
+from benches import callers, gateway, table
+from benches.http_load import Users, ask_all
 from tests.rabbitmq import Broker
 
 
@@ -50,3 +55,66 @@ def test_the_table_of_a_recogniser_posts_recordings_as_the_ancestors_users_did(
     assert found["requests"] >= 10
     assert found["mean_batch_size"] >= 1
     assert "tests.deaf:deaf, recordings" in capsys.readouterr().out
+
+
+def test_the_gateway_is_measured_beside_bare_http_and_the_rpc(
+    broker: Broker, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plot = results.with_suffix(".png")
+    gateway.main(rounds=1, users=4, requests=200, alone=20, url=broker.url, json=results, plot=plot)
+    found = found_in(results, "gateway")
+    assert [each["name"] for each in found] == [gateway.GATEWAY, gateway.BARE, gateway.RPC]
+    for each in found:
+        for figure in ("requests_per_second", "cpu_us_per_request", "cpu_ratio_to_bare", "alone_p50_ms"):
+            assert each[figure]["median"] > 0
+    assert found[1]["cpu_ratio_to_bare"]["median"] == 1
+    assert found[2]["alone_over_rpc_ms"]["median"] == 0
+    assert plot.stat().st_size > 0
+    assert "what the gateway costs" in capsys.readouterr().out
+
+
+@contextmanager
+def answering(*pieces: bytes) -> Iterator[Users]:
+    """A server that answers each connection's first request in these pieces, and hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection = listener.accept()[0]
+                except OSError:
+                    return
+                with connection:
+                    if connection.recv(1000):
+                        for piece in pieces:
+                            connection.sendall(piece)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        host, port = listener.getsockname()
+        try:
+            yield Users(host=host, port=port, path="/", users=1, requests=3, body_size=4)
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def test_a_user_reads_a_response_in_pieces_and_connects_again_when_told_to() -> None:
+    with answering(
+        b"HTTP/1.1 200 OK\r\nconte", b"nt-length: 4\r\nconnection: close\r\n\r\n", b"##", b"##"
+    ) as users:
+        assert ask_all(users).requests == 3
+
+
+@pytest.mark.parametrize("status", [b"200 OK", b"503 Busy"])
+def test_a_user_takes_no_other_response_for_an_answer(status: bytes) -> None:
+    with (
+        answering(b"HTTP/1.1 %s\r\ncontent-length: 4\r\n\r\nbusy" % status) as users,
+        pytest.raises(SystemExit, match="answered"),
+    ):
+        ask_all(users)
+
+
+def test_a_user_tells_when_the_server_hangs_up() -> None:
+    with answering(b"HTTP/1.1 200 OK\r\n") as users, pytest.raises(SystemExit, match="hung up"):
+        ask_all(users)

@@ -21,6 +21,7 @@ from rpcb_trio._gateway._endpoints import Endpoints
 from rpcb_trio._gateway._front import REQUEST_ID_HEADER, Front
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._own_paths import own_paths
+from rpcb_trio._gateway._page import page_routes
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._request_ids import RequestIds, request_id_of
 from rpcb_trio._gateway._responses import failure
@@ -60,6 +61,7 @@ def make_app(
             *more,
             *own_paths(front, store),
             *docs_routes(checked, options),
+            *page_routes(checked, options, is_live=False),
             Path("/rpc/{name:path}", endpoints.rpc, methods=["POST"]),
             *(Path(each.path, endpoints.of(each), methods=[each.method]) for each in checked.values()),
         ],

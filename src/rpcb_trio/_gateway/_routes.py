@@ -22,6 +22,8 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     choices: tuple[str, ...] = ()
     """All that a text may be; empty for anything."""
     help: str = ""
+    accept: str = ""
+    """Which files it takes, as HTML's `accept` says it: `audio/*`. The page goes by it."""
 
     @property
     def is_required(self) -> bool:

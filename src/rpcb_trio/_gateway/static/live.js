@@ -1,0 +1,152 @@
+// The live view: what the workers tell of their batches, as the gateway sums it up some times a second.
+
+import { byId, el, milliseconds, root, sizeOf } from "./dom.js";
+import { chart, listing, TRIGGERS } from "./chart.js";
+
+const AGAIN_AFTER = 5000; // milliseconds, where the gateway would not have us
+const panels = new Map();
+let isPaused = false;
+
+/** Watch, or say how watching is turned on. */
+export function watch(isOn) {
+  if (!isOn) {
+    byId("queues").append(howTo());
+    state("", "Off");
+    return;
+  }
+  const pause = byId("live-pause");
+  pause.hidden = false;
+  pause.addEventListener("click", () => {
+    isPaused = !isPaused;
+    pause.setAttribute("aria-pressed", String(isPaused));
+    pause.textContent = isPaused ? "Go on" : "Pause";
+  });
+  byId("queues").append(el("p", { className: "card empty" }, "No worker has told anything yet. Start one with the same events setting."));
+  follow();
+}
+
+function follow() {
+  const source = new EventSource(new URL("events", root));
+  source.addEventListener("message", ({ data }) => show(JSON.parse(data)));
+  source.addEventListener("error", () => {
+    state("bad", "Not connected");
+    if (source.readyState !== EventSource.CLOSED) return; // it tries again by itself
+    source.close();
+    setTimeout(follow, AGAIN_AFTER);
+  });
+}
+
+function show(view) {
+  if (isPaused) return;
+  if (view.connected) state("good", "Live");
+  else state("bad", "No broker");
+  const names = new Set(view.queues.map((each) => each.queue));
+  for (const [name, panel] of panels) {
+    if (!names.has(name)) {
+      panel.element.remove();
+      panels.delete(name);
+    }
+  }
+  for (const queue of view.queues) panelOf(queue.queue).show(queue);
+  if (view.queues.length > 0) legend(view.queues);
+}
+
+function panelOf(name) {
+  if (panels.size === 0) byId("queues").replaceChildren();
+  if (!panels.has(name)) {
+    panels.set(name, panel(name));
+    byId("queues").append(panels.get(name).element);
+  }
+  return panels.get(name);
+}
+
+/** What is shown of one queue. */
+function panel(name) {
+  const id = `queue-${panels.size}-${name.replace(/[^\w-]/g, "-")}`;
+  const numbers = el("dl", { className: "numbers" });
+  const bars = el("div", { className: "chart" });
+  const table = el("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": `Last batches of ${name}` });
+  const details = el("details", {}, el("summary", {}, "The batches as a table"), table);
+  const workers = el("ul", { className: "workers", "aria-label": `Workers of ${name}` });
+  const element = el("article", { className: "card", "aria-labelledby": id }, el("h3", { id }, name), numbers, bars, workers, details);
+  return {
+    element,
+    show(queue) {
+      setNumbers(numbers, queue);
+      chart(bars, queue);
+      workers.replaceChildren(...queue.workers.map(workerOf));
+      if (details.open) listing(table, queue);
+      else details.addEventListener("toggle", () => listing(table, queue), { once: true });
+    },
+  };
+}
+
+function setNumbers(list, queue) {
+  const waiting = queue.waiting + (queue.queued ?? 0);
+  const shown = [
+    ["Requests/s", rate(queue.rate), queue.failed > 0 ? `${queue.failed} failed in a minute` : ""],
+    ["Waiting", String(waiting), queue.queued === null ? "in workers" : `${queue.queued} in the queue, ${queue.waiting} in workers`],
+    ["Batch size", queue.mean_size === null ? "–" : queue.mean_size.toFixed(1), "mean of the last minute"],
+    ["Median", milliseconds(queue.total?.p50), "from arrival to answer"],
+    ["95 of 100", milliseconds(queue.total?.p95), `99: ${milliseconds(queue.total?.p99)}`],
+    ["Of it waiting", milliseconds(queue.wait?.p50), `95: ${milliseconds(queue.wait?.p95)}`],
+    ["Computing", milliseconds(queue.service?.p50), `95: ${milliseconds(queue.service?.p95)}`],
+  ];
+  if (list.children.length !== shown.length) {
+    list.replaceChildren(...shown.map(() => el("div", {}, el("dt"), el("dd"), el("dd", { className: "quiet" }))));
+  }
+  shown.forEach((texts, index) => {
+    texts.forEach((text, part) => {
+      const place = list.children[index].children[part];
+      if (place.textContent !== text) place.textContent = text;
+    });
+  });
+}
+
+const rate = (perSecond) => (perSecond >= 10 || perSecond === 0 ? perSecond.toFixed(0) : perSecond.toFixed(1));
+
+function workerOf(worker) {
+  const isGood = worker.condition === "consuming" && !worker.silent;
+  const condition = worker.silent ? "silent" : worker.condition;
+  const facts = [
+    worker.device,
+    `${worker.answered} answered${worker.failed ? `, ${worker.failed} failed` : ""}`,
+    `batches of up to ${worker.max_batch_size}`,
+    worker.rss === null ? null : sizeOf(worker.rss),
+    worker.dropped ? `${worker.dropped} events lost` : null,
+  ].filter(Boolean);
+  return el(
+    "li",
+    {},
+    el("span", { className: "pill", "data-state": isGood ? "good" : "bad" }, condition),
+    el("span", {}, el("strong", {}, worker.worker), ` ${worker.place}`),
+    el("span", { className: "quiet" }, [worker.reason, ...facts].filter(Boolean).join(" · ")),
+  );
+}
+
+/** The triggers that the charts show now. */
+function legend(queues) {
+  const seen = new Set(queues.flatMap((each) => each.batches.map((batch) => batch.trigger)));
+  const list = byId("legend");
+  const keys = Object.keys(TRIGGERS).filter((each) => seen.has(each));
+  list.hidden = keys.length === 0;
+  if (list.dataset.keys === keys.join()) return;
+  list.dataset.keys = keys.join();
+  list.replaceChildren(...keys.map((each) => el("li", {}, el("i", { className: `key t-${each}` }), el("b", {}, each), ` ${TRIGGERS[each]}`)));
+}
+
+function state(kind, text) {
+  const pill = byId("live-state");
+  pill.dataset.state = kind;
+  if (pill.textContent !== text) pill.textContent = text;
+}
+
+function howTo() {
+  return el(
+    "div",
+    { className: "card empty" },
+    el("p", {}, "The workers' events are off. To see batches form, name an exchange for them, the same for both:"),
+    el("pre", {}, "rpcb-trio serve … --events rpcb.events\nrpcb-trio gateway … --events rpcb.events"),
+    el("p", {}, "or write ", el("code", {}, 'events = "rpcb.events"'), " into rpcb.toml, at its top and in ", el("code", {}, "[gateway]"), "."),
+  );
+}

@@ -1,0 +1,121 @@
+// The page: choose a service, ask it, read the answer, and watch the batches.
+
+import { shown, told } from "./answer.js";
+import { ask, Problem } from "./asking.js";
+import { byId, el, milliseconds, root } from "./dom.js";
+import { formOf, servicesOf } from "./form.js";
+import { watch } from "./live.js";
+
+const MANY = 10;
+const READINESS_EVERY = 5000; // milliseconds
+
+let service, form;
+let going = null;
+
+async function start() {
+  const described = await (await fetch(new URL("static/routes.json", root))).json();
+  const services = servicesOf(described);
+  byId("services").append(...services.map(choice));
+  if (services.length > 0) choose(services[0]);
+  byId("ask").addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (going) going.abort();
+    else send(1);
+  });
+  byId("send-many").addEventListener("click", () => byId("ask").reportValidity() && send(MANY));
+  followReadiness();
+  watch(described.live);
+}
+
+function choice(each, index) {
+  const radio = el("input", { type: "radio", name: "service", id: `service-${index}`, checked: index === 0 });
+  radio.addEventListener("change", () => choose(each));
+  const [title, more] = each.summary.split(/:\s(.*)/s);
+  const path = each.name === "rpc" ? "/rpc/NAME" : each.path;
+  const text = el("span", {}, el("strong", {}, title), el("code", {}, path), more ? el("small", { className: "quiet" }, more) : null);
+  return el("label", { className: "service" }, radio, text);
+}
+
+function choose(chosen) {
+  service = chosen;
+  form = formOf(service, (message) => showProblem(message && { title: "Recording does not work here", detail: message, remedy: "" }));
+  byId("fields").replaceChildren(...form.elements);
+  showProblem(null);
+}
+
+async function send(copies) {
+  const { request, sound } = form;
+  going = new AbortController();
+  busy(true, copies);
+  showProblem(null);
+  form.forgive();
+  try {
+    const sent = sound();
+    const results = await asked(copies, request(), going.signal);
+    byId("answer").replaceChildren(...(await shown(results.at(-1), sent)));
+    byId("progress").textContent = copies > 1 ? summary(results) : "";
+  } catch (error) {
+    byId("progress").textContent = error.name === "AbortError" ? "Cancelled." : "";
+    if (error.name !== "AbortError") fail(error);
+  } finally {
+    going = null;
+    busy(false, copies);
+  }
+}
+
+/** All answers to copies of a request; those that failed are left out, unless none is left. */
+async function asked(copies, request, signal) {
+  const outcomes = await Promise.allSettled(Array.from({ length: copies }, () => ask(request, signal)));
+  const results = outcomes.filter((each) => each.status === "fulfilled").map((each) => each.value);
+  if (results.length === 0) throw outcomes[0].reason;
+  return results;
+}
+
+function summary(results) {
+  const times = results.map((each) => each.milliseconds).sort((a, b) => a - b);
+  const failed = MANY - results.length;
+  const middle = times[Math.floor(times.length / 2)];
+  return `${results.length} answers${failed ? `, ${failed} failed` : ""}: half of them within ${milliseconds(middle)}, the slowest in ${milliseconds(times.at(-1))}.`;
+}
+
+function fail(error) {
+  const problem = error instanceof Problem ? error : { title: "The page itself failed", detail: "Load it again, please.", remedy: "" };
+  if (!(error instanceof Problem)) console.error(error);
+  showProblem(problem);
+  if (error.field) form.blame(error.field);
+}
+
+function showProblem(problem) {
+  byId("problem").replaceChildren(...(problem ? [told(problem)] : []));
+  if (problem) byId("answer").replaceChildren();
+}
+
+function busy(isBusy, copies) {
+  byId("send").textContent = isBusy ? "Cancel" : "Send";
+  byId("send-many").disabled = isBusy;
+  byId("answer").setAttribute("aria-busy", String(isBusy));
+  if (isBusy) byId("progress").textContent = copies > 1 ? `${copies} requests are on their way…` : "On its way…";
+}
+
+function followReadiness() {
+  const pill = byId("readiness");
+  const tell = (state, text) => {
+    pill.dataset.state = state;
+    if (pill.textContent !== text) pill.textContent = text;
+  };
+  const look = async () => {
+    if (document.hidden) return;
+    try {
+      const { ready, draining } = await (await fetch(new URL("readyz", root))).json();
+      if (ready) tell("good", "Ready");
+      else tell("bad", draining ? "Draining" : "No broker");
+    } catch {
+      tell("bad", "Offline");
+    }
+  };
+  look();
+  setInterval(look, READINESS_EVERY);
+  document.addEventListener("visibilitychange", look);
+}
+
+start();

@@ -1,0 +1,10 @@
+// Runs beside the page, in the audio thread: hands on what the microphone hears.
+
+class Recorder extends AudioWorkletProcessor {
+  process([input]) {
+    if (input.length > 0) this.port.postMessage(input[0].slice());
+    return true;
+  }
+}
+
+registerProcessor("recorder", Recorder);

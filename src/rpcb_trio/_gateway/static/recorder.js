@@ -1,0 +1,45 @@
+// From the microphone to a wav file that every service reads.
+
+import { root } from "./dom.js";
+import { resampled, wav } from "./sound.js";
+
+export const LONGEST = 120; // seconds
+
+const REFUSALS = {
+  NotAllowedError: "The browser was not allowed to use the microphone. Allow it for this page, or choose a file.",
+  NotFoundError: "No microphone was found. Connect one, or choose a file.",
+  NotReadableError: "The microphone is in use by another program. Close that, or choose a file.",
+};
+
+/** A recording that has begun; its `stop` makes a file of it. */
+export async function record(tellSeconds) {
+  if (!navigator.mediaDevices || !window.AudioWorkletNode) {
+    throw new Error("The browser records on https pages and on localhost only. Choose a file here.");
+  }
+  let stream;
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
+  } catch (error) {
+    throw new Error(REFUSALS[error.name] ?? "The microphone can't be used. Choose a file instead.");
+  }
+  const context = new AudioContext();
+  const chunks = [];
+  const seconds = () => chunks.reduce((sum, each) => sum + each.length, 0) / context.sampleRate;
+
+  await context.audioWorklet.addModule(new URL("static/recorder-worklet.js", root));
+  const node = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
+  node.port.onmessage = ({ data }) => chunks.push(data);
+  context.createMediaStreamSource(stream).connect(node);
+  const timer = setInterval(() => tellSeconds(seconds()), 250);
+
+  return {
+    async stop() {
+      clearInterval(timer);
+      stream.getTracks().forEach((track) => track.stop());
+      const rate = context.sampleRate;
+      await context.close();
+      const samples = new Float32Array(await new Blob(chunks).arrayBuffer());
+      return new File([wav(await resampled(samples, rate))], "recording.wav", { type: "audio/wav" });
+    },
+  };
+}

@@ -36,6 +36,14 @@ from rpcb_trio._errors import (
     Unroutable,
     WrongResultCount,
 )
+from rpcb_trio._events import (
+    BatchEvent,
+    EventInstrument,
+    EventWatch,
+    StateEvent,
+    publish_events,
+    watch_events,
+)
 from rpcb_trio._executors import Executor, ProcessExecutor, ThreadExecutor
 from rpcb_trio._instruments import (
     AuditInstrument,
@@ -71,6 +79,7 @@ __all__ = [
     "AuditInstrument",
     "AutoPolicy",
     "Batch",
+    "BatchEvent",
     "BlockingRpcClient",
     "BodyTooBig",
     "BrokerError",
@@ -82,6 +91,8 @@ __all__ = [
     "DrainTimeout",
     "EncodeError",
     "Ending",
+    "EventInstrument",
+    "EventWatch",
     "Executor",
     "ExecutorHung",
     "ExecutorLost",
@@ -121,6 +132,7 @@ __all__ = [
     "SettingError",
     "Settled",
     "Setup",
+    "StateEvent",
     "Success",
     "ThreadExecutor",
     "TooLarge",
@@ -135,6 +147,8 @@ __all__ = [
     "WrongResultCount",
     "open_blocking_client",
     "open_client",
+    "publish_events",
     "read_audit",
     "serve",
+    "watch_events",
 ]

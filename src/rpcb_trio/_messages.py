@@ -245,3 +245,12 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     priority: int | None = None
     headers: Mapping[str, object] = NO_HEADERS
     content_type: str = "application/octet-stream"
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """One message for whoever listens to an exchange; nobody has to. `expiration` is in seconds."""
+
+    routing_key: str
+    body: bytes
+    expiration: float
+    content_type: str = "application/json"

@@ -63,6 +63,7 @@ EVERY_SETTING = {
     "drain_timeout": 12.5,
     "batch_headers": True,
     "audit": "audit.jsonl",
+    "events": "rpcb.events",
 }
 
 

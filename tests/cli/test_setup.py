@@ -90,3 +90,9 @@ def test_the_line_of_a_start_tells_what_holds_in_the_end() -> None:
 def test_a_prefetch_that_is_too_small_is_refused_before_anything_is_started() -> None:
     with pytest.raises(SettingError, match=r"prefetch is 10, .* at least 64"):
         make_job("asr", "models.asr:service", bind(echo), Settings(queue="q", prefetch=10))
+
+
+def test_events_may_not_go_where_requests_come_from() -> None:
+    settings = Settings(queue="q", exchange="x", routing_key=("#",), events="x")
+    with pytest.raises(SettingError, match="events is 'x', the exchange that requests come from"):
+        make_job("worker", "module:echo", bind(echo), settings)

@@ -80,7 +80,8 @@ class _Lifetime:
 
     async def _serve_one(self, job: Job, task_status: trio.TaskStatus[Worker]) -> None:
         try:
-            await job.start(task_status=task_status)
+            async with job.telling():
+                await job.start(task_status=task_status)
         except DrainTimeout as error:
             log.warning("%s: gave up draining; the others still drain", job.name)
             self.overdue.append(error)

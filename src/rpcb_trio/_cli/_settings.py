@@ -411,6 +411,15 @@ class Settings(ConnectionSettings, ServiceSettings):
             metavar="FILE",
         ),
     ] = None
+    events: Annotated[
+        str | None,
+        setting(
+            WORKER,
+            "EVENTS",
+            "Topic exchange to tell of every batch and state, for the command top and the gateway's page.",
+            metavar="EXCHANGE",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

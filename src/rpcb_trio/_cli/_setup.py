@@ -6,11 +6,11 @@ import logging
 import math
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rpcb_trio._batching import AutoPolicy, FixedPolicy, Policy
 from rpcb_trio._cli._ack_time import hold_warning
@@ -18,11 +18,15 @@ from rpcb_trio._cli._settings import ConnectionSettings, Settings
 from rpcb_trio._cli._target import load_service
 from rpcb_trio._cli._url import shown_url, url_of
 from rpcb_trio._errors import SettingError
+from rpcb_trio._events import EventInstrument, publish_events
 from rpcb_trio._executors import ProcessExecutor
 from rpcb_trio._instruments import AuditInstrument, HealthInstrument, Instrument, LogInstrument
 from rpcb_trio._pipeline import checked_prefetch, serve
 from rpcb_trio._service import BoundService
-from rpcb_trio._transports import Topology, Transport
+from rpcb_trio._transports import Topology
+
+if TYPE_CHECKING:
+    from rpcb_trio.amqp import AmqpTransport
 
 log = logging.getLogger("rpcb_trio")
 
@@ -35,6 +39,8 @@ class Job:
     line: str
     start: Callable[..., Any]
     health: HealthInstrument = field(default_factory=HealthInstrument)
+    telling: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    """Publishes its events from before its start until after its end."""
     warning: str | None = None
     """What the operator should know before the start."""
 
@@ -50,9 +56,16 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
     prefetch = checked_prefetch(settings.prefetch, policy.max_batch_size, executors, settings.max_pending)
     processes = _processes(name, target, settings, executors) if settings.executor == "process" else None
     health = HealthInstrument(name)
+    broker = transport(settings, name=name)
+    instruments = [*_instruments(name, settings), health]
+    telling = Job.telling
+    if settings.events is not None:
+        instruments.append(events := EventInstrument(name, device=", ".join(settings.device) or None))
+        telling = partial(publish_events, broker, _events_exchange(settings.events, settings), events)
     return Job(
         name=name,
         health=health,
+        telling=telling,
         warning=hold_warning(prefetch, executors, settings.infer_timeout, settings.consumer_timeout),
         line=f"{name}: serving {target} from queue {settings.queue} of {shown_url(settings)}: "
         f"prefetch {prefetch}, max batch {policy.max_batch_size}, {_batching_line(settings)}, "
@@ -60,7 +73,7 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
         start=partial(
             serve,
             service,
-            transport(settings, name=name),
+            broker,
             topology(settings),
             batching=policy,
             prefetch=prefetch,
@@ -80,7 +93,7 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
             decode_threads=settings.decode_threads,
             batch_headers=settings.batch_headers,
             drain_timeout=settings.drain_timeout,
-            instruments=[*_instruments(name, settings), health],
+            instruments=instruments,
         ),
     )
 
@@ -129,6 +142,15 @@ def _processes(name: str, target: str, settings: Settings, count: int) -> list[P
     ]
 
 
+def _events_exchange(exchange: str, settings: Settings) -> str:
+    if exchange and exchange == settings.exchange:
+        raise SettingError(
+            f"events is {exchange!r}, the exchange that requests come from, so events could become requests; "
+            "name another one"
+        )
+    return exchange
+
+
 def journal_of(name: str, settings: Settings) -> Path | None:
     """The directory of the journal; None, with a line in the log, where the default can't be written."""
     if settings.journal is not None:
@@ -156,7 +178,7 @@ def _instruments(name: str, settings: Settings) -> list[Instrument]:
     return [LogInstrument(name), AuditInstrument(settings.audit, name)]
 
 
-def transport(settings: ConnectionSettings, *, name: str | None = None) -> Transport:
+def transport(settings: ConnectionSettings, *, name: str | None = None) -> AmqpTransport:
     """The way to the broker.
 
     Raises:

@@ -71,6 +71,9 @@ class HealthInstrument(Instrument):
             reason=self._reason,
         )
 
+    def changed(self) -> None:
+        """Called with each new condition or reason; to be overridden by who wants to tell others."""
+
     def worker_starting(self, setup: Setup) -> None:  # noqa: ARG002 - only the time counts
         """Warming up from here on."""
         self._since = trio.current_time()
@@ -115,6 +118,7 @@ class HealthInstrument(Instrument):
         if condition is not self._condition:
             self._since = trio.current_time()
         self._condition, self._reason = condition, reason
+        self.changed()
 
 
 FINALITY = {Condition.DRAINING: 1, Condition.HUNG: 2, Condition.STOPPED: 3}

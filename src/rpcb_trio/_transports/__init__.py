@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rpcb_trio._errors import SettingError
 from rpcb_trio._transports._bounds import LARGEST_PREFETCH, LONGEST_HEARTBEAT
 from rpcb_trio._transports._facts import BrokerFacts, QueueFacts
 from rpcb_trio._transports._memory import MemoryBroker
-from rpcb_trio._transports._protocol import CallerSession, Session, Topology, Transport
+from rpcb_trio._transports._protocol import (
+    CallerSession,
+    NoticeTransport,
+    Publisher,
+    Session,
+    Subscriber,
+    Topology,
+    Transport,
+)
+
+if TYPE_CHECKING:
+    from rpcb_trio.amqp import AmqpTransport
 
 __all__ = [
     "LARGEST_PREFETCH",
@@ -14,10 +27,14 @@ __all__ = [
     "BrokerFacts",
     "CallerSession",
     "MemoryBroker",
+    "NoticeTransport",
+    "Publisher",
     "QueueFacts",
     "Session",
+    "Subscriber",
     "Topology",
     "Transport",
+    "as_notice_transport",
     "as_transport",
 ]
 
@@ -28,10 +45,17 @@ def as_transport(transport: Transport | str) -> Transport:
     Raises:
         SettingError: it is no URL of a broker.
     """
-    if not isinstance(transport, str):
-        return transport
-    if not transport.startswith(("amqp://", "amqps://")):
+    return _to_rabbitmq(transport) if isinstance(transport, str) else transport
+
+
+def as_notice_transport(transport: NoticeTransport | str) -> NoticeTransport:
+    """As `as_transport`, for notices."""
+    return _to_rabbitmq(transport) if isinstance(transport, str) else transport
+
+
+def _to_rabbitmq(url: str) -> AmqpTransport:
+    if not url.startswith(("amqp://", "amqps://")):
         raise SettingError("url must begin with amqp:// or amqps://")
     from rpcb_trio.amqp import AmqpTransport  # noqa: PLC0415 - aiormq costs who has no RabbitMQ 0.1 s
 
-    return AmqpTransport(transport)
+    return AmqpTransport(url)

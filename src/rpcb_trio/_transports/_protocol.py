@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 
 import msgspec
 import trio
 
-from rpcb_trio._messages import NO_HEADERS, Answer, Outgoing, Reply, Request, Settled
+from rpcb_trio._messages import NO_HEADERS, Answer, Notice, Outgoing, Reply, Request, Settled
 
 
 class Topology(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +113,43 @@ class CallerSession(Protocol):
         ...
 
 
+class Publisher(Protocol):
+    """A connection for notices: to whoever listens, without the broker's word on any."""
+
+    async def publish(self, notices: Sequence[Notice]) -> None:
+        """Send them; it waits while the broker takes none.
+
+        Raises:
+            SessionLost: the connection is gone.
+        """
+        ...
+
+
+class Subscriber(Protocol):
+    """A connection that listens to an exchange."""
+
+    @property
+    def bodies(self) -> AsyncIterable[bytes]:
+        """Of the notices as they come, without end; where they are not taken in time, some are lost."""
+        ...
+
+    async def depth(self, queue: str) -> int | None:
+        """How many messages lie in a queue, undelivered; None where that is not told.
+
+        Raises:
+            SessionLost: the connection is gone.
+        """
+        ...
+
+    async def watch(self) -> None:
+        """Wait for the end; never returns.
+
+        Raises:
+            SessionLost: as soon as the connection or the subscription is lost.
+        """
+        ...
+
+
 class Transport(Protocol):
     """A way to a broker."""
 
@@ -132,5 +169,27 @@ class Transport(Protocol):
         Raises:
             LoginRefused: asking again would not help.
             SessionLost: the broker can't be reached, or it hung up.
+        """
+        ...
+
+
+class NoticeTransport(Protocol):
+    """A way to a broker for notices; who only serves or calls needs none."""
+
+    def open_publisher(self, exchange: str) -> AbstractAsyncContextManager[Publisher]:
+        """Connect for notices to a topic exchange, which is declared if it is not there.
+
+        Raises:
+            LoginRefused, TopologyMismatch: asking again would not help.
+            SessionLost: the broker can't be reached, or it hung up.
+            SettingError: no exchange can have that name.
+        """
+        ...
+
+    def open_subscriber(self, exchange: str) -> AbstractAsyncContextManager[Subscriber]:
+        """Connect and listen to a topic exchange, under trio or asyncio; it is declared if it is not there.
+
+        Raises:
+            LoginRefused, TopologyMismatch, SessionLost, SettingError: as `open_publisher`.
         """
         ...

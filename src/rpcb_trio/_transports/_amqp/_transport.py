@@ -15,6 +15,7 @@ from rpcb_trio._transports._amqp._examination import Examination
 from rpcb_trio._transports._amqp._loop import AioLoop, open_loop
 from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._native import open_any_loop
+from rpcb_trio._transports._amqp._notices import AmqpPublisher, AmqpSubscriber
 from rpcb_trio._transports._amqp._outbox import Outbox
 from rpcb_trio._transports._amqp._requesters import Requesters
 from rpcb_trio._transports._amqp._session import AmqpSession
@@ -116,6 +117,29 @@ class AmqpTransport:
             caller = AmqpCaller(loop, loss)
             await loop.call(caller.listen, link)
             yield caller
+
+    @asynccontextmanager
+    async def open_publisher(self, exchange: str) -> AsyncIterator[AmqpPublisher]:
+        """Publish notices (see `Transport`)."""
+        loss = Loss()
+        async with self._renewal(), open_loop(loss) as loop, self._link(loop, "events") as link:
+            link.on_close(loss.report)
+            publisher = AmqpPublisher(loop, exchange)
+            await loop.call(publisher.open, link)
+            yield publisher
+
+    @asynccontextmanager
+    async def open_subscriber(self, exchange: str) -> AsyncIterator[AmqpSubscriber]:
+        """Listen to notices (see `Transport`)."""
+        loss = Loss()
+        async with self._renewal(), open_any_loop(loss) as loop, self._link(loop, "watch") as link:
+            link.on_close(loss.report)
+            subscriber = AmqpSubscriber(loop, loss)
+            try:
+                await loop.call(subscriber.listen, link, exchange)
+                yield subscriber
+            finally:
+                subscriber.close()
 
     @asynccontextmanager
     async def _link(self, loop: AioLoop, role: str) -> AsyncIterator[Link]:

@@ -11,10 +11,11 @@ import trio
 from rpcb_trio._errors import SettingError, TopologyMismatch
 from rpcb_trio._messages import NO_HEADERS, Reply
 from rpcb_trio._transports._memory._alarm import Alarm
+from rpcb_trio._transports._memory._notices import Listeners, MemoryPublisher, MemorySubscriber
 from rpcb_trio._transports._memory._queues import Message
 from rpcb_trio._transports._memory._router import Router, as_reply
 from rpcb_trio._transports._memory._sessions import MemoryCaller, MemorySession
-from rpcb_trio._transports._protocol import CallerSession, Session, Topology
+from rpcb_trio._transports._protocol import CallerSession, Publisher, Session, Subscriber, Topology
 
 
 class MemoryBroker:
@@ -31,6 +32,7 @@ class MemoryBroker:
         self._router = Router()
         self._connections = trio.Event()
         self._alarm = Alarm()
+        self._listeners = Listeners()
 
     def declare(self, queue: str) -> None:
         """Create a queue, if it is not there."""
@@ -98,14 +100,27 @@ class MemoryBroker:
     @asynccontextmanager
     async def open_caller(self) -> AsyncIterator[CallerSession]:
         """Take a direct reply-to address and call from it."""
-        if sniffio.current_async_library() != "trio":
-            raise SettingError("MemoryBroker runs under trio only; under asyncio, name a broker by its URL")
+        _refuse_asyncio()
         await trio.lowlevel.checkpoint()
         caller = MemoryCaller(self._router, self._connections)
         try:
             yield caller
         finally:
             caller.close()
+
+    @asynccontextmanager
+    async def open_publisher(self, exchange: str) -> AsyncIterator[Publisher]:
+        """Tell who listens to an exchange."""
+        await trio.lowlevel.checkpoint()
+        yield MemoryPublisher(self._listeners, exchange, self._alarm, self._connections)
+
+    @asynccontextmanager
+    async def open_subscriber(self, exchange: str) -> AsyncIterator[Subscriber]:
+        """Listen to an exchange."""
+        _refuse_asyncio()
+        await trio.lowlevel.checkpoint()
+        with self._listeners.add(exchange) as bodies:
+            yield MemorySubscriber(bodies, self._router, self._connections)
 
     def _declare(self, topology: Topology) -> None:
         if topology.declare == "passive" and topology.queue not in self._router.queues:
@@ -115,3 +130,8 @@ class MemoryBroker:
             if topology.exchange_type == "topic" and {"*", "#"} & set(key.split(".")):
                 raise SettingError(f"routing key {key!r}: the embedded broker has no wildcards; name the key")
             self._router.bind(topology.queue, topology.exchange, key)
+
+
+def _refuse_asyncio() -> None:
+    if sniffio.current_async_library() != "trio":
+        raise SettingError("MemoryBroker runs under trio only; under asyncio, name a broker by its URL")

@@ -1,0 +1,17 @@
+"""What workers tell of themselves while they work, and how others see it."""
+
+from rpcb_trio._events._events import AnyEvent, BatchEvent, StateEvent, WorkerEvent
+from rpcb_trio._events._instrument import EventInstrument
+from rpcb_trio._events._publishing import publish_events
+from rpcb_trio._events._watching import EventWatch, watch_events
+
+__all__ = [
+    "AnyEvent",
+    "BatchEvent",
+    "EventInstrument",
+    "EventWatch",
+    "StateEvent",
+    "WorkerEvent",
+    "publish_events",
+    "watch_events",
+]

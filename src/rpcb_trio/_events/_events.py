@@ -1,0 +1,104 @@
+"""What workers tell of themselves while they work, as JSON on a topic exchange.
+
+`event` says which it is:
+
+    batch   the requests of a batch are settled (`BatchEvent`)
+    state   how a worker is, each second and at each change of its condition (`StateEvent`)
+
+Nothing in them comes from a request. Readers pass over fields they don't know.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from rpcb_trio._instruments import Condition
+from rpcb_trio._messages import Trigger
+
+LONGEST_QUEUE = 160
+"""Bytes of a queue's name in a routing key, which has 255."""
+
+MOST_WAITS = 32
+"""How many of a batch's waits are told one by one."""
+
+
+class WorkerEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
+    """What every event has."""
+
+    worker: str
+    host: str
+    pid: int
+    queue: str
+    device: str | None
+    """What its model computes on, where it was set."""
+    unix: float
+    """When it happened, in seconds since 1970."""
+
+    @property
+    def place(self) -> str:
+        """The worker's process, and with its name the worker itself."""
+        return f"{self.host}:{self.pid}"
+
+    @property
+    def routing_key(self) -> str:
+        """`worker.<queue>.<host-pid>.<event>`, for who wants some of the events only."""
+        queue = self.queue.encode()[:LONGEST_QUEUE].decode(errors="ignore")
+        host = self.host.replace(".", "-")[:32]
+        return f"worker.{queue}.{host}-{self.pid}.{self.__struct_config__.tag}"
+
+
+class BatchEvent(WorkerEvent, frozen=True, kw_only=True, tag="batch"):
+    """A batch was computed, and its requests are settled. Milliseconds."""
+
+    id: int
+    size: int
+    trigger: Trigger
+    """Why it was closed."""
+    wait_mean_ms: float
+    """From a request's arrival until the batch was closed."""
+    wait_max_ms: float
+    waits_ms: tuple[float, ...]
+    """Of each request; of a large batch, of some in even steps."""
+    predicted_ms: float | None
+    """The service time that the policy expected."""
+    service_ms: float
+    """The service time it took."""
+    total_ms: float
+    """From its first arrival until its requests were settled."""
+    failed: int
+    """How many of its requests ended in an error."""
+    waiting: int
+    """How many requests wait in the worker for a batch."""
+
+
+class StateEvent(WorkerEvent, frozen=True, kw_only=True, tag="state"):
+    """How a worker is. Counts are from its start."""
+
+    condition: Condition
+    reason: str | None
+    seconds: float
+    """For how long it has been so."""
+    policy: str
+    max_batch_size: int
+    executors: int
+    waiting: int
+    """How many requests wait in it for a batch."""
+    held: int
+    """How many it has not settled."""
+    received: int
+    answered: int
+    """With what the model made of them, whether or not there was anybody to take it."""
+    failed: int
+    """Those that ended in an error, computed or not, or that went to the dead letters."""
+    batches: int
+    rss: int | None
+    """Bytes of memory that the process has; None where the system does not tell."""
+    dropped: int
+    """Events that could not be published in time."""
+
+
+AnyEvent: TypeAlias = BatchEvent | StateEvent
+
+decoder = msgspec.json.Decoder[AnyEvent](AnyEvent)

@@ -1,0 +1,181 @@
+"""The instrument that makes events of a worker's work."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import trio
+
+from rpcb_trio._errors import BrokerError, OutcomeError
+from rpcb_trio._events._buffer import EventBuffer
+from rpcb_trio._events._events import MOST_WAITS, BatchEvent, StateEvent
+from rpcb_trio._instruments import HealthInstrument, Setup
+from rpcb_trio._messages import Answer, Batch, Request, Run, Settled
+
+BUFFER = 512
+"""Events that may wait to be published."""
+
+STATM = Path("/proc/self/statm")
+
+
+class _Computed:
+    """What is told of a batch, between its model and its end; it keeps none of its items in memory."""
+
+    def __init__(self, batch: Batch, seconds: float) -> None:
+        self.id = batch.id
+        self.trigger = batch.trigger
+        self.waits = batch.waits
+        self.predicted = batch.predicted
+        self.first_arrival = batch.closed - max(self.waits)
+        self.seconds = seconds
+        self.failed = 0
+
+
+class EventInstrument(HealthInstrument):
+    """Puts events into a bounded buffer, for `publish_events`; the oldest are dropped when it is full.
+
+    Args:
+        name: the worker's name in the events.
+        device: what its model computes on, to be told in them.
+        buffer: how many events may wait to be published.
+    """
+
+    def __init__(self, name: str = "worker", *, device: str | None = None, buffer: int = BUFFER) -> None:
+        super().__init__(name)
+        self._who = {"worker": name, "host": socket.gethostname(), "pid": os.getpid(), "device": device}
+        self.buffer = EventBuffer(buffer)
+        self._setup: Setup | None = None
+        self._computed: dict[Request, _Computed] = {}
+        self._waiting = self._held = 0
+        self._received = self._answered = self._failed = self._batches = 0
+
+    def tell(self) -> None:
+        """Put the state as it is now; before the worker starts there is none."""
+        if self._setup is not None:
+            self.buffer.put(self._state_event(self._setup))
+
+    def changed(self) -> None:
+        """A state for each change of condition."""
+        self.tell()
+
+    def worker_starting(self, setup: Setup) -> None:
+        """The first state."""
+        super().worker_starting(setup)
+        self._setup = setup
+        self.tell()
+
+    def worker_stopped(self, left: int) -> None:
+        """The last state; what was left is the broker's again."""
+        self._forget_all()
+        super().worker_stopped(left)
+
+    def session_lost(self, error: BrokerError, retry_in: float) -> None:
+        """What was held is the broker's again."""
+        self._forget_all()
+        super().session_lost(error, retry_in)
+
+    def request_received(self, request: Request) -> None:  # noqa: ARG002 - it is only counted
+        """One more waits."""
+        self._received += 1
+        self._held += 1
+        self._waiting += 1
+
+    def request_repeated(self, request: Request) -> None:  # noqa: ARG002 - likewise
+        """It waits no more."""
+        self._waiting -= 1
+
+    def request_dismissed(self, request: Request, error: OutcomeError, cost: float | None) -> None:  # noqa: ARG002 - likewise
+        """It waits no more."""
+        self._waiting -= 1
+
+    def batch_closed(self, batch: Batch) -> None:
+        """Its requests wait no more."""
+        self._waiting -= batch.size
+
+    def batch_computed(self, batch: Batch, seconds: float, runs: Sequence[Run]) -> None:  # noqa: ARG002 - the sum is told
+        """Remember it until its requests are settled."""
+        self._batches += 1
+        computed = _Computed(batch, seconds)
+        self._computed.update((member.request, computed) for member in batch.members)
+
+    def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
+        """An event for each batch that is done; its requests are settled all at once."""
+        self._held -= len(answers)
+        done: dict[_Computed, None] = {}
+        for answer, ending in zip(answers, settled, strict=True):
+            computed = self._computed.pop(answer.request, None)
+            if computed is not None:
+                done[computed] = None
+            if answer.error is not None or ending is Settled.REJECTED:
+                self._failed += 1
+                if computed is not None:
+                    computed.failed += 1
+            elif ending is not Settled.REQUEUED:
+                self._answered += 1
+        for each in done:
+            self.buffer.put(self._batch_event(each))
+
+    def _forget_all(self) -> None:
+        self._waiting = self._held = 0
+        self._computed.clear()
+
+    def _batch_event(self, computed: _Computed) -> BatchEvent:
+        waits = [_ms(wait) for wait in computed.waits]
+        return BatchEvent(
+            **self._who,  # type: ignore[arg-type] # its types are those of the event
+            queue=self._queue,
+            unix=time.time(),
+            id=computed.id,
+            size=len(waits),
+            trigger=computed.trigger,
+            wait_mean_ms=round(sum(waits) / len(waits), 3),
+            wait_max_ms=max(waits),
+            waits_ms=tuple(waits[:: -(-len(waits) // MOST_WAITS)]),
+            predicted_ms=None if computed.predicted is None else _ms(computed.predicted),
+            service_ms=_ms(computed.seconds),
+            total_ms=_ms(trio.current_time() - computed.first_arrival),
+            failed=computed.failed,
+            waiting=self._waiting,
+        )
+
+    def _state_event(self, setup: Setup) -> StateEvent:
+        health = self.health
+        return StateEvent(
+            **self._who,  # type: ignore[arg-type] # likewise
+            queue=self._queue,
+            unix=time.time(),
+            condition=health.condition,
+            reason=health.reason,
+            seconds=round(health.seconds, 3),
+            policy=setup.policy,
+            max_batch_size=setup.max_batch_size,
+            executors=setup.executors,
+            waiting=self._waiting,
+            held=self._held,
+            received=self._received,
+            answered=self._answered,
+            failed=self._failed,
+            batches=self._batches,
+            rss=_resident(),
+            dropped=self.buffer.dropped,
+        )
+
+    @property
+    def _queue(self) -> str:
+        return "" if self._setup is None else self._setup.queue
+
+
+def _ms(seconds: float) -> float:
+    return round(1000 * seconds, 3)
+
+
+def _resident() -> int | None:
+    """The process's memory in bytes, as Linux tells it."""
+    try:
+        return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None

@@ -1,0 +1,89 @@
+"""From a worker's events to the broker's exchange, beside the work and never in its way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import msgspec
+import trio
+
+from rpcb_trio._errors import BrokerError
+from rpcb_trio._events._buffer import LIFETIME, EventBuffer
+from rpcb_trio._events._connected import stay_connected
+from rpcb_trio._events._events import AnyEvent
+from rpcb_trio._events._instrument import EventInstrument
+from rpcb_trio._messages import Notice
+from rpcb_trio._nursery import open_serving_nursery
+from rpcb_trio._transports import NoticeTransport, Publisher, as_notice_transport
+
+LAST_WORDS = 1.0
+"""Seconds, at the end, for what is still to be published."""
+
+PAUSE = 0.1
+"""Seconds between two bursts: events that go out together cost less, and an eye sees no faster."""
+
+
+@asynccontextmanager
+async def publish_events(
+    transport: NoticeTransport | str, exchange: str, instrument: EventInstrument, *, interval: float = 1.0
+) -> AsyncIterator[None]:
+    """Publish a worker's events to a topic exchange while the body runs: `serve`, with the instrument.
+
+        events = EventInstrument("asr")
+        async with publish_events(url, "rpcb.events", events):
+            await serve(service, url, "asr", instruments=[LogInstrument("asr"), events])
+
+    The exchange is declared if it is not there. Events go out on a connection of their own, not persistent
+    and without confirms, and expire after 5 s. While the broker is away, or takes none, they are dropped; the
+    work goes on.
+
+    Args:
+        transport: an AMQP URL, or a transport.
+        exchange: its name.
+        instrument: one of the worker's.
+        interval: seconds between two states.
+
+    Raises:
+        LoginRefused, TopologyMismatch, SessionLost: the broker would not have it so at the start.
+        SettingError: the URL or the exchange is wrong.
+    """
+    transport = as_notice_transport(transport)
+    async with open_serving_nursery() as nursery:
+        is_done = trio.Event()
+
+        async def publish(*, task_status: trio.TaskStatus[None]) -> None:
+            use = partial(_publish_all, instrument.buffer)
+            await stay_connected(lambda: transport.open_publisher(exchange), use, task_status=task_status)
+            is_done.set()
+
+        await nursery.start(publish)
+        nursery.start_soon(_beat, instrument, interval)
+        try:
+            yield
+        finally:
+            instrument.buffer.close()
+            with trio.move_on_after(LAST_WORDS, shield=True):
+                await is_done.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def _beat(instrument: EventInstrument, interval: float) -> None:
+    while True:
+        await trio.sleep(interval)
+        instrument.tell()
+
+
+async def _publish_all(buffer: EventBuffer, publisher: Publisher) -> None:
+    while events := await buffer.take():
+        try:
+            await publisher.publish([_notice(each) for each in events])
+        except BrokerError:
+            buffer.dropped += len(events)
+            raise
+        await buffer.pause(PAUSE)
+
+
+def _notice(event: AnyEvent) -> Notice:
+    return Notice(routing_key=event.routing_key, body=msgspec.json.encode(event), expiration=LIFETIME)

@@ -50,14 +50,11 @@ def batch_headers(service: Any) -> Started:
     return Started(service, {"batch_headers": True})
 
 
-class Front:
-    """A gateway under test: ask it over HTTP, and reach what is behind it."""
+class Gateway:
+    """A gateway under test, and what is behind it."""
 
-    def __init__(
-        self, app: Starlette, http: httpx.AsyncClient, broker: MemoryBroker, client: RpcClient
-    ) -> None:
+    def __init__(self, app: Starlette, broker: MemoryBroker, client: RpcClient) -> None:
         self.app = app
-        self.http = http
         self.broker = broker
         self.client = client
 
@@ -73,13 +70,34 @@ class Front:
             await trio.testing.wait_all_tasks_blocked()
 
 
+class Front(Gateway):
+    """One that is asked over HTTP without any network."""
+
+    def __init__(self, behind: Gateway, http: httpx.AsyncClient) -> None:
+        super().__init__(behind.app, behind.broker, behind.client)
+        self.http = http
+
+
 @asynccontextmanager
 async def front(
     routes: Mapping[str, Any] | None = None,
     options: GatewayOptions = GatewayOptions(),  # noqa: B008 - it is frozen
     **services: Any,
 ) -> AsyncIterator[Front]:
-    """Serve each service from a queue of its name, and the routes in front of them.
+    """A gateway as `behind` has it, open and ready to be asked."""
+    async with behind(routes, options, **services) as gateway:
+        app = gateway.app
+        async with app.router.lifespan_context(app), asking(app) as http:
+            yield Front(gateway, http)
+
+
+@asynccontextmanager
+async def behind(
+    routes: Mapping[str, Any] | None = None,
+    options: GatewayOptions = GatewayOptions(),  # noqa: B008 - it is frozen
+    **services: Any,
+) -> AsyncIterator[Gateway]:
+    """Serve each service from a queue of its name, and make the app in front of them.
 
     A service that is None has a queue, but nobody who answers. Nothing runs in threads, so that the clock may
     jump.
@@ -95,9 +113,7 @@ async def front(
             start = partial(serve, bound, broker, Topology(queue=name), offload=in_place)
             await nursery.start(partial(start, executors=[VirtualExecutor(bound.infer)], **started.how))
         async with open_client(broker) as client:
-            app = make_app(client, read_routes(routes or {}), options)
-            async with app.router.lifespan_context(app), asking(app) as http:
-                yield Front(app, http, broker, client)
+            yield Gateway(make_app(client, read_routes(routes or {}), options), broker, client)
         nursery.cancel_scope.cancel()
 
 

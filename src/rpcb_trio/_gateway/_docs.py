@@ -8,9 +8,8 @@ from pathlib import Path
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from rpcb_trio._gateway._openapi import openapi
 from rpcb_trio._gateway._options import GatewayOptions
@@ -44,6 +43,10 @@ POLICY = (
 """The page loads nothing from anywhere else."""
 
 
+FILES = ("swagger-ui.css", "swagger-ui-bundle.js")
+"""Of Swagger UI's; the others that the package has are nobody's business."""
+
+
 def docs_routes(routes: Routes, options: GatewayOptions) -> list[BaseRoute]:
     """The document, and the page that shows it."""
     document = msgspec.json.encode(openapi(routes, options))
@@ -62,8 +65,15 @@ def docs_routes(routes: Routes, options: GatewayOptions) -> list[BaseRoute]:
         Route("/openapi.json", described),
         Route("/docs", page),
         Route("/docs/start.js", start),
-        Mount("/docs", StaticFiles(directory=_swagger_ui())),
+        *(_file(_swagger_ui() / name) for name in FILES),
     ]
+
+
+def _file(path: Path) -> Route:
+    async def file(_: Request) -> Response:
+        return FileResponse(path)
+
+    return Route(f"/docs/{path.name}", file)
 
 
 def _swagger_ui() -> Path:

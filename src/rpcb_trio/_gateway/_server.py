@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import logging
 import socket
+from functools import partial
 from typing import cast
 
 import trio
+from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.trio import serve
-from hypercorn.typing import ASGIFramework
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ASGIFramework, ConnectionState
 from starlette.applications import Starlette
 
+from rpcb_trio._gateway._connections import Connection
 from rpcb_trio._gateway._front import Front
 
 LONGEST_PAUSE = 5.0
 """Seconds for a request's headers to come, and between two requests on a connection."""
+
+BACKLOG = 1024
+"""Connections that wait to be accepted."""
 
 
 async def serve_app(
@@ -24,7 +30,7 @@ async def serve_app(
     *,
     drain: trio.Event,
     drain_timeout: float,
-    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> int:
     """Serve the app of `make_app` until `drain` is set and what is in flight is answered, within a deadline.
 
@@ -33,27 +39,41 @@ async def serve_app(
         listener: a bound socket; it is taken over and closed at the end.
         drain: when to accept no more.
         drain_timeout: seconds for what is in flight then.
-        task_status: started with the URLs that are served, once they are.
+        task_status: started once it is served.
 
     Returns:
         How many requests were in flight when the deadline came, and got no answer.
+
+    Raises:
+        SettingError, BrokerError: the app can't start.
     """
     front: Front = app.state.front
-
-    async def until_drained() -> None:
-        await drain.wait()
-        front.is_draining = True
-
-    config = _config(listener, drain_timeout)
-    asgi = cast("ASGIFramework", app)  # the same, typed by others
-    await serve(asgi, config, shutdown_trigger=until_drained, task_status=task_status)
+    context = WorkerContext(None)
+    served = partial(
+        Connection,
+        ASGIWrapper(cast("ASGIFramework", app)),  # the same, typed by others
+        _config(),
+        context,
+        ConnectionState({}),
+    )
+    with listener:
+        async with app.router.lifespan_context(app), trio.open_nursery() as connections:
+            listener.listen(BACKLOG)
+            accepting = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+            async with accepting, trio.open_nursery() as nursery:
+                serving = partial(trio.serve_listeners, handler_nursery=connections)
+                await nursery.start(serving, served, [accepting])
+                task_status.started()
+                await drain.wait()
+                nursery.cancel_scope.cancel()
+            front.is_draining = True
+            await context.terminated.set()
+            connections.cancel_scope.deadline = trio.current_time() + drain_timeout
     return front.cut
 
 
-def _config(listener: socket.socket, drain_timeout: float) -> Config:
+def _config() -> Config:
     config = Config()
-    config.bind = [f"fd://{listener.detach()}"]
-    config.graceful_timeout = drain_timeout
     config.keep_alive_timeout = LONGEST_PAUSE
     config.errorlog = logging.getLogger("rpcb_trio.http")
     config.include_server_header = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pika  # type: ignore[import-untyped]
 import pytest
 import trio
 
@@ -89,6 +90,23 @@ async def test_a_request_whose_reply_queue_is_gone_is_acked(
         await producer.send(b"a", reply_to=broker.fresh_name("gone"))
         assert await answer(session, 1) == [Settled.UNROUTABLE]
     assert await producer.read() == []
+
+
+async def test_a_direct_requester_who_has_gone_costs_its_reply_only_though_no_broker_tells(
+    broker: Broker, transport: AmqpTransport, topology: Topology
+) -> None:
+    async with transport.open_session(topology, prefetch=10) as session:
+        await trio.to_thread.run_sync(ask_and_leave, broker, topology.queue)
+        assert await answer(session, 1) == [Settled.REPLIED]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer, session, 1)
+            assert len(await Producer(broker, topology.queue).call(b"still here")) == 1
+
+
+def ask_and_leave(broker: Broker, queue: str) -> None:
+    with broker.channel() as channel:
+        channel.basic_consume("amq.rabbitmq.reply-to", lambda *_: None, auto_ack=True)
+        channel.basic_publish("", queue, b"gone", pika.BasicProperties(reply_to="amq.rabbitmq.reply-to"))
 
 
 async def test_the_reply_to_a_queue_with_a_slash_in_its_name_goes_to_that_queue(

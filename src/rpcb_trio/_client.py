@@ -21,7 +21,12 @@ LONGEST_EXPIRATION = 365 * 86400.0
 
 
 class RpcClient:
-    """Calls by direct reply-to. Made by `open_client`; any number of tasks may call at once."""
+    """Calls by direct reply-to. Made by `open_client`; any number of tasks may call at once.
+
+    It belongs to the loop that opened it, be that trio's, asyncio's or uvloop's; threads want a
+    `BlockingRpcClient`. A call that is cancelled ends as every `await` there does (`trio.Cancelled`,
+    `asyncio.CancelledError`), and leaves the client as it was; all other endings are the same everywhere.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[str, _Call] = {}
@@ -182,6 +187,9 @@ class _Call:
 @asynccontextmanager
 async def open_client(transport: Transport | str) -> AsyncIterator[RpcClient]:
     """Connect an `RpcClient` to an AMQP URL or a transport, under trio or asyncio; leaving it ends it.
+
+    Under asyncio it runs straight on the program's own loop, and its tasks end when it is left, in the task
+    that has entered it. A `MemoryBroker` runs under trio only.
 
     A connection that is lost later is rebuilt with backoff: calls under way end with `CallInterrupted`, new
     ones wait for it within their timeout. Calls that other tasks have under way when it is left end so too.

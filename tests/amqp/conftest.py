@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import trio
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from rpcb_trio import Topology
 from rpcb_trio.amqp import AmqpTransport
+from tests.answering import answering, silent_queue
 from tests.rabbitmq import Broker
+from tests.scenarios import Shouting
 
 LONGEST_TEST = 60.0
 
@@ -33,3 +38,23 @@ async def transport(broker: Broker, limit: None) -> AmqpTransport:
 def topology(queue: str) -> Topology:
     """A queue of the test's own, declared by whoever opens a session."""
     return Topology(queue=queue)
+
+
+@pytest.fixture(scope="module")
+def portal() -> Iterator[BlockingPortal]:
+    """A thread that runs trio, for what programs without it talk to."""
+    with start_blocking_portal("trio") as portal:
+        yield portal
+
+
+@pytest.fixture(scope="module")
+def shouting(broker: Broker, portal: BlockingPortal) -> Iterator[str]:
+    """A queue whose worker answers as `Shouting` does."""
+    with answering(portal, broker, Shouting()) as queue:
+        yield queue
+
+
+@pytest.fixture
+def silent(broker: Broker) -> str:
+    """A queue that nobody reads."""
+    return silent_queue(broker)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Literal
 from urllib.parse import urlsplit
 
 import trio
 import trio.testing
+from anyio.from_thread import BlockingPortal
 
 Side = Literal["broker", "client"]
 Tap = Callable[[int, Side, bytes], None]
@@ -160,3 +161,10 @@ async def open_proxy(target: str, tap: Tap = lambda *_: None) -> AsyncIterator[P
         proxy.port = listeners[0].socket.getsockname()[1]
         yield proxy
         nursery.cancel_scope.cancel()
+
+
+@contextmanager
+def proxied(portal: BlockingPortal, target: str) -> Iterator[Proxy]:
+    """As `open_proxy`, for threads; what is called on it goes through the portal."""
+    with portal.wrap_async_context_manager(open_proxy(target)) as proxy:
+        yield proxy

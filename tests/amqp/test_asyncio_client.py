@@ -1,72 +1,34 @@
-"""The client in programs that asyncio runs: the same promises, and nothing of it is left behind."""
+"""The client in programs that asyncio runs: at home there, and nothing of it is left behind."""
 
 from __future__ import annotations
 
 import asyncio  # noqa: TID251 - it runs the programs
 import gc
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import BlockingPortal
 from pamqp.header import ContentHeader  # noqa: TID251 - it reads the properties
 
 from rpcb_trio import (
     CallInterrupted,
-    LoginRefused,
     MemoryBroker,
-    Refused,
-    ReplyTimeout,
     RpcClient,
     SessionLost,
     SettingError,
-    Unroutable,
     open_client,
-    serve,
 )
 from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._native import NativeLoop
 from rpcb_trio._transports._amqp._unreadable import Unreadable
 from rpcb_trio.amqp import AmqpTransport
-from tests.amqp.proxy import Proxy, open_proxy
+from tests.amqp.proxy import proxied
+from tests.answering import PATIENCE
 from tests.rabbitmq import Broker
-
-PATIENCE = 30.0
-
-
-@pytest.fixture(scope="module")
-def portal() -> Iterator[BlockingPortal]:
-    """A thread that runs trio, for what the programs talk to."""
-    with start_blocking_portal("trio") as portal:
-        yield portal
-
-
-@pytest.fixture(scope="module")
-def shouting(broker: Broker, portal: BlockingPortal) -> Iterator[str]:
-    """A queue whose worker answers in capitals."""
-    queue = broker.fresh_name()
-    shout = partial(serve, lambda bodies: [body.upper() for body in bodies], broker.url, queue)
-    ended, worker = portal.start_task(shout)
-    yield queue
-    portal.call(worker.drain)
-    ended.result(PATIENCE)
-
-
-@pytest.fixture
-def silent(broker: Broker) -> str:
-    """A queue that nobody reads."""
-    name = broker.fresh_name()
-    with broker.channel() as channel:
-        channel.queue_declare(name)
-    return name
-
-
-@contextmanager
-def proxied(portal: BlockingPortal, broker: Broker) -> Iterator[Proxy]:
-    with portal.wrap_async_context_manager(open_proxy(broker.url)) as proxy:
-        yield proxy
 
 
 def run(program: Callable[[], Awaitable[None]]) -> None:
@@ -92,55 +54,6 @@ def program(url: str, use: Callable[[RpcClient], Awaitable[None]]) -> Callable[[
     return main
 
 
-def test_many_calls_at_once_get_each_its_own_reply(broker: Broker, shouting: str) -> None:
-    async def use(client: RpcClient) -> None:
-        calls = [client.call(b"good %d" % n, queue=shouting) for n in range(100)]
-        assert [reply.body for reply in await asyncio.gather(*calls)] == [b"GOOD %d" % n for n in range(100)]
-        assert client.late_replies == 0
-
-    run(program(broker.url, use))
-
-
-def test_whoever_can_not_be_reached_is_named_as_under_trio(
-    broker: Broker, shouting: str, silent: str
-) -> None:
-    full = broker.fresh_name()
-    with broker.channel() as channel:
-        channel.queue_declare(full, arguments={"x-max-length": 0, "x-overflow": "reject-publish"})
-
-    async def use(client: RpcClient) -> None:
-        with pytest.raises(Unroutable):
-            await client.call(b"x", queue="no-such-queue")
-        with pytest.raises(Unroutable, match="the exchange is missing"):
-            await client.call(b"x", exchange="no-such-exchange", routing_key="")
-        with pytest.raises(Refused, match="full"):
-            await client.call(b"x", queue=full)
-        with pytest.raises(ReplyTimeout, match=r"within 0\.05 s"):
-            await client.call(b"x", queue=silent, timeout=0.05)
-        with pytest.raises(SettingError, match="can't be put into AMQP"):
-            await client.call(b"x", queue=silent, priority=300)
-        assert (await client.call(b"good", queue=shouting)).body == b"GOOD"
-
-    run(program(broker.url, use))
-
-
-def test_a_lost_connection_interrupts_the_calls_under_way_and_is_rebuilt(
-    broker: Broker, portal: BlockingPortal, shouting: str, silent: str
-) -> None:
-    with proxied(portal, broker) as proxy:
-
-        async def use(client: RpcClient) -> None:
-            calls = [asyncio.create_task(client.call(b"x", queue=silent)) for _ in range(3)]
-            assert (await client.call(b"good", queue=shouting)).body == b"GOOD"
-            portal.call(proxy.cut)
-            for call in calls:
-                with pytest.raises(CallInterrupted, match=r"the connection was lost: .*hung up"):
-                    await call
-            assert (await client.call(b"good again", queue=shouting)).body == b"GOOD AGAIN"
-
-        run(program(proxy.url, use))
-
-
 def test_a_cancelled_call_leaves_the_client_as_it_was(broker: Broker, shouting: str, silent: str) -> None:
     async def use(client: RpcClient) -> None:
         call = asyncio.create_task(client.call(b"x", queue=silent))
@@ -151,7 +64,7 @@ def test_a_cancelled_call_leaves_the_client_as_it_was(broker: Broker, shouting: 
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await client.call(b"x", queue=silent)
-        assert (await client.call(b"good", queue=shouting)).body == b"GOOD"
+        assert (await client.call(b"good", queue=shouting)).body == b"ok:GOOD"
 
     run(program(broker.url, use))
 
@@ -159,7 +72,7 @@ def test_a_cancelled_call_leaves_the_client_as_it_was(broker: Broker, shouting: 
 def test_a_loss_during_the_confirm_is_no_cancellation_even_for_a_task_that_once_ignored_one(
     broker: Broker, portal: BlockingPortal, silent: str
 ) -> None:
-    with proxied(portal, broker) as proxy:
+    with proxied(portal, broker.url) as proxy:
 
         async def ignore_a_cancellation_and_call(client: RpcClient) -> None:
             task = asyncio.current_task()
@@ -209,15 +122,8 @@ def test_what_ends_the_clients_user_leaves_it_unwrapped(broker: Broker, ending: 
     run(main)
 
 
-def test_a_broker_that_will_not_have_us_is_told_with_a_bare_error(broker: Broker) -> None:
-    async def use(client: RpcClient) -> None:
-        pytest.fail("it is connected")
-
+def test_the_embedded_broker_says_that_it_runs_under_trio_only() -> None:
     async def main() -> None:
-        with pytest.raises(LoginRefused, match="check user and password"):
-            await program(broker.url.replace("guest:guest", "guest:wrong"), use)()
-        with pytest.raises(SessionLost, match="can't be reached: Connection refused"):
-            await program("amqp://127.0.0.1:1/", use)()
         with pytest.raises(SettingError, match="MemoryBroker runs under trio only"):
             async with open_client(MemoryBroker()):
                 pass
@@ -228,7 +134,7 @@ def test_a_broker_that_will_not_have_us_is_told_with_a_bare_error(broker: Broker
 def test_a_broker_that_says_nothing_is_given_up_and_nothing_stays_open(
     broker: Broker, portal: BlockingPortal
 ) -> None:
-    with proxied(portal, broker) as proxy:
+    with proxied(portal, broker.url) as proxy:
         portal.call(proxy.freeze)
 
         async def main() -> None:
@@ -251,3 +157,32 @@ def test_unreadable_properties_are_borne_on_our_connections_and_on_no_others() -
             await read()
 
     run(main)
+
+
+IN_A_PROGRAM_OF_ITS_OWN = """
+import asyncio, os, sys
+from rpcb_trio import open_client
+
+async def main():
+    before = type(asyncio.get_event_loop_policy())
+    async with open_client(os.environ["URL"]) as client:
+        print((await client.call(b"good", queue=os.environ["QUEUE"])).body.decode())
+    assert type(asyncio.get_event_loop_policy()) is before
+
+asyncio.run(main())
+print(*{"trio_asyncio", "uvloop"} & set(sys.modules))
+"""
+
+
+def test_an_asyncio_program_loads_no_trio_asyncio_and_its_loop_is_its_own(
+    broker: Broker, shouting: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", IN_A_PROGRAM_OF_ITS_OWN],
+        env={**os.environ, "URL": broker.url, "QUEUE": shouting},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("ok:GOOD\n\n", "", 0)

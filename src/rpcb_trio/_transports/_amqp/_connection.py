@@ -55,11 +55,10 @@ class _OnSocket(TransportFactory):
     def _where(self) -> dict[str, Any]:
         if self._socket is not None:
             return {"sock": self._socket}
-        return {
-            "host": self._address.host,
-            "port": self._address.port,
-            "happy_eyeballs_delay": HAPPY_EYEBALLS_DELAY,
-        }
+        where: dict[str, Any] = {"host": self._address.host, "port": self._address.port}
+        if isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop):  # uvloop tries one after the other
+            where["happy_eyeballs_delay"] = HAPPY_EYEBALLS_DELAY
+        return where
 
     @property
     def tls(self) -> ssl.SSLObject | None:

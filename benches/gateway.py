@@ -141,17 +141,23 @@ def run_rounds(takes: Mapping[str, Take], plan: Plan) -> dict[str, list[Round]]:
     rounds: dict[str, list[Round]] = {name: [] for name in takes}
     names = list(takes)
     with progress() as bar:
-        task = bar.add_task("warming up", total=(plan.rounds + 1) * len(names))
-        for name in names:
-            takes[name](plan.users, plan.alone)
+        task = bar.add_task("", total=(1 + 2 * plan.rounds) * len(names))
+
+        def turn(name: str, users: int, requests: int, what: str) -> Turn:
+            bar.update(task, description=f"{what}: {name}, {users} at a time")
+            turn = takes[name](users, requests)
             bar.advance(task)
+            return turn
+
+        for name in names:
+            turn(name, plan.users, plan.alone, "warm-up")
         for number in range(plan.rounds):
-            first = number % len(names)
-            for name in names[first:] + names[:first]:
-                bar.update(task, description=f"round {number + 1}/{plan.rounds}: {name}")
-                many = takes[name](plan.users, plan.requests)
-                rounds[name].append(Round(many, takes[name](1, plan.alone)))
-                bar.advance(task)
+            what, first = f"round {number + 1}/{plan.rounds}", number % len(names)
+            order = names[first:] + names[:first]
+            many = {name: turn(name, plan.users, plan.requests, what) for name in order}
+            alone = {name: turn(name, 1, plan.alone, what) for name in order}
+            for name in names:
+                rounds[name].append(Round(many[name], alone[name]))
     return rounds
 
 

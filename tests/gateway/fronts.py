@@ -111,7 +111,9 @@ async def behind(
             started = service if isinstance(service, Started) else Started(service, {})
             bound = bind(started.service)
             start = partial(serve, bound, broker, Topology(queue=name), offload=in_place)
-            await nursery.start(partial(start, executors=[VirtualExecutor(bound.infer)], **started.how))
+            await nursery.start(
+                partial(start, **{"executors": [VirtualExecutor(bound.infer)], **started.how})
+            )
         async with open_client(broker) as client:
             yield Gateway(make_app(client, read_routes(routes or {}), options), broker, client)
         nursery.cancel_scope.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,9 +60,11 @@ async def listening(
     **services: Any,
 ) -> AsyncIterator[Listening]:
     """Serve the routes on a free port; leaving it drains."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    async with behind(routes, options, **services) as made, trio.open_nursery() as nursery:
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        made = await stack.enter_async_context(behind(routes, options, **services))
+        nursery = await stack.enter_async_context(trio.open_nursery())
         gateway = Listening(made, listener.getsockname()[1])
 
         async def serve(task_status: trio.TaskStatus[None]) -> None:

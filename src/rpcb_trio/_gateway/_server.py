@@ -65,8 +65,8 @@ async def serve_app(
                 await nursery.start(serving, served, [accepting])
                 task_status.started()
                 await drain.wait()
+                front.is_draining = True
                 nursery.cancel_scope.cancel()
-            front.is_draining = True
             await context.terminated.set()
             connections.cancel_scope.deadline = trio.current_time() + drain_timeout
     return front.cut

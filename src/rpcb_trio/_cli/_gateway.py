@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Annotated
 
 import trio
@@ -21,7 +22,9 @@ from rpcb_trio._cli._setup import transport
 from rpcb_trio._cli._url import shown_url
 from rpcb_trio._client import open_client
 from rpcb_trio._errors import SettingError
+from rpcb_trio._events import EventWatch, watch_events
 from rpcb_trio._gateway import Routes, read_routes
+from rpcb_trio._transports import NoticeTransport
 
 log = logging.getLogger("rpcb_trio")
 
@@ -54,8 +57,9 @@ async def _run(settings: GatewaySettings, routes: Routes, listener: socket.socke
     with trio.open_signal_receiver(*OBEYED) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_obey, signals, drain, stopped_by, nursery.cancel_scope)
-            async with open_client(transport(settings, name="gateway")) as client:
-                app = make_app(client, routes, settings.options)
+            broker = transport(settings, name="gateway")
+            async with open_client(broker) as client, _events(broker, settings.events) as events:
+                app = make_app(client, routes, settings.options, events=events)
                 log.info(_line(settings, routes, listener))
                 cut = await serve_app(app, listener, drain=drain, drain_timeout=settings.drain_timeout)
             nursery.cancel_scope.cancel()
@@ -64,6 +68,10 @@ async def _run(settings: GatewaySettings, routes: Routes, listener: socket.socke
     if cut:
         log.error("drain_timeout of %g s ran out with %d request(s) in flight", settings.drain_timeout, cut)
     return ExitCode.DRAIN_TIMEOUT if cut else ExitCode.DONE
+
+
+def _events(broker: NoticeTransport, exchange: str | None) -> AbstractAsyncContextManager[EventWatch | None]:
+    return nullcontext() if exchange is None else watch_events(broker, exchange)
 
 
 async def _obey(

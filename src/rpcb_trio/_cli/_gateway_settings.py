@@ -59,6 +59,16 @@ class GatewaySettings(ConnectionSettings):
             HTTP, "CORS", "Origin whose pages may call, as https://example.org; * for all.", metavar="ORIGIN"
         ),
     ] = ()
+    events: Annotated[
+        str | None,
+        setting(
+            HTTP,
+            "EVENTS",
+            "Exchange to which the workers tell their events, for the page's live view.",
+            metavar="EXCHANGE",
+            show_default=lambda _: "none, the page does without",
+        ),
+    ] = None
     public_url: Annotated[
         str | None,
         setting(
@@ -97,6 +107,12 @@ class GatewaySettings(ConnectionSettings):
             metavar="BYTES",
         ),
     ] = DEFAULTS.max_buffered
+    max_streams: Annotated[
+        int,
+        whole(
+            LIMITS, "MAX_STREAMS", "The most browsers that watch the live view; who comes then gets 503.", 0
+        ),
+    ] = DEFAULTS.max_streams
     upload_timeout: Annotated[
         float,
         seconds(
@@ -131,6 +147,7 @@ class GatewaySettings(ConnectionSettings):
             max_in_flight=self.max_in_flight,
             max_upload=self.max_upload,
             max_buffered=self.max_buffered,
+            max_streams=self.max_streams,
             upload_timeout=self.upload_timeout,
             cors=self.cors,
             files=self.files,

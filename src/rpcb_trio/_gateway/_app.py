@@ -16,9 +16,11 @@ from starlette.routing import Route as Path
 from starlette.types import Lifespan
 
 from rpcb_trio._client import RpcClient, open_client
+from rpcb_trio._events import EventWatch
 from rpcb_trio._gateway._docs import docs_routes
 from rpcb_trio._gateway._endpoints import Endpoints
 from rpcb_trio._gateway._front import REQUEST_ID_HEADER, Front
+from rpcb_trio._gateway._live import Live
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._own_paths import own_paths
 from rpcb_trio._gateway._page import page_routes
@@ -39,6 +41,7 @@ def make_app(
     options: GatewayOptions = GatewayOptions(),  # noqa: B008 - it is frozen
     *,
     more: Sequence[BaseRoute] = (),
+    events: EventWatch | None = None,
 ) -> Starlette:
     """The gateway as an ASGI app: to be served by hypercorn's trio worker, or mounted in an app of yours.
 
@@ -49,31 +52,34 @@ def make_app(
         routes: by name (see `read_routes`).
         options: what holds for all of them.
         more: further routes, of Starlette; they come before the gateway's own.
+        events: of `watch_events`, for the page's live view; the app is who iterates over it.
 
     Raises:
         SettingError: the routes don't make sense.
     """
     checked = check_routes(routes or {})
     front, store = Front(options), Store(options)
+    live = Live(front, events)
     endpoints = Endpoints(front, checked, store)
     app = Starlette(
         routes=[
             *more,
             *own_paths(front, store),
             *docs_routes(checked, options),
-            *page_routes(checked, options, is_live=False),
+            *page_routes(checked, options, is_live=events is not None),
+            Path("/events", live.endpoint),
             Path("/rpc/{name:path}", endpoints.rpc, methods=["POST"]),
             *(Path(each.path, endpoints.of(each), methods=[each.method]) for each in checked.values()),
         ],
         middleware=_middleware(options),
         exception_handlers={HTTPException: _refused},
-        lifespan=_lifespan(front, store, broker),
+        lifespan=_lifespan(front, store, live, broker),
     )
-    app.state.front = front
+    app.state.front, app.state.live = front, live
     return app
 
 
-def _lifespan(front: Front, store: Store, broker: RpcClient | str) -> Lifespan[Starlette]:
+def _lifespan(front: Front, store: Store, live: Live, broker: RpcClient | str) -> Lifespan[Starlette]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
@@ -82,6 +88,7 @@ def _lifespan(front: Front, store: Store, broker: RpcClient | str) -> Lifespan[S
                 front.client = await stack.enter_async_context(open_client(broker))
             else:
                 front.client = broker
+            await stack.enter_async_context(live.running())
             yield
 
     return lifespan

@@ -24,6 +24,8 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The most of all uploads that are held at once; who comes then gets 503."""
     upload_timeout: float = 60.0
     """How long an upload may take; one that takes longer gets 408."""
+    max_streams: int = 64
+    """The most browsers that watch the live view at once; who comes then gets 503."""
     retry_after: int = 1
     """What a 503 says in its `Retry-After`."""
     cors: tuple[str, ...] = ()

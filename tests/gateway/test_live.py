@@ -1,0 +1,147 @@
+"""`/events`: the live view as browsers receive it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from functools import partial
+from typing import Any, cast
+
+import httpx
+import msgspec
+import trio
+import trio.testing
+from starlette.applications import Starlette
+
+from rpcb_trio import (
+    EventInstrument,
+    MemoryBroker,
+    Topology,
+    open_client,
+    publish_events,
+    serve,
+    watch_events,
+)
+from rpcb_trio._service import bind
+from rpcb_trio.gateway import GatewayOptions, make_app, serve_app
+from tests.gateway.fronts import echo, front
+
+PATIENCE = 20.0
+LONG_DRAIN = 1000.0
+LAST_CHUNK = b"0\r"
+
+
+@asynccontextmanager
+async def gateway(
+    drain: trio.Event, apps: list[Starlette] | None = None, **options: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """An echo behind a gateway that listens; after the test it must end by itself, once `drain` is set."""
+    broker = MemoryBroker()
+    async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
+        events = EventInstrument("echo")
+        await stack.enter_async_context(publish_events(broker, "events", events))
+        start = partial(serve, bind(echo), broker, Topology(queue="echo"), instruments=[events])
+        await nursery.start(start)
+        client = await stack.enter_async_context(open_client(broker))
+        watch = await stack.enter_async_context(watch_events(broker, "events"))
+        app = make_app(client, {}, GatewayOptions(rpc=("echo",), **options), events=watch)
+        if apps is not None:
+            apps.append(app)
+        listener = socket.create_server(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with trio.open_nursery() as serving:
+            await serving.start(partial(serve_app, app, listener, drain=drain, drain_timeout=LONG_DRAIN))
+            async with httpx.AsyncClient(base_url=url) as http:
+                with trio.fail_after(PATIENCE):
+                    yield http
+                    drain.set()
+        nursery.cancel_scope.cancel()
+
+
+class Browser:
+    """One that watches, down to the bytes: hanging up is its own doing."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._bytes = b""
+
+    async def lines(self) -> AsyncGenerator[bytes]:
+        """What comes, until the response ends."""
+        async for more in self._stream:
+            self._bytes += more
+            while b"\n" in self._bytes:
+                line, _, self._bytes = self._bytes.partition(b"\n")
+                if line == LAST_CHUNK:
+                    return
+                yield line
+
+    async def view(self) -> dict[str, Any]:
+        """The next view."""
+        async with aclosing(self.lines()) as lines:
+            async for line in lines:
+                if line.startswith(b"data: "):
+                    return cast("dict[str, Any]", msgspec.json.decode(line.removeprefix(b"data: ")))
+        raise AssertionError("the stream has ended")
+
+
+@asynccontextmanager
+async def watching(http: httpx.AsyncClient) -> AsyncIterator[Browser]:
+    async with await trio.open_tcp_stream(http.base_url.host, http.base_url.port or 0) as stream:
+        await stream.send_all(b"GET /events HTTP/1.1\r\nhost: gateway\r\n\r\n")
+        yield Browser(stream)
+
+
+async def test_what_workers_do_is_seen_as_it_happens() -> None:
+    async with gateway(trio.Event()) as http, watching(http) as browser:
+        assert (await browser.view())["connected"]
+        await http.post("/rpc/echo", content=b"hello")
+        queues: list[dict[str, Any]] = []
+        while not (queues and queues[0]["batches"] and queues[0]["queued"] is not None):
+            queues = (await browser.view())["queues"]
+    [echoes] = queues
+    assert (echoes["queue"], echoes["queued"]) == ("echo", 0)
+    assert echoes["batches"][0] | {"size": 1, "failed": 0} == echoes["batches"][0]
+    assert echoes["workers"][0]["condition"] == "consuming"
+
+
+async def test_one_browser_too_many_is_told_to_come_again() -> None:
+    async with (
+        gateway(trio.Event(), max_streams=2) as http,
+        watching(http) as first,
+        watching(http) as second,
+    ):
+        await first.view()
+        await second.view()
+        refused = await http.get("/events")
+        await first.view()
+        await second.view()
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert "2 browsers" in refused.json()["detail"]
+
+
+async def test_a_browser_that_goes_makes_room_for_the_next() -> None:
+    apps: list[Starlette] = []
+    async with gateway(trio.Event(), apps, max_streams=1) as http:
+        for _ in range(3):
+            async with watching(http) as browser:
+                await browser.view()
+            while apps[0].state.live.streams:
+                await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_a_drain_ends_the_streams_rather_than_wait_for_them() -> None:
+    drain = trio.Event()
+    async with gateway(drain) as http, watching(http) as browser:
+        await browser.view()
+        drain.set()
+        async for _ in browser.lines():
+            pass
+
+
+async def test_without_events_it_is_told_how_to_turn_them_on() -> None:
+    async with front() as plain:
+        answer = await plain.http.get("/events")
+        assert answer.status_code == 404
+        assert "--events EXCHANGE" in answer.json()["detail"]
+        assert not (await plain.http.get("/static/routes.json")).json()["live"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -13,6 +15,12 @@ from rpcb_trio.amqp import AmqpTransport
 from tests.amqp.producer import Producer, answer
 from tests.rabbitmq import Node
 
+PAGE = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+RECOMMENDED = re.findall(
+    r"^\$ rabbitmqctl set_permissions (\S+) '(\S+)' '(\S+)' '(\S+)'$", PAGE, re.MULTILINE
+)
+"""Each role with what it may configure, write and read."""
+
 pytestmark = pytest.mark.usefixtures("limit")
 
 
@@ -23,13 +31,10 @@ class Site:
         self.node = node
         self.queue, self.exchange, self.dead = (node.fresh_name(what) for what in ("q", "x", "dlx"))
         self._suffix = uuid4().hex[:8]
-        # Configure, write and read, as in docs/security.md.
+        here = {"shout": self.queue, "shout-exchange": self.exchange, "shout-dead": self.dead}
         self.rights = {
-            "worker": ("^$", "^amq\\.default$", f"^{self.queue}$"),
-            "burying-worker": ("^$", f"^(amq\\.default|{self.dead})$", f"^{self.queue}$"),
-            "client": ("^$", "^amq\\.default$", "^$"),
-            "exchange-client": ("^$", f"^{self.exchange}$", "^$"),
-            "undertaker": ("^$", "^$", f"^{self.dead}$"),
+            role: [re.sub(r"shout[a-z-]*", lambda name: here[name[0]], right) for right in rights]
+            for role, *rights in RECOMMENDED
         }
 
     def transport(self, role: str) -> AmqpTransport:

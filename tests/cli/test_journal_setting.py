@@ -18,7 +18,9 @@ def test_by_default_it_is_in_the_users_directory_of_state(
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", str(workplace / "home"))
     assert journal_of("asr", Settings()) == workplace / "home" / ".local" / "state" / "rpcb-trio"
-    assert (workplace / "home" / ".local" / "state" / "rpcb-trio").is_dir()
+    made = workplace / "home" / ".local" / "state" / "rpcb-trio"
+    assert made.is_dir()
+    assert made.stat().st_mode & 0o777 == 0o700, "it is its owner's alone"
 
 
 def test_where_that_cannot_be_written_there_is_none_and_one_line_says_so(

@@ -113,6 +113,10 @@ class Proxy:
         """Hang up on new connections."""
         self._refuses = True
 
+    def welcome_more(self) -> None:
+        """Let new connections in again."""
+        self._refuses = False
+
     async def serve(self, client: trio.abc.Stream) -> None:
         """Serve one connection."""
         number, self._number = self._number, self._number + 1

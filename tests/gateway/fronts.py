@@ -53,9 +53,8 @@ def batch_headers(service: Any) -> Started:
 class Gateway:
     """A gateway under test, and what is behind it."""
 
-    def __init__(self, app: Starlette, broker: MemoryBroker, client: RpcClient) -> None:
+    def __init__(self, app: Starlette, client: RpcClient) -> None:
         self.app = app
-        self.broker = broker
         self.client = client
 
     @property
@@ -74,7 +73,7 @@ class Front(Gateway):
     """One that is asked over HTTP without any network."""
 
     def __init__(self, behind: Gateway, http: httpx.AsyncClient) -> None:
-        super().__init__(behind.app, behind.broker, behind.client)
+        super().__init__(behind.app, behind.client)
         self.http = http
 
 
@@ -115,7 +114,7 @@ async def behind(
                 partial(start, **{"executors": [VirtualExecutor(bound.infer)], **started.how})
             )
         async with open_client(broker) as client:
-            yield Gateway(make_app(client, read_routes(routes or {}), options), broker, client)
+            yield Gateway(make_app(client, read_routes(routes or {}), options), client)
         nursery.cancel_scope.cancel()
 
 

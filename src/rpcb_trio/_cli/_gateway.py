@@ -60,6 +60,7 @@ async def _run(settings: GatewaySettings, routes: Routes, listener: socket.socke
             broker = transport(settings, name="gateway")
             async with open_client(broker) as client, _events(broker, settings.events) as events:
                 app = make_app(client, routes, settings.options, events=events)
+                listener.listen()
                 log.info(_line(settings, routes, listener))
                 cut = await serve_app(app, listener, drain=drain, drain_timeout=settings.drain_timeout)
             nursery.cancel_scope.cancel()

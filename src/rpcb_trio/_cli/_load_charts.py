@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -51,8 +52,9 @@ def draw_ramp(path: Path, found: Loaded) -> None:
     _save(figure, axes, path)
 
 
-def _logarithmic(axes: Axes, which: str) -> None:
+def _logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
     axes.set(**{f"{which}scale": "log"})
+    axes.tick_params(axis=which, which="both", length=3, pad=3)
     axis = axes.xaxis if which == "x" else axes.yaxis
     for formatted in (axis.set_major_formatter, axis.set_minor_formatter):
         formatted("{x:g}")

@@ -1,4 +1,4 @@
-"""A broker that is short of memory, and a worker behind it."""
+"""A broker that is short of memory or disk, and a worker behind it."""
 
 from __future__ import annotations
 
@@ -42,9 +42,19 @@ class Stepped:
         return [body.upper() for body in bodies]
 
 
+ALARMS = {
+    "memory": ("set_vm_memory_high_watermark", "0.00001", "0.4"),
+    "disk": ("set_disk_free_limit", "100000GB", "1MB"),
+}
+"""What is set, to what there is not, and to what it was."""
+
+
+@pytest.mark.parametrize("resource", ALARMS)
 async def test_under_an_alarm_it_consumes_and_acks_up_to_the_prefetch_says_blocked_and_answers_all_after_it(
-    broker: Broker, transport: AmqpTransport, queue: str
+    broker: Broker, queue: str, resource: str
 ) -> None:
+    setting, too_much, usual = ALARMS[resource]
+    transport, told = AmqpTransport(broker.url), f"low on {resource}"
     producer, answers = Producer(broker, queue), broker.fresh_name("answers")
     await declare_durable(broker, queue, answers)
     await producer.send(b"first", reply_to=answers)
@@ -64,7 +74,7 @@ async def test_under_an_alarm_it_consumes_and_acks_up_to_the_prefetch_says_block
             )
         )
         assert health.health.ready
-        await broker.rabbitmqctl("set_vm_memory_high_watermark", "0.00001")
+        await broker.rabbitmqctl(setting, too_much)
         try:
             model.let(1)
             await seen.until(lambda seen: seen.blockages)
@@ -74,17 +84,17 @@ async def test_under_an_alarm_it_consumes_and_acks_up_to_the_prefetch_says_block
             await seen.until(lambda seen: len(seen.batches) == 5)  # one that was acked, and the prefetch
             await seen.until(lambda seen: len(seen.service_times) == 5)
             async with transport.open_examination(Topology(queue=queue)) as asked:
-                with pytest.raises(SessionLost, match="low on memory"):
+                with pytest.raises(SessionLost, match=told):
                     await asked.refusal_to_write("")
             acked, held = [settled for _, settled in seen.settled], worker.held
         finally:
-            await broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
+            await broker.rabbitmqctl(setting, usual)
         await seen.until(lambda seen: len(seen.settled) == 10)
         worker.drain()
-    assert (blocked.condition, blocked.reason) == (Condition.BLOCKED, "low on memory")
+    assert (blocked.condition, blocked.reason) == (Condition.BLOCKED, told)
     assert response.status is HTTPStatus.SERVICE_UNAVAILABLE
     assert (acked, held) == ([Settled.NO_REPLY_TO], 4)
-    assert seen.blockages == ["low on memory", None]
+    assert seen.blockages == [told, None]
     replies = sorted(body for _, _, body in await producer.read(answers))
     assert replies == sorted([b"FIRST", *(b"%d" % n for n in range(8))])
     assert not seen.lost_sessions

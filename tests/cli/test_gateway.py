@@ -1,0 +1,151 @@
+"""The command `gateway`."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+
+from rpcb_trio import Topology
+from tests.amqp.serving import serving
+from tests.cli.conftest import Ended
+from tests.cli.processes import Command, command
+from tests.gateway.listening import status_of
+from tests.rabbitmq import Broker
+
+
+class Gated:
+    """An echo that answers once it may."""
+
+    def __init__(self) -> None:
+        self.may = threading.Event()
+
+    def __call__(self, bodies: list[bytes]) -> list[bytes]:
+        self.may.wait()
+        return bodies
+
+
+async def port_of(gateway: Command) -> int:
+    """Where it says that it is."""
+    line = await gateway.line_with("gateway: http://127.0.0.1:")
+    return int(line.split("http://127.0.0.1:")[1].split(",")[0])
+
+
+def ask(queue: str) -> bytes:
+    """A request as it is on the wire."""
+    return f"POST /rpc/{queue} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n".encode()
+
+
+async def in_flight(port: int) -> None:
+    """Wait until a request is in flight."""
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        while (await http.get("/readyz")).json()["in_flight"] != 1:  # noqa: ASYNC110 - it tells who asks
+            await trio.sleep(0.02)
+
+
+async def test_the_first_sigterm_drains_what_is_in_flight_is_answered_and_nobody_new_is_let_in(
+    broker: Broker, queue: str, workplace: Path
+) -> None:
+    service = Gated()
+    argv = ("gateway", "--port", "0", "--rpc", queue, "--url", broker.url)
+    async with serving(service, broker, Topology(queue=queue)), command(*argv, cwd=workplace) as gateway:
+        port = await port_of(gateway)
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            await stream.send_all(
+                f"POST /rpc/{queue} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n".encode()
+            )
+            await in_flight(port)
+            gateway.send(signal.SIGTERM)
+            await gateway.line_with("SIGTERM: draining")
+            await refused(port)
+            service.may.set()
+            assert await status_of(stream) == 200
+        assert await gateway.end() == 0
+
+
+async def refused(port: int) -> None:
+    """Wait until nobody is let in any more."""
+    while True:
+        try:
+            await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()
+        except OSError:
+            return
+
+
+async def test_the_second_signal_ends_it_at_once_and_its_code_says_which(
+    broker: Broker, queue: str, workplace: Path
+) -> None:
+    argv = ("gateway", "--port", "0", "--rpc", queue, "--url", broker.url)
+    with broker.channel() as channel:
+        channel.queue_declare(queue)
+    async with command(*argv, cwd=workplace) as gateway:
+        port = await port_of(gateway)
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            await stream.send_all(
+                f"POST /rpc/{queue} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n".encode()
+            )
+            await in_flight(port)
+            gateway.send(signal.SIGTERM)
+            await gateway.line_with("SIGTERM: draining")
+            gateway.send(signal.SIGINT)
+            assert await gateway.end() == 128 + signal.SIGINT
+
+
+async def test_without_its_extra_it_names_what_to_install(workplace: Path) -> None:
+    (workplace / "hypercorn.py").write_text("raise ModuleNotFoundError('gone', name='hypercorn')")
+    async with command("gateway", "--rpc", "x", cwd=workplace, PYTHONPATH=str(workplace)) as gateway:
+        line = await gateway.line_with("the gateway needs hypercorn")
+        assert "pip install 'rpcb-trio[gateway]'" in line
+        assert await gateway.end() != 0
+
+
+def test_without_anything_to_answer_it_says_what_to_write(run_command: Callable[..., Ended]) -> None:
+    ended = run_command("gateway")
+    assert "write [routes.NAME] into rpcb.toml, or name a queue with --rpc" in ended.line
+    assert ended.code != 0
+
+
+@pytest.mark.parametrize(
+    ("file", "complaint"),
+    [
+        ('[routes.asr]\nqueu = "asr"\n', "[routes.asr]: Object contains unknown field `queu`"),
+        ('[routes]\nasr = "asr"\n', "routes"),
+        ('[gateway]\nprt = 1\n[routes.asr]\nqueue = "asr"\n', "prt"),
+        ('[gateway]\nport = "x"\n[routes.asr]\nqueue = "asr"\n', "port"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_told_in_one_line(
+    run_command: Callable[..., Ended], workplace: Path, file: str, complaint: str
+) -> None:
+    (workplace / "rpcb.toml").write_text(file)
+    ended = run_command("gateway")
+    assert complaint in ended.line
+    assert ended.code != 0
+
+
+def test_a_port_that_is_taken_is_named(run_command: Callable[..., Ended]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = run_command("gateway", "--rpc", "x", "--port", str(port))
+    assert f"port {port} of host 127.0.0.1 can't be listened on: Address already in use" in ended.line
+    assert ended.code != 0
+
+
+def test_a_place_for_files_that_can_t_be_used_is_named(
+    run_command: Callable[..., Ended], broker: Broker
+) -> None:
+    ended = run_command("gateway", "--rpc", "x", "--port", "0", "--url", broker.url, "--files", "/proc/none")
+    assert "files: /proc/none can't be used" in ended.err.splitlines()[-1]
+    assert ended.code != 0
+
+
+def test_a_broker_that_is_not_there_is_named(run_command: Callable[..., Ended]) -> None:
+    ended = run_command("gateway", "--rpc", "x", "--port", "0", "--url", "amqp://127.0.0.1:1/")
+    assert "127.0.0.1:1" in ended.line
+    assert ended.code != 0

@@ -6,7 +6,7 @@ EXTRAS ?= demo
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help install demo test lint types pytest broker compose format clean
+.PHONY: help install demo test lint types pytest broker compose producers format clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,7 +25,7 @@ lint: $(VENV)/.developed
 types: $(VENV)/.developed
 	$(BIN)/mypy
 
-pytest: $(VENV)/.developed broker compose
+pytest: $(VENV)/.developed broker compose producers
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 format: $(VENV)/.developed ## rewrite the code as `make lint` wants it
@@ -59,6 +59,12 @@ compose:
 	@command -v docker-compose >/dev/null || docker compose version >/dev/null 2>&1 \
 	|| $(MAKE) --no-print-directory debian-docker-compose \
 	|| { echo 'The tests check docker-compose.yml with docker-compose: install it (on Debian, as root: apt-get install docker-compose).'; exit 1; } >&2
+
+producers: # of docs/producers.md, in other languages
+	@command -v npm >/dev/null || $(MAKE) --no-print-directory debian-npm \
+	|| { echo 'The tests run a producer on Node.js: install npm (on Debian, as root: apt-get install npm).'; exit 1; } >&2
+	@command -v amqp-consume >/dev/null || $(MAKE) --no-print-directory debian-amqp-tools \
+	|| { echo 'The tests run a producer of amqp-tools: install them (on Debian, as root: apt-get install amqp-tools).'; exit 1; } >&2
 
 debian-%:
 	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null

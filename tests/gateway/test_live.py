@@ -38,6 +38,7 @@ async def gateway(
     """An echo behind a gateway that listens; after the test it must end by itself, once `drain` is set."""
     broker = MemoryBroker()
     async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
+        stack.callback(nursery.cancel_scope.cancel)
         events = EventInstrument("echo")
         await stack.enter_async_context(publish_events(broker, "events", events))
         start = partial(serve, bind(echo), broker, Topology(queue="echo"), instruments=[events])
@@ -55,7 +56,6 @@ async def gateway(
                 with trio.fail_after(PATIENCE):
                     yield http
                     drain.set()
-        nursery.cancel_scope.cancel()
 
 
 class Browser:
@@ -83,8 +83,14 @@ class Browser:
 
 
 @asynccontextmanager
-async def watching(http: httpx.AsyncClient) -> AsyncIterator[Browser]:
+async def connected(http: httpx.AsyncClient) -> AsyncIterator[trio.SocketStream]:
     async with await trio.open_tcp_stream(http.base_url.host, http.base_url.port or 0) as stream:
+        yield stream
+
+
+@asynccontextmanager
+async def watching(http: httpx.AsyncClient) -> AsyncIterator[Browser]:
+    async with connected(http) as stream:
         await stream.send_all(b"GET /events HTTP/1.1\r\nhost: gateway\r\n\r\n")
         yield Browser(stream)
 
@@ -134,6 +140,20 @@ async def test_a_drain_ends_the_streams_rather_than_wait_for_them() -> None:
         drain.set()
         last = [line async for line in browser.lines()][-2:]
     assert last == [b"0\r", b"\r"]
+
+
+async def test_a_drain_hangs_up_on_all_who_have_their_answers() -> None:
+    drain = trio.Event()
+    async with gateway(drain) as http, AsyncExitStack() as stack:
+        streams = []
+        for path in ("/static/page.js", "/docs/swagger-ui.css", "/livez", "/nothing"):
+            streams.append(await stack.enter_async_context(connected(http)))
+            await streams[-1].send_all(f"HEAD {path} HTTP/1.1\r\nhost: gateway\r\n\r\n".encode())
+            await streams[-1].receive_some()
+        drain.set()
+        for stream in streams:
+            async for _ in stream:
+                pass
 
 
 async def test_without_events_it_is_told_how_to_turn_them_on() -> None:

@@ -20,6 +20,7 @@ from rpcb_trio._events import EventWatch
 from rpcb_trio._gateway._docs import docs_routes
 from rpcb_trio._gateway._endpoints import Endpoints
 from rpcb_trio._gateway._front import REQUEST_ID_HEADER, Front
+from rpcb_trio._gateway._last_words import LastWords
 from rpcb_trio._gateway._live import Live
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._own_paths import own_paths
@@ -96,7 +97,7 @@ def _lifespan(front: Front, store: Store, live: Live, broker: RpcClient | str) -
 
 def _middleware(options: GatewayOptions) -> list[Middleware]:
     if not options.cors:
-        return [Middleware(RequestIds)]
+        return [Middleware(LastWords), Middleware(RequestIds)]
     cors = Middleware(
         CORSMiddleware,
         allow_origins=options.cors,
@@ -104,7 +105,7 @@ def _middleware(options: GatewayOptions) -> list[Middleware]:
         allow_headers=["*"],
         expose_headers=EXPOSED,
     )
-    return [Middleware(RequestIds), cors]
+    return [Middleware(LastWords), Middleware(RequestIds), cors]
 
 
 async def _refused(request: Request, error: Exception) -> Response:

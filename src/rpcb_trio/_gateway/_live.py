@@ -13,7 +13,7 @@ from http import HTTPStatus
 import anyio
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from rpcb_trio._events import EventWatch
@@ -36,34 +36,18 @@ LOOK_EVERY = 0.5
 MOST_QUEUES = 32
 
 
-class Stream(Response):
-    """Server-sent events (WHATWG HTML, 9.2), until they end or the browser goes.
-
-    Not Starlette's StreamingResponse: in a drain hypercorn hangs up within the last `send`, and that would be
-    cancelled half-way.
-    """
+class Stream(StreamingResponse):
+    """Server-sent events (WHATWG HTML, 9.2), until they end or the browser goes."""
 
     def __init__(self, frames: AsyncGenerator[bytes]) -> None:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        super().__init__(headers=headers, media_type="text/event-stream")
-        del self.headers["content-length"]
+        super().__init__(frames, headers=headers, media_type="text/event-stream")
         self._frames = frames
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI has it
-        """Send frames until there are no more, or nobody is there."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async with aclosing(self._frames), anyio.create_task_group() as tasks:
-            tasks.start_soon(_until_gone, receive, tasks.cancel_scope)
-            async for frame in self._frames:
-                await send({"type": "http.response.body", "body": frame, "more_body": True})
-            tasks.cancel_scope.cancel()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _until_gone(receive: Receive, sending: anyio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    sending.cancel()
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        async with aclosing(self._frames):
+            await super().__call__(scope, receive, send)
 
 
 class Live:

@@ -69,14 +69,16 @@ function panel(name) {
   const details = el("details", {}, el("summary", {}, "The batches as a table"), table);
   const workers = el("ul", { className: "workers", "aria-label": `Workers of ${name}` });
   const element = el("article", { className: "card", "aria-labelledby": id }, el("h3", { id }, name), numbers, bars, workers, details);
+  let last = null;
+  details.addEventListener("toggle", () => details.open && listing(table, last));
   return {
     element,
     show(queue) {
+      last = queue;
       setNumbers(numbers, queue);
       chart(bars, queue);
       workers.replaceChildren(...queue.workers.map(workerOf));
       if (details.open) listing(table, queue);
-      else details.addEventListener("toggle", () => listing(table, queue), { once: true });
     },
   };
 }

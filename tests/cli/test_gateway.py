@@ -16,8 +16,12 @@ from rpcb_trio import Topology
 from tests.amqp.serving import serving
 from tests.cli.conftest import Ended
 from tests.cli.processes import Command, command
+from tests.gateway.curl import TYPE, curl
 from tests.gateway.listening import status_of
 from tests.rabbitmq import Broker
+
+ROOT = Path(__file__).parents[2]
+RECORDING = ROOT / "models" / "recordings" / "librivox-0870.wav"
 
 
 class Gated:
@@ -97,6 +101,30 @@ async def test_the_second_signal_ends_it_at_once_and_its_code_says_which(
             assert await gateway.end() == 128 + signal.SIGINT
 
 
+async def test_it_can_serve_a_model_itself_without_any_broker_and_answers_the_ancestor_s_curl_line() -> None:
+    argv = (
+        "gateway",
+        "--port",
+        "0",
+        "--config",
+        "models/gateway.toml",
+        "--serve",
+        "asr=models.asr:SpeechRecognition",
+    )
+    body = curl(filename=RECORDING.name, audio=RECORDING.read_bytes(), format="wav")
+    async with command(*argv, cwd=ROOT) as gateway:
+        port = await port_of(gateway)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
+            heard = await http.post("/asr", content=body, headers=TYPE)
+            page, other = await http.get("/"), await http.post("/api/se", content=body, headers=TYPE)
+        gateway.send(signal.SIGTERM)
+        assert await gateway.end() == 0
+    assert len(heard.json()["data"]["sentence"].split()) > 5
+    assert (page.status_code, other.status_code) == (200, 404)
+    assert "[routes.se] is left out: no service answers it; see --serve" in "".join(gateway.lines)
+    assert "[routes.main] is left out" in "".join(gateway.lines)
+
+
 async def test_without_its_extra_it_names_what_to_install(workplace: Path) -> None:
     (workplace / "hypercorn.py").write_text("raise ModuleNotFoundError('gone', name='hypercorn')")
     async with command("gateway", "--rpc", "x", cwd=workplace, PYTHONPATH=str(workplace)) as gateway:
@@ -107,7 +135,19 @@ async def test_without_its_extra_it_names_what_to_install(workplace: Path) -> No
 
 def test_without_anything_to_answer_it_says_what_to_write(run_command: Callable[..., Ended]) -> None:
     ended = run_command("gateway")
-    assert "write [routes.NAME] into rpcb.toml, or name a queue with --rpc" in ended.line
+    assert "write [routes.NAME] into rpcb.toml, name a queue with --rpc, or a service" in ended.line
+    assert ended.code != 0
+
+
+@pytest.mark.parametrize(
+    ("serve", "complaint"),
+    [("shout", "serve shout: write it as NAME=VALUE"), ("shout=nowhere:shout", "there is no module nowhere")],
+)
+def test_a_service_that_can_t_be_served_is_told_in_one_line(
+    run_command: Callable[..., Ended], serve: str, complaint: str
+) -> None:
+    ended = run_command("gateway", "--port", "0", "--serve", serve)
+    assert complaint in ended.line
     assert ended.code != 0
 
 

@@ -6,12 +6,14 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Annotated
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import trio
 from cyclopts import Parameter
 
+from rpcb_trio._cli._embedded import Services, load_services, rerouted, serving_here
 from rpcb_trio._cli._exits import ExitCode
 from rpcb_trio._cli._file import read_file
 from rpcb_trio._cli._gateway_settings import GatewaySettings
@@ -23,8 +25,11 @@ from rpcb_trio._cli._url import shown_url
 from rpcb_trio._client import open_client
 from rpcb_trio._errors import SettingError
 from rpcb_trio._events import EventWatch, watch_events
-from rpcb_trio._gateway import Routes, read_routes
-from rpcb_trio._transports import NoticeTransport
+from rpcb_trio._gateway import GatewayOptions, Routes, read_routes
+from rpcb_trio._transports import MemoryBroker, NoticeTransport
+
+if TYPE_CHECKING:
+    from rpcb_trio.amqp import AmqpTransport
 
 log = logging.getLogger("rpcb_trio")
 
@@ -43,25 +48,33 @@ def gateway(
     write_logs(logs)
     _check_extra()
     routes = read_routes(read_file(config).routes)
-    if not routes and not settings.rpc:
+    if not routes and not settings.rpc and not settings.serve:
         raise SettingError(
-            "there is nothing to answer: write [routes.NAME] into rpcb.toml, or name a queue with --rpc"
+            "there is nothing to answer: write [routes.NAME] into rpcb.toml, name a queue with --rpc, or a "
+            "service with --serve"
         )
-    return trio.run(_run, settings, routes, _bound(settings))
+    services = load_services(settings.serve)
+    if services:
+        routes = rerouted(routes, services)
+    with _bound(settings) as listener:
+        return trio.run(_run, settings, routes, services, listener)
 
 
-async def _run(settings: GatewaySettings, routes: Routes, listener: socket.socket) -> int:
+async def _run(settings: GatewaySettings, routes: Routes, services: Services, listener: socket.socket) -> int:
     from rpcb_trio.gateway import make_app, serve_app  # noqa: PLC0415 - an extra
 
     drain, stopped_by = trio.Event(), list[int]()
     with trio.open_signal_receiver(*OBEYED) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_obey, signals, drain, stopped_by, nursery.cancel_scope)
-            broker = transport(settings, name="gateway")
-            async with open_client(broker) as client, _events(broker, settings.events) as events:
-                app = make_app(client, routes, settings.options, events=events)
+            async with (
+                _broker(settings, services) as (broker, exchange),
+                open_client(broker) as client,
+                _events(broker, exchange) as events,
+            ):
+                app = make_app(client, routes, _options(settings, services), events=events)
                 listener.listen()
-                log.info(_line(settings, routes, listener))
+                log.info(_line(settings, routes, services, listener))
                 cut = await serve_app(app, listener, drain=drain, drain_timeout=settings.drain_timeout)
             nursery.cancel_scope.cancel()
     if stopped_by:
@@ -69,6 +82,23 @@ async def _run(settings: GatewaySettings, routes: Routes, listener: socket.socke
     if cut:
         log.error("drain_timeout of %g s ran out with %d request(s) in flight", settings.drain_timeout, cut)
     return ExitCode.DRAIN_TIMEOUT if cut else ExitCode.DONE
+
+
+@asynccontextmanager
+async def _broker(
+    settings: GatewaySettings, services: Services
+) -> AsyncIterator[tuple[AmqpTransport | MemoryBroker, str | None]]:
+    """The way to the broker, and the exchange of its events."""
+    if not services:
+        yield transport(settings, name="gateway"), settings.events
+        return
+    events = settings.events or "events"
+    async with serving_here(services, events) as broker:
+        yield broker, events
+
+
+def _options(settings: GatewaySettings, services: Services) -> GatewayOptions:
+    return msgspec.structs.replace(settings.options, rpc=(*settings.rpc, *services))
 
 
 def _events(broker: NoticeTransport, exchange: str | None) -> AbstractAsyncContextManager[EventWatch | None]:
@@ -111,10 +141,11 @@ def _bound(settings: GatewaySettings) -> socket.socket:
     return listener
 
 
-def _line(settings: GatewaySettings, routes: Routes, listener: socket.socket) -> str:
+def _line(settings: GatewaySettings, routes: Routes, services: Services, listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     paths = ", ".join(each.path for each in routes.values()) or "/rpc/NAME"
+    behind = f"{', '.join(services)} in this process" if services else shown_url(settings)
     return (
         f"gateway: http://{f'[{host}]' if ':' in host else host}:{port}, in front of "
-        f"{shown_url(settings)}: {paths}; all of them at /docs"
+        f"{behind}: {paths}; all of them at /docs"
     )

@@ -44,6 +44,16 @@ class GatewaySettings(ConnectionSettings):
             metavar="QUEUE",
         ),
     ] = ()
+    serve: Annotated[
+        tuple[str, ...],
+        several(
+            HTTP,
+            "SERVE",
+            "Service that this process serves itself, on an embedded broker instead of RabbitMQ; the route "
+            "of this name reaches it, and so does POST /rpc/NAME.",
+            metavar="NAME=MODULE:ATTRIBUTE",
+        ),
+    ] = ()
     timeout: Annotated[
         float,
         seconds(

@@ -73,8 +73,8 @@ def names_of_the_package(source: Path) -> Iterator[str]:
                 yield ast.unparse(node)
 
 
-@pytest.mark.parametrize("folder", ["models", "benches"])
-def test_models_and_benches_use_public_names_only(folder: str) -> None:
+@pytest.mark.parametrize("folder", ["models", "benches", "examples"])
+def test_models_benches_and_examples_use_public_names_only(folder: str) -> None:
     assert sources(folder)
     private = [
         f"{source.relative_to(ROOT)}: {name}"

@@ -58,6 +58,7 @@ async def test_a_url_leads_to_the_file_and_no_other_name_does(place: str) -> Non
     assert answers[0].json() == {"url": urls[0]}
     assert (found.status_code, found.content) == (200, b"RIFF")
     assert found.headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in found.headers["content-security-policy"]
     assert {other.status_code for other in others} == {404}
 
 

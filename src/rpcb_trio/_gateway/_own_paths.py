@@ -15,6 +15,13 @@ from rpcb_trio._gateway._request_ids import request_id_of
 from rpcb_trio._gateway._responses import JSON, failure
 from rpcb_trio._gateway._store import Store
 
+FILE_HEADERS = {
+    "cache-control": "private, max-age=3600",
+    "content-security-policy": "default-src 'none'; sandbox",
+    "x-content-type-options": "nosniff",
+}
+"""What a service has made may be a page with scripts of its own; they don't run here."""
+
 
 def own_paths(front: Front, store: Store) -> list[BaseRoute]:
     """Their routes."""
@@ -33,8 +40,7 @@ def own_paths(front: Front, store: Store) -> list[BaseRoute]:
             problem = Problem(HTTPStatus.NOT_FOUND, "not-found", "there is no such file, or no longer")
             return failure(None, problem, request_id=request_id_of(request), retry_after=0)
         content, media_type = found
-        headers = {"cache-control": "private, max-age=3600", "x-content-type-options": "nosniff"}
-        return Response(content, headers=headers, media_type=media_type)
+        return Response(content, headers=FILE_HEADERS, media_type=media_type)
 
     return [
         Route("/livez", livez),

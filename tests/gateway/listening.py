@@ -57,9 +57,10 @@ async def listening(
     options: GatewayOptions = GatewayOptions(),  # noqa: B008 - it is frozen
     *,
     drain_timeout: float = PATIENCE,
+    patience: float = PATIENCE,
     **services: Any,
 ) -> AsyncIterator[Listening]:
-    """Serve the routes on a free port; leaving it drains."""
+    """Serve the routes on a free port, for `patience` seconds at most; leaving it drains."""
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -79,9 +80,10 @@ async def listening(
 
         await nursery.start(serve)
         try:
-            with trio.fail_after(PATIENCE):
+            with trio.fail_after(patience):
                 yield gateway
-                gateway.drain.set()
+            gateway.drain.set()
+            with trio.fail_after(PATIENCE):
                 await gateway.ended.wait()
         finally:
             for stream in gateway.streams:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -97,7 +98,8 @@ def url() -> Iterator[str]:
     has_started, may_end = threading.Event(), threading.Event()
 
     async def run() -> None:
-        async with listening(ROUTES, GatewayOptions(max_upload=10_000), **SERVICES) as gateway:
+        options = GatewayOptions(max_upload=10_000)
+        async with listening(ROUTES, options, patience=math.inf, **SERVICES) as gateway:
             urls.append(gateway.url)
             has_started.set()
             await trio.to_thread.run_sync(may_end.wait)

@@ -67,7 +67,9 @@ def test_what_is_not_there_or_no_file_says_so(tmp_path: Path) -> None:
     assert "directory" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"RIFF....WAVE", b"\x1f\x8bnonsense", gzip.compress(b"no tar", mtime=0)])
+@pytest.mark.parametrize(
+    "content", [b"", b"RIFF....WAVE", b"\x1f\x8bnonsense", gzip.compress(b"no tar", mtime=0)]
+)
 def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.nemo"
     path.write_bytes(content)

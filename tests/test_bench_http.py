@@ -84,7 +84,7 @@ def answering(*pieces: bytes) -> Iterator[Users]:
                     connection = listener.accept()[0]
                 except OSError:
                     return
-                with connection, suppress(BrokenPipeError, ConnectionResetError):  # who has read enough hangs up
+                with connection, suppress(BrokenPipeError, ConnectionResetError):  # it has hung up
                     if connection.recv(1000):
                         for piece in pieces:
                             connection.sendall(piece)

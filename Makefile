@@ -6,7 +6,7 @@ EXTRAS ?= demo
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help install demo test lint types pytest broker compose producers format clean
+.PHONY: help install demo test lint types pytest broker compose producers browser format clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,7 +25,7 @@ lint: $(VENV)/.developed
 types: $(VENV)/.developed
 	$(BIN)/mypy
 
-pytest: $(VENV)/.developed broker compose producers
+pytest: $(VENV)/.developed broker compose producers browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 format: $(VENV)/.developed ## rewrite the code as `make lint` wants it
@@ -33,7 +33,7 @@ format: $(VENV)/.developed ## rewrite the code as `make lint` wants it
 	$(BIN)/ruff format .
 
 clean: ## remove what was made
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache demo-output
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache demo-output test-output
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=python3.12")'
@@ -65,6 +65,12 @@ producers: # of docs/producers.md, in other languages
 	|| { echo 'The tests run a producer on Node.js: install npm (on Debian, as root: apt-get install npm).'; exit 1; } >&2
 	@command -v amqp-consume >/dev/null || $(MAKE) --no-print-directory debian-amqp-tools \
 	|| { echo 'The tests run a producer of amqp-tools: install them (on Debian, as root: apt-get install amqp-tools).'; exit 1; } >&2
+
+browser: # for the gateway's page
+	@test -n "$$RPCB_TEST_CHROMIUM" || command -v chromium >/dev/null \
+	|| $(MAKE) --no-print-directory debian-fonts-dejavu-core debian-chromium \
+	|| { echo 'The tests open the page of the gateway in Chromium: install it (on Debian, as root: apt-get install chromium),'; \
+	     echo 'or set RPCB_TEST_CHROMIUM=/path/to/chromium'; exit 1; } >&2
 
 debian-%:
 	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null

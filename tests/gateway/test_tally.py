@@ -83,8 +83,8 @@ def test_numbers_are_of_the_last_minute_and_bars_of_the_last_batches(tally: Tall
 def test_requests_that_wait_are_those_of_all_its_workers(tally: Tally) -> None:
     tally.take(state(pid=1, waiting=3), 0.0)
     tally.take(state(pid=2, waiting=4), 0.0)
-    tally.take(batch(1.0, pid=2, waiting=1), 0.1)
-    assert tally.view(0.2).waiting == 4
+    tally.take(state(pid=2, waiting=1), 1.0)
+    assert tally.view(1.5).waiting == 4
 
 
 def test_a_worker_that_falls_silent_is_shown_so_and_then_no_longer(tally: Tally) -> None:

@@ -46,7 +46,6 @@ class Tally:
         self._queue = queue
         self._batches: deque[tuple[float, BatchEvent]] = deque(maxlen=MOST_BATCHES)
         self._states: dict[Worker, tuple[float, StateEvent]] = {}
-        self._waiting: dict[Worker, int] = {}
         self._counts: deque[tuple[int, int]] = deque()
         """Seconds, and how many requests were answered in each."""
         self.queued: int | None = None
@@ -54,14 +53,12 @@ class Tally:
 
     def take(self, event: AnyEvent, now: float) -> None:
         """Take what a worker tells."""
-        worker = (event.place, event.worker)
+        worker: Worker = (event.place, event.worker)
         if isinstance(event, BatchEvent):
             self._batches.append((now, event))
             self._count(event.size, int(now))
         elif worker in self._states or len(self._states) < MOST_WORKERS:
             self._states[worker] = (now, event)
-        if worker in self._states:
-            self._waiting[worker] = event.waiting
 
     def is_over(self, now: float) -> bool:
         """Whether there is nothing left to show."""
@@ -75,7 +72,7 @@ class Tally:
         waits, totals = _times(recent)
         return QueueView(
             queue=self._queue,
-            waiting=sum(self._waiting.values()),
+            waiting=sum(event.waiting for _, event in self._states.values()),
             queued=self.queued,
             rate=self._rate(now),
             failed=sum(event.failed for event in recent),
@@ -109,7 +106,6 @@ class Tally:
         for worker, (heard, event) in list(self._states.items()):
             if now - heard > (SILENT_AFTER if event.condition is Condition.STOPPED else GONE_AFTER):
                 del self._states[worker]
-                del self._waiting[worker]
 
 
 def _is_silent(event: StateEvent, silence: float) -> bool:

@@ -90,7 +90,7 @@ class QueueView(msgspec.Struct, frozen=True, kw_only=True):
 
     queue: str
     waiting: int
-    """Requests that wait in its workers for a batch."""
+    """Requests that wait in its workers for a batch, by their last states; as batches end it would be few."""
     queued: int | None
     """Requests that lie in it at the broker; None where that can't be known."""
     rate: float

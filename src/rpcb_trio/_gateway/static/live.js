@@ -85,14 +85,14 @@ function panel(name) {
 
 function setNumbers(list, queue) {
   const waiting = queue.waiting + (queue.queued ?? 0);
+  const times = (each) => (each ? `p95 ${milliseconds(each.p95)}` : "median");
   const shown = [
-    ["Requests/s", rate(queue.rate), queue.failed > 0 ? `${queue.failed} failed in a minute` : ""],
-    ["Waiting", String(waiting), queue.queued === null ? "in workers" : `${queue.queued} in the queue, ${queue.waiting} in workers`],
-    ["Batch size", queue.mean_size === null ? "–" : queue.mean_size.toFixed(1), "mean of the last minute"],
-    ["Median", milliseconds(queue.total?.p50), "from arrival to answer"],
-    ["95 of 100", milliseconds(queue.total?.p95), `99: ${milliseconds(queue.total?.p99)}`],
-    ["Of it waiting", milliseconds(queue.wait?.p50), `95: ${milliseconds(queue.wait?.p95)}`],
-    ["Computing", milliseconds(queue.service?.p50), `95: ${milliseconds(queue.service?.p95)}`],
+    ["Requests/s", rate(queue.rate), queue.failed > 0 ? `${queue.failed} failed in a minute` : "in the last 10 s"],
+    ["Waiting", String(waiting), queue.queued === null ? "in workers" : `${queue.queued} queued, ${queue.waiting} in workers`],
+    ["Batch size", queue.mean_size === null ? "–" : queue.mean_size.toFixed(1), "mean of a minute"],
+    ["Answered in", milliseconds(queue.total?.p50), queue.total ? `${times(queue.total)}, p99 ${milliseconds(queue.total.p99)}` : "median"],
+    ["Of it waiting", milliseconds(queue.wait?.p50), times(queue.wait)],
+    ["And computing", milliseconds(queue.service?.p50), times(queue.service)],
   ];
   if (list.children.length !== shown.length) {
     list.replaceChildren(...shown.map(() => el("div", {}, el("dt"), el("dd"), el("dd", { className: "quiet" }))));

@@ -1,0 +1,98 @@
+"""The live panel, in a real browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from models.simple import Accelerator, echo
+from rpcb_trio.gateway import GatewayOptions
+from tests.page.browser import PHONE, Chromium, keep
+from tests.page.gateways import Fake, ancestor_routes, listening, recognised
+from tests.page.legibility import complaints
+
+
+@pytest.fixture(scope="module")
+def live_gateway() -> Iterator[str]:
+    routes = ancestor_routes()
+    routes["slow"] = {"queue": "slow", "summary": "An accelerator"}
+    services = {"asr": Fake(recognised, 0.03), "slow": Accelerator(0.05, 0.005)}
+    with listening({"slow": routes["slow"], **routes}, services, live=True) as url:
+        yield url
+
+
+TWO_VIEWS = """() => new Promise((done) => {
+  const source = new EventSource("events");
+  let seen = 0;
+  source.addEventListener("message", () => {
+    seen += 1;
+    if (seen < 2) return;
+    source.close();
+    done();
+  });
+})"""
+
+
+def send_ten(page: Page) -> None:
+    page.get_by_label("Body", exact=True).fill("x")
+    page.get_by_role("button", name="Send 10 at once").click()
+    expect(page.get_by_role("status").filter(has_text="10 answers")).to_be_visible()
+
+
+def test_batches_form_before_one_s_eyes(chromium: Chromium, live_gateway: str) -> None:
+    def check(page: Page) -> None:
+        panel = page.get_by_role("article", name="slow")
+        expect(panel.locator(".workers li")).to_contain_text("consuming")
+        expect(panel.get_by_role("img")).to_have_accessible_name("No batches yet")
+        send_ten(page)
+        bars = panel.locator(".bar[title]:not([title=''])")
+        expect(bars.nth(1)).to_be_visible()
+        expect(bars.last).to_have_attribute("title", re.compile(r"^\d requests?, closed by \w+; waited"))
+        expect(panel.get_by_role("img")).to_have_accessible_name(re.compile(r"batches: of \d to \d requests"))
+        expect(panel.locator("dl div").filter(has_text="Requests/s").locator("dd").first).to_have_text("1.0")
+        expect(
+            page.get_by_role("list", name="Why a batch was closed").get_by_role("listitem")
+        ).not_to_have_count(0)
+        panel.get_by_text("The batches as a table").click()
+        rows = panel.get_by_role("row")
+        expect(rows.nth(1)).to_be_visible()
+        sizes = [int(row.locator("td").first.inner_text()) for row in rows.all()[1:]]
+        assert sum(sizes) == 10
+        assert len(sizes) < 10
+        assert complaints(page) == []
+        keep(page, "live")
+
+    chromium.show(live_gateway, check)
+
+
+def test_the_panel_can_be_paused(chromium: Chromium, live_gateway: str) -> None:
+    def check(page: Page) -> None:
+        panel = page.get_by_role("article", name="slow")
+        expect(panel).to_be_visible()
+        assert complaints(page) == []
+        page.get_by_role("button", name="Pause").click()
+        before = panel.inner_text()
+        send_ten(page)
+        page.evaluate(TWO_VIEWS)
+        assert panel.inner_text() == before
+        page.get_by_role("button", name="Go on").click()
+        expect(panel).not_to_have_text(before, use_inner_text=True)
+
+    chromium.show(live_gateway, check, size=PHONE)
+
+
+def test_a_gateway_that_ends_is_said_to_be_away(chromium: Chromium) -> None:
+    with ExitStack() as stack:
+        url = stack.enter_context(listening({}, {"echo": echo}, GatewayOptions(rpc=("echo",)), live=True))
+
+        def check(page: Page) -> None:
+            state = page.locator("#live-state")
+            expect(state).to_have_text("Live")
+            stack.close()
+            expect(state).to_have_text("Not connected")
+
+        chromium.show(url, check, refusals=("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING"))

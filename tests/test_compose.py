@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,6 +35,14 @@ def test_the_worker_waits_for_a_healthy_broker() -> None:
     described = compose("config")
     assert "condition: service_healthy" in described.stdout
     assert "rabbitmq-diagnostics" in described.stdout
+
+
+def test_a_gateway_is_there_for_this_machine_alone_and_its_health_is_asked_for_where_it_serves() -> None:
+    gateway = yaml.safe_load(compose("config").stdout)["services"]["gateway"]
+    assert gateway["command"][:3] == ["gateway", "--config", "models/gateway.toml"]
+    assert gateway["build"]["args"] == {"EXTRAS": "gateway"}
+    assert gateway["environment"]["RPCB_HEALTH_PORT"] == "8083"
+    assert "127.0.0.1" in str(gateway["ports"])
 
 
 def test_the_image_answers_probes_from_outside_and_asks_for_its_own_health() -> None:

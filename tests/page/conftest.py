@@ -11,6 +11,13 @@ from tests.page.browser import Chromium
 from tests.page.browser import chromium as running_chromium
 from tests.page.gateways import Fake, ancestor_routes, enhanced, listening, recognised
 
+TEA = {
+    "sort": {"choices": ["black", "green"], "default": "green"},
+    "cups": "integer",
+    "litres": {"type": "number", "optional": True},
+    "milk": {"type": "boolean", "default": False, "help": "Before the tea"},
+}
+
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Chromium]:
@@ -24,6 +31,7 @@ def gateway() -> Iterator[str]:
     routes = ancestor_routes()
     routes["broken"] = {"queue": "broken", "summary": "Always fails", "form": {"text": "text"}}
     routes["nobody"] = {"queue": "nobody", "summary": "Nobody there", "form": {"count": "integer"}}
+    routes["order"] = {"queue": "echo", "summary": "Order tea", "body": "json", "form": TEA}
     services = {
         "asr": Fake(recognised),
         "se": Fake(enhanced),

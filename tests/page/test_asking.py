@@ -81,6 +81,23 @@ def test_what_the_microphone_hears_is_sent_as_wav(chromium: Chromium, gateway: s
     chromium.show(gateway, check)
 
 
+def test_a_form_of_any_kind_is_filled_in_and_checked_before_it_is_sent(
+    chromium: Chromium, gateway: str
+) -> None:
+    def check(page: Page) -> None:
+        choose(page, "Order tea", None)
+        cups = page.get_by_label("Cups")
+        send(page)
+        assert cups.evaluate("cups => cups.validity.valueMissing && cups === document.activeElement")
+        cups.fill("2")
+        page.get_by_label("Sort").select_option("black")
+        page.get_by_label("milk").check()
+        send(page)
+        expect(page.locator("#answer dd")).to_have_text(["black", "2", "true"])
+
+    chromium.show(gateway, check)
+
+
 def test_any_queue_that_the_gateway_may_reach_takes_bytes(chromium: Chromium, gateway: str) -> None:
     def check(page: Page) -> None:
         choose(page, "Bytes in, bytes out", None)

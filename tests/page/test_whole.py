@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import wave
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import trio
 from playwright.sync_api import Page, expect
 
 from models.asr import SpeechRecognition
+from models.audio import SAMPLE_RATE, read_audio
+from models.noise import mixed
 from models.se import SpeechEnhancement
 from tests.cli.processes import command
 from tests.page import browser
@@ -19,6 +23,7 @@ from tests.page.gateways import ROOT, ancestor_routes, listening
 from tests.rabbitmq import Broker
 
 TARGET = ["models.simple:Accelerator", "--option", "a=0.05", "--option", "c=0.005"]
+SNR = 8.0
 SPEECH = ROOT / "models" / "recordings" / "librivox-0870.wav"
 
 
@@ -50,10 +55,21 @@ async def test_the_page_shows_the_batches_of_workers_on_rabbitmq(
         await trio.to_thread.run_sync(partial(chromium.show, url, check))
 
 
-def test_real_speech_is_cleaned_and_recognised(chromium: Chromium) -> None:
+def noisy(folder: Path) -> Path:
+    """A file of speech under noise."""
+    clean = read_audio(SPEECH.read_bytes())
+    noise = np.random.default_rng(0).normal(size=len(clean)).astype(np.float32)
+    file = folder / "noisy.wav"
+    with wave.open(str(file), "wb") as opened:
+        opened.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+        opened.writeframes((32767 * np.clip(mixed(clean, noise, SNR), -1, 1)).astype("<i2").tobytes())
+    return file
+
+
+def test_real_speech_is_cleaned_and_recognised(chromium: Chromium, tmp_path: Path) -> None:
     def check(page: Page) -> None:
         page.get_by_role("radio", name="Enhancement, and recognition").check()
-        page.locator("#field-audio").set_input_files(SPEECH)
+        page.locator("#field-audio").set_input_files(noisy(tmp_path))
         page.get_by_role("button", name="Send", exact=True).click()
         expect(page.locator("#answer .sentence").first).to_contain_text("Dashwood")
         expect(page.locator("#answer canvas")).to_have_count(2)

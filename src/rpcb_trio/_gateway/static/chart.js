@@ -41,7 +41,7 @@ function scaffold() {
 /** The same as a table, the newest first. */
 export function listing(place, { batches }) {
   const head = ["Size", "Closed by", "Longest wait", "Computing", "In all", "Failed"];
-  const rows = batches.toReversed().map((each) => [
+  const rows = batches.slice().reverse().map((each) => [
     each.size,
     each.trigger,
     milliseconds(each.wait_ms),

@@ -16,6 +16,15 @@ export function el(tag, given = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
+/** Put elements in the place of others, and let go of the files that those showed. */
+export function replace(place, ...elements) {
+  for (const each of place.querySelectorAll("audio, img, a[download]")) {
+    const url = each.src ?? each.href;
+    if (url.startsWith("blob:")) URL.revokeObjectURL(url);
+  }
+  place.replaceChildren(...elements);
+}
+
 /** 1234567 as "1.2 MB". */
 export function sizeOf(bytes) {
   const units = ["bytes", "kB", "MB", "GB"];

@@ -1,6 +1,6 @@
 // A field for a file: dropped, chosen, or recorded where it is a sound.
 
-import { el, sizeOf } from "./dom.js";
+import { el, replace, sizeOf } from "./dom.js";
 import { LONGEST, record } from "./recorder.js";
 
 /** The field as an element; `tell` is given what goes wrong with the microphone. */
@@ -35,7 +35,7 @@ function choose(input, file) {
 
 function show(input, preview, isSound) {
   const [file] = input.files;
-  preview.replaceChildren();
+  replace(preview);
   if (!file) return;
   const remove = el("button", { type: "button", className: "plain", "aria-label": `Remove ${file.name}` }, "Remove");
   remove.addEventListener("click", () => {
@@ -75,7 +75,7 @@ function recordButton(input, tell) {
       recording = await record((seconds) => {
         if (recording === null) return;
         button.textContent = `Stop (${seconds.toFixed(0)} s)`;
-        if (seconds >= LONGEST) end();
+        if (seconds >= LONGEST || !button.isConnected) end(); // the form may be another by now
       });
       button.textContent = "Stop (0 s)";
       button.setAttribute("aria-pressed", "true");

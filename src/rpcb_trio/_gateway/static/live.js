@@ -6,6 +6,7 @@ import { chart, listing, TRIGGERS } from "./chart.js";
 const AGAIN_AFTER = 5000; // milliseconds, where the gateway would not have us
 const panels = new Map();
 let isPaused = false;
+let source, again;
 
 /** Watch, or say how watching is turned on. */
 export function watch(isOn) {
@@ -22,17 +23,20 @@ export function watch(isOn) {
     pause.textContent = isPaused ? "Go on" : "Pause";
   });
   byId("queues").append(el("p", { className: "card empty" }, "No worker has told anything yet. Start one with the same events setting."));
+  document.addEventListener("visibilitychange", follow);
   follow();
 }
 
+/** Take views while somebody looks: browsers open but six connections to an origin, for all its tabs. */
 function follow() {
-  const source = new EventSource(new URL("events", root));
+  clearTimeout(again);
+  source?.close();
+  if (document.hidden) return;
+  source = new EventSource(new URL("events", root));
   source.addEventListener("message", ({ data }) => show(JSON.parse(data)));
   source.addEventListener("error", () => {
     state("bad", "Not connected");
-    if (source.readyState !== EventSource.CLOSED) return; // it tries again by itself
-    source.close();
-    setTimeout(follow, AGAIN_AFTER);
+    if (source.readyState === EventSource.CLOSED) again = setTimeout(follow, AGAIN_AFTER);
   });
 }
 

@@ -2,7 +2,7 @@
 
 import { shown, told } from "./answer.js";
 import { ask, Problem } from "./asking.js";
-import { byId, el, milliseconds, root } from "./dom.js";
+import { byId, el, milliseconds, replace, root } from "./dom.js";
 import { formOf, servicesOf } from "./form.js";
 import { watch } from "./live.js";
 
@@ -39,7 +39,7 @@ function choice(each, index) {
 function choose(chosen) {
   service = chosen;
   form = formOf(service, (message) => showProblem(message && { title: "Recording does not work here", detail: message, remedy: "" }));
-  byId("fields").replaceChildren(...form.elements);
+  replace(byId("fields"), ...form.elements);
   showProblem(null);
 }
 
@@ -52,7 +52,7 @@ async function send(copies) {
   try {
     const sent = sound();
     const results = await asked(copies, request(), going.signal);
-    byId("answer").replaceChildren(...(await shown(results.at(-1), sent)));
+    replace(byId("answer"), ...(await shown(results.at(-1), sent)));
     byId("progress").textContent = copies > 1 ? summary(results) : "";
   } catch (error) {
     byId("progress").textContent = error.name === "AbortError" ? "Cancelled." : "";
@@ -87,7 +87,7 @@ function fail(error) {
 
 function showProblem(problem) {
   byId("problem").replaceChildren(...(problem ? [told(problem)] : []));
-  if (problem) byId("answer").replaceChildren();
+  if (problem) replace(byId("answer"));
 }
 
 function busy(isBusy, copies) {
@@ -118,4 +118,4 @@ function followReadiness() {
   document.addEventListener("visibilitychange", look);
 }
 
-start();
+start().catch(() => showProblem(new Problem(0)));

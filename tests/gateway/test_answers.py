@@ -124,6 +124,17 @@ async def test_a_form_that_is_none_is_a_bad_request() -> None:
 
 
 @pytest.mark.parametrize(
+    ("charset", "status"), [("unicode_escape", 422), ("undefined", 400), ("none", 200), ("latin-1", 200)]
+)
+async def test_a_charset_that_is_none_for_texts_is_the_client_s_fault(charset: str, status: int) -> None:
+    body = b'--b\r\ncontent-disposition: form-data; name="text"\r\n\r\n\\ud800\r\n--b--\r\n'
+    headers = {"content-type": f"multipart/form-data; boundary=b; charset={charset}"}
+    async with front({"picky": PICKY}, picky=Picky()) as gateway:
+        answer = await gateway.http.post("/picky", content=body, headers=headers)
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
     ("text", "status", "code"),
     [("refuse me", 400, "request"), ("misread me", 422, "decode"), ("fail me", 500, "infer")],
 )

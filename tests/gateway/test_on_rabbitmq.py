@@ -109,6 +109,38 @@ async def test_what_is_not_answered_in_time_is_504_and_what_goes_nowhere_is_502(
     assert await producer.read() == []
 
 
+async def test_odd_names_and_content_types_go_nowhere_and_break_no_connection(
+    broker: Broker, queue: str
+) -> None:
+    names = [
+        "%00",
+        "%ff",
+        "%F0%9F%98%80",
+        "a" * 255,
+        "%C3%A9" * 127,
+        "..%2f..",
+        "a%0d%0ab",
+        "amq.rabbitmq.reply-to",
+    ]
+    async with (
+        serving(echo, broker, Topology(queue=queue, durable=False)),
+        open_proxy(broker.url) as proxy,
+        gateway(proxy.url, {"echo": {"queue": queue}}, GatewayOptions(rpc=("*",), timeout=2.0)) as front,
+    ):
+        connections = proxy.accepted
+        statuses = {(await front.http.post(f"/rpc/{name}", content=b"x")).status_code for name in names}
+        odd = [
+            (await front.http.post("/echo", headers={"content-type": each})).status_code
+            for each in ("x" * 300, "a/b; c=\x7f", "")
+        ]
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(lambda: front.http.post("/echo", content=b"x"))
+        assert proxy.accepted == connections
+    assert statuses <= {404, 502}
+    assert odd == [200] * 3
+
+
 async def test_a_full_queue_is_503_with_a_time_to_come_again(broker: Broker, queue: str) -> None:
     await Producer(broker, queue).declare(queue, **{"x-max-length": 0, "x-overflow": "reject-publish"})
     async with gateway(broker.url, {"full": {"queue": queue}}) as front:

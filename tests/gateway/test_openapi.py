@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -165,6 +166,10 @@ FORMS = st.binary(max_size=200) | st.lists(
             b"\r\n",
             b"\r\n\r\n",
             b"\x00\xff",
+            b"\\ud800",
+            b"+2AA-",
+            b'--b\r\ncontent-disposition: form-data; name="text"\r\n\r\n',
+            b'--b\r\ncontent-disposition: form-data; name="format"\r\n\r\n',
         ]
     ),
     max_size=12,
@@ -177,6 +182,10 @@ KINDS = (
     "multipart/form-data; boundary=",
     "application/x-www-form-urlencoded",
     "application/json",
+    *(
+        f"multipart/form-data; boundary=b; charset={charset}"
+        for charset in ("none", "undefined", "idna", "utf-7", "unicode_escape", "base64", "utf-16")
+    ),
 )
 
 
@@ -188,3 +197,14 @@ def test_no_form_however_broken_gets_a_server_error(
     method = ROUTES.get(path, {}).get("method", "POST")
     answer = http.request(method, f"/{path}", content=body, headers={"content-type": kind})
     assert answer.status_code < 500, answer.text
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(name=st.text(max_size=300), key=st.text(max_size=40), value=st.text(max_size=40))
+def test_no_name_and_no_query_gets_a_server_error(
+    http: httpx.Client, name: str, key: str, value: str
+) -> None:
+    paths = (f"/rpc/{quote(name, safe='')}", f"/files/{quote(name, safe='')}", f"/{quote(name, safe='')}")
+    for path in paths:
+        answer = http.post(path, params={key: value}, content=b"x")
+        assert answer.status_code < 500, answer.text

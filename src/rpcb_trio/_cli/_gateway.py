@@ -46,6 +46,7 @@ def gateway(
     ends with 0. The second one stops all at once.
     """
     write_logs(logs)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # who sends no form is told so
     _check_extra()
     routes = read_routes(read_file(config).routes)
     if not routes and not settings.rpc and not settings.serve:

@@ -26,6 +26,7 @@ def parsed(name: str, field: Field, text: str) -> Plain:
         Problem: 422, for it is none.
     """
     try:
+        text.encode()  # a form's charset may make halves of UTF-16's pairs of it, which no wire takes
         match field.type:
             case "integer":
                 return int(text)

@@ -125,6 +125,8 @@ class Upload:
             raise HungUp from None
         except HTTPException as error:
             raise Problem(error.status_code, "form", error.detail) from None
+        except UnicodeError:  # the form names a charset that is none for texts
+            raise Problem(HTTPStatus.BAD_REQUEST, "form", "the form can't be read in its charset") from None
 
     async def _receive(self) -> Message:
         message = await self._original.receive()

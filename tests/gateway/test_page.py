@@ -54,6 +54,14 @@ async def test_every_file_that_the_page_names_is_served() -> None:
             assert (await gateway.http.get(path)).status_code == 200, path
 
 
+async def test_a_browser_asks_whether_files_are_still_the_same_and_is_told_so_briefly() -> None:
+    async with front() as gateway:
+        first = await gateway.http.get("/static/page.js")
+        assert first.headers["cache-control"] == "no-cache"
+        again = await gateway.http.get("/static/page.js", headers={"if-none-match": first.headers["etag"]})
+    assert (again.status_code, again.content, again.headers["cache-control"]) == (304, b"", "no-cache")
+
+
 async def test_the_page_is_told_of_each_route_and_its_form() -> None:
     async with front(ROUTES) as gateway:
         told = await described(gateway)

@@ -37,6 +37,18 @@ TWO_VIEWS = """() => new Promise((done) => {
 })"""
 
 
+HIDE = """(hidden) => {
+  Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+IS_FULL = """async () => {
+  const answer = await fetch("events");
+  await answer.body.cancel();
+  return answer.status === 503;
+}"""
+
+
 def send_ten(page: Page) -> None:
     page.get_by_label("Body", exact=True).fill("x")
     page.get_by_role("button", name="Send 10 at once").click()
@@ -83,6 +95,20 @@ def test_the_panel_can_be_paused(chromium: Chromium, live_gateway: str) -> None:
         expect(panel).not_to_have_text(before, use_inner_text=True)
 
     chromium.show(live_gateway, check, size=PHONE)
+
+
+def test_a_page_in_the_background_leaves_its_place_to_others(chromium: Chromium) -> None:
+    def check(page: Page) -> None:
+        expect(page.locator("#live-state")).to_have_text("Live")
+        assert page.evaluate(IS_FULL)
+        page.evaluate(HIDE, True)  # noqa: FBT003 - the script's argument
+        while page.evaluate(IS_FULL):
+            page.wait_for_timeout(20)
+        with page.expect_request("**/events"):
+            page.evaluate(HIDE, False)  # noqa: FBT003 - likewise
+
+    with listening({}, {"echo": echo}, GatewayOptions(rpc=("echo",), max_streams=1), live=True) as url:
+        chromium.show(url, check, refusals=("status of 503",))
 
 
 def test_a_gateway_that_ends_is_said_to_be_away(chromium: Chromium) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -68,6 +69,16 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     live: bool
 
 
+class Files(StaticFiles):
+    """The page's own; a browser asks each time whether they are still the same, for they go together."""
+
+    def file_response(self, *args: Any, **more: Any) -> Response:
+        """As Starlette's, with headers."""
+        response = super().file_response(*args, **more)
+        response.headers.update({"cache-control": "no-cache", "x-content-type-options": "nosniff"})
+        return response
+
+
 def page_routes(routes: Routes, options: GatewayOptions, *, is_live: bool) -> list[BaseRoute]:
     """The page, what it is to show, and its files."""
     markup = (STATIC / "page.html").read_text("utf-8")
@@ -83,7 +94,7 @@ def page_routes(routes: Routes, options: GatewayOptions, *, is_live: bool) -> li
     return [
         Served("/", page),
         Served("/static/routes.json", description),
-        Mount("/static", StaticFiles(directory=STATIC)),
+        Mount("/static", Files(directory=STATIC)),
     ]
 
 

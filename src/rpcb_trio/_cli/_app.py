@@ -22,6 +22,7 @@ from rpcb_trio._cli._load import load
 from rpcb_trio._cli._serve import serve
 from rpcb_trio._cli._settings import Settings
 from rpcb_trio._cli._simulate import simulate
+from rpcb_trio._cli._top import top
 from rpcb_trio._cli._tune import tune
 from rpcb_trio._errors import SettingError
 
@@ -68,6 +69,7 @@ def _app(layer: FileLayer) -> App:
     app.command(call)
     app.command(load)
     app.command(gateway)
+    app.command(top)
     app.command(health)
     app.command(doctor)
     app.command(tune)

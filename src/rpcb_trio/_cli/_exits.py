@@ -60,6 +60,7 @@ class ExitCode(IntEnum):
     )
     PROBLEMS_FOUND = 13, "something is to be mended (doctor)"
     NOT_MET = 14, "more errors than max-errors allows, or no rate meets the objective (load)"
+    NO_EVENTS = 15, "no worker tells of itself (top)"
     STOPPED_BY_SIGINT = 130, "stopped at once: by the second SIGINT (call, demo, load: by the first)"
     STOPPED_BY_SIGTERM = 143, "stopped at once: by the second SIGTERM"
 

@@ -3,6 +3,7 @@
 from rpcb_trio._events._events import AnyEvent, BatchEvent, StateEvent, WorkerEvent
 from rpcb_trio._events._instrument import EventInstrument
 from rpcb_trio._events._publishing import publish_events
+from rpcb_trio._events._summary import Observer, QueueSummary, Summary, WorkerSummary
 from rpcb_trio._events._watching import EventWatch, watch_events
 
 __all__ = [
@@ -10,8 +11,12 @@ __all__ = [
     "BatchEvent",
     "EventInstrument",
     "EventWatch",
+    "Observer",
+    "QueueSummary",
     "StateEvent",
+    "Summary",
     "WorkerEvent",
+    "WorkerSummary",
     "publish_events",
     "watch_events",
 ]

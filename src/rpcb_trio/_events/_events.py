@@ -10,7 +10,7 @@ Nothing in them comes from a request. Readers pass over fields they don't know.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 
@@ -19,6 +19,9 @@ from rpcb_trio._messages import Trigger
 
 LONGEST_QUEUE = 160
 """Bytes of a queue's name in a routing key, which has 255."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""Whoever may publish says what is in an event: nobody is to stumble over it."""
 
 MOST_WAITS = 32
 """How many of a batch's waits are told one by one."""
@@ -29,7 +32,7 @@ class WorkerEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
 
     worker: str
     host: str
-    pid: int
+    pid: Count
     queue: str
     device: str | None
     """What its model computes on, where it was set."""
@@ -52,8 +55,8 @@ class WorkerEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
 class BatchEvent(WorkerEvent, frozen=True, kw_only=True, tag="batch"):
     """A batch was computed, and its requests are settled. Milliseconds."""
 
-    id: int
-    size: int
+    id: Count
+    size: Count
     trigger: Trigger
     """Why it was closed."""
     wait_mean_ms: float
@@ -67,9 +70,9 @@ class BatchEvent(WorkerEvent, frozen=True, kw_only=True, tag="batch"):
     """The service time it took."""
     total_ms: float
     """From its first arrival until its requests were settled."""
-    failed: int
+    failed: Count
     """How many of its requests ended in an error."""
-    waiting: int
+    waiting: Count
     """How many requests wait in the worker for a batch."""
 
 
@@ -81,21 +84,21 @@ class StateEvent(WorkerEvent, frozen=True, kw_only=True, tag="state"):
     seconds: float
     """For how long it has been so."""
     policy: str
-    max_batch_size: int
-    executors: int
-    waiting: int
+    max_batch_size: Count
+    executors: Count
+    waiting: Count
     """How many requests wait in it for a batch."""
-    held: int
+    held: Count
     """How many it has not settled."""
-    received: int
-    answered: int
+    received: Count
+    answered: Count
     """With what the model made of them, whether or not there was anybody to take it."""
-    failed: int
+    failed: Count
     """Those that ended in an error, computed or not, or that went to the dead letters."""
-    batches: int
-    rss: int | None
+    batches: Count
+    rss: Count | None
     """Bytes of memory that the process has; None where the system does not tell."""
-    dropped: int
+    dropped: Count
     """Events that could not be published in time."""
 
 

@@ -214,6 +214,19 @@ def test_what_is_no_event_is_passed_over(noise: list[bytes]) -> None:
     trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
+async def test_a_watch_may_be_left_while_events_come(autojump_clock: MockClock) -> None:
+    broker = MemoryBroker()
+    body = msgspec.json.encode(state(1))
+    async with broker.open_publisher(EXCHANGE) as publisher:
+        for turns in range(20):
+            async with watch_events(broker, EXCHANGE) as watch:
+                await publisher.publish([Notice(routing_key="x", body=body, expiration=1)] * 50)
+                async for _ in watch:
+                    break
+                for _ in range(turns):
+                    await trio.lowlevel.checkpoint()
+
+
 async def test_a_watch_that_is_lost_is_opened_again_and_knows_the_depth_of_queues(
     autojump_clock: MockClock,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Self
 
 import anyio
 import msgspec
@@ -35,10 +36,13 @@ class EventWatch:
         except SessionLost:
             return None
 
-    async def __aiter__(self) -> AsyncIterator[AnyEvent]:
+    def __aiter__(self) -> Self:
         """The events, without end."""
-        async for event in self._events:
-            yield event
+        return self
+
+    async def __anext__(self) -> AnyEvent:
+        """The next event."""
+        return await anext(self._events)
 
     async def _follow(
         self, transport: NoticeTransport, exchange: str, *, task_status: TaskStatus[None]
@@ -78,10 +82,10 @@ async def watch_events(transport: NoticeTransport | str, exchange: str) -> Async
         SettingError: the URL or the exchange is wrong.
     """
     watch = EventWatch()
-    async with open_serving_nursery() as nursery:
-        await nursery.start(watch._follow, as_notice_transport(transport), exchange)  # noqa: SLF001 - one room
-        try:
+    try:
+        async with open_serving_nursery() as nursery:
+            await nursery.start(watch._follow, as_notice_transport(transport), exchange)  # noqa: SLF001 - one room
             yield watch
-        finally:
             nursery.cancel_scope.cancel()
-            watch._close()  # noqa: SLF001 - one room
+    finally:  # not before the nursery has ended: it may be about to send
+        watch._close()  # noqa: SLF001 - one room

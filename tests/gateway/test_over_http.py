@@ -6,6 +6,7 @@ from typing import Any
 
 import h11
 import httpx
+import pytest
 import trio
 
 from tests.gateway.curl import TYPE, curl
@@ -46,6 +47,17 @@ async def test_a_connection_serves_one_request_after_the_other() -> None:
         answers = [await http.post("/asr", files={"audio": b"%d" % number}) for number in range(50)]
         streams = {answer.extensions["network_stream"].get_extra_info("client_addr") for answer in answers}
     assert [answer.content for answer in answers] == [b"%d" % number for number in range(50)]
+    assert len(streams) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/none", 404), ("/livez", 405), ("/rpc/none", 404), ("/asr", 422)]
+)
+async def test_a_refusal_leaves_the_connection_as_it_was(path: str, status: int) -> None:
+    async with listening(ROUTES, asr=echo) as gateway, gateway.asking() as http:
+        answers = [await http.post(path, content=b"x" * 10_000) for _ in range(20)]
+        streams = {answer.extensions["network_stream"].get_extra_info("client_addr") for answer in answers}
+    assert {answer.status_code for answer in answers} == {status}
     assert len(streams) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import pytest
 import trio
 
 from rpcb_trio import SettingError
+from rpcb_trio._gateway import _store
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._store import NAME, Store
 from rpcb_trio.gateway import GatewayOptions
 from tests.gateway.fronts import front, one_by_one
 
+LOCAL = "fsspec.implementations.local.LocalFileSystem"
 SOUND = one_by_one(lambda body: {"sound": body["sound"]})
 ROUTES: dict[str, Any] = {
     "sound": {
@@ -32,6 +35,15 @@ ROUTES: dict[str, Any] = {
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where files are kept."""
     return str(tmp_path / "files") if request.param == "a directory" else f"memory://{uuid4().hex}/files"
+
+
+async def read(store: Store, name: str) -> bytes:
+    """All of a file."""
+    found = await store.find(name)
+    assert found is not None
+    content = b"".join([piece async for piece in found.pieces])
+    assert found.size == len(content)
+    return content
 
 
 async def test_a_url_leads_to_the_file_and_no_other_name_does(place: str) -> None:
@@ -66,21 +78,21 @@ async def test_a_file_is_gone_after_its_time(place: str, monkeypatch: pytest.Mon
     store = Store(GatewayOptions(files=place, files_kept=100))
     async with store.opened():
         name = await store.keep(b"1", "audio/wav")
-        assert await store.read(name) == (b"1", "audio/x-wav")
+        assert await read(store, name) == b"1"
         later = time.time() + 101
         monkeypatch.setattr(time, "time", lambda: later)
-        assert await store.read(name) is None
+        assert await store.find(name) is None
         await store.sweep()
         assert store.size == 0
     async with Store(GatewayOptions(files=place)).opened():
-        assert await store.read(name) is None
+        assert await store.find(name) is None
 
 
 async def test_the_oldest_go_when_all_of_them_take_too_much(place: str) -> None:
     store = Store(GatewayOptions(files=place, files_size=10))
     async with store.opened():
         names = [await store.keep(b"1234", "audio/wav") for _ in range(3)]
-        found = [await store.read(name) is not None for name in names]
+        found = [await store.find(name) is not None for name in names]
         with pytest.raises(Problem, match="there is no room") as caught:
             await store.keep(b"12345678901", "audio/wav")
     assert found == [False, True, True]
@@ -96,10 +108,10 @@ async def test_what_an_earlier_life_left_is_still_there_and_goes_in_its_turn(pla
     second = Store(GatewayOptions(files=place, files_size=8))
     async with second.opened():
         assert second.size == 4
-        assert await second.read(name) is not None
+        assert await second.find(name) is not None
         for _ in range(2):
             await second.keep(b"5678", "audio/wav")
-        assert await second.read(name) is None
+        assert await second.find(name) is None
 
 
 async def test_a_temporary_directory_goes_with_the_gateway() -> None:
@@ -127,6 +139,47 @@ async def test_a_full_disk_costs_the_answer_but_is_no_crash(
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("fsspec.implementations.local.LocalFileSystem.pipe_file", full)
+        monkeypatch.setattr(f"{LOCAL}.pipe_file", full)
+        answer = await gateway.http.post("/sound", files={"sound": b"RIFF"})
+    assert (answer.status_code, answer.json()["error"]) == (507, "files")
+
+
+async def test_a_large_file_is_read_in_pieces_by_each_from_its_start(place: str) -> None:
+    store = Store(GatewayOptions(files=place))
+    content = bytes(range(256)) * 10_000
+    async with store.opened():
+        name = await store.keep(content, "audio/wav")
+        one, other = await store.find(name), await store.find(name)
+        assert one is not None
+        assert other is not None
+        first = await anext(one.pieces)
+        rest = [piece async for piece in one.pieces]
+        assert first + b"".join(rest) == content
+        assert max(map(len, [first, *rest])) == _store.PIECE
+        assert b"".join([piece async for piece in other.pieces]) == content
+
+
+async def test_a_place_that_hangs_costs_the_answer_and_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_store, "PATIENCE", 0.2)
+    may_end = threading.Event()
+    async with front(ROUTES, GatewayOptions(files=str(tmp_path)), sound=SOUND) as gateway:
+        with monkeypatch.context() as patched:
+            patched.setattr(f"{LOCAL}.pipe_file", lambda *_: may_end.wait())
+            answer = await gateway.http.post("/sound", files={"sound": b"RIFF"})
+        later = await gateway.http.post("/sound", files={"sound": b"RIFF"})
+    may_end.set()
+    assert [answer.status_code, later.status_code] == [507, 200]
+
+
+async def test_errors_that_only_its_library_knows_cost_the_answer_but_are_no_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_credentials(*_: object) -> None:
+        raise LookupError("no credentials")
+
+    async with front(ROUTES, GatewayOptions(files=str(tmp_path)), sound=SOUND) as gateway:
+        monkeypatch.setattr(f"{LOCAL}.pipe_file", no_credentials)
         answer = await gateway.http.post("/sound", files={"sound": b"RIFF"})
     assert (answer.status_code, answer.json()["error"]) == (507, "files")

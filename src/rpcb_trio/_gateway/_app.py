@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -111,7 +112,8 @@ def _middleware(options: GatewayOptions) -> list[Middleware]:
 async def _refused(request: Request, error: Exception) -> Response:
     """No such path, or another method."""
     assert isinstance(error, HTTPException)  # noqa: S101 - for the type checker
-    problem = Problem(error.status_code, "not-found", error.detail)
-    response = failure(None, problem, request_id=request_id_of(request), retry_after=0)
+    code = "method" if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else "not-found"
+    problem = Problem(error.status_code, code, error.detail)
+    response = failure(None, problem, request_id=request_id_of(request), retry_after=0, lingering=True)
     response.headers.update(error.headers or {})
     return response

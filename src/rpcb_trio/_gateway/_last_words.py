@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+from starlette.responses import FileResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
@@ -22,7 +23,8 @@ class LastWords:
 
         async def send_to_the_end(message: Message) -> None:
             is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
-            with anyio.CancelScope(shield=is_last):
+            is_short = len(message.get("body", b"")) <= FileResponse.chunk_size  # others come from no stream
+            with anyio.CancelScope(shield=is_last and is_short):
                 await send(message)
 
         await self._app(scope, receive, send_to_the_end)

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from rpcb_trio._gateway._front import Front
@@ -35,12 +35,12 @@ def own_paths(front: Front, store: Store) -> list[BaseRoute]:
         return _told(status, facts)
 
     async def file(request: Request) -> Response:
-        found = await store.read(request.path_params["name"])
+        found = await store.find(request.path_params["name"])
         if found is None:
             problem = Problem(HTTPStatus.NOT_FOUND, "not-found", "there is no such file, or no longer")
             return failure(None, problem, request_id=request_id_of(request), retry_after=0)
-        content, media_type = found
-        return Response(content, headers=FILE_HEADERS, media_type=media_type)
+        headers = {**FILE_HEADERS, "content-length": str(found.size)}
+        return StreamingResponse(found.pieces, headers=headers, media_type=found.media_type)
 
     return [
         Route("/livez", livez),

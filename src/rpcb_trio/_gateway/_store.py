@@ -9,13 +9,14 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from mimetypes import guess_type
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -33,6 +34,26 @@ NAME = re.compile(r"[A-Za-z0-9_-]{32}\.[a-z0-9]{1,8}")
 RANDOM_BYTES = 24
 SHORTEST_SWEEP, LONGEST_SWEEP = 1.0, 60.0
 
+PATIENCE = 10.0
+"""Seconds for the place to do one thing."""
+
+THREADS = 16
+"""For all that is done there; a place that hangs holds up nothing else."""
+
+PIECE = 2**20
+"""Bytes of a file that are read, and held, at once."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class File:
+    """What is found under a name; `pieces` reads it."""
+
+    size: int
+    media_type: str
+    pieces: AsyncIterator[bytes]
+
 
 class Store:
     """Keeps files. Open it before use."""
@@ -44,6 +65,7 @@ class Store:
         """Where they are, as fsspec calls it."""
         self._kept: dict[str, tuple[float, int]] = {}
         """Of each file when it goes (as `time.time()`) and its size, the oldest first."""
+        self._threads = anyio.CapacityLimiter(THREADS)
 
     @property
     def size(self) -> int:
@@ -74,7 +96,7 @@ class Store:
             raise _no_room(f"it has {len(content)} bytes; files_size is {self._options.files_size}")
         name = f"{secrets.token_urlsafe(RANDOM_BYTES)}.{_suffix(media_type)}"
         try:
-            await anyio.to_thread.run_sync(partial(self._fs.pipe_file, self._place(name), content))
+            await self._do(partial(self._fs.pipe_file, self._place(name), content))
         except OSError as error:
             log.warning("files: %s can't be written: %s", self.root, error)
             raise _no_room("it can't be written") from error
@@ -82,15 +104,36 @@ class Store:
         await self._forget(self._surplus())
         return name
 
-    async def read(self, name: str) -> tuple[bytes, str] | None:
-        """A file and its media type; None if there is none."""
+    async def find(self, name: str) -> File | None:
+        """A file; None if there is none."""
         if not NAME.fullmatch(name) or name in self._overdue():
             return None
         try:
-            content: bytes = await anyio.to_thread.run_sync(self._fs.cat_file, self._place(name))
+            size = await self._do(partial(self._fs.size, self._place(name)))
         except OSError:
             return None
-        return content, guess_type(name)[0] or "application/octet-stream"
+        return File(size, guess_type(name)[0] or "application/octet-stream", self._pieces(name, size))
+
+    async def _pieces(self, name: str, size: int) -> AsyncIterator[bytes]:
+        for start in range(0, size, PIECE):
+            end = min(start + PIECE, size)
+            yield await self._do(partial(self._fs.cat_file, self._place(name), start=start, end=end))
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        """Do something in a thread, for so long.
+
+        Raises:
+            OSError: it took too long, or whatever went wrong: each place has errors of its own.
+        """
+        try:
+            with anyio.fail_after(PATIENCE):
+                return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._threads)
+        except TimeoutError:
+            raise OSError(f"it took more than {PATIENCE:g} s") from None
+        except OSError:
+            raise
+        except Exception as error:
+            raise OSError(f"{type(error).__name__}: {error}") from error
 
     def _place(self, name: str) -> str:
         return f"{self.root}/{name}"
@@ -99,14 +142,14 @@ class Store:
         try:
             self._fs, self.root = url_to_fs(where)
             self._fs.makedirs(self.root, exist_ok=True)
-            self._adopt()
-        except (OSError, ValueError, ImportError) as error:
+            self._adopt(self._fs.find(self.root, maxdepth=1, detail=True))
+        except Exception as error:
             raise SettingError(f"files: {where} can't be used: {error}; name a directory or a URL") from error
 
-    def _adopt(self) -> None:
+    def _adopt(self, found: Mapping[str, Any]) -> None:
         """What is left of an earlier life gets its time from now on, and then goes as well."""
         gone = time.time() + self._options.files_kept
-        for path, facts in sorted(self._fs.find(self.root, maxdepth=1, detail=True).items()):
+        for path, facts in sorted(found.items()):
             name = path.rpartition("/")[2]
             if NAME.fullmatch(name):
                 self._kept[name] = (gone, facts["size"] or 0)
@@ -137,16 +180,14 @@ class Store:
 
     async def _forget(self, names: list[str]) -> None:
         for name in names:
-            if self._kept.pop(name, None) is not None:
-                await anyio.to_thread.run_sync(self._remove, name)
-
-    def _remove(self, name: str) -> None:
-        try:
-            self._fs.rm_file(self._place(name))
-        except FileNotFoundError:
-            pass  # somebody else did it
-        except OSError as error:
-            log.warning("files: %s can't be removed: %s", self._place(name), error)
+            if self._kept.pop(name, None) is None:
+                continue
+            try:
+                await self._do(partial(self._fs.rm_file, self._place(name)))
+            except FileNotFoundError:
+                pass  # somebody else did it
+            except OSError as error:
+                log.warning("files: %s can't be removed: %s", self._place(name), error)
 
 
 def _suffix(media_type: str) -> str:

@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from uuid import uuid4
 
 import anyio
 import pytest
@@ -11,7 +10,6 @@ import trio
 
 from rpcb_trio import (
     BatchEvent,
-    BrokerError,
     Condition,
     EventInstrument,
     FixedPolicy,
@@ -192,46 +190,4 @@ async def test_an_exchange_that_can_not_be_had_is_refused(
     for open_one in (transport.open_publisher, transport.open_subscriber):
         with pytest.raises(kind, match=says):
             async with open_one(what):
-                pass
-
-
-class Users:
-    """Users with rights to configure, write and read."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-
-    async def add(self, *rights: str) -> AmqpTransport:
-        name = f"user-{uuid4().hex[:8]}"
-        patterns = ", ".join('<<"' + right.replace("\\", "\\\\") + '">>' for right in rights)
-        user = f'<<"{name}">>'
-        await self._node.rabbitmqctl(
-            "eval",
-            f'rabbit_auth_backend_internal:add_user({user}, <<"secret">>, <<"test">>), '
-            f'rabbit_auth_backend_internal:set_permissions({user}, <<"/">>, {patterns}, <<"test">>).',
-        )
-        return AmqpTransport(self._node.url.replace("guest:guest", f"{name}:secret"))
-
-
-async def test_who_may_write_can_publish_and_who_may_read_and_have_a_queue_can_listen(
-    node: Node, exchange: str, limit: None
-) -> None:
-    users = Users(node)
-    publishing = await users.add("^$", f"^{exchange}$", "^$")
-    listening = await users.add("^amq\\.gen-", "^amq\\.gen-", f"^(amq\\.gen-.*|{exchange})$")
-    nobody = await users.add("^$", "^$", "^$")
-    with pytest.raises(TopologyMismatch, match=r"events: .* does not exist, and the user may not declare it"):
-        async with publishing.open_publisher(exchange):
-            pass
-    async with AmqpTransport(node.url).open_publisher(exchange):
-        pass
-    async with listening.open_subscriber(exchange) as heard, publishing.open_publisher(exchange) as publisher:
-        await publisher.publish([Notice(routing_key="x", body=b"event", expiration=5)])
-        assert await anext(aiter(heard.bodies)) == b"event"
-    for open_one, says in (
-        (nobody.open_publisher, "events: .* may not publish there; grant write, or leave events out"),
-        (nobody.open_subscriber, "events: .* may not listen there; grant read"),
-    ):
-        with pytest.raises(BrokerError, match=says):
-            async with open_one(exchange):
                 pass

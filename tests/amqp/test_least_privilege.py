@@ -9,7 +9,8 @@ from uuid import uuid4
 import pytest
 import trio
 
-from rpcb_trio import Answer, BrokerError, Settled, Topology, open_client
+from rpcb_trio import Answer, BrokerError, Settled, Topology, TopologyMismatch, open_client
+from rpcb_trio._messages import Notice
 from rpcb_trio._transports import Session
 from rpcb_trio.amqp import AmqpTransport
 from tests.amqp.producer import Producer, answer
@@ -29,9 +30,14 @@ class Site:
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        self.queue, self.exchange, self.dead = (node.fresh_name(what) for what in ("q", "x", "dlx"))
+        self.queue, self.exchange, self.dead, self.events = map(node.fresh_name, ("q", "x", "dlx", "ev"))
         self._suffix = uuid4().hex[:8]
-        here = {"shout": self.queue, "shout-exchange": self.exchange, "shout-dead": self.dead}
+        here = {
+            "shout": self.queue,
+            "shout-exchange": self.exchange,
+            "shout-dead": self.dead,
+            "shout-events": self.events,
+        }
         self.rights = {
             role: [re.sub(r"shout[a-z-]*", lambda name: here[name[0]], right) for right in rights]
             for role, *rights in RECOMMENDED
@@ -104,6 +110,26 @@ async def test_a_client_needs_to_publish_alone(site: Site) -> None:
                 reply = await client.call(b"y", exchange=site.exchange, routing_key="rpc")
         assert reply.body == b"Y"
         await session.stop_consuming()
+
+
+async def test_events_need_the_right_to_write_to_their_exchange_and_a_watcher_reads_it_in_a_queue_of_its_own(
+    site: Site,
+) -> None:
+    worker, watcher = site.transport("telling-worker"), site.transport("watcher")
+    with pytest.raises(TopologyMismatch, match=r"events: .* does not exist, and the user may not declare it"):
+        async with worker.open_publisher(site.events):
+            pass
+    async with AmqpTransport(site.node.url).open_publisher(site.events):
+        pass
+    async with watcher.open_subscriber(site.events) as heard, worker.open_publisher(site.events) as told:
+        await told.publish([Notice(routing_key="x", body=b"event", expiration=5)])
+        assert await anext(aiter(heard.bodies)) == b"event"
+    with pytest.raises(TopologyMismatch, match=r"events: .* may not publish there; grant write, or leave"):
+        async with site.transport("worker").open_publisher(site.events):
+            pass
+    with pytest.raises(TopologyMismatch, match=r"events: .* may not listen there; grant read"):
+        async with site.transport("worker").open_subscriber(site.events):
+            pass
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
 import threading
@@ -13,6 +14,7 @@ import pytest
 import trio
 
 from rpcb_trio import Topology
+from rpcb_trio._cli._gateway import allow_all_files
 from tests.amqp.serving import serving
 from tests.cli.conftest import Ended
 from tests.cli.processes import Command, command
@@ -131,6 +133,16 @@ async def test_without_its_extra_it_names_what_to_install(workplace: Path) -> No
         line = await gateway.line_with("the gateway needs hypercorn")
         assert "pip install 'rpcb-trio[gateway]'" in line
         assert await gateway.end() != 0
+
+
+def test_it_takes_all_the_open_files_that_it_may_have() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before[0] - 1, before[1]))
+        allow_all_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_without_anything_to_answer_it_says_what_to_write(run_command: Callable[..., Ended]) -> None:

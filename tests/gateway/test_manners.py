@@ -57,6 +57,10 @@ async def test_one_too_many_in_flight_is_refused_at_once_and_told_when_to_come_a
     assert later.status_code == 200
 
 
+def test_an_upload_may_have_what_the_ancestor_allowed_unless_another_limit_is_set() -> None:
+    assert GatewayOptions().max_upload == 90 * 2**20
+
+
 @pytest.mark.parametrize("path", ["/form", "/rpc/form"])
 async def test_an_upload_of_just_the_limit_passes_and_one_byte_more_is_refused(path: str) -> None:
     content = b"--b\r\ncontent-disposition: form-data; name=audio; filename=a\r\n\r\nwav\r\n--b--\r\n"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -54,6 +55,7 @@ def gateway(
             "there is nothing to answer: write [routes.NAME] into rpcb.toml, name a queue with --rpc, or a "
             "service with --serve"
         )
+    allow_all_files()
     services = load_services(settings.serve)
     if services:
         routes = rerouted(routes, services)
@@ -115,6 +117,13 @@ async def _obey(
     stopped_by.append(await anext(signals))
     log.warning("%s again: stopping at once", signal.Signals(stopped_by[0]).name)
     everything.cancel()
+
+
+def allow_all_files() -> None:
+    """Take all the open files that the system grants: each connection is one, those of slow clients too."""
+    _, granted = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS grants more than it gives
+        resource.setrlimit(resource.RLIMIT_NOFILE, (granted, granted))
 
 
 def _check_extra() -> None:

@@ -61,6 +61,8 @@ class FaultyPublisher:
             await trio.sleep_forever()
         if self._way == "breaking":
             raise SessionLost("connection reset")
+        if self._way == "faulty":
+            raise KeyError("a fault of our own")
         self._published += notices
 
 
@@ -156,6 +158,20 @@ async def test_a_lost_publisher_is_opened_again_with_one_line_and_the_lost_event
     assert len(broker.opened) == 4
     last = msgspec.json.decode(broker.published[-1].body, type=StateEvent)
     assert (last.condition, last.dropped > 0) == (Condition.STOPPED, True)
+
+
+async def test_a_fault_of_our_own_in_publishing_ends_that_and_not_the_work(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = Faulty("faulty")
+    async with telling(Shouting(), broker):
+        await trio.sleep(3)
+        ask(broker, b"good 1")
+        await trio.sleep(1)
+        assert len(answers(broker)) == 1
+    assert [record.levelname for record in caplog.records if "a fault of our own" in record.message] == [
+        "ERROR"
+    ]
 
 
 async def test_a_worker_does_not_start_where_events_can_not_be_published_at_all(

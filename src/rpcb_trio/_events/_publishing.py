@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -17,6 +18,8 @@ from rpcb_trio._events._instrument import EventInstrument
 from rpcb_trio._messages import Notice
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._transports import NoticeTransport, Publisher, as_notice_transport
+
+log = logging.getLogger("rpcb_trio")
 
 LAST_WORDS = 1.0
 """Seconds, at the end, for what is still to be published."""
@@ -79,9 +82,12 @@ async def _publish_all(buffer: EventBuffer, publisher: Publisher) -> None:
     while events := await buffer.take():
         try:
             await publisher.publish([_notice(each) for each in events])
-        except BrokerError:
+        except BrokerError:  # it is opened again
             buffer.dropped += len(events)
             raise
+        except Exception:
+            log.exception("events: a fault of our own, so no more are published; the work goes on")
+            return
         await buffer.pause(PAUSE)
 
 

@@ -29,7 +29,7 @@ HALF_AN_UPLOAD = b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """The gateway's patience, so that a test need not have it."""
-    monkeypatch.setattr(_server, "LONGEST_PAUSE", 0.5)
+    monkeypatch.setattr(_server, "LONGEST_PAUSE", 1.5)
     monkeypatch.setattr(_responses, "LINGER", 0.1)
 
 
@@ -41,7 +41,7 @@ async def answers(gateway: Listening) -> list[int]:
 
 @pytest.mark.parametrize("sent", [b"", HALF_A_HEADER, HALF_AN_UPLOAD], ids=["nothing", "headers", "uploads"])
 async def test_a_hundred_who_stop_half_way_hold_nobody_up_and_are_cut_off_in_their_time(sent: bytes) -> None:
-    async with listening(ROUTES, GatewayOptions(upload_timeout=1.0), echo=echo) as gateway:
+    async with listening(ROUTES, GatewayOptions(upload_timeout=1.5), echo=echo) as gateway:
         slow = [await gateway.stream() for _ in range(MANY)]
         for stream in slow:
             await stream.send_all(sent)

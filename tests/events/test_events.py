@@ -133,6 +133,22 @@ async def test_a_publisher_that_is_stuck_holds_up_nobody_and_what_finds_no_room_
         assert events.buffer.dropped > 1800
 
 
+async def test_of_more_batches_than_can_be_told_some_are_dropped_and_no_state(
+    autojump_clock: MockClock,
+) -> None:
+    broker, events = MemoryBroker(), EventInstrument(buffer=10)
+    async with seeing(broker) as seen, telling(Shouting(), broker, events, batching=FixedPolicy(1)):
+        for _ in range(20):
+            ask(broker, *(b"good %d" % number for number in range(100)))
+            await trio.sleep(0.25)
+            assert len(answers(broker)) == 100
+        states, batches = seen.of(StateEvent), seen.of(BatchEvent)
+    assert len(states) >= 6  # two to begin with, and one each second
+    assert states[-1].answered >= 1600
+    assert 200 <= len(batches) < 600
+    assert events.buffer.dropped == 2000 - len(batches)
+
+
 async def test_events_that_wait_for_too_long_are_dropped_and_counted(autojump_clock: MockClock) -> None:
     events = EventInstrument(buffer=4)
     for number in range(6):

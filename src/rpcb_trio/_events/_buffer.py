@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from operator import itemgetter
 
 import trio
 
-from rpcb_trio._events._events import AnyEvent
+from rpcb_trio._events._events import AnyEvent, BatchEvent
 
 LIFETIME = 5.0
 """Seconds after which nobody wants an event any more."""
@@ -15,23 +16,27 @@ LIFETIME = 5.0
 class EventBuffer:
     """Keeps the newest events; those that find no room, or are fetched too late, are dropped and counted.
 
+    Batches don't push out states, for these are what rates are made of.
+
     Args:
-        size: how many it keeps.
+        size: how many it keeps of each kind.
     """
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._kept: deque[tuple[float, AnyEvent]] = deque()
+        self._batches: deque[tuple[float, AnyEvent]] = deque()
+        self._states: deque[tuple[float, AnyEvent]] = deque()
         self._arrival = trio.Event()
         self._closed = trio.Event()
         self.dropped = 0
 
     def put(self, event: AnyEvent) -> None:
         """Keep it, if need be in the place of the oldest."""
-        if len(self._kept) == self._size:
-            self._kept.popleft()
+        kept = self._batches if isinstance(event, BatchEvent) else self._states
+        if len(kept) == self._size:
+            kept.popleft()
             self.dropped += 1
-        self._kept.append((trio.current_time(), event))
+        kept.append((trio.current_time(), event))
         self._arrival.set()
 
     def close(self) -> None:
@@ -40,7 +45,7 @@ class EventBuffer:
         self._arrival.set()
 
     async def take(self) -> list[AnyEvent]:
-        """Wait for some, and take all that are here; none once it is closed and empty."""
+        """Wait for some, and take all that are here, in order; none once it is closed and empty."""
         while True:
             await self._arrival.wait()
             fresh = self._take_fresh()
@@ -57,7 +62,9 @@ class EventBuffer:
 
     def _take_fresh(self) -> list[AnyEvent]:
         oldest = trio.current_time() - LIFETIME
-        fresh = [event for at, event in self._kept if at >= oldest]
-        self.dropped += len(self._kept) - len(fresh)
-        self._kept.clear()
+        kept = sorted([*self._states, *self._batches], key=itemgetter(0))
+        fresh = [event for at, event in kept if at >= oldest]
+        self.dropped += len(kept) - len(fresh)
+        self._states.clear()
+        self._batches.clear()
         return fresh

@@ -99,14 +99,20 @@ async def test_who_hangs_up_ends_the_wait_for_a_request_that_carries_its_time_ou
 async def test_what_is_not_answered_in_time_is_504_and_what_goes_nowhere_is_502(
     broker: Broker, queue: str
 ) -> None:
-    producer = Producer(broker, queue)
-    await producer.declare(queue)
+    producer, dead, letters = Producer(broker, queue), broker.fresh_name("dead"), list[Any]()
+    await producer.declare(dead)
+    await producer.declare(queue, **{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
     routes = {"slow": {"queue": queue, "timeout": 0.2}, "astray": {"queue": broker.fresh_name()}}
     async with gateway(broker.url, routes) as front:
         late, astray = await front.http.post("/slow"), await front.http.post("/astray")
     assert (late.status_code, late.json()["error"]) == (504, "timeout")
     assert (astray.status_code, astray.json()["error"]) == (502, "unroutable")
-    assert await producer.read() == []
+    with trio.fail_after(PATIENCE):
+        while not letters:
+            letters = await producer.read(dead)
+            await trio.sleep(0.05)
+    [(_, properties, _)] = letters
+    assert properties.headers["x-death"][0]["reason"] == "expired"
 
 
 async def test_odd_names_and_content_types_go_nowhere_and_break_no_connection(

@@ -13,6 +13,7 @@ from pamqp import frame  # noqa: TID251 - under test
 from pamqp.commands import Basic  # noqa: TID251 - likewise
 from pamqp.header import ContentHeader  # noqa: TID251 - likewise
 
+from rpcb_trio._transports._amqp._faithful import FaithfulProperties
 from rpcb_trio._transports._amqp._unreadable import Unreadable, bear_unreadable
 from tests.scenarios import steady
 
@@ -71,6 +72,19 @@ def test_any_properties_are_read_or_marked_as_unreadable(flags: int, properties:
 @steady
 def test_any_table_of_headers_is_read_or_marked_as_unreadable(headers: bytes) -> None:
     read_or_marked(read(2, header(HEADERS_ONLY, headers)))
+
+
+@given(headers=tables)
+@example(headers=table(field(b"S", table(b"\xff\xfe"))))
+@example(headers=table(field(b"d", struct.pack(">d", 1.7e9 + 0.1))))
+@steady
+def test_any_headers_that_can_be_read_can_be_sent_on_as_they_were(headers: bytes) -> None:
+    came = read(2, header(HEADERS_ONLY, headers)).properties
+    if not isinstance(came, Unreadable):
+        went = FaithfulProperties(headers=came.headers).marshal() if came.headers else headers
+        assert repr(read(2, struct.pack(">HHQ", BASIC, 0, BODY_SIZE) + went).properties.headers) == repr(
+            came.headers
+        )
 
 
 def read_or_marked(what: object) -> None:

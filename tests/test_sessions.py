@@ -192,6 +192,16 @@ def test_waits_between_attempts_grow_up_to_a_limit_and_are_spread_from_zero(
     assert waits.after(0) == 0
 
 
+def test_a_session_that_lasted_is_not_paid_for_with_a_long_wait_though_the_broker_was_away_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda _, longest: longest)
+    waits = Backoff()
+    for _ in range(10):
+        waits.after(0)
+    assert [waits.after(10) for _ in range(3)] == [FIRST_RETRY] * 3
+
+
 class Flapping(Instrument):
     """Has the broker drop the first sessions as soon as they are open."""
 

@@ -8,7 +8,10 @@ FIRST_RETRY = 0.5
 """Seconds: the longest wait before the first attempt."""
 
 LAST_RETRY = 30.0
-"""Seconds: the longest wait before any attempt, and how long a session lives that proves all well again."""
+"""Seconds: the longest wait before any attempt."""
+
+LASTING = 5.0
+"""Seconds: how long a session lives that proves all well again."""
 
 
 class Backoff:
@@ -25,7 +28,7 @@ class Backoff:
 
     def after(self, lived: float) -> float:
         """Seconds to wait after a session that lived so many; 0 or less for one that never opened."""
-        if lived >= LAST_RETRY:
+        if lived >= LASTING:
             self._attempts = 0
         longest = min(LAST_RETRY, FIRST_RETRY * 2**self._attempts)
         self._attempts = min(self._attempts + 1, 16)

@@ -156,6 +156,16 @@ async def test_a_queue_that_another_connection_has_for_itself_is_a_mismatch(
             await opens(transport, Topology(queue=queue, durable=False))
 
 
+async def test_a_queue_that_another_consumer_has_for_itself_is_no_lack_of_rights(
+    broker: Broker, transport: AmqpTransport, queue: str
+) -> None:
+    with broker.channel() as channel:
+        channel.queue_declare(queue)
+        channel.basic_consume(queue, lambda *_: None, exclusive=True)
+        with pytest.raises(TopologyMismatch, match="another consumer has it for itself; end that"):
+            await opens(transport, Topology(queue=queue, durable=False))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+import pika  # type: ignore[import-untyped]
 import pytest
 
 from rpcb_trio import Answer, Reply, SettingError, Settled, Topology
@@ -88,6 +89,21 @@ async def test_a_dead_letter_is_the_request_as_it_was_with_the_reason_the_queue_
         "rpcb-dead-letter-queue": topology.queue,
     }
     assert await producer.read() == []
+
+
+async def test_a_dead_letter_keeps_a_text_in_its_headers_that_is_not_utf_8(
+    broker: Broker, transport: AmqpTransport, topology: Topology, dead: str
+) -> None:
+    properties = pika.BasicProperties(headers={"text": "odd"})
+    pieces = [piece.replace(b"odd", b"\xff\xfe\xfd") for piece in properties.encode()]
+    properties.encode = lambda: pieces
+    async with transport.open_session(topology, prefetch=10) as session:
+        with broker.channel() as channel:
+            channel.basic_publish("", topology.queue, b"a", properties)
+        await bury(session, "why not")
+    headers = (await letters(Producer(broker, topology.queue), dead))[b"a"]
+    assert headers["text"] == b"\xff\xfe\xfd"
+    assert headers["rpcb-dead-letter-reason"] == "why not"
 
 
 async def test_dead_letters_keep_their_own_routing_key_where_none_is_set(

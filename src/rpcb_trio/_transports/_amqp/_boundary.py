@@ -44,14 +44,14 @@ def ends_connection(exc: BaseException) -> bool:
 
 
 def describe(exc: BaseException) -> str:
-    """What the broker or the system said, else what the error's class says."""
+    """What the broker or the system said, in one line, else what the error's class says."""
     if isinstance(exc, BaseExceptionGroup):
         return describe(exc.exceptions[0])
     if isinstance(exc.__cause__, asyncio.IncompleteReadError):
         return "the broker hung up"
     for arg in reversed(exc.args):
-        if isinstance(arg, str) and arg:
-            return arg
+        if isinstance(arg, str) and arg.strip():
+            return " ".join(arg.split())  # an operator may close connections with a reason of several lines
         if isinstance(arg, BaseException):  # aiormq cancels its tasks with the cause as the message
             return describe(arg)
     is_wordless = isinstance(exc, asyncio.CancelledError) or type(exc) is Exception

@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 import trio
-from pamqp.commands import Basic
 
 from rpcb_trio._errors import SessionLost
 from rpcb_trio._messages import shown_address
 from rpcb_trio._transports._amqp._delivered import Delivered
+from rpcb_trio._transports._amqp._faithful import FaithfulProperties
 from rpcb_trio._transports._amqp._loop import AioLoop
 from rpcb_trio._transports._amqp._outbox import Outbox
 from rpcb_trio._transports._amqp._parcel import Parcel
@@ -100,7 +100,7 @@ class DeadLetters:
             body=request.body,
             exchange=self._topology.dead_letter_exchange or "",
             routing_key=(request.message.routing_key or "") if key is None else key,
-            properties=Basic.Properties(
+            properties=FaithfulProperties(
                 content_type=own.content_type,
                 content_encoding=own.content_encoding,
                 headers=dead_letter_headers(request, self._topology.queue, reason),  # type: ignore[arg-type]

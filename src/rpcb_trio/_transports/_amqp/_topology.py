@@ -153,6 +153,8 @@ def _refusal(what: str, said: str, forbidden: str) -> BrokerError:
         remedy = f"it exists with another {differing[1]}; set that so, or delete it, or use declare=passive"
     elif code == "NOT_FOUND":
         remedy = "it does not exist; create it, or use declare=active"
+    elif "in exclusive use" in said:
+        remedy = "another consumer has it for itself; end that, or use another queue"
     elif code == "ACCESS_REFUSED":
         remedy = forbidden
     elif code == "RESOURCE_LOCKED":

@@ -156,6 +156,11 @@ async def test_a_queue_that_another_connection_has_for_itself_is_a_mismatch(
             await opens(transport, Topology(queue=queue, durable=False))
 
 
+async def test_a_name_that_is_the_brokers_own_is_no_lack_of_rights(transport: AmqpTransport) -> None:
+    with pytest.raises(TopologyMismatch, match="use another name"):
+        await opens(transport, Topology(queue="amq.mine"))
+
+
 async def test_a_queue_that_another_consumer_has_for_itself_is_no_lack_of_rights(
     broker: Broker, transport: AmqpTransport, queue: str
 ) -> None:
@@ -178,6 +183,7 @@ async def test_a_queue_that_another_consumer_has_for_itself_is_no_lack_of_rights
         ),
         ({"queue": "q", "exchange": "é", "routing_keys": ["k"]}, "exchange 'é' can't be put into AMQP"),
         ({"queue": "q", "dead_letter_routing_key": "k"}, "dead_letter_routing_key"),
+        ({"queue": "q", "arguments": {"x-queue-type": "stream"}}, "use queue_type classic or quorum"),
         (
             {"queue": "q", "exchange": "e"},
             "exchange 'e' of type topic .* give a routing_key, .* fanout or headers",

@@ -63,6 +63,11 @@ def check(topology: Topology) -> None:
         raise SettingError(
             f"on_refused_reply is {topology.on_refused_reply!r}; set it to dead-letter or to requeue"
         )
+    if topology.arguments.get("x-queue-type") == "stream":
+        raise SettingError(
+            "queue_argument x-queue-type is stream, which delivers nothing again, so what is held when a "
+            "connection breaks would be lost; use queue_type classic or quorum"
+        )
     if _binds_nothing(topology):
         raise SettingError(
             f"exchange {topology.exchange!r} of type {topology.exchange_type} delivers nothing to the queue "
@@ -153,6 +158,8 @@ def _refusal(what: str, said: str, forbidden: str) -> BrokerError:
         remedy = f"it exists with another {differing[1]}; set that so, or delete it, or use declare=passive"
     elif code == "NOT_FOUND":
         remedy = "it does not exist; create it, or use declare=active"
+    elif "reserved prefix" in said:
+        remedy = "names that begin with amq. are the broker's own; use another name"
     elif "in exclusive use" in said:
         remedy = "another consumer has it for itself; end that, or use another queue"
     elif code == "ACCESS_REFUSED":

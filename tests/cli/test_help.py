@@ -12,7 +12,8 @@ import pytest
 
 from rpcb_trio._cli._exits import ExitCode
 from rpcb_trio._cli._health import HealthSettings
-from rpcb_trio._cli._settings import ConnectionSettings, LogSettings, Settings
+from rpcb_trio._cli._settings import Settings
+from rpcb_trio._cli._shared_settings import ConnectionSettings, LogSettings
 from tests.cli.conftest import Ended
 
 Run = Callable[..., Ended]

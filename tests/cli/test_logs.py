@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from rpcb_trio._cli._logs import JsonFormatter, TextFormatter, write_logs
-from rpcb_trio._cli._settings import LogSettings
+from rpcb_trio._cli._shared_settings import LogSettings
 
 
 def record(message: str, *args: object, error: Exception | None = None) -> logging.LogRecord:

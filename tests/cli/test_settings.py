@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from rpcb_trio._cli._app import parse, settings_of
 from rpcb_trio._cli._file import FileLayer
-from rpcb_trio._cli._settings import LogSettings, Settings
+from rpcb_trio._cli._settings import Settings
+from rpcb_trio._cli._shared_settings import LogSettings
 
 pytestmark = pytest.mark.usefixtures("workplace")
 

@@ -16,8 +16,8 @@ from cyclopts.validators import Number
 from rpcb_trio._cli._bodies import encode_fields, read_body
 from rpcb_trio._cli._destination import Exchange, Queue, RoutingKey, route
 from rpcb_trio._cli._exits import ExitCode
-from rpcb_trio._cli._settings import ConfigPath, ConnectionSettings
 from rpcb_trio._cli._setup import split_pair, transport
+from rpcb_trio._cli._shared_settings import ConfigPath, ConnectionSettings
 from rpcb_trio._client import open_client
 from rpcb_trio._errors import SettingError
 from rpcb_trio._messages import Reply

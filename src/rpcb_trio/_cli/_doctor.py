@@ -19,9 +19,11 @@ from rpcb_trio._cli._file import SettingsFile, read_file
 from rpcb_trio._cli._findings import Finding, Level, of_ack_time, ok, problem
 from rpcb_trio._cli._logs import write_logs
 from rpcb_trio._cli._outputs import new_table, say
+from rpcb_trio._cli._parameters import SERVICE
 from rpcb_trio._cli._serve import SettingsOf, Workers
-from rpcb_trio._cli._settings import SERVICE, ConfigPath, LogSettings, Settings
+from rpcb_trio._cli._settings import Settings
 from rpcb_trio._cli._setup import as_they_look, split_pair, topology
+from rpcb_trio._cli._shared_settings import ConfigPath, LogSettings
 from rpcb_trio._cli._target import load_service
 from rpcb_trio._cli._url import shown_url, url_of
 from rpcb_trio._errors import BrokerError, SettingError

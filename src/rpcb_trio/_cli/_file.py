@@ -28,7 +28,8 @@ from cyclopts.config import Dict
 
 from rpcb_trio._cli._gateway_settings import GatewaySettings
 from rpcb_trio._cli._health import HealthSettings
-from rpcb_trio._cli._settings import ConnectionSettings, LogSettings, Settings
+from rpcb_trio._cli._settings import Settings
+from rpcb_trio._cli._shared_settings import ConnectionSettings, LogSettings
 from rpcb_trio._cli._target import did_you_mean
 from rpcb_trio._errors import SettingError
 

@@ -20,8 +20,8 @@ from rpcb_trio._cli._file import read_file
 from rpcb_trio._cli._gateway_settings import GatewaySettings
 from rpcb_trio._cli._lifetime import OBEYED
 from rpcb_trio._cli._logs import write_logs
-from rpcb_trio._cli._settings import ConfigPath, LogSettings
 from rpcb_trio._cli._setup import transport
+from rpcb_trio._cli._shared_settings import ConfigPath, LogSettings
 from rpcb_trio._cli._url import shown_url
 from rpcb_trio._client import open_client
 from rpcb_trio._errors import SettingError

@@ -9,7 +9,8 @@ from typing import Annotated
 from cyclopts import Group
 from cyclopts.validators import Number
 
-from rpcb_trio._cli._settings import ConnectionSettings, seconds, setting, several, whole
+from rpcb_trio._cli._parameters import seconds, setting, several, whole
+from rpcb_trio._cli._shared_settings import ConnectionSettings
 from rpcb_trio._gateway import GatewayOptions
 
 HTTP = Group("HTTP", sort_key=-3)

@@ -13,7 +13,8 @@ import msgspec
 from cyclopts import Parameter
 
 from rpcb_trio._cli._exits import ExitCode
-from rpcb_trio._cli._settings import WORKER, ConfigPath, setting, whole
+from rpcb_trio._cli._parameters import WORKER, setting, whole
+from rpcb_trio._cli._shared_settings import ConfigPath
 from rpcb_trio._errors import SettingError
 
 PATIENCE = 5.0

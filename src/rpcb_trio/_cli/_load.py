@@ -30,8 +30,8 @@ from rpcb_trio._cli._outputs import (
     write_json,
     write_plot,
 )
-from rpcb_trio._cli._settings import ConfigPath, ConnectionSettings
 from rpcb_trio._cli._setup import transport
+from rpcb_trio._cli._shared_settings import ConfigPath, ConnectionSettings
 from rpcb_trio._client import open_client
 from rpcb_trio._errors import SettingError
 from rpcb_trio._load import Call, Extent, Tally, closed_loop, find_highest, open_loop

@@ -13,7 +13,7 @@ from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
 from rpcb_trio._cli._flood import FloodFilter
-from rpcb_trio._cli._settings import LogSettings
+from rpcb_trio._cli._shared_settings import LogSettings
 
 log = logging.getLogger("rpcb_trio")
 

@@ -16,8 +16,10 @@ from rpcb_trio._cli._file import SettingsFile, read_file
 from rpcb_trio._cli._health import HealthSettings
 from rpcb_trio._cli._lifetime import run_jobs, signals_held
 from rpcb_trio._cli._logs import write_logs
-from rpcb_trio._cli._settings import FILE, SERVICE, ConfigPath, LogSettings, Settings
+from rpcb_trio._cli._parameters import FILE, SERVICE
+from rpcb_trio._cli._settings import Settings
 from rpcb_trio._cli._setup import Job, as_they_look, make_job
+from rpcb_trio._cli._shared_settings import ConfigPath, LogSettings
 from rpcb_trio._cli._target import load_service
 from rpcb_trio._cli._url import shown_url
 from rpcb_trio._errors import SettingError

@@ -6,138 +6,29 @@ A field is a key of the file; its flag is the same with hyphens, its variable in
 # No annotations from __future__: as strings, those that a subclass inherits would be looked up in its module.
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from rpcb_trio._cli._ack_time import DEFAULT_CONSUMER_TIMEOUT
+from rpcb_trio._cli._parameters import (
+    BATCHING,
+    BROKER,
+    EXECUTORS,
+    REPLIES,
+    TOPOLOGY,
+    WORKER,
+    seconds,
+    setting,
+    several,
+    shown_as,
+    to_wholes,
+    whole,
+)
+from rpcb_trio._cli._shared_settings import ConnectionSettings, ServiceSettings
 from rpcb_trio._pipeline import MAX_BODY_SIZE
-from rpcb_trio._transports import LARGEST_PREFETCH, LONGEST_HEARTBEAT
-
-SERVICE = Group("Service", sort_key=0)
-FILE = Group("File", sort_key=1)
-BROKER = Group("Broker", sort_key=2)
-TOPOLOGY = Group("Topology", sort_key=3)
-BATCHING = Group("Batching", sort_key=4)
-REPLIES = Group("Requests and replies", sort_key=5)
-EXECUTORS = Group("Executors", sort_key=6)
-WORKER = Group("Worker", sort_key=7)
-LOGGING = Group("Logging", sort_key=8)
-
-DEFAULT_URL = "amqp://guest:guest@localhost:5672/"
-
-
-def setting(group: Group, name: str, text: str, **more: Any) -> Parameter:
-    """Give a field its group, its variable `RPCB_<NAME>` and its help."""
-    return Parameter(group=group, env_var=f"RPCB_{name}", help=text, **more)
-
-
-def whole(group: Group, name: str, text: str, least: int, most: float = math.inf, **more: Any) -> Parameter:
-    """As `setting`, for whole numbers; by itself cyclopts would take 3.5 for 4."""
-    return setting(group, name, text, converter=_to_whole, validator=Number(gte=least, lte=most), **more)
-
-
-def seconds(group: Group, name: str, text: str, **more: Any) -> Parameter:
-    """As `setting`, for a number of seconds."""
-    return setting(group, name, text, metavar="SECONDS", **more)
-
-
-def several(group: Group, name: str, text: str, **more: Any) -> Parameter:
-    """As `setting`, for a flag that may be repeated; its variable is separated by commas."""
-    text += " Repeatable; in the variable separated by commas."
-    return setting(group, name, text, env_var_split=_split_at_commas, negative="", show_default=False, **more)
-
-
-def _to_whole(_: Any, tokens: Sequence[Token]) -> int:
-    return _to_wholes(_, tokens)[0]
-
-
-def _to_wholes(_: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
-    text = ""
-    try:
-        return tuple(int(text := token.value) for token in tokens)
-    except ValueError:
-        raise ValueError(f'"{text}" is not a whole number.') from None
-
-
-def _split_at_commas(_: Any, value: str, delimiter: str | None = None) -> list[str]:
-    return [part.strip() for part in value.split(delimiter or ",") if part.strip()]
-
-
-def _shown_as(text: str) -> Callable[[Any], str]:
-    return lambda _: text
-
-
-ConfigPath = Annotated[
-    Path | None,
-    setting(
-        FILE,
-        "CONFIG",
-        "File of settings (TOML); its keys are the flags with underscores.",
-        metavar="FILE",
-        show_default=_shown_as("rpcb.toml, if there is one"),
-    ),
-]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConnectionSettings:
-    """How to reach the broker."""
-
-    url: Annotated[
-        str, setting(BROKER, "URL", "AMQP URL of the broker; amqps:// for TLS.", metavar="URL")
-    ] = DEFAULT_URL
-    url_file: Annotated[
-        str | None,
-        setting(
-            BROKER,
-            "URL_FILE",
-            "Or: a file that holds the URL. It is read for each connection, and every 30 s: a password that "
-            "has changed is told to the broker.",
-            metavar="FILE",
-            show_default=False,
-        ),
-    ] = None
-    heartbeat: Annotated[
-        int,
-        whole(
-            BROKER,
-            "HEARTBEAT",
-            "Heartbeat interval, whole seconds; 0 for none. A dead connection is noticed after three.",
-            0,
-            LONGEST_HEARTBEAT,
-            metavar="SECONDS",
-        ),
-    ] = 15
-    connect_timeout: Annotated[
-        float,
-        seconds(
-            BROKER, "CONNECT_TIMEOUT", "How long one attempt to connect may take.", validator=Number(gt=0)
-        ),
-    ] = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServiceSettings:
-    """What a service is made with, and where it computes."""
-
-    option: Annotated[
-        tuple[str, ...],
-        several(
-            SERVICE,
-            "OPTION",
-            "Keyword argument for a TARGET that is a class, as recogniser=quartznet.",
-            metavar="NAME=VALUE",
-        ),
-    ] = ()
-    device: Annotated[
-        tuple[str, ...],
-        several(EXECUTORS, "DEVICE", "Torch device of a replica (cuda:0); given in turn.", metavar="DEVICE"),
-    ] = ()
+from rpcb_trio._transports import LARGEST_PREFETCH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +123,7 @@ class Settings(ConnectionSettings, ServiceSettings):
             "MAX_WAIT",
             "For fixed: how long a batch waits to fill, from its oldest request's arrival.",
             validator=Number(gte=0, lt=math.inf),
-            show_default=_shown_as("0, an idle executor starts at once"),
+            show_default=shown_as("0, an idle executor starts at once"),
         ),
     ] = None
     latency_objective: Annotated[
@@ -243,7 +134,7 @@ class Settings(ConnectionSettings, ServiceSettings):
             "For auto: fill batches for as long as every request is still answered within this time, to save "
             "the device's.",
             validator=Number(gt=0, lt=math.inf),
-            show_default=_shown_as("none, answer as soon as possible"),
+            show_default=shown_as("none, answer as soon as possible"),
         ),
     ] = None
     max_batch_cost: Annotated[
@@ -253,7 +144,7 @@ class Settings(ConnectionSettings, ServiceSettings):
             "MAX_BATCH_COST",
             "The most padded cost of a batch: its size times the largest cost(item) in it.",
             validator=Number(gt=0),
-            show_default=_shown_as("none"),
+            show_default=shown_as("none"),
         ),
     ] = None
     batch_size: Annotated[
@@ -263,7 +154,7 @@ class Settings(ConnectionSettings, ServiceSettings):
             "BATCH_SIZE",
             "For auto: a size that the model is compiled for; the service pads a batch to the next one.",
             metavar="SIZE",
-            converter=_to_wholes,
+            converter=to_wholes,
         ),
     ] = ()
     prefetch: Annotated[
@@ -274,7 +165,7 @@ class Settings(ConnectionSettings, ServiceSettings):
             "The most requests held unanswered; it bounds the memory.",
             1,
             LARGEST_PREFETCH,
-            show_default=_shown_as("max-batch-size * (executors + 1), or as max-pending needs"),
+            show_default=shown_as("max-batch-size * (executors + 1), or as max-pending needs"),
         ),
     ] = None
     max_pending: Annotated[
@@ -284,7 +175,7 @@ class Settings(ConnectionSettings, ServiceSettings):
             "MAX_PENDING",
             "The most requests that wait for a batch; who comes then is refused at once, as overloaded.",
             1,
-            show_default=_shown_as("as the prefetch allows"),
+            show_default=shown_as("as the prefetch allows"),
         ),
     ] = None
     expired: Annotated[
@@ -318,7 +209,7 @@ class Settings(ConnectionSettings, ServiceSettings):
             "The largest reply; others become the error reply-too-big.",
             1,
             metavar="BYTES",
-            show_default=_shown_as("what the broker takes by default, by its version"),
+            show_default=shown_as("what the broker takes by default, by its version"),
         ),
     ] = None
     check_requester: Annotated[
@@ -359,7 +250,7 @@ class Settings(ConnectionSettings, ServiceSettings):
             "How long one run of infer may take, several times what the largest batch does; then the worker "
             "ends, and what it held is redelivered. A process of its own is killed instead.",
             validator=Number(gt=0),
-            show_default=_shown_as("none, for ever"),
+            show_default=shown_as("none, for ever"),
         ),
     ] = None
     max_deaths: Annotated[
@@ -399,7 +290,7 @@ class Settings(ConnectionSettings, ServiceSettings):
             "Directory where it is noted what runs, so that a request that kills its worker is found out, or "
             "off.",
             metavar="DIRECTORY",
-            show_default=_shown_as("rpcb-trio in XDG_STATE_HOME or ~/.local/state"),
+            show_default=shown_as("rpcb-trio in XDG_STATE_HOME or ~/.local/state"),
         ),
     ] = None
     audit: Annotated[
@@ -420,16 +311,3 @@ class Settings(ConnectionSettings, ServiceSettings):
             metavar="EXCHANGE",
         ),
     ] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogSettings:
-    """What the process writes to stderr."""
-
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"],
-        setting(LOGGING, "LOG_LEVEL", "The least level that is written; debug tells of every batch."),
-    ] = "info"
-    log_format: Annotated[
-        Literal["text", "json"], setting(LOGGING, "LOG_FORMAT", "Lines of text, or a JSON object a line.")
-    ] = "text"

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from rpcb_trio._batching import AutoPolicy, FixedPolicy, Policy
 from rpcb_trio._cli._ack_time import hold_warning
-from rpcb_trio._cli._settings import ConnectionSettings, Settings
+from rpcb_trio._cli._settings import Settings
+from rpcb_trio._cli._shared_settings import ConnectionSettings
 from rpcb_trio._cli._target import load_service
 from rpcb_trio._cli._url import shown_url, url_of
 from rpcb_trio._errors import SettingError

@@ -23,9 +23,10 @@ from rpcb_trio._cli._outputs import (
     write_json,
     write_plot,
 )
+from rpcb_trio._cli._parameters import SERVICE
 from rpcb_trio._cli._questions import ask_demand, ask_objective
-from rpcb_trio._cli._settings import SERVICE, ConfigPath, ServiceSettings
 from rpcb_trio._cli._setup import as_they_look
+from rpcb_trio._cli._shared_settings import ConfigPath, ServiceSettings
 from rpcb_trio._cli._target import load_service
 from rpcb_trio._cli._tune_flags import LoadFlags, MaxBatchSize, Replicas, RequestFlags, Seconds
 from rpcb_trio._cli._tune_report import Found, print_advice, print_measured, summary

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from rpcb_trio._cli._settings import DEFAULT_URL, ConnectionSettings
+from rpcb_trio._cli._shared_settings import DEFAULT_URL, ConnectionSettings
 from rpcb_trio._errors import SettingError
 
 

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import cyclopts
-import msgspec
 import trio
 
-from benches.mixes import MIXES, Mix, bodies_of, clips_of, lengths_of
+from benches.mixes import MIXES, Kept, Mix, bodies_of, clips_of, lengths_of
 from benches.models import SMALL_QUARTZNET, Model
 from benches.plots import draw_backlog
 from benches.report import Spread, print_table, progress, write_json
@@ -37,21 +36,6 @@ POLICIES: Final[Mapping[str, Callable[[], Policy]]] = {
 }
 EXPECTED: Final = 1.3
 """How many times cheaper than one by one the default policy is to be."""
-
-
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """What one policy made of one mix."""
-
-    mix: Mix
-    policy: str
-    ms_per_second: Spread
-    """CPU time for each second of audio, by round."""
-    ratio_to_one: Spread
-    """How many times cheaper than one by one, in the same round."""
-    batch_size: float
-    """The mean."""
-    real_to_predicted: Spread | None
-    """Service time of a batch over what its policy foresaw, by batch; None where that foresees nothing."""
 
 
 def served(model: Model) -> Any:

@@ -1,4 +1,4 @@
-"""Mixes of clips, as producers may send them: the same every time for a seed."""
+"""Mixes of clips as producers may send them, the same every time, and what policies make of them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final, Literal, get_args
 import msgspec
 import numpy as np
 
+from benches.report import Spread
 from models.audio import SAMPLE_RATE, Samples, read_audio
 from models.recordings import recordings
 from models.se.wav import wav_bytes
@@ -24,6 +25,21 @@ SHORT_TO_ONE_LONG: Final = 15
 MEDIAN_SECONDS: Final = 4.0
 SIGMA: Final = 0.7
 LEAST_SECONDS, MOST_SECONDS = 0.5, 24.0
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What one policy made of one mix."""
+
+    mix: Mix
+    policy: str
+    ms_per_second: Spread
+    """CPU time for each second of audio, by round."""
+    ratio_to_one: Spread
+    """How many times cheaper than one by one, in the same round."""
+    batch_size: float
+    """The mean."""
+    real_to_predicted: Spread | None
+    """Service time of a batch over what its policy foresaw, by batch; None where that foresees nothing."""
 
 
 def lengths_of(clips: Sequence[Samples]) -> tuple[float, float, float]:

@@ -12,8 +12,8 @@ import pytest
 import trio.testing
 
 from benches import backlog
-from benches.backlog import AUTO, FIRST_IN, ONE_BY_ONE, POLICIES, Kept, kept, verdict
-from benches.mixes import FEW, MIXES, SHORT_TO_ONE_LONG, Mix, bodies_of, clips_of, lengths_of
+from benches.backlog import AUTO, FIRST_IN, ONE_BY_ONE, POLICIES, kept, verdict
+from benches.mixes import FEW, MIXES, SHORT_TO_ONE_LONG, Kept, Mix, bodies_of, clips_of, lengths_of
 from benches.models import MODELS, Model
 from benches.report import Spread
 from benches.turns import Measured, Turn, backlogged

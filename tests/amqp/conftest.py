@@ -10,6 +10,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from rpcb_trio import Topology
 from rpcb_trio.amqp import AmqpTransport
+from tests.amqp.producer import Producer
 from tests.answering import answering, silent_queue
 from tests.rabbitmq import Broker
 from tests.scenarios import Shouting
@@ -38,6 +39,24 @@ async def transport(broker: Broker, limit: None) -> AmqpTransport:
 def topology(queue: str) -> Topology:
     """A queue of the test's own, declared by whoever opens a session."""
     return Topology(queue=queue)
+
+
+@pytest.fixture
+async def dead(broker: Broker, queue: str) -> str:
+    """A queue for dead letters."""
+    return await _declared(broker, queue, "dead")
+
+
+@pytest.fixture
+async def inbox(broker: Broker, queue: str) -> str:
+    """A queue for replies."""
+    return await _declared(broker, queue, "inbox")
+
+
+async def _declared(broker: Broker, queue: str, what: str) -> str:
+    name = broker.fresh_name(what)
+    await Producer(broker, queue).declare(name)
+    return name
 
 
 @pytest.fixture(scope="module")

@@ -20,22 +20,8 @@ pytestmark = pytest.mark.usefixtures("limit")
 
 
 @pytest.fixture
-async def dead(broker: Broker, queue: str) -> str:
-    name = broker.fresh_name("dead")
-    await Producer(broker, queue).declare(name)
-    return name
-
-
-@pytest.fixture
 def topology(queue: str, dead: str) -> Topology:
     return Topology(queue=queue, dead_letter_exchange="", dead_letter_routing_key=dead)
-
-
-@pytest.fixture
-async def inbox(broker: Broker, queue: str) -> str:
-    name = broker.fresh_name("inbox")
-    await Producer(broker, queue).declare(name)
-    return name
 
 
 async def test_malformed_empty_oversize_odd_and_anonymous_requests_each_get_their_due_and_spoil_nobody(

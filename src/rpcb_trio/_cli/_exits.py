@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import NoReturn, Self
 
 from rpcb_trio._cli._logs import tell
+from rpcb_trio._cli._streams import fill_in_streams, is_of_output
 from rpcb_trio._errors import (
     CallInterrupted,
     DrainTimeout,
@@ -85,6 +86,7 @@ def exit_code_of(command: Callable[[], int]) -> int:
 
     A `SystemExit` passes if it is no task's: then the command itself, or the module it loads, wants to end.
     """
+    fill_in_streams()
     try:
         return command()
     except SystemExit:
@@ -105,6 +107,9 @@ def _tell_ending(error: BaseException) -> ExitCode:
             code = next(CODES[kind] for kind in CODES if isinstance(each, kind))
         elif isinstance(each, KeyboardInterrupt):
             code = ExitCode.STOPPED_BY_SIGINT
+        elif isinstance(each, OSError) and is_of_output(each):
+            tell(f"standard output can't be written: {each.strerror}")
+            code = ExitCode.CRASHED
         else:  # nobody foresaw it
             crashes.append(each)
     if crashes:

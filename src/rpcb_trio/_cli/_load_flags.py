@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,20 +9,15 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
+from rpcb_trio._cli._parameters import FIELD_HELP, POSITIVE, flag
+
 REQUESTS = Group("Requests", sort_key=-3)
 LOAD = Group("Load", sort_key=-1)
 WANTED = Group("What is wanted", sort_key=0)
 
 
-def _flag(group: Group, text: str, metavar: str, **more: Any) -> Parameter:
-    return Parameter(group=group, help=text, metavar=metavar, negative="", **more)
-
-
 def _unset(group: Group, text: str, metavar: str, **more: Any) -> Parameter:
-    return _flag(group, text, metavar, show_default=False, **more)
-
-
-_POSITIVE = Number(gt=0, lt=math.inf)
+    return flag(group, text, metavar, show_default=False, **more)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +35,7 @@ class BodyFlags:
     ] = ()
     field: Annotated[
         tuple[str, ...],
-        _unset(
-            REQUESTS,
-            "Or: bodies are msgpack maps of these. NAME=@FILE takes a file's bytes; NAME=@PATTERN makes a "
-            "request of each file that matches. Repeatable.",
-            "NAME=VALUE",
-        ),
+        _unset(REQUESTS, FIELD_HELP, "NAME=VALUE"),
     ] = ()
 
 
@@ -70,7 +59,7 @@ class LoadFlags:
             "Open loop: requests per second that come at random times (Poisson) and await nobody. "
             "With --ramp: where to begin.",
             "RATE",
-            validator=_POSITIVE,
+            validator=POSITIVE,
         ),
     ] = None
     ramp: Annotated[
@@ -85,21 +74,21 @@ class LoadFlags:
     ] = False
     seconds: Annotated[
         float | None,
-        _unset(LOAD, "How long, after the warm-up; 10 without --requests.", "SECONDS", validator=_POSITIVE),
+        _unset(LOAD, "How long, after the warm-up; 10 without --requests.", "SECONDS", validator=POSITIVE),
     ] = None
     requests: Annotated[
         int | None, _unset(LOAD, "Or: how many, after the warm-up.", "N", validator=Number(gte=1))
     ] = None
     warm_up: Annotated[
         float,
-        _flag(LOAD, "How long it runs before anything counts.", "SECONDS", validator=Number(gte=0)),
+        flag(LOAD, "How long it runs before anything counts.", "SECONDS", validator=Number(gte=0)),
     ] = 1.0
     timeout: Annotated[
-        float, _flag(LOAD, "How long each reply is awaited.", "SECONDS", validator=_POSITIVE)
+        float, flag(LOAD, "How long each reply is awaited.", "SECONDS", validator=POSITIVE)
     ] = 30.0
     max_in_flight: Annotated[
         int,
-        _flag(
+        flag(
             LOAD,
             "Open loop: with so many unanswered, what is due is not sent, and is an error.",
             "N",
@@ -107,9 +96,9 @@ class LoadFlags:
         ),
     ] = 1000
     connections: Annotated[
-        int, _flag(LOAD, "To the broker, used in turn.", "N", validator=Number(gte=1, lte=100))
+        int, flag(LOAD, "To the broker, used in turn.", "N", validator=Number(gte=1, lte=100))
     ] = 1
-    seed: Annotated[int, _flag(LOAD, "Of arrival times and of which body comes next.", "N")] = 0
+    seed: Annotated[int, flag(LOAD, "Of arrival times and of which body comes next.", "N")] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,15 +107,15 @@ class WantedFlags:
 
     p99: Annotated[
         float | None,
-        _unset(WANTED, "For --ramp: the latency that 99 % shall not exceed.", "SECONDS", validator=_POSITIVE),
+        _unset(WANTED, "For --ramp: the latency that 99 % shall not exceed.", "SECONDS", validator=POSITIVE),
     ] = None
     mean: Annotated[
         float | None,
-        _unset(WANTED, "Or: what the mean latency shall not exceed.", "SECONDS", validator=_POSITIVE),
+        _unset(WANTED, "Or: what the mean latency shall not exceed.", "SECONDS", validator=POSITIVE),
     ] = None
     max_errors: Annotated[
         float,
-        _flag(
+        flag(
             WANTED,
             "The share of errors that is borne; above it the command fails, or a step of --ramp.",
             "SHARE",

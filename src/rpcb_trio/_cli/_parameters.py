@@ -19,10 +19,21 @@ EXECUTORS = Group("Executors", sort_key=6)
 WORKER = Group("Worker", sort_key=7)
 LOGGING = Group("Logging", sort_key=8)
 
+POSITIVE = Number(gt=0, lt=math.inf)
+FIELD_HELP = (
+    "Or: bodies are msgpack maps of these. NAME=@FILE takes a file's bytes; NAME=@PATTERN makes a request of "
+    "each file that matches. Repeatable."
+)
+
 
 def setting(group: Group, name: str, text: str, **more: Any) -> Parameter:
     """Give a field its group, its variable `RPCB_<NAME>` and its help."""
     return Parameter(group=group, env_var=f"RPCB_{name}", help=text, **more)
+
+
+def flag(group: Group, text: str, metavar: str, **more: Any) -> Parameter:
+    """As `setting`, for what has no variable."""
+    return Parameter(group=group, help=text, metavar=metavar, negative="", **more)
 
 
 def whole(group: Group, name: str, text: str, least: int, most: float = math.inf, **more: Any) -> Parameter:

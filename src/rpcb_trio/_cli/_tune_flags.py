@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
+
+from rpcb_trio._cli._parameters import FIELD_HELP, POSITIVE, flag
 
 REQUESTS = Group("Requests", sort_key=1)
 MEASURING = Group("Measuring", sort_key=2)
@@ -18,26 +19,20 @@ MOST = 1024
 """The largest batch that can be measured."""
 
 
-def _flag(group: Group, text: str, metavar: str, **more: Any) -> Parameter:
-    return Parameter(group=group, help=text, metavar=metavar, negative="", **more)
-
-
 def _given(text: str, metavar: str, **more: Any) -> Parameter:
-    return _flag(REQUESTS, text, metavar, show_default=False, **more)
+    return flag(REQUESTS, text, metavar, show_default=False, **more)
 
 
 def _asked(text: str, metavar: str, validator: Number) -> Parameter:
-    return _flag(EXPECTED, text, metavar, validator=validator, show_default=False)
+    return flag(EXPECTED, text, metavar, validator=validator, show_default=False)
 
-
-_POSITIVE = Number(gt=0, lt=math.inf)
 
 MaxBatchSize = Annotated[
-    int, _flag(MEASURING, "The largest batch to measure.", "N", validator=Number(gte=1, lte=MOST))
+    int, flag(MEASURING, "The largest batch to measure.", "N", validator=Number(gte=1, lte=MOST))
 ]
 Replicas = Annotated[
     int,
-    _flag(
+    flag(
         MEASURING,
         "Try up to so many executors, too. They share the machine, so each number of them is measured at "
         "work together.",
@@ -46,7 +41,7 @@ Replicas = Annotated[
     ),
 ]
 Seconds = Annotated[
-    float, _flag(MEASURING, "How long to measure, once all is warm.", "SECONDS", validator=_POSITIVE)
+    float, flag(MEASURING, "How long to measure, once all is warm.", "SECONDS", validator=POSITIVE)
 ]
 
 
@@ -65,11 +60,7 @@ class RequestFlags:
     bodies: Annotated[Path | None, _given("Or: a directory of such files.", "DIR")] = None
     field: Annotated[
         tuple[str, ...],
-        _given(
-            "Or: bodies are msgpack maps of these. NAME=@FILE takes a file's bytes; NAME=@PATTERN makes a "
-            "request of each file that matches. Repeatable.",
-            "NAME=VALUE",
-        ),
+        _given(FIELD_HELP, "NAME=VALUE"),
     ] = ()
 
 
@@ -78,7 +69,7 @@ class LoadFlags:
     """What is expected to come, and what is wanted of the answers."""
 
     rate: Annotated[
-        float | None, _asked("Requests per second that come at random times.", "RATE", _POSITIVE)
+        float | None, _asked("Requests per second that come at random times.", "RATE", POSITIVE)
     ] = None
     callers: Annotated[
         int | None,
@@ -87,11 +78,11 @@ class LoadFlags:
         ),
     ] = None
     p99: Annotated[
-        float | None, _asked("The latency that 99 % of the requests shall not exceed.", "SECONDS", _POSITIVE)
+        float | None, _asked("The latency that 99 % of the requests shall not exceed.", "SECONDS", POSITIVE)
     ] = None
     mean: Annotated[
-        float | None, _asked("Or: what the mean latency shall not exceed.", "SECONDS", _POSITIVE)
+        float | None, _asked("Or: what the mean latency shall not exceed.", "SECONDS", POSITIVE)
     ] = None
     requests: Annotated[
-        int, _flag(EXPECTED, "How many requests each simulation has.", "N", validator=Number(gte=100))
+        int, flag(EXPECTED, "How many requests each simulation has.", "N", validator=Number(gte=100))
     ] = 2000

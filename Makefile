@@ -74,5 +74,5 @@ browser: # for the gateway's page
 
 debian-%:
 	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null
-	apt-get update -q
-	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $*
+	apt-get -o Acquire::Retries=3 update -q
+	DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 install -q -y --no-install-recommends $*

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -233,6 +233,7 @@ async def until_quiet(watch: EventWatch) -> AsyncIterator[AnyEvent]:
 
 
 @steady
+@example([b'{"event":"state","more":' + b"[" * 100_000 + b"]" * 100_000 + b"}"])
 @given(st.lists(st.one_of(st.binary(), st.text().map(str.encode)), max_size=5))
 def test_what_is_no_event_is_passed_over(noise: list[bytes]) -> None:
     async def main() -> None:

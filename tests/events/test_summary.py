@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpcb_trio import BatchEvent, Condition, StateEvent, Trigger
-from rpcb_trio._events import Observer, WorkerSummary
+from rpcb_trio._events import Counters, Observer, WorkerSummary
+from rpcb_trio._events._counters import MOST_COUNTS
 from tests.events.watching import state
 from tests.scenarios import steady
 
@@ -139,6 +140,14 @@ def test_a_queue_sums_up_its_workers_and_knows_its_depth() -> None:
     assert (other.queue, other.ready, other.workers) == ("other", None, 1)
     assert (work.ready, work.workers, work.requests_per_second) == (7, 2, 20)
     assert (work.waiting, work.held, work.failed) == (2, 4, 6)
+
+
+def test_a_worker_whose_clock_stands_still_fills_no_memory() -> None:
+    counters = Counters(10.0)
+    for answered in range(2 * MOST_COUNTS):
+        counters.take(state_at(0, answered=answered))
+    assert len(counters) == MOST_COUNTS
+    assert counters.gained(10.0) is None
 
 
 def test_a_flood_of_workers_or_batches_fills_no_memory() -> None:

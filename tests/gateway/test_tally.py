@@ -6,10 +6,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rpcb_trio import BatchEvent, Condition, StateEvent
 from rpcb_trio._gateway._tally import MOST_WORKERS, SHOWN, Tally
 from rpcb_trio._messages import Trigger
+from tests.events.test_summary import events
+from tests.scenarios import steady
 
 WHO: dict[str, Any] = {
     "worker": "asr", "host": "h", "pid": 1, "queue": "asr", "device": None, "unix": 0.0
@@ -62,11 +66,14 @@ def test_a_large_batch_counts_by_its_size_though_some_of_its_waits_are_told(tall
     assert view.mean_size == 32.5
 
 
-def test_the_rate_counts_requests_and_fades_when_none_come(tally: Tally) -> None:
-    for second in range(10):
-        tally.take(batch(1.0, 1.0, 1.0), float(second))
-    assert tally.view(9.5).rate == 3.0
-    assert tally.view(14.5).rate == 1.5
+def test_the_rate_is_that_of_the_workers_counters_so_that_no_dropped_batch_lowers_it(tally: Tally) -> None:
+    for second in range(21):
+        for pid in (1, 2):
+            told = state(pid=pid, answered=900 * second, failed=100 * second, unix=float(second))
+            tally.take(told, float(second))
+    assert (tally.view(20.0).rate, tally.view(20.0).failed) == (2000.0, 4000)
+    for second in range(21, 31):
+        tally.take(state(pid=1, answered=18_000, failed=2000, unix=float(second)), float(second))
     assert tally.view(30.0).rate == 0.0
 
 
@@ -111,5 +118,13 @@ def test_workers_without_end_are_not_kept_without_end(tally: Tally) -> None:
 def test_a_flood_of_batches_makes_no_flood_for_browsers(tally: Tally) -> None:
     for number in range(20_000):
         tally.take(batch(1.0, 2.0, 3.0, 4.0), number / 2000)
-    assert tally.view(9.9).rate == pytest.approx(8000, rel=0.15)
     assert len(msgspec.json.encode(tally.view(9.9))) < 20_000
+
+
+@steady
+@given(st.lists(events, max_size=30))
+def test_whatever_is_told_there_is_a_view(told: list[StateEvent | BatchEvent]) -> None:
+    tally = Tally("work")
+    for second, event in enumerate(told):
+        tally.take(event, float(second))
+    assert msgspec.json.encode(tally.view(float(len(told))))

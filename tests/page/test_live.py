@@ -65,7 +65,8 @@ def test_batches_form_before_one_s_eyes(chromium: Chromium, live_gateway: str) -
         expect(bars.nth(1)).to_be_visible()
         expect(bars.last).to_have_attribute("title", re.compile(r"^\d requests?, closed by \w+; waited"))
         expect(panel.get_by_role("img")).to_have_accessible_name(re.compile(r"batches: of \d to \d requests"))
-        expect(panel.locator("dl div").filter(has_text="Requests/s").locator("dd").first).to_have_text("1.0")
+        rate = panel.locator("dl div").filter(has_text="Requests/s").locator("dd").first
+        expect(rate).to_have_text(re.compile(r"^[1-9]"))
         expect(
             page.get_by_role("list", name="Why a batch was closed").get_by_role("listitem")
         ).not_to_have_count(0)

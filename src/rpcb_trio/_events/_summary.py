@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from rpcb_trio._events._counters import Counters
 from rpcb_trio._events._events import AnyEvent, BatchEvent, StateEvent
+from rpcb_trio._events._times import percentile, request_times
 from rpcb_trio._instruments import Condition
 
 WINDOW = 10.0
@@ -121,22 +122,14 @@ class Observer:
         return Summary(workers, [_queue(name, of_queues[name], depths.get(name)) for name in of_queues])
 
 
-class _Count(NamedTuple):
-    """A worker's counters at one moment of its own clock."""
-
-    unix: float
-    settled: int
-    failed: int
-    batches: int
-
-
 class _Observed:
     """One worker's last seconds."""
 
     def __init__(self, state: StateEvent, now: float) -> None:
         self._state = state
         self._heard = now
-        self._counts = deque([_count(state)])
+        self._counters = Counters(WINDOW)
+        self._counters.take(state)
         self._batches: deque[tuple[float, BatchEvent]] = deque(maxlen=MOST_BATCHES)
 
     def silence(self, now: float) -> float:
@@ -144,12 +137,7 @@ class _Observed:
 
     def take_state(self, state: StateEvent, now: float) -> None:
         self._state, self._heard = state, now
-        count = _count(state)
-        if any(new < old for new, old in zip(count, self._counts[-1], strict=True)):
-            self._counts.clear()  # another process of the same id, or its clock was set back
-        self._counts.append(count)
-        while len(self._counts) > 2 and self._counts[1].unix <= count.unix - WINDOW:  # noqa: PLR2004 - a rate needs two
-            self._counts.popleft()
+        self._counters.take(state)
 
     def take_batch(self, batch: BatchEvent, now: float) -> None:
         self._heard = now
@@ -158,7 +146,7 @@ class _Observed:
     def summary(self, now: float) -> WorkerSummary:
         state, gone = self._state, self.silence(now) > GONE_AFTER
         batches = [batch for at, batch in self._batches if at > now - WINDOW]
-        totals = sorted(_totals(batches))
+        totals = sorted((each.total, each.requests) for batch in batches for each in request_times(batch))
         settled, failed, closed = (None, None, None) if gone else self._rates()
         return WorkerSummary(
             **{field: getattr(state, field) for field in COPIED},
@@ -170,19 +158,16 @@ class _Observed:
             mean_batch_size=_mean([(batch.size, 1) for batch in batches]),
             mean_wait_ms=_mean([(batch.wait_mean_ms, batch.size) for batch in batches]),
             mean_service_ms=_mean([(batch.service_ms, 1) for batch in batches]),
-            p50_total_ms=_percentile(totals, 50),
-            p99_total_ms=_percentile(totals, 99),
+            p50_total_ms=percentile(totals, 50),
+            p99_total_ms=percentile(totals, 99),
             triggers=dict(Counter(str(batch.trigger) for batch in batches)),
             last_sizes=tuple(batch.size for _, batch in [*self._batches][-LAST_BATCHES:]),
         )
 
     def _rates(self) -> Sequence[float | None]:
         """Per second: settled and failed requests, and batches."""
-        first, last = self._counts[0], self._counts[-1]
-        seconds = last.unix - first.unix
-        if seconds <= 0:
-            return None, None, None
-        return [(new - old) / seconds for new, old in zip(last[1:], first[1:], strict=True)]
+        gain = self._counters.gained(WINDOW)
+        return (None, None, None) if gain is None else [count / gain.seconds for count in gain[1:]]
 
 
 COPIED = tuple(
@@ -192,31 +177,9 @@ COPIED = tuple(
 )
 
 
-def _count(state: StateEvent) -> _Count:
-    return _Count(state.unix, state.answered + state.failed, state.failed, state.batches)
-
-
 def _mean(weighted: Sequence[tuple[float, float]]) -> float | None:
     weight = sum(each for _, each in weighted)
     return sum(value * each for value, each in weighted) / weight if weight else None
-
-
-def _totals(batches: Sequence[BatchEvent]) -> Iterator[tuple[float, float]]:
-    """How long requests took in all, each with how many it stands for."""
-    for batch in batches:
-        waits = batch.waits_ms or (batch.wait_mean_ms,)
-        for wait in waits:
-            yield batch.total_ms - batch.wait_max_ms + wait, batch.size / len(waits)
-
-
-def _percentile(weighted: Sequence[tuple[float, float]], percent: float) -> float | None:
-    """The value that so many percent of the weight are not above; of values in order."""
-    rank, below = percent / 100 * sum(weight for _, weight in weighted), 0.0
-    for value, weight in weighted:
-        below += weight
-        if below >= rank:
-            return value
-    return weighted[-1][0] if weighted else None
 
 
 def _queue(name: str, workers: Sequence[WorkerSummary], ready: int | None) -> QueueSummary:

@@ -59,7 +59,7 @@ class EventWatch:
                 async for body in subscriber.bodies:
                     try:
                         event = decoder.decode(body)
-                    except (msgspec.DecodeError, UnicodeDecodeError):
+                    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                         continue  # of a newer version, or not of ours
                     await self._put.send(event)
         finally:

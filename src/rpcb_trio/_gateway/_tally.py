@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 
-from rpcb_trio._events import AnyEvent, BatchEvent, StateEvent
+from rpcb_trio._events import AnyEvent, BatchEvent, Counters, StateEvent, request_times
 from rpcb_trio._gateway._views import BatchView, Percentiles, QueueView, WorkerView
 from rpcb_trio._instruments import Condition
 
@@ -17,8 +18,8 @@ RATE_OVER = 10.0
 NUMBERS_OVER = 60.0
 """Seconds over which all else is summed up."""
 
-MOST_REQUESTS = 2000
-"""Requests, the newest, that percentiles are of; to sort them takes less than a millisecond."""
+MOST_TIMES = 2000
+"""Of requests, the newest, that percentiles are of; to sort them takes less than a millisecond."""
 
 MOST_BATCHES = 1000
 """Batches, the newest, that numbers are of."""
@@ -45,9 +46,7 @@ class Tally:
     def __init__(self, queue: str) -> None:
         self._queue = queue
         self._batches: deque[tuple[float, BatchEvent]] = deque(maxlen=MOST_BATCHES)
-        self._states: dict[Worker, tuple[float, StateEvent]] = {}
-        self._counts: deque[tuple[int, int]] = deque()
-        """Seconds, and how many requests were answered in each."""
+        self._workers: dict[Worker, _Told] = {}
         self.queued: int | None = None
         """As `QueueView` has it; to be set."""
 
@@ -56,72 +55,70 @@ class Tally:
         worker: Worker = (event.place, event.worker)
         if isinstance(event, BatchEvent):
             self._batches.append((now, event))
-            self._count(event.size, int(now))
-        elif worker in self._states or len(self._states) < MOST_WORKERS:
-            self._states[worker] = (now, event)
+        elif worker in self._workers:
+            self._workers[worker].take(event, now)
+        elif len(self._workers) < MOST_WORKERS:
+            self._workers[worker] = _Told(event, now)
 
     def is_over(self, now: float) -> bool:
         """Whether there is nothing left to show."""
         self._forget(now)
-        return not self._states and not self._recent(now)
+        return not self._workers and not self._recent(now)
 
     def view(self, now: float) -> QueueView:
         """All of it, as it is now."""
         self._forget(now)
         recent = self._recent(now)
-        waits, totals = _times(recent)
+        newest = list(
+            islice((each for event in reversed(recent) for each in request_times(event)), MOST_TIMES)
+        )
+        workers = [self._workers[worker] for worker in sorted(self._workers)]
         return QueueView(
             queue=self._queue,
-            waiting=sum(event.waiting for _, event in self._states.values()),
+            waiting=sum(each.state.waiting for each in workers),
             queued=self.queued,
-            rate=self._rate(now),
-            failed=sum(event.failed for event in recent),
+            rate=sum(each.rate(now) for each in workers),
+            failed=sum(each.failed for each in workers),
             mean_size=sum(event.size for event in recent) / len(recent) if recent else None,
-            total=Percentiles.of(totals),
-            wait=Percentiles.of(waits),
-            service=Percentiles.of([event.service_ms for event in recent]),
+            total=Percentiles.of((each.total, each.requests) for each in newest),
+            wait=Percentiles.of((each.wait, each.requests) for each in newest),
+            service=Percentiles.of((event.service_ms, 1) for event in recent),
             batches=[BatchView.of(event) for _, event in list(self._batches)[-SHOWN:]],
-            workers=[
-                WorkerView.of(event, silent=_is_silent(event, now - heard))
-                for _, (heard, event) in sorted(self._states.items())
-            ],
+            workers=[WorkerView.of(each.state, silent=each.is_silent(now)) for each in workers],
         )
-
-    def _count(self, size: int, second: int) -> None:
-        last, counted = self._counts.pop() if self._counts else (second, 0)
-        if last != second:
-            self._counts.append((last, counted))
-            counted = 0
-        self._counts.append((second, counted + size))
-
-    def _rate(self, now: float) -> float:
-        while self._counts and self._counts[0][0] <= now - RATE_OVER:
-            self._counts.popleft()
-        return sum(size for _, size in self._counts) / RATE_OVER
 
     def _recent(self, now: float) -> list[BatchEvent]:
         return [event for heard, event in self._batches if heard > now - NUMBERS_OVER]
 
     def _forget(self, now: float) -> None:
-        for worker, (heard, event) in list(self._states.items()):
-            if now - heard > (SILENT_AFTER if event.condition is Condition.STOPPED else GONE_AFTER):
-                del self._states[worker]
+        for worker in [worker for worker, each in self._workers.items() if each.is_over(now)]:
+            del self._workers[worker]
 
 
-def _is_silent(event: StateEvent, silence: float) -> bool:
-    return silence > SILENT_AFTER and event.condition is not Condition.STOPPED
+class _Told:
+    """What one worker told."""
 
+    def __init__(self, state: StateEvent, now: float) -> None:
+        self._counters = Counters(NUMBERS_OVER)
+        self.take(state, now)
 
-def _times(events: list[BatchEvent]) -> tuple[list[float], list[float]]:
-    """Of the newest requests, how long they waited and how long they were there, in milliseconds."""
-    waits: list[float] = []
-    totals: list[float] = []
-    for event in reversed(events):
-        told = event.waits_ms * max(
-            1, round(event.size / len(event.waits_ms))
-        )  # of large batches, not all are
-        waits += told
-        totals += [wait + event.total_ms - event.wait_max_ms for wait in told]  # they all left together
-        if len(waits) >= MOST_REQUESTS:
-            break
-    return waits, totals
+    def take(self, state: StateEvent, now: float) -> None:
+        self._counters.take(state)
+        self._heard = now
+        self.state = state
+
+    @property
+    def failed(self) -> int:
+        gain = self._counters.gained(NUMBERS_OVER)
+        return 0 if gain is None else gain.failed
+
+    def rate(self, now: float) -> float:
+        gain = self._counters.gained(RATE_OVER)
+        return 0.0 if gain is None or now - self._heard > SILENT_AFTER else gain.settled / gain.seconds
+
+    def is_silent(self, now: float) -> bool:
+        return now - self._heard > SILENT_AFTER and self.state.condition is not Condition.STOPPED
+
+    def is_over(self, now: float) -> bool:
+        patience = SILENT_AFTER if self.state.condition is Condition.STOPPED else GONE_AFTER
+        return now - self._heard > patience

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Self
 
 import msgspec
 
-from rpcb_trio._events import BatchEvent, StateEvent
+from rpcb_trio._events import BatchEvent, StateEvent, percentile
 
 
 class Percentiles(msgspec.Struct, frozen=True):
@@ -18,13 +18,13 @@ class Percentiles(msgspec.Struct, frozen=True):
     p99: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Self | None:
-        """By the nearest rank; None of nothing."""
-        if not values:
-            return None
+    def of(cls, values: Iterable[tuple[float, float]]) -> Self | None:
+        """Of values with how many times each counts; None of nothing."""
         ordered = sorted(values)
-        last = len(ordered) - 1
-        return cls(*(round(ordered[round(last * share)], 3) for share in (0.5, 0.95, 0.99)))
+        p50, p95, p99 = (percentile(ordered, percent) for percent in (50, 95, 99))
+        if p50 is None or p95 is None or p99 is None:
+            return None
+        return cls(round(p50, 3), round(p95, 3), round(p99, 3))
 
 
 class BatchView(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,8 +94,9 @@ class QueueView(msgspec.Struct, frozen=True, kw_only=True):
     queued: int | None
     """Requests that lie in it at the broker; None where that can't be known."""
     rate: float
-    """Requests per second, over some seconds."""
+    """Requests per second, over some seconds, by the workers' counters."""
     failed: int
+    """Likewise by their counters."""
     mean_size: float | None
     total: Percentiles | None
     """Of a request's time in the worker, from its arrival until its reply was settled."""

@@ -91,7 +91,7 @@ function setNumbers(list, queue) {
   const waiting = queue.waiting + (queue.queued ?? 0);
   const times = (each) => (each ? `p95 ${milliseconds(each.p95)}` : "median");
   const shown = [
-    ["Requests/s", rate(queue.rate), queue.failed > 0 ? `${queue.failed} failed in a minute` : "in the last 10 s"],
+    ["Requests/s", rate(queue.rate ?? 0), queue.failed > 0 ? `${queue.failed} failed in a minute` : "in the last 10 s"],
     ["Waiting", String(waiting), queue.queued === null ? "in workers" : `${queue.queued} queued, ${queue.waiting} in workers`],
     ["Batch size", queue.mean_size === null ? "–" : queue.mean_size.toFixed(1), "mean of a minute"],
     ["Answered in", milliseconds(queue.total?.p50), queue.total ? `${times(queue.total)}, p99 ${milliseconds(queue.total.p99)}` : "median"],

@@ -105,7 +105,15 @@ def test_a_malformed_lifetime_is_none(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [*MALFORMED[:-1], pytest.param(datetime(1960, 1, 1, tzinfo=UTC), id="before time began")]
+    "value",
+    [
+        *MALFORMED[:-1],
+        pytest.param(datetime(1960, 1, 1, tzinfo=UTC), id="before time began"),
+        pytest.param(datetime(1970, 1, 2, tzinfo=UTC), id="a clock that was never set"),
+        pytest.param(
+            datetime(1978, 1, 11, tzinfo=UTC), id="the year 9999, which pamqp takes for milliseconds"
+        ),
+    ],
 )
 def test_a_malformed_timestamp_is_as_if_it_were_not_there(value: object) -> None:
     assert read(60.0, value) == 60.0

@@ -13,9 +13,11 @@ There are two ways to say it, and the earlier deadline holds:
   among them) write a float in 32 bits, which tell such a time to 128 s only; one that fits into these counts
   as the latest it may have been, so that it is not early either. Send whole seconds, or 64 bits.
 
-What is none of these (a text, a bool, a Decimal, NaN, a time before 1970) is as if it were not there. Wall
-clocks are compared once, at the arrival; after that only trio's clock counts. A producer whose clock is slow
-shortens its requests' lives by as much, so clocks should be in step, or requests bear no stamps.
+What is none of these (a text, a bool, a Decimal, NaN, a time before 1970) is as if it were not there, and so is
+a property `timestamp` before 2001: it is from a clock that was never set, or far in the future, where pamqp
+takes seconds for milliseconds. Wall clocks are compared once, at the arrival; after that only trio's clock
+counts. A producer whose clock is slow shortens its requests' lives by as much, so clocks should be in step, or
+requests bear no stamps.
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ from rpcb_trio._messages import NO_HEADERS
 DEADLINE_HEADER = "rpcb-deadline"
 
 BROKER_STAMP_HEADER = "timestamp_in_ms"
+
+EARLIEST = 1e9
+"""UNIX seconds: no message was sent before."""
 
 SINGLE_DIGITS = 24
 LARGEST_SINGLE = 3.4e38
@@ -71,7 +76,7 @@ def _stamps(sent: object, headers: Mapping[str, object]) -> Iterator[float]:
     if milliseconds is not None:
         yield milliseconds / 1000
     second = _time(sent.timestamp()) if isinstance(sent, datetime) and sent.tzinfo else None
-    if second is not None:
+    if second is not None and second >= EARLIEST:
         yield math.floor(second) + 1.0
 
 

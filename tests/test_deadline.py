@@ -111,7 +111,7 @@ def test_a_malformed_lifetime_is_none(value: object) -> None:
         pytest.param(datetime(1960, 1, 1, tzinfo=UTC), id="before time began"),
         pytest.param(datetime(1970, 1, 2, tzinfo=UTC), id="a clock that was never set"),
         pytest.param(
-            datetime(1978, 1, 11, tzinfo=UTC), id="the year 9999, which pamqp takes for milliseconds"
+            datetime(1978, 1, 11, tzinfo=UTC), id="the year 9999, as pamqp reads it"
         ),
     ],
 )

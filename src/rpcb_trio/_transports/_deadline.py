@@ -13,11 +13,11 @@ There are two ways to say it, and the earlier deadline holds:
   among them) write a float in 32 bits, which tell such a time to 128 s only; one that fits into these counts
   as the latest it may have been, so that it is not early either. Send whole seconds, or 64 bits.
 
-What is none of these (a text, a bool, a Decimal, NaN, a time before 1970) is as if it were not there, and so is
-a property `timestamp` before 2001: it is from a clock that was never set, or far in the future, where pamqp
+What is none of these (a text, a bool, a Decimal, NaN, a time before 1970) is as if it were not there. So is a
+property `timestamp` before 2001: it is from a clock that was never set, or far in the future, where pamqp
 takes seconds for milliseconds. Wall clocks are compared once, at the arrival; after that only trio's clock
-counts. A producer whose clock is slow shortens its requests' lives by as much, so clocks should be in step, or
-requests bear no stamps.
+counts. A producer whose clock is slow shortens its requests' lives by as much, so clocks should be in step,
+or requests bear no stamps.
 """
 
 from __future__ import annotations

@@ -94,6 +94,25 @@ async def test_the_document_has_each_route_with_its_form_and_nothing_of_the_gate
     assert "put" in document["paths"]["/v1/raw"]
 
 
+async def test_the_document_has_all_statuses_that_services_name_and_files_where_there_are_any() -> None:
+    status = {"field": "status", "http": {"418": 418, "423": 423}}
+    routes = {
+        "one": {
+            **ROUTES["asr"],
+            "path": "/one",
+            "shape": "plain",
+            "status": status,
+            "urls": {"sound": "url"},
+        },
+        "all": {**ROUTES["all"], "parts": {"x": {"route": "one"}}},
+    }
+    async with front(routes, echo=echo) as gateway:
+        paths = (await gateway.http.get("/openapi.json")).json()["paths"]
+    assert {"418", "423", "502"} < set(paths["/one"]["post"]["responses"])
+    assert {"418", "423", "502"} < set(paths["/all"]["post"]["responses"])
+    assert set(paths["/files/{name}"]["get"]["responses"]) == {"200", "404"}
+
+
 async def test_rpc_is_in_the_document_with_the_names_that_it_reaches_or_not_at_all() -> None:
     for options, names in ((GatewayOptions(), ["asr", "raw"]), (GatewayOptions(rpc=("x-*",)), None)):
         async with front(ROUTES, options, echo=echo) as gateway:

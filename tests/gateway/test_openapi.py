@@ -120,9 +120,9 @@ def http(url: str) -> Iterator[httpx.Client]:
         yield client
 
 
-PATHS = [*(f"/{name}" for name in ROUTES), "/rpc/{name}"]
-WRONG = [path for path in PATHS if path != "/raw"]
-"""There is nothing that bytes must not be."""
+PATHS = [*(f"/{name}" for name in ROUTES), "/rpc/{name}", "/files/{name}"]
+WRONG = [path for path in PATHS if path not in ("/raw", "/files/{name}")]
+"""There is nothing that bytes, or a file's name, must not be."""
 
 
 @pytest.mark.parametrize(

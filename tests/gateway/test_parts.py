@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.gateway.fronts import front, one_by_one, told
+from rpcb_trio.gateway import GatewayOptions
+from tests.gateway.fronts import Bodies, front, one_by_one, told
+
+NO_JSON = msgspec.msgpack.Ext(5, b"x")
 
 ROUTES: dict[str, Any] = {
     "loud": {
@@ -75,14 +80,46 @@ async def test_a_part_that_fails_is_told_in_its_place_and_so_are_those_that_take
     assert "big" in answer.json()["n"]["problem"]["detail"]
 
 
-async def test_where_all_parts_fail_the_route_fails() -> None:
+async def test_where_all_parts_fail_the_route_fails_as_the_first_that_failed_of_itself() -> None:
     parts: dict[str, Any] = {
-        "big": {"route": "loud"},
         "n": {"route": "count", "fields": {"text": "big.text"}},
+        "big": {"route": "loud"},
     }
     async with front(composed(**parts)) as gateway:
         answer = await gateway.http.post("/all", data={"text": "hello"})
     assert (answer.status_code, answer.json()["error"]) == (502, "unroutable")
+
+
+async def test_a_file_without_room_costs_only_its_part() -> None:
+    parts: dict[str, Any] = {
+        "big": {"route": "loud"},
+        "n": {"route": "count", "fields": {"text": "big.text"}},
+    }
+    async with front(composed(**parts), GatewayOptions(files_size=1), loud=loud, count=count) as gateway:
+        answer = await gateway.http.post("/all", data={"text": "hello"})
+    assert answer.status_code == 200
+    assert answer.json()["big"]["problem"]["status"] == 507
+    assert answer.json()["n"]["n"] == 5
+
+
+@pytest.mark.parametrize("service", [told(NO_JSON), told({"data": NO_JSON})])
+async def test_what_can_t_be_written_as_json_costs_only_its_part(service: Bodies) -> None:
+    parts: dict[str, Any] = {"big": {"route": "loud"}, "n": {"route": "count"}}
+    async with front(composed(**parts), loud=service, count=count) as gateway:
+        answer = await gateway.http.post("/all", data={"text": "hello"})
+    assert answer.status_code == 200
+    assert answer.json()["big"]["problem"]["error"] == "bad-reply"
+    assert answer.json()["n"]["n"] == 5
+
+
+async def test_an_error_that_can_t_be_written_as_json_is_told_without_it() -> None:
+    routes = composed(big={"route": "loud"}, n={"route": "count"})
+    routes["loud"] = routes["loud"] | {"status": {"field": "status"}}
+    async with front(routes, loud=told({"status": 500, "why": NO_JSON}), count=count) as gateway:
+        answer = await gateway.http.post("/all", data={"text": "hello"})
+    assert answer.status_code == 200
+    assert answer.json()["big"]["problem"]["error"] == "service"
+    assert "reply" not in answer.json()["big"]["problem"]
 
 
 async def test_a_field_that_is_not_in_the_answer_fails_only_the_part_that_takes_it() -> None:

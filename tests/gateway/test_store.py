@@ -46,6 +46,11 @@ async def read(store: Store, name: str) -> bytes:
     return content
 
 
+def files_in(place: Path) -> int:
+    """How many."""
+    return len(list(place.iterdir()))
+
+
 async def test_a_url_leads_to_the_file_and_no_other_name_does(place: str) -> None:
     async with front(
         ROUTES, GatewayOptions(files=place, public_url="https://x.example/"), sound=SOUND
@@ -171,6 +176,31 @@ async def test_a_place_that_hangs_costs_the_answer_and_holds_nobody_up(
         later = await gateway.http.post("/sound", files={"sound": b"RIFF"})
     may_end.set()
     assert [answer.status_code, later.status_code] == [507, 200]
+
+
+async def test_what_was_broken_off_in_writing_goes_in_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_store, "PATIENCE", 0.2)
+    may_end, has_ended = threading.Event(), threading.Event()
+
+    def late(_: object, path: str, content: bytes) -> None:
+        may_end.wait()
+        Path(path).write_bytes(content)
+        has_ended.set()
+
+    store = Store(GatewayOptions(files=str(tmp_path), files_kept=100))
+    async with store.opened():
+        monkeypatch.setattr(f"{LOCAL}.pipe_file", late)
+        with pytest.raises(Problem, match="can't be written"):
+            await store.keep(b"1", "audio/wav")
+        may_end.set()
+        await trio.to_thread.run_sync(has_ended.wait)
+        assert files_in(tmp_path) == 1
+        later = time.time() + 101
+        monkeypatch.setattr(time, "time", lambda: later)
+        await store.sweep()
+        assert files_in(tmp_path) == 0
 
 
 async def test_errors_that_only_its_library_knows_cost_the_answer_but_are_no_crash(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import metadata
 from typing import Any
 
@@ -35,6 +35,8 @@ PROBLEM: Schema = {
     },
 }
 
+PROBLEM_CONTENT: Schema = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
 ENVELOPE: Schema = {
     "type": "object",
     "required": ["status", "message", "data"],
@@ -58,14 +60,27 @@ PROBLEMS = {
 }
 
 
+FILE: Schema = {
+    "operationId": "file",
+    "summary": "A file that the url in an answer leads to, for as long as it is kept.",
+    "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}],
+    "responses": {
+        "200": {"description": "The file.", "content": {"*/*": {}}},
+        "404": {"description": "There is no such file, or no longer.", "content": PROBLEM_CONTENT},
+    },
+}
+
+
 def openapi(routes: Routes, options: GatewayOptions) -> Schema:
     """The document, of OpenAPI 3.1."""
     paths: Schema = {}
     for name, route in routes.items():
-        paths[route.path] = {route.method.lower(): _operation(name, route)}
+        paths[route.path] = {route.method.lower(): _operation(name, route, routes)}
     names = [name for name, route in routes.items() if not route.parts]
     if names or options.rpc:
         paths["/rpc/{name}"] = {"post": _rpc(names, options)}
+    if any(route.urls for route in routes.values()):
+        paths["/files/{name}"] = {"get": FILE}
     return {
         "openapi": "3.1.0",
         "info": {"title": "rpcb-trio gateway", "version": metadata.version("rpcb-trio")},
@@ -74,12 +89,12 @@ def openapi(routes: Routes, options: GatewayOptions) -> Schema:
     }
 
 
-def _operation(name: str, route: Route) -> Schema:
+def _operation(name: str, route: Route, routes: Routes) -> Schema:
     return {
         "operationId": name,
         "summary": route.summary or name,
         "requestBody": {"required": True, "content": _form(route) if route.form else BYTES},
-        "responses": _responses(_answer(route), envelope=route.shape == "envelope"),
+        "responses": _responses(route, _answer(route), _told(route, routes)),
     }
 
 
@@ -112,15 +127,22 @@ def _answer(route: Route) -> Schema:
     return BYTES if route.reply_coding == "bytes" else {"application/json": {"schema": {}}}
 
 
-def _responses(answer: Schema, *, envelope: bool) -> Schema:
+def _told(route: Route, routes: Routes) -> set[int]:
+    """Statuses that services name: the route's own, or of its parts where all of them fail."""
+    services = [routes[part.route] for part in route.parts.values()] or [route]
+    return {status for each in services if each.status is not None for status in each.status.http.values()}
+
+
+def _responses(route: Route, answer: Schema, told: Collection[int]) -> Schema:
+    if route.shape == "envelope":
+        return {
+            "200": {"description": "The answer; or an error, as the status in it says.", "content": answer},
+            "503": {"description": PROBLEMS[503], "content": answer},
+        }
     responses: Schema = {"200": {"description": "The answer.", "content": answer}}
-    if envelope:
-        responses["200"]["description"] = "The answer; or an error, as the status in it says."
-        responses["503"] = {"description": PROBLEMS[503], "content": answer}
-        return responses
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    for status, description in PROBLEMS.items():
-        responses[str(status)] = {"description": description, "content": content}
+    for status in sorted({*PROBLEMS, *told}):
+        description = PROBLEMS.get(status, "The service says so.")
+        responses[str(status)] = {"description": description, "content": PROBLEM_CONTENT}
     return responses
 
 
@@ -128,7 +150,7 @@ def _rpc(names: list[str], options: GatewayOptions) -> Schema:
     schema: Schema = {"type": "string"}
     if not options.rpc:
         schema["enum"] = names
-    responses = _responses({"*/*": {}}, envelope=False)
+    responses = _responses(Route(), {"*/*": {}}, ())
     for response in responses.values():  # error replies come in the service's own shape
         response["content"] = {"*/*": {}}
     responses["404"] = {"description": "There is no such service."}

@@ -12,7 +12,7 @@ import msgspec
 from rpcb_trio._gateway._bodies import Value, complete
 from rpcb_trio._gateway._front import Front
 from rpcb_trio._gateway._problems import Problem
-from rpcb_trio._gateway._replies import MISSING, Keep, find, with_urls
+from rpcb_trio._gateway._replies import MISSING, Keep, find, to_json
 from rpcb_trio._gateway._routes import Part, Route, Routes
 
 Outcome = tuple[Any] | Problem
@@ -32,28 +32,40 @@ class Composition:
         self._request_id = request_id
         self._done = {name: anyio.Event() for name in route.parts}
         self._outcomes: dict[str, Outcome] = {}
+        self._told: dict[str, bytes | Problem] = {}
         self._deadline = anyio.current_time() + front.timeout_of(route)
 
-    async def run(self, keep: Keep) -> dict[str, Any]:
-        """All parts' answers; where one failed, its problem under `problem` in its place.
+    async def run(self, keep: Keep) -> dict[str, msgspec.Raw]:
+        """All parts' answers as JSON; where one failed, its problem under `problem` in its place.
 
         Raises:
-            Problem: all of them failed; it is the first one's.
+            Problem: all of them failed; it is the first one's that failed of itself.
         """
         async with anyio.create_task_group() as tasks:
             for name, part in self._route.parts.items():
-                tasks.start_soon(self._settle, name, part)
-        outcomes = [(name, self._outcomes[name]) for name in self._route.parts]
-        problems = [each for _, each in outcomes if isinstance(each, Problem)]
-        if len(problems) == len(outcomes):
-            raise problems[0]
-        return {name: await self._told(name, each, keep) for name, each in outcomes}
+                tasks.start_soon(self._tell, name, part, keep)
+        told = {name: self._told[name] for name in self._route.parts}
+        problems = [each for each in told.values() if isinstance(each, Problem)]
+        if len(problems) == len(told):
+            raise next(filter(_fails_of_itself, problems), problems[0])
+        return {name: _in_its_place(each) for name, each in told.items()}
 
-    async def _settle(self, name: str, part: Part) -> None:
+    async def _tell(self, name: str, part: Part, keep: Keep) -> None:
         try:
-            self._outcomes[name] = (await self._answer(part),)
+            answer = await self._settle(name, part)
+            self._told[name] = await to_json(self._routes[part.route], answer, keep)
+        except Problem as problem:
+            self._told[name] = problem
+
+    async def _settle(self, name: str, part: Part) -> Any:
+        try:
+            answer = await self._answer(part)
         except Problem as problem:
             self._outcomes[name] = problem
+            raise
+        else:
+            self._outcomes[name] = (answer,)
+            return answer
         finally:
             self._done[name].set()
 
@@ -93,7 +105,10 @@ class Composition:
             raise Problem(HTTPStatus.BAD_GATEWAY, "bad-reply", f"{feeder}.{path}: {what}")
         return value
 
-    async def _told(self, name: str, outcome: Outcome, keep: Keep) -> Any:
-        if isinstance(outcome, Problem):
-            return {"problem": outcome.told}
-        return await with_urls(self._routes[self._route.parts[name].route], outcome[0], keep)
+
+def _fails_of_itself(problem: Problem) -> bool:
+    return problem.status != HTTPStatus.FAILED_DEPENDENCY
+
+
+def _in_its_place(told: bytes | Problem) -> msgspec.Raw:
+    return msgspec.Raw(told if isinstance(told, bytes) else b'{"problem":%b}' % told.as_json())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+import msgspec
+
 from rpcb_trio._errors import (
     CallError,
     CallInterrupted,
@@ -55,19 +57,22 @@ class Problem(Exception):
         self.field = field
         self.reply = reply
 
-    @property
-    def told(self) -> dict[str, object]:
-        """The problem as JSON."""
+    def as_json(self, **more: object) -> bytes:
+        """The problem, with what else is to be said; what the service said only if that is JSON."""
         told: dict[str, object] = {
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
             "error": self.code,
             "detail": self.detail,
+            **({} if self.field is None else {"field": self.field}),
+            **more,
         }
-        for key in ("field", "reply"):
-            if getattr(self, key) is not None:
-                told[key] = getattr(self, key)
-        return told
+        if self.reply is None:
+            return msgspec.json.encode(told)
+        try:
+            return msgspec.json.encode(told | {"reply": self.reply})
+        except (TypeError, ValueError, RecursionError):
+            return msgspec.json.encode(told)
 
     @classmethod
     def of_call(cls, error: CallError | SettingError) -> Problem:

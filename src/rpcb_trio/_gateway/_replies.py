@@ -41,19 +41,14 @@ def read_answer(route: Route, reply: Reply) -> Any:
 
 
 async def to_json(route: Route, answer: Any, keep: Keep) -> bytes:
-    """The answer as JSON, with URLs for what has some.
+    """The answer as JSON, with URLs beside, or in the place of, the bytes that they lead to.
 
     Raises:
-        Problem: it can't be written as JSON.
+        Problem: it can't be written as JSON, or there is no room for a file.
     """
-    return written(await with_urls(route, answer, keep))
-
-
-async def with_urls(route: Route, answer: Any, keep: Keep) -> Any:
-    """The answer with URLs beside, or in the place of, the bytes that they lead to."""
     for source, target in route.urls.items():
         answer = await _with_url(route, answer, source.split("."), target, keep)
-    return answer
+    return written(answer)
 
 
 def written(answer: Any) -> bytes:

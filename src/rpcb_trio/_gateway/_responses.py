@@ -69,12 +69,7 @@ def failure(
     kind = Lingering if lingering else Response
     if route is not None and route.shape == "envelope":
         return kind(_enveloped(problem), _envelope_status(problem), headers, JSON)
-    told = {**problem.told, "request_id": request_id}
-    try:
-        body = msgspec.json.encode(told)
-    except (TypeError, ValueError, RecursionError):  # what the service said is no JSON
-        body = msgspec.json.encode({key: value for key, value in told.items() if key != "reply"})
-    return kind(body, problem.status, headers, PROBLEM)
+    return kind(problem.as_json(request_id=request_id), problem.status, headers, PROBLEM)
 
 
 def reply_headers(reply: Reply) -> dict[str, str]:

@@ -6,6 +6,7 @@ A directory, an S3 bucket, or whatever else fsspec knows; the same calls for all
 from __future__ import annotations
 
 import logging
+import math
 import re
 import secrets
 import time
@@ -14,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
+from itertools import takewhile
 from mimetypes import guess_type
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -65,12 +67,9 @@ class Store:
         """Where they are, as fsspec calls it."""
         self._kept: dict[str, tuple[float, int]] = {}
         """Of each file when it goes (as `time.time()`) and its size, the oldest first."""
-        self._threads = anyio.CapacityLimiter(THREADS)
-
-    @property
-    def size(self) -> int:
+        self.size = 0
         """How many bytes all of them take."""
-        return sum(size for _, size in self._kept.values())
+        self._threads = anyio.CapacityLimiter(THREADS)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -95,18 +94,20 @@ class Store:
         if len(content) > self._options.files_size:
             raise _no_room(f"it has {len(content)} bytes; files_size is {self._options.files_size}")
         name = f"{secrets.token_urlsafe(RANDOM_BYTES)}.{_suffix(media_type)}"
+        self._note(name, len(content))  # first, for what is broken off in writing is to go as well
         try:
             await self._do(partial(self._fs.pipe_file, self._place(name), content))
         except OSError as error:
+            self._note(name, 0)
             log.warning("files: %s can't be written: %s", self.root, error)
             raise _no_room("it can't be written") from error
-        self._kept[name] = (time.time() + self._options.files_kept, len(content))
         await self._forget(self._surplus())
         return name
 
     async def find(self, name: str) -> File | None:
         """A file; None if there is none."""
-        if not NAME.fullmatch(name) or name in self._overdue():
+        gone, _ = self._kept.get(name, (math.inf, 0))
+        if not NAME.fullmatch(name) or gone <= time.time():
             return None
         try:
             size = await self._do(partial(self._fs.size, self._place(name)))
@@ -148,11 +149,15 @@ class Store:
 
     def _adopt(self, found: Mapping[str, Any]) -> None:
         """What is left of an earlier life gets its time from now on, and then goes as well."""
-        gone = time.time() + self._options.files_kept
         for path, facts in sorted(found.items()):
             name = path.rpartition("/")[2]
             if NAME.fullmatch(name):
-                self._kept[name] = (gone, facts["size"] or 0)
+                self._note(name, facts["size"] or 0)
+
+    def _note(self, name: str, size: int) -> None:
+        _, before = self._kept.get(name, (0.0, 0))
+        self._kept[name] = (time.time() + self._options.files_kept, size)
+        self.size += size - before
 
     async def sweep(self) -> None:
         """Remove what is overdue, and the oldest if they take too much."""
@@ -166,7 +171,7 @@ class Store:
 
     def _overdue(self) -> list[str]:
         now = time.time()
-        return [name for name, (gone, _) in self._kept.items() if gone <= now]
+        return [name for name, _ in takewhile(lambda each: each[1][0] <= now, self._kept.items())]
 
     def _surplus(self) -> list[str]:
         left = self.size
@@ -180,8 +185,9 @@ class Store:
 
     async def _forget(self, names: list[str]) -> None:
         for name in names:
-            if self._kept.pop(name, None) is None:
+            if name not in self._kept:
                 continue
+            self.size -= self._kept.pop(name)[1]
             try:
                 await self._do(partial(self._fs.rm_file, self._place(name)))
             except FileNotFoundError:

@@ -110,9 +110,7 @@ def test_a_malformed_lifetime_is_none(value: object) -> None:
         *MALFORMED[:-1],
         pytest.param(datetime(1960, 1, 1, tzinfo=UTC), id="before time began"),
         pytest.param(datetime(1970, 1, 2, tzinfo=UTC), id="a clock that was never set"),
-        pytest.param(
-            datetime(1978, 1, 11, tzinfo=UTC), id="the year 9999, as pamqp reads it"
-        ),
+        pytest.param(datetime(1978, 1, 11, tzinfo=UTC), id="the year 9999, as pamqp reads it"),
     ],
 )
 def test_a_malformed_timestamp_is_as_if_it_were_not_there(value: object) -> None:

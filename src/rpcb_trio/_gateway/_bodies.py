@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -31,7 +32,7 @@ def parsed(name: str, field: Field, text: str) -> Plain:
             case "integer":
                 return int(text)
             case "number":
-                return float(text)
+                return _finite(float(text))
             case "boolean":
                 return TRUTHS[text.lower()]
             case _:
@@ -41,6 +42,12 @@ def parsed(name: str, field: Field, text: str) -> Plain:
     if field.choices and text not in field.choices:
         raise wrong(name, f"{text[:40]!r} is none of {', '.join(field.choices)}")
     return text
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError("JSON has none of these")
+    return number
 
 
 def complete(form: Mapping[str, Field], values: Mapping[str, Value]) -> dict[str, Value]:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from rpcb_trio._errors import SettingError
 from rpcb_trio._gateway._openapi import openapi
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._responses import JSON
@@ -77,8 +78,14 @@ def _file(path: Path) -> Route:
 
 
 def _swagger_ui() -> Path:
-    """Where its files are; the package itself is not imported."""
+    """Where its files are; the package itself is not imported.
+
+    Raises:
+        SettingError: nowhere.
+    """
     found = find_spec("swagger_ui")
-    assert found is not None  # noqa: S101 - the extra installs it
-    assert found.origin is not None  # noqa: S101 - it is an ordinary package
+    if found is None or found.origin is None:
+        raise SettingError(
+            "the gateway needs swagger-ui-py; install it with pip install 'rpcb-trio[gateway]'"
+        )
     return Path(found.origin).parent / "static"

@@ -12,11 +12,12 @@ from starlette.responses import Response
 
 from rpcb_trio._gateway._bodies import to_body
 from rpcb_trio._gateway._front import Front, content_type_of
+from rpcb_trio._gateway._origins import refuse_foreign_page
 from rpcb_trio._gateway._parts import Composition
 from rpcb_trio._gateway._problems import Problem, status_of_code
 from rpcb_trio._gateway._replies import Keep, to_json, written
 from rpcb_trio._gateway._request_ids import request_id_of
-from rpcb_trio._gateway._responses import BINARY, failure, plain_or, reply_headers, success
+from rpcb_trio._gateway._responses import BINARY, INERT, failure, plain_or, reply_headers, success
 from rpcb_trio._gateway._routes import Route, Routes
 from rpcb_trio._gateway._store import Store
 from rpcb_trio._gateway._uploads import Buffer, HungUp, Upload
@@ -69,6 +70,7 @@ class Endpoints:
         async def endpoint(request: Request) -> Response:
             with Upload(request, self._buffer, self._front.options.upload_timeout) as upload:
                 try:
+                    refuse_foreign_page(request, self._front.options)
                     self._front.refuse_if_full()
                     return await answer(request, upload)
                 except HungUp:
@@ -153,7 +155,7 @@ async def _watch(request: Request, work: anyio.CancelScope) -> None:
 
 def _passed(reply: Reply) -> Response:
     status = HTTPStatus.OK if reply.error is None else status_of_code(reply.error)
-    headers = {"content-type": plain_or(reply.content_type, BINARY), **reply_headers(reply)}
+    headers = {"content-type": plain_or(reply.content_type, BINARY), **INERT, **reply_headers(reply)}
     return Response(reply.body, status, headers)
 
 

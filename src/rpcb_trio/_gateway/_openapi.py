@@ -49,6 +49,7 @@ ENVELOPE: Schema = {
 
 PROBLEMS = {
     400: "The request makes no sense.",
+    403: "A page of another origin may not call.",
     408: "The upload took too long.",
     413: "The upload is too large.",
     422: "A field of the form is wrong, or the service could not read it.",

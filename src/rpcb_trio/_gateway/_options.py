@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 
 import msgspec
 
+from rpcb_trio._errors import SettingError
+
 MEGABYTE = 2**20
+
+ORIGIN = re.compile(r"https?://[^/?#\s]+", re.ASCII)
+"""As browsers send it (RFC 6454, 6.2)."""
 
 
 class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How the gateway treats those who ask. Times are in seconds, sizes in bytes."""
+    """How the gateway treats those who ask. Times are in seconds, sizes in bytes.
+
+    Raises:
+        SettingError: an origin or a URL is written in a way that no browser would take.
+    """
 
     timeout: float = 30.0
     """Of a route that sets none, and of `/rpc/NAME`."""
@@ -38,6 +48,14 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How much they may take in all; the oldest go first."""
     public_url: str | None = None
     """What a `url` begins with; None for what the request was sent to."""
+
+    def __post_init__(self) -> None:
+        """Check what a browser would silently make nothing of."""
+        for origin in self.cors:
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise SettingError(f"cors is {origin}; write it as https://example.org, without a path, or *")
+        if self.public_url is not None and not self.public_url.startswith(("http://", "https://")):
+            raise SettingError(f"public_url is {self.public_url}; write it as https://example.org")
 
     def allows_queue(self, name: str) -> bool:
         """Whether `/rpc/NAME` may reach this queue."""

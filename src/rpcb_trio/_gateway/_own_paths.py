@@ -12,15 +12,11 @@ from starlette.routing import BaseRoute, Route
 from rpcb_trio._gateway._front import Front
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._request_ids import request_id_of
-from rpcb_trio._gateway._responses import JSON, failure
+from rpcb_trio._gateway._responses import INERT, JSON, failure
 from rpcb_trio._gateway._store import Store
 
-FILE_HEADERS = {
-    "cache-control": "private, max-age=3600",
-    "content-security-policy": "default-src 'none'; sandbox",
-    "x-content-type-options": "nosniff",
-}
-"""What a service has made may be a page with scripts of its own; they don't run here."""
+CACHED = "private, max-age=3600"
+"""How a file may be: under its name there is never another."""
 
 
 def own_paths(front: Front, store: Store) -> list[BaseRoute]:
@@ -39,7 +35,7 @@ def own_paths(front: Front, store: Store) -> list[BaseRoute]:
         if found is None:
             problem = Problem(HTTPStatus.NOT_FOUND, "not-found", "there is no such file, or no longer")
             return failure(None, problem, request_id=request_id_of(request), retry_after=0)
-        headers = {**FILE_HEADERS, "content-length": str(found.size)}
+        headers = {**INERT, "cache-control": CACHED, "content-length": str(found.size)}
         return StreamingResponse(found.pieces, headers=headers, media_type=found.media_type)
 
     return [

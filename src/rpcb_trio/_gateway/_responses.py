@@ -24,6 +24,9 @@ TIMEOUT_MESSAGE = "内部服务调用超时"
 ERROR_MESSAGE = "服务内部未知错误"
 MISSING_MESSAGE = "参数缺失: name={}"
 
+INERT = {"content-security-policy": "default-src 'none'; sandbox", "x-content-type-options": "nosniff"}
+"""What a service has made may be a page with scripts of its own; they don't run here."""
+
 LONGEST_HEADER = 255
 """Bytes, as AMQP has it."""
 

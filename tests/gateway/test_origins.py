@@ -1,0 +1,80 @@
+"""What pages may do that a browser shows: those of other origins, and those that a service answers with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from models import simple
+from rpcb_trio import Outcome, SettingError
+from rpcb_trio.gateway import GatewayOptions
+from tests.gateway.fronts import echo, front
+
+OPEN = GatewayOptions(rpc=("echo",))
+
+
+class Page(simple.Accelerator):
+    """Answers with a page that has a script."""
+
+    content_type = "text/html"
+
+    def encode(self, outcome: Outcome[Any]) -> bytes:  # noqa: ARG002 - it is always the same
+        return b"<script>alert(1)</script>"
+
+
+async def test_other_origins_may_call_where_that_is_set_and_else_not() -> None:
+    asked = {"origin": "https://example.org", "access-control-request-method": "POST"}
+    async with front({}, GatewayOptions(cors=("https://example.org",), rpc=("echo",)), echo=echo) as gateway:
+        allowed = await gateway.http.options("/rpc/echo", headers=asked)
+        refused = await gateway.http.options("/rpc/echo", headers=asked | {"origin": "https://evil.example"})
+    assert allowed.headers["access-control-allow-origin"] == "https://example.org"
+    assert "access-control-allow-origin" not in refused.headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"origin": "http://gateway"}, 200),
+        ({"origin": "http://gateway", "sec-fetch-site": "same-origin"}, 200),
+        ({"origin": "https://speech.example", "sec-fetch-site": "same-origin"}, 200),
+        ({"origin": "https://example.org", "sec-fetch-site": "cross-site"}, 200),
+        ({"origin": "https://evil.example", "sec-fetch-site": "cross-site"}, 403),
+        ({"origin": "http://gateway:1", "sec-fetch-site": "same-site"}, 403),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+    ],
+)
+async def test_no_page_of_another_origin_sends_a_form(headers: dict[str, str], status: int) -> None:
+    options = GatewayOptions(cors=("https://example.org",), rpc=("echo",))
+    async with front({}, options, echo=echo) as gateway:
+        answer = await gateway.http.post("/rpc/echo", content=b"hi", headers=headers)
+    assert answer.status_code == status
+
+
+async def test_any_page_sends_one_where_all_origins_may() -> None:
+    async with front({}, GatewayOptions(cors=("*",), rpc=("echo",)), echo=echo) as gateway:
+        answer = await gateway.http.post("/rpc/echo", content=b"hi", headers={"origin": "https://x.example"})
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
+
+
+@pytest.mark.parametrize(
+    ("options", "setting"),
+    [
+        ({"cors": ("https://example.org/",)}, "cors"),
+        ({"cors": ("example.org",)}, "cors"),
+        ({"public_url": "speech.example"}, "public_url"),
+    ],
+)
+def test_what_no_browser_would_take_is_a_wrong_setting(options: dict[str, Any], setting: str) -> None:
+    with pytest.raises(SettingError, match=f"{setting} is"):
+        GatewayOptions(**options)
+
+
+async def test_a_page_that_a_service_answers_with_runs_no_script() -> None:
+    async with front({}, OPEN, echo=Page(0, 0)) as gateway:
+        answer = await gateway.http.post("/rpc/echo", content=b"hi")
+    assert answer.headers["content-type"] == "text/html"
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"

@@ -59,11 +59,18 @@ def gateway(
     services = load_services(settings.serve)
     if services:
         routes = rerouted(routes, services)
+    options = msgspec.structs.replace(settings.options, rpc=(*settings.rpc, *services))
     with _bound(settings) as listener:
-        return trio.run(_run, settings, routes, services, listener)
+        return trio.run(_run, settings, options, routes, services, listener)
 
 
-async def _run(settings: GatewaySettings, routes: Routes, services: Services, listener: socket.socket) -> int:
+async def _run(
+    settings: GatewaySettings,
+    options: GatewayOptions,
+    routes: Routes,
+    services: Services,
+    listener: socket.socket,
+) -> int:
     from rpcb_trio.gateway import make_app, serve_app  # noqa: PLC0415 - an extra
 
     drain, stopped_by = trio.Event(), list[int]()
@@ -75,7 +82,7 @@ async def _run(settings: GatewaySettings, routes: Routes, services: Services, li
                 open_client(broker) as client,
                 _events(broker, exchange) as events,
             ):
-                app = make_app(client, routes, _options(settings, services), events=events)
+                app = make_app(client, routes, options, events=events)
                 listener.listen()
                 log.info(_line(settings, routes, services, listener))
                 cut = await serve_app(app, listener, drain=drain, drain_timeout=settings.drain_timeout)
@@ -98,10 +105,6 @@ async def _broker(
     events = settings.events or "events"
     async with serving_here(services, events) as broker:
         yield broker, events
-
-
-def _options(settings: GatewaySettings, services: Services) -> GatewayOptions:
-    return msgspec.structs.replace(settings.options, rpc=(*settings.rpc, *services))
 
 
 def _events(broker: NoticeTransport, exchange: str | None) -> AbstractAsyncContextManager[EventWatch | None]:

@@ -296,6 +296,22 @@ async def test_a_call_made_while_the_broker_is_away_is_answered_once_it_is_back(
         assert (await client.call(b"good", queue=QUEUE, timeout=600)).body == b"ok:GOOD"
 
 
+async def test_the_log_says_once_that_the_connection_is_lost_and_once_that_it_is_back(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="rpcb_trio")
+    broker = silent_broker()
+    async with open_client(RefusingAtFirst(broker, refusals=20)) as client:
+        broker.disconnect()
+        await trio.sleep(3600)
+        assert client.is_connected
+    lost, back = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert lost[0] == "WARNING"
+    assert lost[1].startswith("client: the connection is lost (the embedded broker has disconnected)")
+    assert back[0] == "INFO"
+    assert back[1].startswith("client: connected again after ")
+
+
 async def test_a_call_made_while_the_broker_is_away_ends_when_the_client_is_left(
     autojump_clock: MockClock,
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from uuid import uuid4
@@ -10,8 +9,8 @@ from uuid import uuid4
 import anyio
 from anyio.abc import TaskStatus
 
-from rpcb_trio._backoff import Backoff
-from rpcb_trio._errors import BrokerError, CallInterrupted, ReplyTimeout, SettingError, first_leaf
+from rpcb_trio._connected import stay_connected
+from rpcb_trio._errors import BrokerError, CallInterrupted, ReplyTimeout, SettingError
 from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._transports import CallerSession, Transport, as_transport
@@ -105,32 +104,13 @@ class RpcClient:
         finally:
             del self._waiting[request.correlation_id]
 
-    async def _keep_connected(self, transport: Transport, task_status: TaskStatus[None]) -> None:
-        waits = Backoff()
-        has_started = False
-        while True:
-            lost: BrokerError | None = None
-            opened = math.inf
-            try:
-                async with transport.open_caller() as session:
-                    self._begin(session)
-                    if not has_started:
-                        has_started = True
-                        task_status.started()
-                    opened = anyio.current_time()
-                    await self._watch(session)
-            except* BrokerError as group:
-                lost = first_leaf(group)
-            if lost is not None and not has_started:
-                raise lost
-            await anyio.sleep(waits.after(anyio.current_time() - opened))
+    async def _keep_connected(self, transport: Transport, *, task_status: TaskStatus[None]) -> None:
+        await stay_connected("client", transport.open_caller, self._use, task_status=task_status)
 
-    def _begin(self, session: CallerSession) -> None:
+    async def _use(self, session: CallerSession) -> None:
         session.on_reply(self._take)
         self._session = session
         self._connected.set()
-
-    async def _watch(self, session: CallerSession) -> None:
         try:
             await session.watch()
         except BrokerError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 import trio
 
 from models.asr import Moonshine, SpeechRecognition
@@ -159,7 +160,7 @@ async def test_a_full_queue_is_503_with_a_time_to_come_again(broker: Broker, que
 
 
 async def test_a_gateway_whose_connection_breaks_says_so_and_comes_back_by_itself(
-    broker: Broker, queue: str
+    broker: Broker, queue: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
         serving(echo, broker, Topology(queue=queue, durable=False)),
@@ -175,6 +176,7 @@ async def test_a_gateway_whose_connection_breaks_says_so_and_comes_back_by_itsel
         back = await front.http.post("/echo", content=b"x")
     assert (away.status_code, away.json()["error"], away.headers["retry-after"]) == (503, "no-broker", "1")
     assert (back.status_code, back.content) == (200, b"x")
+    assert "client: the connection is lost" in caplog.text
 
 
 async def until_ready(front: Front, status: int) -> None:

@@ -10,9 +10,9 @@ from functools import partial
 import msgspec
 import trio
 
+from rpcb_trio._connected import stay_connected
 from rpcb_trio._errors import BrokerError
 from rpcb_trio._events._buffer import LIFETIME, EventBuffer
-from rpcb_trio._events._connected import stay_connected
 from rpcb_trio._events._events import AnyEvent
 from rpcb_trio._events._instrument import EventInstrument
 from rpcb_trio._messages import Notice
@@ -58,7 +58,9 @@ async def publish_events(
 
         async def publish(*, task_status: trio.TaskStatus[None]) -> None:
             use = partial(_publish_all, instrument.buffer)
-            await stay_connected(lambda: transport.open_publisher(exchange), use, task_status=task_status)
+            await stay_connected(
+                "events", lambda: transport.open_publisher(exchange), use, task_status=task_status
+            )
             is_done.set()
 
         await nursery.start(publish)

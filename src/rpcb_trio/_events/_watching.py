@@ -10,8 +10,8 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
+from rpcb_trio._connected import stay_connected
 from rpcb_trio._errors import SessionLost
-from rpcb_trio._events._connected import stay_connected
 from rpcb_trio._events._events import AnyEvent, decoder
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._transports import NoticeTransport, Subscriber, as_notice_transport
@@ -48,7 +48,7 @@ class EventWatch:
         self, transport: NoticeTransport, exchange: str, *, task_status: TaskStatus[None]
     ) -> None:
         await stay_connected(
-            lambda: transport.open_subscriber(exchange), self._listen, task_status=task_status
+            "events", lambda: transport.open_subscriber(exchange), self._listen, task_status=task_status
         )
 
     async def _listen(self, subscriber: Subscriber) -> None:

@@ -24,6 +24,16 @@ def test_text_is_time_level_and_message() -> None:
     assert line == "2023-11-14T22:13:20.250Z WARNING 3 lost"
 
 
+def test_a_message_is_one_line_whatever_it_quotes_and_says_nothing_that_a_terminal_obeys() -> None:
+    line = TextFormatter().format(record("no: %s", "a\n2023-11-14 INFO all is well\r\x1b[2J\u2028é"))
+    assert line.endswith(r"WARNING no: a\n2023-11-14 INFO all is well\r\x1b[2J\u2028é")
+
+
+def test_a_traceback_keeps_its_lines() -> None:
+    line = TextFormatter().format(record("crashed", error=ValueError("oops")))
+    assert line.splitlines()[1:] == ["ValueError: oops"]
+
+
 def test_json_is_one_object_in_one_line() -> None:
     line = JsonFormatter().format(record('a "quote"\nand a line'))
     assert "\n" not in line

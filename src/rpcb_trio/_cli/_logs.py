@@ -23,8 +23,14 @@ RETOLD = ("aiormq", "pamqp")
 CHATTY = ("asyncio", "trio-asyncio")
 """Libraries whose warnings matter, and nothing less."""
 
-
 PASSWORD = re.compile(r"(://[^\s:/@]*:)\S+@")
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def on_one_line(text: str) -> str:
+    """With ends of lines, and what a terminal obeys, spelt out: errors may quote what a producer has sent."""
+    return CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def discreet(text: str) -> str:
@@ -38,6 +44,10 @@ class PlainFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write the record, discreetly."""
         return discreet(super().format(record))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """The message in one line, which nobody can make look like two of ours."""
+        return on_one_line(super().formatMessage(record))
 
 
 class TextFormatter(PlainFormatter):

@@ -6,6 +6,7 @@ import { players } from "./players.js";
 
 const SENTENCE = ["sentence", "text", "transcript", "transcription"];
 const KEPT = /\/(files\/[\w-]{32}\.[a-z0-9]{1,8})$/;
+const MOST = 100000; // letters of a text that are shown
 const LONG = 400; // letters without a blank: bytes in base64, which the file beside them shows better
 
 /** An answer as elements; `sent` is the sound that was asked about, if it was one. */
@@ -18,13 +19,14 @@ export async function shown(result, sent) {
 
 /** A problem as elements. */
 export function told(problem) {
-  const lines = [problem.detail && `${capital(problem.detail).replace(/\.?$/, ".")}`, problem.remedy].filter(Boolean);
+  const detail = plain(problem.detail ?? "");
+  const lines = [detail && capital(detail).replace(/\.?$/, "."), problem.remedy].filter(Boolean);
   return el(
     "div",
     { className: "problem" },
-    el("h3", {}, problem.title),
+    el("h3", {}, plain(problem.title ?? "It did not work")),
     ...lines.map((line) => el("p", {}, line)),
-    problem.said ? el("p", {}, "The service said: ", el("q", {}, problem.said)) : null,
+    problem.said ? el("p", {}, "The service said: ", el("q", {}, plain(problem.said))) : null,
     problem.id ? el("p", { className: "quiet" }, "In the log it is request ", el("code", {}, problem.id)) : null,
   );
 }
@@ -36,8 +38,8 @@ function factsOf({ milliseconds: took, batchSize, id }) {
 
 async function ofValue(value, name, sounds) {
   if (typeof value === "string") return ofText(value, name, sounds);
-  if (value === null || typeof value !== "object") return el("p", { className: "sentence" }, String(value));
-  if (Array.isArray(value)) return el("pre", {}, JSON.stringify(value, shortened, 2));
+  if (value === null || typeof value !== "object") return el("p", { className: "sentence" }, plain(value));
+  if (Array.isArray(value)) return el("pre", {}, clipped(JSON.stringify(value, shortened, 2)));
   const entries = Object.entries(value);
   if (entries.length > 0 && entries.every(([, each]) => isMap(each))) return ofParts(entries, sounds);
   return ofMap(entries, name, sounds);
@@ -48,7 +50,7 @@ const isMap = (value) => value !== null && typeof value === "object" && !Array.i
 /** A composite route's answer: one of its parts after the other. */
 async function ofParts(entries, sounds) {
   const parts = await Promise.all(entries.map(async ([name, value]) => {
-    const body = value.problem ? told({ ...value.problem, remedy: "" }) : await ofValue(value, capital(name), sounds);
+    const body = isMap(value.problem) ? told({ ...value.problem, remedy: "" }) : await ofValue(value, capital(name), sounds);
     return el("section", { className: "part" }, el("h3", {}, capital(name)), body);
   }));
   return el("div", {}, ...parts);
@@ -59,17 +61,24 @@ async function ofMap(entries, name, sounds) {
   const rows = [];
   for (const [key, value] of entries) {
     if (SENTENCE.includes(key) && typeof value === "string") {
-      sentences.push(value === "" ? el("p", { className: "empty" }, "No words.") : el("p", { className: "sentence" }, value));
+      sentences.push(value === "" ? el("p", { className: "empty" }, "No words.") : el("p", { className: "sentence" }, clipped(value)));
     } else if (typeof value === "string" && KEPT.test(value)) {
       rows.push(await ofText(value, name, sounds));
     } else if (!isHidden(value)) {
-      const plain = isMap(value) || Array.isArray(value) ? JSON.stringify(value, shortened) : String(value);
-      rows.push(el("div", {}, el("dt", {}, capital(key)), el("dd", {}, plain)));
+      rows.push(rowOf(key, value));
     }
   }
+  if (sentences.length + rows.length === 0) rows.push(...entries.map(([key, value]) => rowOf(key, shortened(key, value))));
   const list = rows.filter(Boolean);
   return el("div", {}, ...sentences, list.length > 0 ? el("dl", { className: "rows" }, ...list) : null);
 }
+
+const rowOf = (key, value) => el("div", {}, el("dt", {}, capital(key)), el("dd", {}, plain(value)));
+
+const clipped = (text) => (text.length > MOST ? `${text.slice(0, MOST)}… (${text.length} letters in all)` : text);
+
+/** Anything as a text, for whoever answers says what is in it. */
+const plain = (value) => clipped(typeof value === "object" ? JSON.stringify(value, shortened) : String(value));
 
 const isHidden = (value) => typeof value === "string" && value.length > LONG && !/\s/.test(value);
 
@@ -78,7 +87,7 @@ const shortened = (_, value) => (isHidden(value) ? `${value.slice(0, 16)}… (${
 /** A sentence, or a file that the gateway keeps for the answer. */
 async function ofText(value, name, sounds) {
   const kept = value.match(KEPT)?.[1];
-  if (!kept) return el("p", { className: "sentence" }, value);
+  if (!kept) return el("p", { className: "sentence" }, plain(shortened("", value)));
   const response = await fetch(new URL(kept, root));
   if (!response.ok) return el("p", { className: "empty" }, "The answer's file is there no longer.");
   return ofBlob(await response.blob(), sounds, name);

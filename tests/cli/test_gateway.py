@@ -123,8 +123,8 @@ async def test_it_can_serve_a_model_itself_without_any_broker_and_answers_the_an
         assert await gateway.end() == 0
     assert len(heard.json()["data"]["sentence"].split()) > 5
     assert (page.status_code, other.status_code) == (200, 404)
-    assert "[routes.se] is left out: no service answers it; see --serve" in "".join(gateway.lines)
-    assert "[routes.main] is left out" in "".join(gateway.lines)
+    assert "[routes.se] is left out: it needs --serve se=MODULE:ATTRIBUTE" in "".join(gateway.lines)
+    assert "[routes.main] is left out: it needs --serve se=MODULE:ATTRIBUTE" in "".join(gateway.lines)
 
 
 async def test_without_its_extra_it_names_what_to_install(workplace: Path) -> None:

@@ -37,12 +37,14 @@ def load_services(pairs: Sequence[str]) -> Services:
 
 def rerouted(routes: Routes, services: Services) -> Routes:
     """The routes that have a service of their name, or are composed of such; the log tells of the others."""
-    kept = {name: _to_queue(route, name) for name, route in routes.items() if name in services}
+    kept: dict[str, Route] = {}
     for name, route in routes.items():
-        if route.parts and all(part.route in kept for part in route.parts.values()):
-            kept[name] = route
-        elif name not in kept:
-            log.warning("[routes.%s] is left out: no service answers it; see --serve", name)
+        called = {part.route for part in route.parts.values()} or {name}
+        if missing := sorted(called - {*services}):
+            flags = " ".join(f"--serve {each}=MODULE:ATTRIBUTE" for each in missing)
+            log.warning("[routes.%s] is left out: it needs %s", name, flags)
+        else:
+            kept[name] = route if route.parts else _to_queue(route, name)
     return kept
 
 

@@ -4,8 +4,14 @@ make_app("amqp://localhost", {"echo": Route(queue="echo")}) answers POST /echo a
 """
 
 from rpcb_trio._gateway import Field, GatewayOptions, Part, Route, Status, check_routes, read_routes
-from rpcb_trio._gateway._app import make_app
-from rpcb_trio._gateway._server import serve_app
+
+try:
+    from rpcb_trio._gateway._app import make_app
+    from rpcb_trio._gateway._server import serve_app
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"the gateway needs {error.name}; install it with pip install 'rpcb-trio[gateway]'", name=error.name
+    ) from error
 
 __all__ = [
     "Field",

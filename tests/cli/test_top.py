@@ -129,14 +129,14 @@ async def test_the_exchange_comes_from_the_file_as_that_of_serve(
 class Terminal:
     """`top` in a terminal of its own."""
 
-    def __init__(self, *argv: str) -> None:
+    def __init__(self, *argv: str, kind: str = "xterm") -> None:
         self._end, other = pty.openpty()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "rpcb_trio", "top", *argv],
             stdin=other,
             stdout=other,
             stderr=subprocess.PIPE,
-            env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "24"},
+            env={**os.environ, "TERM": kind, "COLUMNS": "100", "LINES": "24"},
         )
         os.close(other)
         self.screen = b""
@@ -194,3 +194,13 @@ async def test_who_reads_its_lines_may_have_enough(worker: None, top: Top) -> No
             assert b'"workers"' in await out.receive_some()
         with trio.fail_after(PATIENCE):
             assert await process.wait() == 0
+
+
+async def test_a_terminal_that_can_do_nothing_gets_one_table(worker: None, top: Top) -> None:
+    terminal = Terminal("--seconds=0.3", kind="dumb")
+    try:
+        await terminal.until(b"shouting")
+        assert await terminal.end() == 0
+        assert b"\x1b" not in terminal.screen
+    finally:
+        terminal.close()

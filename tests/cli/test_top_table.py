@@ -90,6 +90,23 @@ def test_a_queue_is_shown_with_what_lies_in_it_at_the_broker() -> None:
     assert row.split() == ["speech", "7", "1", "12.3", "2", "6", "1"]
 
 
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (12, []),
+        (20, []),
+        (40, ["ready", "workers", "req/s"]),
+        (66, ["ready", "workers", "req/s", "waits", "held", "fail"]),
+    ],
+)
+def test_in_a_narrow_window_a_queue_has_its_name_rather_than_all_figures(
+    width: int, shown: list[str]
+) -> None:
+    titles, row = drawn(WORKER, width=width)[-2:]
+    assert titles.split() == ["queue", *shown]
+    assert row.split()[0] == "speech"
+
+
 words = st.text(max_size=40)
 figures = st.none() | st.floats(0, 1e12)
 workers = st.builds(

@@ -133,9 +133,7 @@ def _check_extra() -> None:
     try:
         import rpcb_trio.gateway  # noqa: F401, PLC0415 - an extra
     except ImportError as error:
-        raise SettingError(
-            f"the gateway needs {error.name}; install it with pip install 'rpcb-trio[gateway]'"
-        ) from error
+        raise SettingError(str(error)) from error
 
 
 def _bound(settings: GatewaySettings) -> socket.socket:

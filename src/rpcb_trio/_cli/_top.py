@@ -178,13 +178,15 @@ class _View:
         if not self._heard.is_set():
             tell(f"no events in {PATIENCE:g} s: start workers with --events {self._exchange}")
             return ExitCode.NO_EVENTS
-        if flags.once or not (flags.json or sys.stdout.isatty()):
+        console = Console()
+        is_live = sys.stdout.isatty() and not console.is_dumb_terminal
+        if flags.once or not (flags.json or is_live):
             await trio.sleep(flags.seconds)
             self._print(as_json=flags.json)
         elif flags.json:
             await self._print_lines(flags.interval)
         else:
-            await self._live(flags.interval)
+            await self._live(console, flags.interval)
         return ExitCode.DONE
 
     def _print(self, *, as_json: bool) -> None:
@@ -208,8 +210,7 @@ class _View:
                 await trio.sleep(interval)
                 self._print(as_json=True)
 
-    async def _live(self, interval: float) -> None:
-        console = Console()
+    async def _live(self, console: Console, interval: float) -> None:
         with (
             Live(console=console, screen=True, auto_refresh=False) as live,
             single_keys() as terminal,

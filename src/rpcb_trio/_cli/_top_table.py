@@ -83,6 +83,19 @@ COLUMNS = (
     Column("policy", 12, 17, lambda each: clean(each.policy), is_text=True),
 )
 
+QUEUE_NAME, QUEUE_COLUMN = 12, 7
+"""The least width of a queue's name, and that of all else."""
+
+QUEUE_COLUMNS: tuple[tuple[str, Callable[[QueueSummary], str]], ...] = (
+    ("ready", lambda each: "-" if each.ready is None else str(each.ready)),
+    ("workers", lambda each: str(each.workers)),
+    ("req/s", lambda each: number(each.requests_per_second)),
+    ("waits", lambda each: str(each.waiting)),
+    ("held", lambda each: str(each.held)),
+    ("fail", lambda each: str(each.failed)),
+)
+"""Of the table of queues, beside their names; the last ones go where there is no room."""
+
 ORDERS: dict[str, tuple[str, Callable[[WorkerSummary], float]]] = {
     "r": ("rate", lambda each: each.requests_per_second or 0.0),
     "l": ("latency", lambda each: each.p99_total_ms or 0.0),
@@ -105,7 +118,7 @@ def page(
     if len(workers) > room:
         parts.append(_line(f"and {len(workers) - room} more workers", "dim"))
     parts += [_line(each, "red") for each in reasons]
-    parts += [Text(), _queue_table(summary.queues)]
+    parts += [Text(), _queue_table(summary.queues, width)]
     if foot:
         parts += [Text(), _line(foot, "dim")]
     return Group(*parts)
@@ -144,21 +157,14 @@ def _fitting(width: int) -> list[Column]:
     return [column for column in COLUMNS if column.title in chosen]
 
 
-def _queue_table(queues: Sequence[QueueSummary]) -> Table:
+def _queue_table(queues: Sequence[QueueSummary], width: int) -> Table:
+    columns = QUEUE_COLUMNS[: max(0, (width - QUEUE_NAME) // (QUEUE_COLUMN + GAP))]
     table = _table()
     table.add_column("queue", no_wrap=True, max_width=30, overflow="ellipsis")
-    for title in ("ready", "workers", "req/s", "waits", "held", "fail"):
-        table.add_column(title, justify="right", min_width=7, no_wrap=True)
+    for title, _ in columns:
+        table.add_column(title, justify="right", min_width=QUEUE_COLUMN, no_wrap=True)
     for each in queues:
-        table.add_row(
-            clean(each.queue),
-            "-" if each.ready is None else str(each.ready),
-            str(each.workers),
-            number(each.requests_per_second),
-            str(each.waiting),
-            str(each.held),
-            str(each.failed),
-        )
+        table.add_row(clean(each.queue), *(cell(each) for _, cell in columns))
     return table
 
 

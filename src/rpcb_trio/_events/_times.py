@@ -27,7 +27,7 @@ def request_times(batch: BatchEvent) -> Iterator[RequestTimes]:
 
 
 def percentile(ordered: Sequence[tuple[float, float]], percent: float) -> float | None:
-    """The value that so many percent of the weight are not above; of values in order, each with its weight."""
+    """The value that so many percent of the weight are not above; of ordered values, each with its weight."""
     rank, below = percent / 100 * sum(weight for _, weight in ordered), 0.0
     for value, weight in ordered:
         below += weight

@@ -246,6 +246,12 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, object] = NO_HEADERS
     content_type: str = "application/octet-stream"
 
+    def why_returned(self) -> str:
+        """What it means that the broker has no queue for it."""
+        if not self.exchange:
+            return f"there is no queue {self.routing_key!r}"
+        return f"no queue is bound to exchange {self.exchange!r} with routing key {self.routing_key!r}"
+
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """One message for whoever listens to an exchange; nobody has to. `expiration` is in seconds."""

@@ -85,7 +85,7 @@ class AmqpCaller:
                 wait=False,
             )
         except PublishError as exc:
-            raise Unroutable(f"no queue is bound to {where}") from exc
+            raise Unroutable(request.why_returned()) from exc
         except DeliveryError as exc:
             raise Refused(f"the broker would not take a request to {where}; is the queue full?") from exc
         except (ValueError, TypeError, ArithmeticError, struct.error) as exc:

@@ -157,9 +157,7 @@ class MemoryCaller:
             content_type=request.content_type,
         )
         if not self._router.route(request.exchange, request.routing_key, message):
-            raise Unroutable(
-                f"no queue is bound to exchange {request.exchange!r} with routing key {request.routing_key!r}"
-            )
+            raise Unroutable(request.why_returned())
 
     async def watch(self) -> NoReturn:
         """Wait for the end."""

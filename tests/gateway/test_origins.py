@@ -8,6 +8,8 @@ import pytest
 
 from models import simple
 from rpcb_trio import Outcome, SettingError
+from rpcb_trio._gateway._problems import Problem
+from rpcb_trio._gateway._responses import failure
 from rpcb_trio.gateway import GatewayOptions
 from tests.gateway.fronts import echo, front
 
@@ -57,6 +59,14 @@ async def test_any_page_sends_one_where_all_origins_may() -> None:
     async with front({}, GatewayOptions(cors=("*",), rpc=("echo",)), echo=echo) as gateway:
         answer = await gateway.http.post("/rpc/echo", content=b"hi", headers={"origin": "https://x.example"})
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
+
+
+@pytest.mark.parametrize("code", ["a\r\nset-cookie: b", "内", "x" * 300])
+def test_an_error_s_code_from_a_service_makes_no_header_of_its_own(code: str) -> None:
+    problem = Problem(500, code, "it failed")
+    answer = failure(None, problem, request_id="1", retry_after=1)
+    assert answer.headers["rpcb-error"] == "?"
+    assert "set-cookie" not in answer.headers
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from models import simple
+from rpcb_trio import Reply
+from rpcb_trio._gateway._responses import passed
+from rpcb_trio._messages import ERROR_HEADER
 from rpcb_trio.gateway import GatewayOptions
 from tests.gateway.fronts import echo, front
 
@@ -33,6 +36,11 @@ async def test_an_error_reply_passes_as_it_is_with_the_status_of_its_code() -> N
         answer = await gateway.http.post("/rpc/fast", content=b"\xff")
     assert (answer.status_code, answer.headers["rpcb-error"]) == (422, "decode")
     assert answer.json()["error"] == "decode"
+
+
+def test_a_worker_that_has_too_many_says_when_to_come_again() -> None:
+    answer = passed(Reply(body=b"no", headers={ERROR_HEADER: "overloaded"}), retry_after=7)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
 
 
 async def test_a_queue_that_is_not_there_is_a_bad_gateway() -> None:

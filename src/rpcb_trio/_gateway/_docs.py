@@ -39,7 +39,7 @@ SwaggerUIBundle({url: main.dataset.url, domNode: main, deepLinking: true, valida
 
 POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
-    "style-src 'self' 'unsafe-inline'"
+    "style-src 'self' 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
 )
 """The page loads nothing from anywhere else."""
 

@@ -14,10 +14,10 @@ from rpcb_trio._gateway._bodies import to_body
 from rpcb_trio._gateway._front import Front, content_type_of
 from rpcb_trio._gateway._origins import refuse_foreign_page
 from rpcb_trio._gateway._parts import Composition
-from rpcb_trio._gateway._problems import Problem, status_of_code
+from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._replies import Keep, to_json, written
 from rpcb_trio._gateway._request_ids import request_id_of
-from rpcb_trio._gateway._responses import BINARY, INERT, failure, plain_or, reply_headers, success
+from rpcb_trio._gateway._responses import BINARY, failure, passed, plain_or, reply_headers, success
 from rpcb_trio._gateway._routes import Route, Routes
 from rpcb_trio._gateway._store import Store
 from rpcb_trio._gateway._uploads import Buffer, HungUp, Upload
@@ -90,7 +90,7 @@ class Endpoints:
         values = await upload.form(route.form)
         if route.reply_coding == "bytes":
             content_type = content_type_of(route)
-            return _passed(await self._call(route, to_body(route, values), request, content_type))
+            return self._passed(await self._call(route, to_body(route, values), request, content_type))
         with self._front.place():
             answer, reply = await unless_hung_up(
                 request, lambda: self._front.ask(route, values, request_id_of(request))
@@ -107,7 +107,10 @@ class Endpoints:
     async def _pass(self, route: Route, request: Request, upload: Upload) -> Response:
         body = await upload.whole()
         content_type = request.headers.get("content-type", BINARY)
-        return _passed(await self._call(route, body, request, plain_or(content_type, BINARY)))
+        return self._passed(await self._call(route, body, request, plain_or(content_type, BINARY)))
+
+    def _passed(self, reply: Reply) -> Response:
+        return passed(reply, retry_after=self._front.options.retry_after)
 
     async def _call(self, route: Route, body: bytes, request: Request, content_type: str) -> Reply:
         with self._front.place():
@@ -151,12 +154,6 @@ async def _watch(request: Request, work: anyio.CancelScope) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
     work.cancel()
-
-
-def _passed(reply: Reply) -> Response:
-    status = HTTPStatus.OK if reply.error is None else status_of_code(reply.error)
-    headers = {"content-type": plain_or(reply.content_type, BINARY), **INERT, **reply_headers(reply)}
-    return Response(reply.body, status, headers)
 
 
 def _named(name: str, route: Route | None) -> Route:

@@ -10,7 +10,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from rpcb_trio._gateway._problems import Problem
+from rpcb_trio._gateway._problems import Problem, status_of_code
 from rpcb_trio._gateway._routes import Route
 from rpcb_trio._messages import ERROR_HEADER, Reply
 
@@ -62,11 +62,20 @@ def success(route: Route, answer: bytes, headers: Mapping[str, str]) -> Response
     return Response(answer, media_type=JSON, headers=headers)
 
 
+def passed(reply: Reply, *, retry_after: int) -> Response:
+    """The reply as it is, with the HTTP status of its error."""
+    status = HTTPStatus.OK if reply.error is None else status_of_code(reply.error)
+    headers = {"content-type": plain_or(reply.content_type, BINARY), **INERT, **reply_headers(reply)}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["retry-after"] = str(retry_after)
+    return Response(reply.body, status, headers)
+
+
 def failure(
     route: Route | None, problem: Problem, *, request_id: str, retry_after: int, lingering: bool = False
 ) -> Response:
     """The problem, as the route's clients read it."""
-    headers = {ERROR_HEADER: problem.code}
+    headers = {ERROR_HEADER: plain_or(problem.code, "?")}
     if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["retry-after"] = str(retry_after)
     kind = Lingering if lingering else Response

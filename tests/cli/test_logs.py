@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from rpcb_trio._cli._logs import JsonFormatter, TextFormatter, write_logs
+from rpcb_trio._cli._logs import JsonFormatter, TextFormatter, tell, write_logs
 from rpcb_trio._cli._shared_settings import LogSettings
 
 
@@ -27,6 +27,11 @@ def test_text_is_time_level_and_message() -> None:
 def test_a_message_is_one_line_whatever_it_quotes_and_says_nothing_that_a_terminal_obeys() -> None:
     line = TextFormatter().format(record("no: %s", "a\n2023-11-14 INFO all is well\r\x1b[2J\u2028é"))
     assert line.endswith(r"WARNING no: a\n2023-11-14 INFO all is well\r\x1b[2J\u2028é")
+
+
+def test_so_is_the_line_why_a_command_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    tell("there is no\nqueue \x1b[2J")
+    assert capsys.readouterr().err == "rpcb-trio: there is no queue \\x1b[2J\n"
 
 
 def test_a_traceback_keeps_its_lines() -> None:

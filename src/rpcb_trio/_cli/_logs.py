@@ -98,7 +98,7 @@ def tell(line: str) -> None:
     if any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers):
         log.critical(line)
     else:
-        print(f"rpcb-trio: {discreet(' '.join(line.split()))}", file=sys.stderr)  # noqa: T201 - it is the output
+        print(f"rpcb-trio: {discreet(on_one_line(' '.join(line.split())))}", file=sys.stderr)  # noqa: T201 - it is the output
 
 
 def _handler(settings: LogSettings) -> logging.Handler:

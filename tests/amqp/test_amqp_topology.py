@@ -73,12 +73,15 @@ async def test_a_quorum_queue_redelivers_and_replies_like_any_other(
     assert again.headers["x-delivery-count"] == 1
 
 
-async def test_a_dead_letter_exchange_that_is_missing_is_created(
-    broker: Broker, transport: AmqpTransport, queue: str
+async def test_a_dead_letter_exchange_that_is_missing_is_created_and_told_that_no_queue_is_bound_to_it(
+    broker: Broker, transport: AmqpTransport, queue: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     exchange = broker.fresh_name("exchange")
     topology = Topology(queue=queue, dead_letter_exchange=exchange)
-    await opens(transport, topology)
+    for _ in range(2):
+        await opens(transport, topology)
+    [line] = [record.getMessage() for record in caplog.records if "dead-letter" in record.getMessage()]
+    assert f"{exchange!r} is new, so no queue is bound to it" in line
     await opens(transport, Topology(queue=broker.fresh_name(), exchange=exchange, routing_keys=("k",)))
 
 

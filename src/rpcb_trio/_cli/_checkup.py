@@ -104,7 +104,8 @@ async def _of_dead_letters(asked: Examination, wanted: Topology) -> Finding:
     refusal = await asked.refusal_to_write(name, wanted.dead_letter_routing_key or wanted.queue)
     if refusal is not None:
         return problem(what, refusal, f"grant write on {name!r}")
-    return ok(what, f"exchange {name!r} is there, and may be written to")
+    seen = f"exchange {name!r} is there, and may be written to"
+    return ok(what, f"{seen}; AMQP can't be asked whether a queue is bound to it" if name else seen)
 
 
 async def _of_permissions(asked: Examination, wanted: Topology, *, is_there: bool) -> AsyncIterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -14,6 +15,8 @@ from rpcb_trio._errors import BrokerError, SessionLost, SettingError, TopologyMi
 from rpcb_trio._transports._amqp._boundary import describe
 from rpcb_trio._transports._amqp._connection import Link
 from rpcb_trio._transports._protocol import Topology
+
+_log = logging.getLogger(__name__)
 
 MATCH_WITHOUT_KEY = {"fanout", "headers"}
 """Types of exchanges that a queue is bound to even where no routing key is given."""
@@ -105,6 +108,12 @@ async def _declare_dead_letter_exchange(link: Link, topology: Topology) -> None:
             raise
         async with _channel(link, f"dead-letter exchange {name!r}") as channel:
             await channel.exchange_declare(name, exchange_type="topic", durable=topology.durable)
+        _log.warning(
+            "queue %s: the dead-letter exchange %r is new, so no queue is bound to it; bind one, or what "
+            "can't be answered is dropped",
+            topology.queue,
+            name,
+        )
 
 
 async def _bind(link: Link, topology: Topology) -> None:

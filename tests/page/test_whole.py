@@ -81,6 +81,19 @@ def test_real_speech_is_cleaned_and_recognised(chromium: Chromium, tmp_path: Pat
         chromium.show(url, check)
 
 
+def test_the_api_s_own_page_asks_a_service(chromium: Chromium, gateway: str) -> None:
+    def check(page: Page) -> None:
+        page.goto(f"{gateway}docs")
+        page.get_by_text("/rpc/{name}").click()
+        page.get_by_role("button", name="Try it out").click()
+        page.get_by_placeholder("name").fill("echo")
+        page.locator("input[type=file]").set_input_files(SPEECH)
+        page.get_by_role("button", name="Execute").click()
+        expect(page.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
+
+    chromium.show(gateway, check)
+
+
 def test_who_has_no_chromium_is_told_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RPCB_TEST_CHROMIUM", raising=False)
     monkeypatch.setenv("PATH", "")

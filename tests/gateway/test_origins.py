@@ -41,6 +41,7 @@ async def test_other_origins_may_call_where_that_is_set_and_else_not() -> None:
         ({"origin": "http://gateway"}, 200),
         ({"origin": "http://gateway", "sec-fetch-site": "same-origin"}, 200),
         ({"origin": "https://speech.example", "sec-fetch-site": "same-origin"}, 200),
+        ({"origin": "https://speech.example"}, 200),
         ({"origin": "https://example.org", "sec-fetch-site": "cross-site"}, 200),
         ({"origin": "https://evil.example", "sec-fetch-site": "cross-site"}, 403),
         ({"origin": "http://gateway:1", "sec-fetch-site": "same-site"}, 403),
@@ -49,7 +50,9 @@ async def test_other_origins_may_call_where_that_is_set_and_else_not() -> None:
     ],
 )
 async def test_no_page_of_another_origin_sends_a_form(headers: dict[str, str], status: int) -> None:
-    options = GatewayOptions(cors=("https://example.org",), rpc=("echo",))
+    options = GatewayOptions(
+        cors=("https://example.org",), rpc=("echo",), public_url="https://speech.example"
+    )
     async with front({}, options, echo=echo) as gateway:
         answer = await gateway.http.post("/rpc/echo", content=b"hi", headers=headers)
     assert answer.status_code == status

@@ -23,6 +23,9 @@ LONGEST_QUEUE = 160
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 """Whoever may publish says what is in an event: nobody is to stumble over it."""
 
+SILENT_AFTER = 5.0
+"""Seconds of silence after which a worker counts as gone; one that lives tells its state each second."""
+
 MOST_WAITS = 32
 """How many of a batch's waits are told one by one."""
 

@@ -8,15 +8,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from rpcb_trio._events._counters import Counters
-from rpcb_trio._events._events import AnyEvent, BatchEvent, StateEvent
+from rpcb_trio._events._events import SILENT_AFTER, AnyEvent, BatchEvent, StateEvent
 from rpcb_trio._events._times import percentile, request_times
 from rpcb_trio._instruments import Condition
 
 WINDOW = 10.0
 """Seconds that rates, means and percentiles look back."""
-
-GONE_AFTER = 5.0
-"""Seconds of silence after which a worker is gone; it tells its state each second."""
 
 FORGOTTEN_AFTER = 15.0
 """Seconds of silence after which it is no longer shown."""
@@ -144,7 +141,7 @@ class _Observed:
         self._batches.append((now, batch))
 
     def summary(self, now: float) -> WorkerSummary:
-        state, gone = self._state, self.silence(now) > GONE_AFTER
+        state, gone = self._state, self.silence(now) > SILENT_AFTER
         batches = [batch for at, batch in self._batches if at > now - WINDOW]
         totals = sorted((each.total, each.requests) for batch in batches for each in request_times(batch))
         settled, failed, closed = (None, None, None) if gone else self._rates()

@@ -24,7 +24,8 @@ def refuse_foreign_page(request: Request, options: GatewayOptions) -> None:
     if origin is None or origin in options.cors or "*" in options.cors:
         return
     site = request.headers.get("sec-fetch-site")
-    is_own = urlsplit(origin).netloc == request.headers.get("host") if site is None else site in OWN
+    hosts = (request.headers.get("host"), urlsplit(options.public_url or "").netloc or None)
+    is_own = urlsplit(origin).netloc in hosts if site is None else site in OWN
     if not is_own:
         why = f"pages of {origin[:80]} may not call; start the gateway with --cors {origin[:80]}"
         raise Problem(HTTPStatus.FORBIDDEN, "origin", why)

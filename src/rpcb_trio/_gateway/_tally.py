@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from itertools import islice
 
-from rpcb_trio._events import AnyEvent, BatchEvent, Counters, StateEvent, request_times
+from rpcb_trio._events import SILENT_AFTER, AnyEvent, BatchEvent, Counters, StateEvent, request_times
 from rpcb_trio._gateway._views import BatchView, Percentiles, QueueView, WorkerView
 from rpcb_trio._instruments import Condition
 
@@ -23,9 +23,6 @@ MOST_TIMES = 2000
 
 MOST_BATCHES = 1000
 """Batches, the newest, that numbers are of."""
-
-SILENT_AFTER = 5.0
-"""Seconds without a word from a worker; one that lives tells its state each second."""
 
 GONE_AFTER = 30.0
 """Seconds until a silent worker is shown no longer."""

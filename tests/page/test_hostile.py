@@ -27,6 +27,7 @@ def parrot() -> Iterator[str]:
 
 def said(page: Page, answer: object) -> Locator:
     """What the page shows of an answer."""
+    page.locator("#answer").evaluate("answer => answer.replaceChildren()")  # that of the last time
     page.get_by_role("radio", name="say").check()
     page.get_by_label("Text").fill(json.dumps(answer))
     page.get_by_role("button", name="Send", exact=True).click()
@@ -65,9 +66,8 @@ def test_a_file_s_name_is_shown_as_what_it_is(chromium: Chromium, parrot: str) -
     chromium.show(parrot, check)
 
 
-@pytest.mark.parametrize(
-    ("answer", "text"),
-    [
+def test_an_odd_answer_is_shown_as_well_as_can_be(chromium: Chromium, parrot: str) -> None:
+    odd: list[tuple[object, str]] = [
         ({"a": {"problem": {"title": 5, "detail": [7]}}}, "[7]."),
         ({"a": {"problem": "yes"}}, "yes"),
         ({"sound": "QUJD" * 1000}, "QUJD"),
@@ -75,14 +75,12 @@ def test_a_file_s_name_is_shown_as_what_it_is(chromium: Chromium, parrot: str) -
         ({"__proto__": {"x": 1}}, "1"),
         (None, "null"),
         ({}, "Answered in"),
-    ],
-)
-def test_an_odd_answer_is_shown_as_well_as_can_be(
-    chromium: Chromium, parrot: str, answer: object, text: str
-) -> None:
+    ]
+
     def check(page: Page) -> None:
-        expect(said(page, answer)).to_contain_text(text)
-        expect(page.get_by_role("alert")).to_have_text("")
+        for answer, text in odd:
+            expect(said(page, answer)).to_contain_text(text)
+            expect(page.get_by_role("alert")).to_have_text("")
 
     chromium.show(parrot, check)
 

@@ -137,7 +137,7 @@ def test_threads_that_call_while_the_client_is_left_get_a_reply_or_are_interrupt
 
 @pytest.fixture
 def uncollected() -> Iterator[None]:
-    """Collect no garbage: what a signal raises in a callback of the collector, as hypothesis has one, is lost."""
+    """Collect no garbage: what a signal raises in a callback of the collector, as of hypothesis, is lost."""
     gc.disable()
     yield
     gc.enable()

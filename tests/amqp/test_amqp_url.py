@@ -6,7 +6,7 @@ from ssl import CERT_NONE, CERT_REQUIRED
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rpcb_trio import SettingError
@@ -108,6 +108,7 @@ def how_it_shows(url: str) -> str:
 @given(
     before=st.text(max_size=5), after=st.text(max_size=5), host=st.sampled_from(["h", "", "h:x", "[::1", "é"])
 )
+@example(before="?\n", after="", host="h")
 def test_the_password_is_never_shown_whether_it_is_escaped_or_not(before: str, after: str, host: str) -> None:
     password = f"{before}{SECRET}{after}"
     for written in (password, quote(password, safe="", errors="surrogatepass")):

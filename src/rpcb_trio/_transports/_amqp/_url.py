@@ -83,7 +83,7 @@ def parse_url(url: str, *, heartbeat: int) -> Address:
         raise SettingError("url can't be read; write special characters of a password as %xx") from None
     if parsed.scheme not in PORTS:
         raise SettingError("url must begin with amqp:// or amqps://")
-    if re.search(r"[/?#].*@", url.partition("://")[2]) or parsed.fragment:
+    if re.search(r"[/?#].*@", url.partition("://")[2], re.DOTALL) or parsed.fragment:
         # Perhaps what looks like a path is half a password; it must neither be used nor shown.
         raise SettingError("url has / ? # or @ in a password or a path; write it as %xx")
     if not parsed.host:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import msgspec
-import psutil  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped] # it carries no types
 
 from benches.load import Load, send
 from benches.meter import Job, Measured, peak_rss_mib

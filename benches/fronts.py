@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import psutil  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped] # it carries no types
 
 START_SECONDS = 60.0
 DRAIN_SECONDS = 30.0

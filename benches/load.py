@@ -16,7 +16,7 @@ from itertools import islice
 from typing import TypeVar
 
 import msgspec
-import pika  # type: ignore[import-untyped]
+import pika  # type: ignore[import-untyped] # it carries no types
 from pamqp import base, body, commands, frame, header
 
 HEAD = struct.Struct(">BHI")

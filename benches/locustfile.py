@@ -24,7 +24,7 @@ def _add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--rpc", metavar="NAME", default="", help="Post to /rpc/NAME, an echo, not to /asr.")
 
 
-events.init_command_line_parser.add_listener(_add_options)  # type: ignore[no-untyped-call]
+events.init_command_line_parser.add_listener(_add_options)  # type: ignore[no-untyped-call] # locust is typed in part
 
 
 class Speaker(HttpUser):

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
-import pika  # type: ignore[import-untyped]
+import pika  # type: ignore[import-untyped] # it carries no types
 import pytest
 import trio
 

@@ -30,7 +30,7 @@ class Unconfirming(MemoryBroker):
                 await trio.sleep(self.after)
                 raise SessionLost("gone")
 
-            session.publish = publish_and_break  # type: ignore[method-assign]
+            session.publish = publish_and_break  # type: ignore[method-assign] # to meddle with it
             yield session
 
 
@@ -74,12 +74,12 @@ class AnsweringAndBreaking(MemoryBroker):
 
             async def answer_and_break(request: Outgoing) -> None:
                 await trio.lowlevel.checkpoint()
-                address = session._address  # type: ignore[attr-defined]
+                address = session._address  # type: ignore[attr-defined] # of the memory transport
                 self.publish(b"ok", routing_key=address, correlation_id=request.correlation_id)
                 self.disconnect()
                 raise SessionLost("gone")
 
-            session.publish = answer_and_break  # type: ignore[method-assign]
+            session.publish = answer_and_break  # type: ignore[method-assign] # to meddle with it
             yield session
 
 

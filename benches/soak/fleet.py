@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import psutil  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped] # it carries no types
 import trio
 
 ROOT = Path(__file__).resolve().parents[2]

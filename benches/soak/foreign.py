@@ -7,7 +7,7 @@ import time
 from enum import StrEnum
 from typing import Any
 
-import pika  # type: ignore[import-untyped]
+import pika  # type: ignore[import-untyped] # it carries no types
 
 from benches.soak.accounts import Accounts, Seen
 from benches.soak.bodies import Kind, request_body

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import pika  # type: ignore[import-untyped]
+import pika  # type: ignore[import-untyped] # it carries no types
 
 from benches.soak.accounts import Accounts
 from benches.soak.bodies import number_in

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pika  # type: ignore[import-untyped]
+import pika  # type: ignore[import-untyped] # it carries no types
 import trio
 
 from rpcb_trio import Answer, Reply, Settled

@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Literal
 
-import pika.data  # type: ignore[import-untyped]
+import pika.data  # type: ignore[import-untyped] # it carries no types
 import pytest
 import trio
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pika  # type: ignore[import-untyped]
+import pika  # type: ignore[import-untyped] # it carries no types
 import pytest
 import trio
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-import pika  # type: ignore[import-untyped]
+import pika  # type: ignore[import-untyped] # it carries no types
 import pytest
 
 from rpcb_trio import Answer, Reply, SettingError, Settled, Topology

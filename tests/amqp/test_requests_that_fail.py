@@ -6,7 +6,7 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
-import pika  # type: ignore[import-untyped]
+import pika  # type: ignore[import-untyped] # it carries no types
 import pytest
 import trio
 

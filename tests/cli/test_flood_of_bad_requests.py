@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pika  # type: ignore[import-untyped]
-import psutil  # type: ignore[import-untyped]
+import pika  # type: ignore[import-untyped] # it carries no types
+import psutil  # type: ignore[import-untyped] # it carries no types
 import trio
 
 from rpcb_trio._cli._flood import MOST_ALIKE

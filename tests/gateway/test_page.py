@@ -65,7 +65,7 @@ async def test_a_browser_asks_whether_files_are_still_the_same_and_is_told_so_br
 async def test_the_page_is_told_of_each_route_and_its_form() -> None:
     async with front(ROUTES) as gateway:
         told = await described(gateway)
-    routes = {each["name"]: each for each in told["routes"]}  # type: ignore[attr-defined]
+    routes = {each["name"]: each for each in told["routes"]}  # type: ignore[attr-defined] # as the page reads it
     assert routes["asr"] == {
         "name": "asr",
         "path": "/speech/asr",
@@ -99,6 +99,6 @@ async def test_the_page_of_a_mounted_gateway_finds_its_files() -> None:
     async with front() as gateway:
         scope = {"root_path": '/speech"'}
         transport = gateway.http._transport
-        transport.root_path = scope["root_path"]  # type: ignore[attr-defined]
+        transport.root_path = scope["root_path"]  # type: ignore[attr-defined] # it is the ASGI transport
         page = await gateway.http.get('/speech"/')
     assert 'src="/speech&quot;/static/page.js"' in page.text

@@ -45,7 +45,7 @@ class PlainFormatter(logging.Formatter):
         """Write the record, discreetly."""
         return discreet(super().format(record))
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - it is logging's name
         """The message in one line, which nobody can make look like two of ours."""
         return on_one_line(super().formatMessage(record))
 
@@ -56,7 +56,7 @@ class TextFormatter(PlainFormatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
 
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - logging's name
         """ISO 8601, in UTC, to the millisecond."""
         moment = datetime.fromtimestamp(record.created, UTC)
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

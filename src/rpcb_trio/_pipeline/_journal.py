@@ -40,7 +40,7 @@ class Journal:
         return None
 
     @asynccontextmanager
-    async def running(self, slot: int, requests: Sequence[Request]) -> AsyncIterator[None]:  # noqa: ARG002
+    async def running(self, slot: int, requests: Sequence[Request]) -> AsyncIterator[None]:  # noqa: ARG002 - it keeps none
         """While it lasts, a service's code runs on these in a slot."""
         await trio.lowlevel.checkpoint()  # as where there is one
         yield

@@ -93,7 +93,7 @@ class Prospect:
         capacity = self.capacity(setting)
         found = self._simulated(setting, demand) if (demand.rate or 0.0) < capacity else None
         if found is None:
-            return Predicted(setting, math.inf, math.inf, 1.0, False, False, capacity)  # noqa: FBT003
+            return Predicted(setting, math.inf, math.inf, 1.0, False, False, capacity)  # noqa: FBT003 - a row of figures
         return Predicted(
             setting=setting,
             mean=found.mean_latency,

@@ -7,7 +7,7 @@ import warnings
 with warnings.catch_warnings():
     # Python 3.12 and 3.13 complain of a class that it derives from, and that is not used here.
     warnings.simplefilter("ignore", DeprecationWarning)
-    import trio_asyncio  # type: ignore[import-untyped]
+    import trio_asyncio  # type: ignore[import-untyped] # it carries no types
 
 __all__ = ["trio_asyncio"]
 
@@ -19,7 +19,7 @@ def _leave_asyncio_programs_alone() -> None:
     except in a thread that has set a policy; so all threads get the policy that was there before as set.
     """
     policies = getattr(trio_asyncio._loop, "_FakedPolicy", None)  # noqa: SLF001 - there is no other way
-    before = getattr(trio_asyncio._loop, "_original_policy", None)  # noqa: SLF001
+    before = getattr(trio_asyncio._loop, "_original_policy", None)  # noqa: SLF001 - it is kept nowhere else
     if policies is not None and before is not None:
         policies.policy = before
 

@@ -79,10 +79,10 @@ class _Connection(aiormq.Connection):
     tell_blocked: Callable[[str | None], None] = staticmethod(lambda _: None)
 
     # The names as Python mangles them; a test on a real broker tells if aiormq has others.
-    async def _Connection__handle_connection_blocked(self, frame: Connection.Blocked) -> None:  # noqa: N802
+    async def _Connection__handle_connection_blocked(self, frame: Connection.Blocked) -> None:  # noqa: N802 - aiormq's name
         self.tell_blocked(frame.reason or "no reason given")
 
-    async def _Connection__handle_connection_unblocked(self, _: Connection.Unblocked) -> None:  # noqa: N802
+    async def _Connection__handle_connection_unblocked(self, _: Connection.Unblocked) -> None:  # noqa: N802 - aiormq's name
         self.tell_blocked(None)
 
 

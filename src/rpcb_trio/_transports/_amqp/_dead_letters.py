@@ -103,7 +103,7 @@ class DeadLetters:
             properties=FaithfulProperties(
                 content_type=own.content_type,
                 content_encoding=own.content_encoding,
-                headers=dead_letter_headers(request, self._topology.queue, reason),  # type: ignore[arg-type]
+                headers=dead_letter_headers(request, self._topology.queue, reason),  # type: ignore[arg-type] # any that pamqp reads
                 delivery_mode=own.delivery_mode,
                 priority=own.priority,
                 correlation_id=own.correlation_id,

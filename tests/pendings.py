@@ -7,12 +7,17 @@ the batcher would, and keeps every decision.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 from typing import Literal, NamedTuple, TypeAlias
 
 from hypothesis import strategies as st
 
 from rpcb_trio import Batch, Decision, Ending, Pending, Policy, Request, Run, Work
+from rpcb_trio._batching._turns import Turns
+from rpcb_trio._batching._waiting import Waiting
+
+_tags = count(1)
 
 
 def pending(
@@ -25,8 +30,19 @@ def pending(
     caller: str | None = None,
     decoding: float = 0.0,
 ) -> Pending:
-    request = Request(body=b"", arrived=arrived, deadline=deadline, priority=priority, reply_to=caller)
+    request = Request(
+        body=b"",
+        arrived=arrived,
+        deadline=deadline,
+        priority=priority,
+        reply_to=caller,
+        tag=next(_tags),
+    )
     return Pending(request, None, cost, suspect, arrived + decoding)
+
+
+def turns(waiting: Iterable[Pending], ageing: float = 0.0) -> Turns:
+    return Turns(Waiting(waiting), (), ageing)
 
 
 class Come(NamedTuple):
@@ -95,13 +111,24 @@ def leaving(decision: Decision) -> list[Pending]:
 
 
 class Played:
-    """A policy, and all that was shown to it. Time begins at `now`."""
+    """A policy, and all that was shown to it. Time begins at `now`.
 
-    def __init__(self, policy: Policy, *, executors: int = 1, now: float = 0.0) -> None:
+    It is shown what the batcher would show it, or something made of that.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        executors: int = 1,
+        now: float = 0.0,
+        show: Callable[[Waiting], Sequence[Pending]] = lambda waiting: waiting,
+    ) -> None:
         self.policy = policy
         self.now = now
         self.came: list[Pending] = []
-        self.waiting: list[Pending] = []
+        self.waiting = Waiting()
+        self._show = show
         self.running: list[Batch] = []
         self.runs: list[tuple[int, Run]] = []
         """Each run, with how many decisions came before it."""
@@ -142,8 +169,7 @@ class Played:
             decoding=event.decoding,
         )
         self.came.append(came)
-        self.waiting.append(came)
-        self.waiting.sort(key=lambda each: each.request.arrived)
+        self.waiting.join([came])
         self.policy.arrived(came)
         self._serve()
 
@@ -166,10 +192,10 @@ class Played:
 
     def _serve(self, *, final: bool = False) -> None:
         while self._idle:
-            self.policy.others_idle(self._idle - 1)
-            decision = self.policy.decide(self.waiting, self.now, final=final)
+            self.waiting.others_idle = self._idle - 1
+            decision = self.policy.decide(self._show(self.waiting), self.now, final=final)
             self.shown.append(Shown(tuple(self.waiting), self.now, final, decision))
-            self.waiting = self.shown[-1].left
+            self.waiting.leave(leaving(decision))
             self._hold_until = decision.hold_until
             if decision.batch:
                 self._start(decision)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -18,21 +18,24 @@ class Rig:
     """A batcher under test, with the ends of its channels that the other stages would hold."""
 
     def __init__(
-        self, arrivals: trio.MemorySendChannel[Pending], batches: trio.MemoryReceiveChannel[Batch]
+        self, arrivals: trio.MemorySendChannel[Sequence[Pending]], batches: trio.MemoryReceiveChannel[Batch]
     ) -> None:
         self._arrivals = arrivals
         self.batches = batches
         self.idle = trio.Semaphore(0)
         self.expired: list[Pending] = []
+        self.backlog: Callable[[], int] = int
         self.no_more_come = arrivals.close
 
     def arrive(
         self, count: int = 1, *, after: float = 0.0, lives: float | None = None, suspect: bool = False
-    ) -> None:
+    ) -> list[Pending]:
         now = trio.current_time() + after
-        for _ in range(count):
-            request = Request(body=b"", arrived=now, deadline=None if lives is None else now + lives)
-            self._arrivals.send_nowait(Pending(request, item=None, suspect=suspect))
+        deadline = None if lives is None else now + lives
+        requests = [Request(body=b"", arrived=now, deadline=deadline) for _ in range(count)]
+        came = [Pending(each, item=None, suspect=suspect) for each in requests]
+        self._arrivals.send_nowait(came)
+        return came
 
     async def ask(self) -> Batch:
         """Be an idle executor."""
@@ -42,7 +45,7 @@ class Rig:
 
 @asynccontextmanager
 async def batching(policy: FixedPolicy, *, executors: int = 1) -> AsyncIterator[Rig]:
-    send_pending, pending = trio.open_memory_channel[Pending](100)
+    send_pending, pending = trio.open_memory_channel[Sequence[Pending]](100)
     send_batches, batches = trio.open_memory_channel[Batch](executors)
     rig = Rig(send_pending, batches)
 
@@ -57,10 +60,34 @@ async def batching(policy: FixedPolicy, *, executors: int = 1) -> AsyncIterator[
             policy=policy,
             dismiss=dismiss,
         )
+        rig.backlog = lambda: batcher.backlog
         nursery.start_soon(batcher.run)
         with send_pending, batches:
             yield rig
         nursery.cancel_scope.cancel()
+
+
+async def test_the_backlog_counts_requests_whether_they_came_at_once_or_not(
+    autojump_clock: MockClock,
+) -> None:
+    async with batching(FixedPolicy(4)) as rig:
+        rig.arrive(3)
+        rig.arrive(1)
+        assert rig.backlog() == 4
+        rig.arrive(2)
+        assert rig.backlog() == 6
+        assert (await rig.ask()).size == 4
+        assert rig.backlog() == 2
+
+
+async def test_what_came_at_once_is_taken_in_order_and_by_as_many_batches_as_it_needs(
+    autojump_clock: MockClock,
+) -> None:
+    async with batching(FixedPolicy(4)) as rig:
+        came = rig.arrive(10)
+        batches = [await rig.ask() for _ in range(3)]
+        assert [batch.size for batch in batches] == [4, 4, 2]
+        assert [member for batch in batches for member in batch.members] == came
 
 
 async def test_no_batch_is_closed_while_no_executor_is_idle(autojump_clock: MockClock) -> None:

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from benches.policy.bounds import most_on_time
 from rpcb_trio import AutoPolicy, FixedPolicy, Pending, Work
+from rpcb_trio._batching._by_deadline import deadline_of
 from rpcb_trio._batching._in_time import choose_in_time
 from rpcb_trio._batching._limits import Limits
-from rpcb_trio._batching._policy import deadline_of
 from rpcb_trio.simulation import Arrival, Fate, OpenLoad, linear, simulate
-from tests.pendings import pending
+from tests.pendings import pending, turns
 from tests.scenarios import steady
 
 
@@ -29,49 +29,49 @@ def due(*deadlines: float | None) -> list[Pending]:
 
 def test_who_would_be_late_even_alone_is_given_up_and_the_others_are_computed() -> None:
     waiting = due(1.5, 1.9, 9.0, 9.0)
-    choice = choose_in_time(waiting, 0.0, Limits(8), takes)
+    choice = choose_in_time(turns(waiting), 0.0, Limits(8), takes)
     assert choice.given_up == tuple(waiting[:2])
     assert choice.batch == tuple(waiting[2:])
 
 
 def test_one_that_would_make_the_batch_small_is_passed_over() -> None:
     waiting = due(2.0, *[10.0] * 8)
-    choice = choose_in_time(waiting, 0.0, Limits(8), takes)
+    choice = choose_in_time(turns(waiting), 0.0, Limits(8), takes)
     assert choice.batch == tuple(waiting[1:])
 
 
 def test_who_is_passed_over_but_could_be_in_time_alone_is_not_given_up() -> None:
     waiting = due(2.0, *[10.0] * 8)
-    assert choose_in_time(waiting, 0.0, Limits(8), takes).given_up == ()
+    assert choose_in_time(turns(waiting), 0.0, Limits(8), takes).given_up == ()
 
 
 def test_of_two_choices_with_the_same_rate_the_one_that_passes_fewer_over_is_taken() -> None:
     waiting = due(3.0, 3.0, 3.0, 3.0)
-    choice = choose_in_time(waiting, 0.0, Limits(8), takes)
+    choice = choose_in_time(turns(waiting), 0.0, Limits(8), takes)
     assert choice.batch == tuple(waiting[:2])
 
 
 def test_a_batch_is_no_larger_than_the_first_deadline_in_it_allows() -> None:
-    choice = choose_in_time(due(4.0, 4.0, 4.0, 4.0, 4.0), 0.0, Limits(8), takes)
+    choice = choose_in_time(turns(due(4.0, 4.0, 4.0, 4.0, 4.0)), 0.0, Limits(8), takes)
     assert len(choice.batch) == 3
 
 
 def test_when_nobody_can_be_in_time_all_are_given_up() -> None:
     waiting = due(1.0, 1.5, 1.9)
-    choice = choose_in_time(waiting, 0.0, Limits(8), takes)
+    choice = choose_in_time(turns(waiting), 0.0, Limits(8), takes)
     assert (choice.batch, choice.given_up) == ((), tuple(waiting))
 
 
 def test_a_request_without_a_deadline_has_a_place_once_its_turn_has_come() -> None:
     waiting = due(None, *[3.0] * 20)
-    choice = choose_in_time(waiting, 0.0, Limits(4), takes)
+    choice = choose_in_time(turns(waiting), 0.0, Limits(4), takes)
     assert waiting[0] in choice.batch
     assert len(choice.batch) == 2
 
 
 def test_a_long_request_with_time_enough_is_not_given_up_for_short_ones() -> None:
     hopeless, long, short = due(0.5)[0], pending(cost=100.0, deadline=5000.0), pending(deadline=5001.0)
-    choice = choose_in_time([hopeless, long, short], 0.0, Limits(8, max_batch_cost=150), takes)
+    choice = choose_in_time(turns([hopeless, long, short]), 0.0, Limits(8, max_batch_cost=150), takes)
     assert choice.given_up == (hopeless,)
 
 
@@ -93,7 +93,7 @@ limits = st.builds(Limits, st.integers(1, 6), max_batch_cost=st.sampled_from([ma
 def test_whoever_is_chosen_is_in_time_and_whoever_is_given_up_could_not_be(
     waiting: list[Pending], limits: Limits
 ) -> None:
-    choice = choose_in_time(waiting, 0.0, limits, takes)
+    choice = choose_in_time(turns(waiting), 0.0, limits, takes)
     if choice.batch:
         work = Work.of([each.cost for each in choice.batch])
         assert limits.allow(work)
@@ -106,8 +106,36 @@ def test_whoever_is_chosen_is_in_time_and_whoever_is_given_up_could_not_be(
 @steady
 @given(waitings, limits)
 def test_somebody_is_computed_unless_all_are_given_up(waiting: list[Pending], limits: Limits) -> None:
-    choice = choose_in_time(waiting, 0.0, limits, takes)
+    choice = choose_in_time(turns(waiting), 0.0, limits, takes)
     assert choice.batch or len(choice.given_up) == len(waiting)
+
+
+def one_by_one(waiting: list[Pending], limits: Limits) -> list[Pending]:
+    """The batch that is found by trying each number that could be passed over, with all their batches."""
+    always = waiting[:1] if waiting[0].request.deadline is None else []
+    others = sorted(waiting[len(always) :], key=deadline_of)
+    best, best_rate = list(always), len(always) / takes(Work.of([each.cost for each in always] or [0.0]))
+    for passed_over in range(len(others)):
+        for count in range(1, len(others) - passed_over + 1):
+            batch = [*always, *others[passed_over : passed_over + count]]
+            work = Work.of([each.cost for each in batch])
+            if not limits.allow(work) or takes(work) > deadline_of(others[passed_over]):
+                break
+            if len(batch) / takes(work) > best_rate:
+                best, best_rate = batch, len(batch) / takes(work)
+    return best
+
+
+alike = st.lists(deadlines.map(lambda deadline: pending(deadline=deadline)), min_size=1, max_size=40)
+
+
+@steady
+@given(alike, st.builds(Limits, st.integers(1, 6)))
+def test_where_all_cost_the_same_no_number_passed_over_makes_a_better_batch(
+    waiting: list[Pending], limits: Limits
+) -> None:
+    choice = choose_in_time(turns(waiting), 0.0, limits, takes)
+    assert list(choice.batch) == one_by_one(waiting, limits)
 
 
 LARGEST = 12

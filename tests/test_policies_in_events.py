@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpcb_trio import AutoPolicy, Decision, Ending, FixedPolicy, Pending, Trigger, Work
-from rpcb_trio._batching._turns import in_turn
-from tests.pendings import Event, Played, Shown, histories, leaving
+from tests.pendings import Event, Played, Shown, histories, leaving, turns
 from tests.scenarios import steady
 
 Maker: TypeAlias = partial[FixedPolicy | AutoPolicy]
@@ -135,6 +134,22 @@ def test_a_hold_ends_in_the_future_and_before_anybody_expires(
                 assert deadline is None or shown.decision.hold_until <= deadline
 
 
+def plain(game: Played) -> list[object]:
+    """What was decided, of whichever requests these are."""
+    number = {id(each): index for index, each in enumerate(game.came)}
+    return [
+        (
+            each.now,
+            [number[id(one)] for one in each.decision.batch],
+            [number[id(one)] for one in each.decision.given_up],
+            each.decision.trigger,
+            each.decision.predicted,
+            each.decision.hold_until,
+        )
+        for each in game.shown
+    ]
+
+
 class Foreseeing(AutoPolicy):
     """Asks itself at each hold what it would do at its end, if nothing came; and whose turn it is."""
 
@@ -145,7 +160,7 @@ class Foreseeing(AutoPolicy):
 
     def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
         living = [each for each in pending if not is_expired(each, now)]
-        self.firsts += in_turn(living, self._ageing)[:1]
+        self.firsts += list(turns(living, self._ageing))[:1]
         decision = super().decide(pending, now, final=final)
         if living and not leaving(decision):
             later = AutoPolicy.decide(deepcopy(self), pending, decision.hold_until, final=False)
@@ -224,19 +239,14 @@ def test_when_no_more_come_every_decision_makes_progress(
 @given(makers, executors, histories)
 def test_the_same_events_bring_the_same_decisions(make: Maker, count: int, history: list[Event]) -> None:
     first, second = (played(make, count, history) for _ in range(2))
-
-    def plain(game: Played) -> list[object]:
-        number = {id(each): index for index, each in enumerate(game.came)}
-        return [
-            (
-                each.now,
-                [number[id(one)] for one in each.decision.batch],
-                [number[id(one)] for one in each.decision.given_up],
-                each.decision.trigger,
-                each.decision.predicted,
-                each.decision.hold_until,
-            )
-            for each in game.shown
-        ]
-
     assert plain(first) == plain(second)
+
+
+@steady
+@given(makers, histories)
+def test_a_plain_list_of_what_is_pending_brings_the_same_decisions_as_what_the_batcher_shows(
+    make: Maker, history: list[Event]
+) -> None:
+    shown = Played(make(), now=START).play(history)
+    as_list = Played(make(), now=START, show=list).play(history)
+    assert plain(shown) == plain(as_list)

@@ -117,7 +117,9 @@ def test_when_no_more_come_every_decision_makes_progress_until_nothing_is_left(
         pytest.param(
             Moment([pending(0), pending(0), pending(0)], 0, final=False), Trigger.SIZE, 3, id="full"
         ),
-        pytest.param(Moment([pending(0)] * 5, 0, final=False), Trigger.SIZE, 3, id="more than full"),
+        pytest.param(
+            Moment([pending(0) for _ in range(5)], 0, final=False), Trigger.SIZE, 3, id="more than full"
+        ),
         pytest.param(
             Moment([pending(0), pending(1)], 2, final=False), Trigger.WAIT, 2, id="oldest has waited"
         ),

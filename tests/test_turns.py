@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpcb_trio import AutoPolicy, FixedPolicy, Pending
-from rpcb_trio._batching._turns import in_turn
 from rpcb_trio.simulation import Arrival, OpenLoad, linear, simulate
-from tests.pendings import pending
+from tests.pendings import pending, turns
 from tests.scenarios import steady
 
 times = st.integers(0, 80).map(lambda each: each / 8)
@@ -25,10 +24,10 @@ policies = pytest.mark.parametrize("policy", [AutoPolicy, FixedPolicy])
 def test_one_is_overtaken_only_by_those_that_come_within_the_ageing_for_each_level_they_are_above_it(
     waiting: list[Pending], ageing: float
 ) -> None:
-    turns = list(in_turn(waiting, ageing))
-    assert sorted(map(id, turns)) == sorted(map(id, waiting))
-    for place, overtaken in enumerate(turns):
-        for earlier in turns[:place]:
+    ordered = list(turns(waiting, ageing))
+    assert sorted(map(id, ordered)) == sorted(map(id, waiting))
+    for place, overtaken in enumerate(ordered):
+        for earlier in ordered[:place]:
             later_by = earlier.request.arrived - overtaken.request.arrived
             assert later_by <= (earlier.request.priority - overtaken.request.priority) * ageing
 
@@ -36,9 +35,9 @@ def test_one_is_overtaken_only_by_those_that_come_within_the_ageing_for_each_lev
 @steady
 @given(waitings, ageings)
 def test_among_equals_the_oldest_is_first(waiting: list[Pending], ageing: float) -> None:
-    turns = in_turn(waiting, ageing)
+    ordered = list(turns(waiting, ageing))
     for level in range(10):
-        equals = [each for each in turns if each.request.priority == level]
+        equals = [each for each in ordered if each.request.priority == level]
         assert equals == [each for each in waiting if each.request.priority == level]
 
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import takewhile
+from itertools import islice
 
+from rpcb_trio._batching._by_deadline import deadline_of
 from rpcb_trio._batching._in_time import Choice, choose_in_time
 from rpcb_trio._batching._limits import Limits
-from rpcb_trio._batching._policy import Decision, Policy, deadline_of, divide
+from rpcb_trio._batching._policy import Decision, Policy
 from rpcb_trio._batching._returns import Expected, Returns
 from rpcb_trio._batching._service_time import ServiceTime
-from rpcb_trio._batching._turns import in_turn
-from rpcb_trio._batching._window import best_prefix, best_window
+from rpcb_trio._batching._turns import Turns
+from rpcb_trio._batching._waiting import Waiting
+from rpcb_trio._batching._window import best_count, best_prefix, best_window
 from rpcb_trio._errors import SettingError
 from rpcb_trio._messages import Batch, Ending, Pending, Run, Trigger, Work
 
@@ -27,6 +29,13 @@ HORIZON = 0.5
 PRUDENCE = 1.0
 """Deadlines are kept with a margin of so many standard deviations of the service time; only those at the very
 edge miss theirs for lack of more, and more would cost the others."""
+
+SHORTEST_HOLD = 1e-6
+"""Seconds: no clock wakes a task sooner."""
+
+CLOSELY = 0.005
+"""Seconds: so often, at most, is learned from runs of the same work. Else a fast model would pay more for
+that than for itself."""
 
 TRUSTED = 3
 """So many runs are observed before anybody is given up by what they predict; the first may be slow."""
@@ -61,12 +70,15 @@ class AutoPolicy(Policy):
         self._limits = Limits(max_batch_size, max_batch_cost=max_batch_cost, batch_sizes=batch_sizes)
         self._objective = latency_objective
         self._time = ServiceTime()
+        self._shape: object = None
+        self._counts: dict[tuple[float, int, float], int] = {}
         self._returns = Returns()
         self._mean_cost = 1.0
         self._computed = 0
+        self._learned: Work | None = None
+        self._learned_at = -math.inf
         self._gave_up_all = False
         self._held_until: float | None = None
-        self._others_idle = 0
 
     @property
     def max_batch_size(self) -> int:
@@ -82,43 +94,48 @@ class AutoPolicy(Policy):
         self._limits.learn(runs)
         for run in runs:
             if run.ending is Ending.COMPUTED:
-                self._time.observe(self._limits.as_computed(run.work), run.seconds)
-                self._computed += 1
-        self._mean_cost = mean = batch.work.total / batch.size
+                self._learn(run, now)
+        work = runs[0].work if len(runs) == 1 else batch.work
+        self._mean_cost = mean = work.total / work.size
         horizon = HORIZON * self._predict(Work(1, mean, mean))
         self._returns.completed([member.request.reply_to for member in batch.members], now, horizon)
 
-    def others_idle(self, count: int) -> None:
-        """Learn whether those who are on their way would find an executor of their own."""
-        self._others_idle = count
+    def _learn(self, run: Run, now: float) -> None:
+        """Learn what a run takes. Of runs alike that follow each other closely, a few tell as much as all."""
+        self._computed += 1
+        if run.work == self._learned and self._learned_at <= now < self._learned_at + CLOSELY:
+            return
+        self._time.observe(self._limits.as_computed(run.work), run.seconds)
+        self._learned, self._learned_at = run.work, now
 
     def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
         """Decide by what was learned; see the module's opening."""
-        expired, waiting = divide(pending, now)
-        if not waiting:
+        waiting = Waiting.of(pending)
+        expired = waiting.expired(now)
+        turns = Turns(waiting, expired, self._ageing if waiting.has_levels else 0.0)
+        if not turns:
             return Decision(expired=expired)
-        turns = in_turn(waiting, self._ageing)
-        if turns[0].suspect:
-            return self._close(Choice((), (turns[0],)), Trigger.ALONE, expired)
-        together = list(takewhile(lambda each: not each.suspect, turns))
+        if turns.head.suspect:
+            return self._close(Choice((), (turns.head,)), Trigger.ALONE, expired)
+        together = turns.before_the_first_suspect()
         choice = self._choose(together, now)
         if not choice.batch:
             return Decision(expired=expired, given_up=choice.given_up)
         trigger = self._full(choice, together, turns)
         if trigger is None:
-            trigger, until = self._hold(choice.batch, now)
+            trigger, until = self._hold(choice.batch, now, waiting.others_idle)
             if trigger is None and not final:
                 self._held_until = until
                 return Decision(expired=expired, hold_until=until)
         return self._close(choice, trigger or Trigger.FLUSH, expired)
 
-    def _choose(self, together: Sequence[Pending], now: float) -> Choice:
+    def _choose(self, together: Turns, now: float) -> Choice:
         """Who goes next: the best rate, where that lets everybody be in time, else whom time is left for."""
-        is_padded = self._time.padding_matters and any(each.cost != together[0].cost for each in together)
-        best = best_window if is_padded else best_prefix
-        batch = best(together, self._limits, self._predict)
+        batch = self._best_rate(together)
+        if not together.dated or self._computed < TRUSTED:
+            return Choice((), batch)
         done = now + self._prudent(Work.of([each.cost for each in batch]))
-        if all(done <= deadline_of(each) for each in batch) or self._computed < TRUSTED:
+        if all(done <= deadline_of(each) for each in batch):
             return Choice((), batch)
         choice = choose_in_time(together, now, self._limits, self._prudent)
         if choice.batch or not self._gave_up_all:
@@ -127,7 +144,26 @@ class AutoPolicy(Policy):
         # a wrong prediction would never be put right if nothing were computed
         return Choice(choice.given_up[:-1], choice.given_up[-1:], is_pressed=True)
 
-    def _full(self, choice: Choice, together: Sequence[Pending], turns: Sequence[Pending]) -> Trigger | None:
+    def _best_rate(self, together: Turns) -> tuple[Pending, ...]:
+        if together.costs_differ:
+            best = best_window if self._time.padding_matters else best_prefix
+            return best(together, self._limits, self._predict)
+        first = tuple(islice(together, self.max_batch_size))
+        return first if len(first) == 1 else first[: self._best_count(first)]
+
+    def _best_count(self, equals: Sequence[Pending]) -> int:
+        """How many of these, who cost the same, make the best rate; found once for each shape of the law."""
+        if self._shape is not self._time.shape:
+            self._shape = self._time.shape
+            self._counts.clear()
+        cost = equals[0].cost
+        key = cost, len(equals), self._limits.max_padded
+        count = self._counts.get(key)
+        if count is None:
+            count = self._counts[key] = best_count([cost] * len(equals), self._limits, self._predict)
+        return count
+
+    def _full(self, choice: Choice, together: Turns, turns: Turns) -> Trigger | None:
         """Why nobody more could join, if nobody could."""
         if len(choice.batch) == self.max_batch_size:
             return Trigger.SIZE
@@ -137,20 +173,25 @@ class AutoPolicy(Policy):
             return Trigger.COST
         return Trigger.WAIT if len(together) < len(turns) else None
 
-    def _hold(self, batch: Sequence[Pending], now: float) -> tuple[Trigger | None, float]:
+    def _hold(self, batch: Sequence[Pending], now: float, others_idle: int) -> tuple[Trigger | None, float]:
         """Why to close now, or until when to hold."""
-        work = Work.of([each.cost for each in batch])
         coming = self._returns.expected(now)
-        room = min(coming.count, self.max_batch_size - work.size)
-        pays = not self._others_idle and work.size * coming.within < room * self._predict(work)
         objective = self._objective if self._time.known else None  # or all of it might be spent on the hold
-        if not pays and objective is None:
+        if objective is None and (others_idle or not coming.count):
+            return self._unheld(coming, now), now  # those on their way would find an executor of their own
+        work = Work.of([each.cost for each in batch])
+        room = min(coming.count, self.max_batch_size - work.size)
+        if objective is None and work.size * coming.within >= room * self._predict(work):
             return self._unheld(coming, now), now
         more = max(1, round(room))
         grown = Work(work.size + more, work.longest, work.total + more * work.longest)
         due = min(map(self._due, batch)) - self._prudent(grown)
         until = due if objective is not None else min(coming.until, due)
-        return (Trigger.DEADLINE, now) if until <= now else (None, until)
+        if until <= now:
+            return Trigger.DEADLINE, now
+        if objective is None and until - now < SHORTEST_HOLD:
+            return self._unheld(coming, now), now
+        return None, until
 
     def _unheld(self, coming: Expected, now: float) -> Trigger:
         if self._held_until is None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Callable, Sequence
 from itertools import count
 
 import trio
 
 from rpcb_trio._batching._policy import Decision, Policy
+from rpcb_trio._batching._waiting import Waiting
 from rpcb_trio._errors import Expired, RequestError, TooLate
 from rpcb_trio._messages import Batch, Pending, Run
 
@@ -19,7 +19,7 @@ class Batcher:
     """Forms batches out of arrivals, one for each idle executor, as a policy decides.
 
     Args:
-        arrivals: decoded requests, in any number; `run` closes this end on leaving.
+        arrivals: decoded requests, all at once that came at once; `run` closes this end on leaving.
         batches: takes one batch for each release of `idle`; needs a buffer for one batch per executor.
         idle: an executor releases it once each time it wants a batch.
         policy: decides; asked only while an executor is idle.
@@ -28,7 +28,7 @@ class Batcher:
 
     def __init__(
         self,
-        arrivals: trio.MemoryReceiveChannel[Pending],
+        arrivals: trio.MemoryReceiveChannel[Sequence[Pending]],
         batches: trio.MemorySendChannel[Batch],
         *,
         idle: trio.Semaphore,
@@ -45,7 +45,8 @@ class Batcher:
     @property
     def backlog(self) -> int:
         """How many decoded requests wait for a batch."""
-        return self._waiting.backlog
+        self._waiting.top_up()
+        return len(self._waiting.pending)
 
     async def run(self) -> None:
         """Form batches until the arrivals end and nothing is pending; then close `batches`."""
@@ -69,10 +70,15 @@ class Batcher:
         waiting = self._waiting
         while True:
             waiting.top_up()  # what is already here is taken without waiting, however late we are
+            if not waiting.pending:
+                if waiting.final:
+                    return None
+                await waiting.receive()
+                continue
             now = trio.current_time()
-            self._policy.others_idle(self._idle.value)
+            waiting.pending.others_idle = self._idle.value
             decision = self._policy.decide(waiting.pending, now, final=waiting.final)
-            waiting.release(decision)
+            waiting.pending.leave((*decision.batch, *decision.expired, *decision.given_up))
             self._dismiss_some(decision)
             if decision.batch:
                 return Batch(
@@ -84,8 +90,6 @@ class Batcher:
                 )
             if decision.expired or decision.given_up:
                 continue  # what is left may be ready to go
-            if waiting.final and not waiting.pending:
-                return None
             with trio.move_on_at(decision.hold_until):
                 await waiting.receive()
 
@@ -102,17 +106,13 @@ class Batcher:
 
 
 class _WaitingRoom:
-    """The pending requests, oldest first, and whether more can come."""
+    """The pending requests, and whether more can come."""
 
-    def __init__(self, arrivals: trio.MemoryReceiveChannel[Pending], policy: Policy) -> None:
+    def __init__(self, arrivals: trio.MemoryReceiveChannel[Sequence[Pending]], policy: Policy) -> None:
         self._arrivals = arrivals
         self._policy = policy
-        self.pending: list[Pending] = []
+        self.pending = Waiting()
         self.final = False
-
-    @property
-    def backlog(self) -> int:
-        return len(self.pending) + self._arrivals.statistics().current_buffer_used
 
     def top_up(self) -> None:
         if self.final:
@@ -133,15 +133,7 @@ class _WaitingRoom:
         except trio.EndOfChannel:
             self.final = True
 
-    def _admit(self, pending: Pending) -> None:
-        insort(self.pending, pending, key=_arrival)  # several threads decode, so one may be overtaken
-        self._policy.arrived(pending)
-
-    def release(self, decision: Decision) -> None:
-        leaving = {id(each) for each in (*decision.batch, *decision.expired, *decision.given_up)}
-        if leaving:
-            self.pending = [each for each in self.pending if id(each) not in leaving]
-
-
-def _arrival(pending: Pending) -> tuple[float, int]:
-    return pending.request.arrived, pending.request.tag
+    def _admit(self, arrivals: Sequence[Pending]) -> None:
+        self.pending.join(arrivals)
+        for each in arrivals:
+            self._policy.arrived(each)

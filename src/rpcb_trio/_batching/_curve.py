@@ -17,6 +17,7 @@ afresh from them.
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from math import ceil, exp, log, log2, pi, sqrt
 
 import msgspec
@@ -32,17 +33,11 @@ FIRST_NOISE = 0.0625
 """The variance of one observation before it is known: a spread of 25 %."""
 LEAST_NOISE = 1e-4
 CLIP = 2.0
-"""Residuals beyond so many standard deviations count as this; far beyond, as less ..."""
-LEFT = 0.25
-"""... until so much of it is left."""
+"""Residuals beyond so many standard deviations count as this; far beyond, as less."""
 FAR = 0.5
 """A batch of which less counts contradicts its node; ..."""
 REFUTED = 3
-"""... so many in a row, and the node was wrong: ..."""
-DOUBTED = 0.5
-"""... it is worth no more than this, and follows them."""
-WINSOR = 2.5
-"""The same for the estimate of the standard deviation itself."""
+"""... so many in a row, and the node was wrong: it is worth no more than one, and follows them."""
 DISCOUNT = 0.02
 """The weight of the newest batch, in the long run: about the last 100 count."""
 LEVEL_DRIFT = DISCOUNT**2
@@ -59,15 +54,12 @@ MEDIAN = pi / 2 / WINDOW
 """The variance of their median, in units of the noise's."""
 JUMP = 4.0
 """How many standard deviations of its own the median must be off."""
-SMALLEST_JUMP = 0.1
 AFTER_JUMP = 8.0
 """What a node is worth at most after a jump: the shape may have changed as well."""
 FEW = 1
 """How many batches the first guess of the noise is worth; more would be more careful than deadlines bear."""
 YOUNG = 3.0
 """A node worth less may have been a cold start."""
-COLD = 16
-"""So many batches after the first one, a node may be disproved by the others."""
 TWICE = log(2)
 ON_TRIAL = 0.05
 """What a node is worth, at most, whose first batch took far longer than the others said."""
@@ -92,7 +84,7 @@ class Curve:
 
     def __init__(self) -> None:
         self._nodes: dict[int, Node] = {}
-        self._shape = Shape([Node(0.0, 0.0, 1.0, 0)], FIRST_NOISE)
+        self.shape = Shape([Node(0.0, 0.0, 1.0, 0)], FIRST_NOISE)
         self._level = 0.0
         self._level_variance = DISCOUNT
         self._noise = FIRST_NOISE
@@ -107,7 +99,7 @@ class Curve:
 
     def predict(self, work: float) -> float:
         """How many seconds `work` takes; call it only after `observe`."""
-        return exp(self._level) * self._shape(work)
+        return exp(self._level) * self.shape(work)
 
     def observe(self, work: float, seconds: float) -> float | None:
         """Learn, and say by how much (as a logarithm) the time was off; None where such work is new."""
@@ -119,7 +111,7 @@ class Curve:
             return None
         time = log(seconds)
         if work != node.work:
-            time += log(self._shape(node.work) / self._shape(work))
+            time += log(self.shape(node.work) / self.shape(work))
         residual = time - self._level - node.height
         self._recent.append(Sighting(node, node.height, node.weight, self._noise, time))
         doubt = 0.0 if node.weight <= ON_TRIAL else max(TWICE, 3 * self.spread)
@@ -133,7 +125,7 @@ class Curve:
         """Add a node; one that surprises by its slowness only on trial, as the first of a shape often is."""
         if not self._nodes:
             self._level = time
-        height = log(self._shape(work)) if self._nodes else 0.0
+        height = log(self.shape(work)) if self._nodes else 0.0
         residual = time - self._level - height
         weight = 1.0 if residual <= TWICE else min(self._noise, ON_TRIAL)  # so that its own variance is 1
         node = Node(work, height + min(residual, TWICE), weight, self._count)
@@ -152,8 +144,6 @@ class Curve:
 
     def _disprove(self, fast: Node) -> None:
         """Drop slow starters: more work can't take half the time, nor less work less than half its share."""
-        if self._count > COLD:
-            return
         for bucket, node in list(self._nodes.items()):
             growth = log(node.work / fast.work) if node.work > fast.work > 0 else 0.0
             if node.weight < YOUNG and node.height > fast.height + growth + TWICE:
@@ -170,7 +160,7 @@ class Curve:
         node.seen = self._count
         node.contradictions = node.contradictions + 1 if credence < FAR else 0
         if node.contradictions >= REFUTED:
-            node.weight = min(node.weight, DOUBTED)
+            node.weight = min(node.weight, 1.0)
         self._level_variance *= 1 - credence * self._level_variance / total
         self._level_variance = min(self._level_variance + LEVEL_DRIFT, 1.0)
         self._learn_noise(residual * residual / total)
@@ -181,7 +171,7 @@ class Curve:
     def _learn_noise(self, square: float) -> None:
         self._surprises += 1
         discount = max(DISCOUNT, 1 / (self._surprises + FEW))
-        self._noise += discount * (min(square, WINSOR * WINSOR * self._noise) - self._noise)
+        self._noise += discount * (min(square, CLIP * CLIP * self._noise) - self._noise)
         self._noise = max(self._noise, LEAST_NOISE)
 
     def _notice_jump(self) -> bool:
@@ -193,10 +183,12 @@ class Curve:
         if len(self._recent) < WINDOW:
             return False
         first = {each.node: each for each in reversed(self._recent)}
+        if self._is_steady(first):
+            return False
         levels = [(each.time - first[each.node].height, first[each.node].weight) for each in self._recent]
         level, weight = sorted(levels)[WINDOW // 2]
         jump = level - self._level
-        least = max(JUMP * sqrt(self._recent[0].noise * (MEDIAN + 1 / weight)), SMALLEST_JUMP)
+        least = JUMP * sqrt(self._recent[0].noise * (MEDIAN + 1 / weight))
         if abs(jump) < least:
             return False
         beyond = [(each - self._level) / jump > 1 / 2 for each, _ in levels]
@@ -213,14 +205,24 @@ class Curve:
         self._recent.clear()
         return True
 
+    def _is_steady(self, first: dict[Node, Sighting]) -> bool:
+        """Whether two of the latest are too near to the level for any jump; found out with little work."""
+        near = JUMP * sqrt(self._recent[0].noise * MEDIAN) / 2
+        steady = 0
+        for each in islice(reversed(self._recent), LATEST):
+            steady += abs(each.time - first[each.node].height - self._level) <= near
+            if steady > 1:
+                return True
+        return False
+
     def _fit(self) -> None:
         nodes = [self._nodes[bucket] for bucket in sorted(self._nodes)]
-        misfit = self._shape.misfit if len(nodes) > 1 else FIRST_MISFIT
-        self._shape = Shape(nodes, self._noise, misfit)
+        misfit = self.shape.misfit if len(nodes) > 1 else FIRST_MISFIT
+        self.shape = Shape(nodes, self._noise, misfit)
 
 
 def _credence(residual: float, bound: float) -> float:
     """What share of a residual counts: all up to `bound`, then as much as `bound`, beyond twice that less."""
     if residual <= bound:
         return 1.0
-    return bound / residual * min(1.0, max(2 * bound / residual, LEFT))
+    return bound / residual * min(1.0, 2 * bound / residual)

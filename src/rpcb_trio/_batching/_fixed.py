@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice, takewhile
 
 from rpcb_trio._batching._limits import Limits
-from rpcb_trio._batching._policy import Decision, Policy, deadline_of, divide
-from rpcb_trio._batching._turns import in_turn
+from rpcb_trio._batching._policy import Decision, Policy
+from rpcb_trio._batching._turns import Turns
+from rpcb_trio._batching._waiting import Waiting
 from rpcb_trio._errors import SettingError
-from rpcb_trio._messages import Batch, Pending, Run, Trigger, Work
+from rpcb_trio._messages import Batch, Pending, Run, Trigger
 
 
 class FixedPolicy(Policy):
@@ -54,31 +56,31 @@ class FixedPolicy(Policy):
 
     def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
         """Decide by size, by the oldest request's wait, or because no more will come."""
-        expired, waiting = divide(pending, now)
-        if not waiting:
+        waiting = Waiting.of(pending)
+        expired = waiting.expired(now)
+        turns = Turns(waiting, expired, self._ageing)
+        if not turns:
             return Decision(expired=expired)
-        oldest = waiting[0].request.arrived
-        waiting = in_turn(waiting, self._ageing)
-        if waiting[0].suspect:
-            return Decision(expired=expired, batch=(waiting[0],), trigger=Trigger.ALONE)
-        batch, trigger = self._room(waiting)
-        closes = oldest + self.max_wait
+        if turns.head.suspect:
+            return Decision(expired=expired, batch=(turns.head,), trigger=Trigger.ALONE)
+        batch, trigger = self._room(turns)
+        closes = turns.oldest.request.arrived + self.max_wait
         if trigger is None and closes <= now:
             trigger = Trigger.WAIT
         if trigger is None and final:
             trigger = Trigger.FLUSH
         if trigger is None:
-            return Decision(expired=expired, hold_until=min(closes, *map(deadline_of, waiting)))
+            return Decision(expired=expired, hold_until=min(closes, turns.earliest_deadline))
         return Decision(expired=expired, batch=batch, trigger=trigger)
 
-    def _room(self, waiting: Sequence[Pending]) -> tuple[tuple[Pending, ...], Trigger | None]:
+    def _room(self, turns: Turns) -> tuple[tuple[Pending, ...], Trigger | None]:
         """As many as fit, in turn, and why nobody more could join them, if nobody could."""
-        work = Work(0, 0.0, 0.0)
-        for position, each in enumerate(waiting):
-            if each.suspect:
-                return tuple(waiting[:position]), Trigger.WAIT
-            work = work.joined_by(each.cost)
-            if not self._limits.allow(work):
-                is_full = work.size > self.max_batch_size
-                return tuple(waiting[:position]), Trigger.SIZE if is_full else Trigger.COST
-        return tuple(waiting), Trigger.SIZE if len(waiting) == self.max_batch_size else None
+        most = self.max_batch_size
+        first = tuple(islice(turns, most + 1))
+        together = tuple(takewhile(lambda each: not each.suspect, first))
+        fitting = self._limits.fitting([each.cost for each in together])
+        if fitting < min(len(together), most):
+            return together[:fitting], Trigger.COST
+        if len(together) < len(first):
+            return together[:fitting], Trigger.WAIT
+        return together[:fitting], Trigger.SIZE if len(together) >= most else None

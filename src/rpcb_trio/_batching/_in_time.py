@@ -8,19 +8,25 @@ as the next one's deadline allows; the smallest k with the best rate wins (windo
 Of those passed over, the ones that would be late even if they were started alone and now are given up; to the
 others another executor, or this one later, may yet come. A request without a deadline is never given up; once
 its turn has come it has a place in the batch, or it would starve.
+
+Where all cost the same, only a later deadline allows a larger batch, so k goes on to the first that is late
+enough. Where costs differ it goes on one by one, but only for a while.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import msgspec
 
+from rpcb_trio._batching._by_deadline import deadline_of
 from rpcb_trio._batching._limits import Limits
-from rpcb_trio._batching._policy import deadline_of
+from rpcb_trio._batching._turns import Turns
 from rpcb_trio._batching._window import Predict
 from rpcb_trio._messages import Pending, Work
+
+STEPS = 64
+"""So many are passed over one by one for their costs; then only for their deadlines."""
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -32,6 +38,29 @@ class Choice(msgspec.Struct, frozen=True):
     """Whether deadlines decided it."""
 
 
+def choose_in_time(turns: Turns, now: float, limits: Limits, predict: Predict) -> Choice:
+    """Choose the batch after which the most can still be answered in time.
+
+    Args:
+        turns: at least one, and no suspect.
+        now: when the batch would be closed.
+        limits: bounds of the batch.
+        predict: what a batch takes, in seconds, with whatever margin is prudent.
+    """
+    head = turns.head
+    always = (head,) if deadline_of(head) == math.inf else ()
+    search = _Search(turns, always, now, limits, predict)
+    best = search.best()
+    longest = turns.largest_cost
+    hopeless = turns.due_from(now + predict(Work(1, longest, longest)))  # at most those before it
+    given_up = tuple(
+        each
+        for each in turns.by_deadline(0, min(best.passed_over, hopeless))
+        if now + predict(Work(1, each.cost, each.cost)) > deadline_of(each)
+    )
+    return Choice(given_up, always + search.candidates(best.passed_over, best.served), is_pressed=True)
+
+
 class _Chosen(msgspec.Struct, frozen=True):
     """So many are passed over, and so many after them are served."""
 
@@ -40,61 +69,74 @@ class _Chosen(msgspec.Struct, frozen=True):
     rate: float
 
 
-def choose_in_time(turns: Sequence[Pending], now: float, limits: Limits, predict: Predict) -> Choice:
-    """Choose the batch after which the most can still be answered in time.
+class _Search:
+    """All but those who are served `always`, by deadline."""
 
-    Args:
-        turns: not expired, at least one, in turn.
-        now: when the batch would be closed.
-        limits: bounds of the batch.
-        predict: what a batch takes, in seconds, with whatever margin is prudent.
-    """
-    always = tuple(turns[:1]) if deadline_of(turns[0]) == math.inf else ()
-    by_deadline = sorted(turns[len(always) :], key=deadline_of)
-    best = _best(by_deadline, always, now, limits, predict)
-    given_up = tuple(
-        each
-        for each in by_deadline[: best.passed_over]
-        if now + predict(Work(1, each.cost, each.cost)) > deadline_of(each)
-    )
-    end = best.passed_over + best.served
-    return Choice(given_up, always + tuple(by_deadline[best.passed_over : end]), is_pressed=True)
+    def __init__(
+        self, turns: Turns, always: tuple[Pending, ...], now: float, limits: Limits, predict: Predict
+    ) -> None:
+        self._turns = turns
+        self._start = Work.of([each.cost for each in always]) if always else Work(0, 0.0, 0.0)
+        self._now = now
+        self._limits = limits
+        self._predict = predict
+        self._count = len(turns) - len(always)
+        self._places = limits.max_batch_size - len(always)
 
+    def candidates(self, passed_over: int, count: int) -> tuple[Pending, ...]:
+        """The next ones once so many are passed over."""
+        dated, skipped = self._turns.dated, self._start.size
+        if passed_over + count <= dated:
+            return tuple(self._turns.by_deadline(passed_over, passed_over + count))
+        before = self._turns.by_deadline(passed_over, dated)
+        after = max(passed_over, dated) + skipped  # who is always served is the first without a deadline
+        return (*before, *self._turns.by_deadline(after, passed_over + count + skipped))
 
-def _best(
-    by_deadline: Sequence[Pending], always: Sequence[Pending], now: float, limits: Limits, predict: Predict
-) -> _Chosen:
-    start = Work.of([each.cost for each in always]) if always else Work(0, 0.0, 0.0)
-    seconds = predict(start) if always else 0.0
-    best = _Chosen(len(by_deadline), 0, _rate(start.size, seconds))
-    places = limits.max_batch_size - start.size
-    for passed_over in range(len(by_deadline)):
-        if len(by_deadline) - passed_over < best.served:
-            break  # fewer are left than were served at the best rate
-        candidates = by_deadline[passed_over : passed_over + places]
-        served, seconds = _largest(candidates, start, now, limits, predict)
-        rate = _rate(start.size + served, seconds)
-        if served and rate > best.rate:
-            best = _Chosen(passed_over, served, rate)
-        if served == places:
-            break
-    return best
+    def best(self) -> _Chosen:
+        """How many to pass over."""
+        start = self._start
+        best = _Chosen(self._count, 0, _rate(start.size, self._predict(start) if start.size else 0.0))
+        position = fit = steps = 0
+        while self._places and position < self._count and self._count - position >= best.served:
+            served, seconds, due = self._largest(position, fit)
+            rate = _rate(start.size + served, seconds)
+            if served and rate > best.rate:
+                best = _Chosen(position, served, rate)
+            if served == self._places:
+                break
+            steps += bool(best.served or start.size)  # until then, all that are passed over leave
+            if self._turns.costs_differ and steps < STEPS:
+                position, fit = position + 1, max(0, served - 1)
+                continue
+            later = self._turns.due_from(due)
+            if later <= position:
+                break
+            position, fit = later, 0 if self._turns.costs_differ else served
+        return best
 
+    def _largest(self, position: int, fit: int) -> tuple[int, float, float]:
+        """How many from there on can be served in time, in how many seconds, and when one more would be.
 
-def _largest(
-    candidates: Sequence[Pending], work: Work, now: float, limits: Limits, predict: Predict
-) -> tuple[int, float]:
-    """How many candidates can join `work` by the first one's deadline, and in what time all is done."""
-    served, seconds = 0, 0.0
-    for each in candidates:
-        work = work.joined_by(each.cost)
-        if not limits.allow(work):
-            break
-        takes = predict(work)
-        if now + takes > deadline_of(candidates[0]):
-            break
-        served, seconds = served + 1, takes
-    return served, seconds
+        So many are known to `fit`.
+        """
+        candidates = self.candidates(position, self._places)
+        costs = [each.cost for each in candidates]
+        deadline = deadline_of(candidates[0])
+        served = min(fit, len(costs))
+        start = self._start
+        work = Work(
+            start.size + served, max(start.longest, *costs[:served], 0.0), sum(costs[:served], start.total)
+        )
+        seconds = self._predict(work) if served else 0.0
+        for cost in costs[served:]:
+            work = work.joined_by(cost)
+            if not self._limits.allow(work):
+                break
+            takes = self._predict(work)
+            if self._now + takes > deadline:
+                return served, seconds, self._now + takes
+            served, seconds = served + 1, takes
+        return served, seconds, math.inf
 
 
 def _rate(size: int, seconds: float) -> float:

@@ -66,6 +66,15 @@ class Limits:
         """Whether a batch of such work may be closed."""
         return work.size <= self.max_batch_size and (work.size == 1 or work.padded <= self.max_padded)
 
+    def fitting(self, costs: Sequence[float]) -> int:
+        """How many of the first of these costs may be one batch."""
+        most, longest = self.max_padded, 0.0
+        for size, cost in enumerate(costs[: self.max_batch_size], start=1):
+            longest = max(longest, cost)
+            if size > 1 and size * longest > most:
+                return size - 1
+        return min(len(costs), self.max_batch_size)
+
     def as_computed(self, work: Work) -> Work:
         """The work once the service has padded it to the next of `batch_sizes`."""
         if not self._sizes:

@@ -62,18 +62,3 @@ class Policy(ABC):
 
         Told in order with the arrivals: all that were pending by then are known.
         """
-
-    def others_idle(self, count: int) -> None:  # noqa: B027 - likewise
-        """Learn, before each decision, how many executors are idle beside the one that wants a batch."""
-
-
-def deadline_of(pending: Pending) -> float:
-    """When it expires; infinity where it never does."""
-    deadline = pending.request.deadline
-    return math.inf if deadline is None else deadline
-
-
-def divide(pending: Sequence[Pending], now: float) -> tuple[tuple[Pending, ...], Sequence[Pending]]:
-    """Which have expired, and which have not; in their order."""
-    expired = tuple(each for each in pending if deadline_of(each) <= now)
-    return expired, [each for each in pending if deadline_of(each) > now] if expired else pending

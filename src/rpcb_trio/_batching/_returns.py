@@ -18,7 +18,7 @@ waited for is out of step for a whole service time, and one that has left costs 
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from typing import Final
 
@@ -27,7 +27,7 @@ import msgspec
 MEMORY: Final = 0.85
 """What of a caller's past still counts after each further batch that held it."""
 BELIEVED: Final = 0.5
-"""A caller is awaited if it comes back more often than not."""
+"""A caller is awaited if at least this share of its answers is followed by a request: more often than not."""
 DOUBT: Final = 1.5
 """So many answers that nothing followed are taken for granted: to come back once may be chance."""
 PATIENCE: Final = 8
@@ -77,11 +77,6 @@ class _Caller:
         """How long after its answer it is given up."""
         return min(horizon, self.delay + max(PATIENCE * self.deviation, GRACE * horizon))
 
-    @property
-    def is_believed(self) -> bool:
-        """Whether it comes back more often than not."""
-        return self.share >= BELIEVED
-
     def left(self, elapsed: float) -> float:
         """How long it still takes, so long after its answer."""
         return max(self.delay - elapsed, self.deviation)
@@ -109,12 +104,23 @@ class _Caller:
 class _Round:
     """One completed batch, and whose answers of it were not yet followed by a request."""
 
-    __slots__ = ("awaited", "completed", "horizon")
+    __slots__ = ("awaited", "completed", "horizon", "until")
 
-    def __init__(self, completed: float, horizon: float, awaited: Counter[object]) -> None:
+    def __init__(self, completed: float, horizon: float, awaited: dict[object, int]) -> None:
         self.completed = completed
         self.horizon = horizon
+        self.until = completed + horizon
         self.awaited = awaited
+        """How many, by caller; nobody stands here with none."""
+
+    def is_followed_by(self, name: object) -> bool:
+        """Whether that one was awaited; if so, once less from now on."""
+        count = self.awaited.get(name, 0)
+        if count > 1:
+            self.awaited[name] = count - 1
+        elif count:
+            del self.awaited[name]
+        return count > 0
 
 
 class Returns:
@@ -126,7 +132,9 @@ class Returns:
 
     def completed(self, callers: Iterable[object], now: float, horizon: float) -> None:
         """Learn who is answered now. Who comes back within `horizon` seconds counts as returned."""
-        awaited = Counter(callers)
+        awaited: dict[object, int] = {}
+        for caller in callers:
+            awaited[caller] = awaited.get(caller, 0) + 1
         strangers = 0
         for caller, count in awaited.items():
             strangers += count if caller not in self._callers else 0
@@ -134,33 +142,39 @@ class Returns:
         if strangers:
             self._enter(STRANGERS, strangers, now, horizon)
             awaited[STRANGERS] = strangers
+        while self._rounds and self._rounds[0].until < now:
+            self._rounds.popleft()  # who is told of from now on has come later than that
         self._rounds.append(_Round(now, horizon, awaited))
         while len(self._callers) > MOST_CALLERS:
             self._callers.popitem(last=False)
 
     def arrived(self, caller: object, at: float) -> None:
         """Learn that one has sent a request."""
-        known = caller if caller in self._callers else STRANGERS
-        if known not in self._callers:
-            return
-        for each in self._rounds:
-            if each.awaited[known] > 0 and each.completed <= at <= each.completed + each.horizon:
-                each.awaited[known] -= 1
-                self._callers[known].came_back(at - each.completed)
+        known = self._callers.get(caller)
+        if known is None:
+            caller = STRANGERS
+            known = self._callers.get(caller)
+            if known is None:
                 return
-        self._callers[known].elsewhere += 1
+        for each in self._rounds:
+            if each.completed <= at <= each.until and each.is_followed_by(caller):
+                known.came_back(at - each.completed)
+                return
+        known.elsewhere += 1
 
     def expected(self, now: float) -> Expected:
         """Who is still on the way back at `now`."""
         count = within = until = 0.0
         for each in self._rounds:
+            if now >= each.until:
+                continue
             for name, awaited in each.awaited.items():
                 caller = self._callers.get(name)
-                if not awaited or caller is None or not caller.is_believed:
+                if caller is None or (share := caller.share) < BELIEVED:
                     continue
                 given_up = each.completed + caller.patience(each.horizon)
                 if now < given_up:
-                    count += awaited * caller.share
+                    count += awaited * share
                     within = max(within, caller.left(now - each.completed))
                     until = max(until, given_up)
         return Expected(count, within, until) if count else NOBODY

@@ -56,6 +56,11 @@ class ServiceTime:
         return self._padding_matters
 
     @property
+    def shape(self) -> object:
+        """Another one as soon as more than the speed of the machine has changed."""
+        return self._in_use.shape
+
+    @property
     def spread(self) -> float:
         """The relative standard deviation of the residuals, without outliers; 0.25 before it is known."""
         return self._in_use.spread if self._known else sqrt(FIRST_NOISE)
@@ -64,8 +69,10 @@ class ServiceTime:
         """How many seconds such a batch takes; 0.0 with nothing observed yet. Always finite."""
         if not self._known:
             return 0.0
-        measure = work.padded if self._padding_matters else work.total
-        return min(self._in_use.predict(_bounded(measure)), MOST_SECONDS)
+        measure = work.size * work.longest if self._padding_matters else work.total
+        if not LEAST_WORK <= measure <= MOST_WORK:
+            measure = _bounded(measure)
+        return min(self._in_use.predict(measure), MOST_SECONDS)
 
     def observe(self, work: Work, seconds: float) -> None:
         """Learn that such a batch took so many seconds. What is not a time or not a work is ignored."""

@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from rpcb_trio._batching._limits import Limits
+from rpcb_trio._batching._turns import Turns
 from rpcb_trio._messages import Pending, Work
 
 Predict = Callable[[Work], float]
 """How many seconds a batch of such work takes."""
 
 
-def best_prefix(turns: Sequence[Pending], limits: Limits, predict: Predict) -> tuple[Pending, ...]:
+def best_prefix(turns: Turns, limits: Limits, predict: Predict) -> tuple[Pending, ...]:
     """The first few of `turns`, as many as make the best rate; for work that padding does not make dearer.
 
     Args:
-        turns: pending requests, at least one, in turn.
+        turns: pending requests, at least one.
         limits: bounds of the batch.
         predict: what a batch takes.
     """
+    first = tuple(islice(turns, limits.max_batch_size))
+    return first[: best_count([each.cost for each in first], limits, predict)]
+
+
+def best_count(costs: Sequence[float], limits: Limits, predict: Predict) -> int:
+    """How many of the first of these costs make the best rate."""
     work = Work(0, 0.0, 0.0)
     best, best_rate = 1, 0.0
-    for each in turns:
-        work = work.joined_by(each.cost)
+    for cost in costs:
+        work = work.joined_by(cost)
         if not limits.allow(work):
             break
         rate = _rate(work, predict)
         if rate >= best_rate:
             best, best_rate = work.size, rate
-    return tuple(turns[:best])
+    return best
 
 
-def best_window(turns: Sequence[Pending], limits: Limits, predict: Predict) -> tuple[Pending, ...]:
+def best_window(turns: Turns, limits: Limits, predict: Predict) -> tuple[Pending, ...]:
     """Neighbours in cost around the first of `turns`, which is among them, so that nobody starves.
 
     Short items in a batch with a long one cost as much as the long one. The rate that counts is the items'
@@ -40,26 +48,27 @@ def best_window(turns: Sequence[Pending], limits: Limits, predict: Predict) -> t
 
     Args: as `best_prefix`.
     """
-    by_cost = sorted(range(len(turns)), key=lambda turn: turns[turn].cost)
-    head = by_cost.index(0)
+    most, most_padded = limits.max_batch_size, limits.max_padded
+    shorter = list(islice(turns.shorter(), most - 1))
+    by_cost = [*reversed(shorter), *islice(turns.longer(), most)]
+    costs = [each.cost for each in by_cost]
+    head = len(shorter)
     best, best_rate = (head, head + 1), 0.0
-    for longest in range(head, min(len(turns), head + limits.max_batch_size)):
-        work = Work(0, 0.0, 0.0)
-        longest_cost = turns[by_cost[longest]].cost
+    for longest in range(head, len(costs)):
+        total = sum(costs[longest:head:-1], 0.0)
         last = 0.0
-        for shortest in range(longest, -1, -1):
-            work = Work(work.size + 1, longest_cost, work.total + turns[by_cost[shortest]].cost)
-            if not limits.allow(work):
+        for shortest in range(head, -1, -1):
+            total += costs[shortest]
+            size = longest - shortest + 1
+            if size > 1 and (size > most or size * costs[longest] > most_padded):
                 break
-            if shortest > head:
-                continue
-            rate = _rate(work, predict)
+            rate = _rate(Work(size, costs[longest], total), predict)
             if rate < last and not limits.has_steps:
                 break  # still shorter ones would gain still less, and cost the same
             last = rate
             if rate >= best_rate:
                 best, best_rate = (shortest, longest + 1), rate
-    return tuple(turns[turn] for turn in sorted(by_cost[slice(*best)]))
+    return turns.in_turn(by_cost[slice(*best)])
 
 
 def _rate(work: Work, predict: Predict) -> float:

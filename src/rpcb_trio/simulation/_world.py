@@ -90,7 +90,7 @@ class _World:
         self._batches: list[SimulatedBatch] = []
         self._idle = trio.Semaphore(0)
         self._sleep = trio.CancelScope()
-        self._send_pending, self._pending = trio.open_memory_channel[Pending](math.inf)
+        self._send_pending, self._pending = trio.open_memory_channel[Sequence[Pending]](math.inf)
 
     def found(self) -> Simulation:
         """All that happened."""
@@ -146,6 +146,7 @@ class _World:
         )
 
     def _arrive(self, now: float) -> None:
+        come = list[Pending]()
         while self._scheduled and self._scheduled[0][0] <= now:
             at, _, arrival = heappop(self._scheduled)
             request = Request(
@@ -157,7 +158,9 @@ class _World:
                 tag=len(self._arrived),
             )
             self._arrived.append(arrival)
-            self._send_pending.send_nowait(Pending(request, None, arrival.cost, ready=at))
+            come.append(Pending(request, None, arrival.cost, ready=at))
+        if come:
+            self._send_pending.send_nowait(come)
 
     def _start(self, batch: Batch) -> None:
         work, now = batch.work, trio.current_time()
@@ -222,9 +225,6 @@ class _Punctual(Policy):
 
     def completed(self, batch: Batch, runs: Sequence[Run], now: float) -> None:
         self._policy.completed(batch, runs, now)
-
-    def others_idle(self, count: int) -> None:
-        self._policy.others_idle(count)
 
     def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
         if self._world.is_behind(now):

@@ -26,6 +26,7 @@ from rpcb_trio import (
     Unroutable,
     open_blocking_client,
 )
+from rpcb_trio._errors import RpcbError
 from rpcb_trio._messages import Outgoing
 from rpcb_trio._transports import CallerSession, Session
 
@@ -53,7 +54,7 @@ class EchoSession:
     def on_reply(self, take: Callable[[Reply], None]) -> None:
         self._take = take
 
-    async def publish(self, request: Outgoing) -> None:
+    async def publish(self, request: Outgoing, _: Callable[[RpcbError], None]) -> None:
         await trio.lowlevel.checkpoint()
         if request.routing_key == "nowhere":
             raise Unroutable("no such queue")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -10,6 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from rpcb_trio import CallInterrupted, MemoryBroker, SessionLost, open_client
+from rpcb_trio._errors import RpcbError
 from rpcb_trio._messages import Outgoing
 from rpcb_trio._transports import CallerSession
 from tests.scenarios import QUEUE, Shouting, working
@@ -22,13 +23,16 @@ class Unconfirming(MemoryBroker):
 
     @asynccontextmanager
     async def open_caller(self) -> AsyncIterator[CallerSession]:
-        async with super().open_caller() as session:
+        async with super().open_caller() as session, trio.open_nursery() as nursery:
             publish = session.publish
 
-            async def publish_and_break(request: Outgoing) -> None:
-                await publish(request)
+            async def break_down(failed: Callable[[RpcbError], None]) -> None:
                 await trio.sleep(self.after)
-                raise SessionLost("gone")
+                failed(SessionLost("gone"))
+
+            async def publish_and_break(request: Outgoing, failed: Callable[[RpcbError], None]) -> None:
+                await publish(request, failed)
+                nursery.start_soon(break_down, failed)
 
             session.publish = publish_and_break  # type: ignore[method-assign] # to meddle with it
             yield session
@@ -72,7 +76,7 @@ class AnsweringAndBreaking(MemoryBroker):
     async def open_caller(self) -> AsyncIterator[CallerSession]:
         async with super().open_caller() as session:
 
-            async def answer_and_break(request: Outgoing) -> None:
+            async def answer_and_break(request: Outgoing, failed: Callable[[RpcbError], None]) -> None:
                 await trio.lowlevel.checkpoint()
                 address = session._address  # type: ignore[attr-defined] # of the memory transport
                 self.publish(b"ok", routing_key=address, correlation_id=request.correlation_id)

@@ -37,9 +37,9 @@ MALFORMED = [
 ]
 
 
-def second_of(seconds: float) -> datetime:
+def second_of(seconds: float) -> int:
     """A `timestamp` property, as it comes off the wire."""
-    return datetime.fromtimestamp(math.floor(seconds), tz=UTC)
+    return math.floor(seconds)
 
 
 def read(lifetime: object = None, sent: object = None, **headers: object) -> float | None:
@@ -107,10 +107,10 @@ def test_a_malformed_lifetime_is_none(value: object) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        *MALFORMED[:-1],
-        pytest.param(datetime(1960, 1, 1, tzinfo=UTC), id="before time began"),
-        pytest.param(datetime(1970, 1, 2, tzinfo=UTC), id="a clock that was never set"),
-        pytest.param(datetime(1978, 1, 11, tzinfo=UTC), id="the year 9999, as pamqp reads it"),
+        *MALFORMED,
+        pytest.param(86400, id="a clock that was never set"),
+        pytest.param(253_370_764_800, id="the year 9999"),
+        pytest.param(2**64 - 1, id="a date beyond all dates"),
     ],
 )
 def test_a_malformed_timestamp_is_as_if_it_were_not_there(value: object) -> None:
@@ -119,7 +119,7 @@ def test_a_malformed_timestamp_is_as_if_it_were_not_there(value: object) -> None
 
 def test_zero_is_a_lifetime_but_no_time() -> None:
     assert read(0.0) == 0.0
-    assert read(60.0, datetime.fromtimestamp(0, tz=UTC), timestamp_in_ms=0) == 60.0
+    assert read(60.0, 0, timestamp_in_ms=0) == 60.0
     assert read(**{DEADLINE_HEADER: 0}) is None
 
 

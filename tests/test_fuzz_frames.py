@@ -1,38 +1,34 @@
-"""Whatever bytes a producer has the broker pass on, they cost one request at most, never the connection."""
+"""Whatever bytes come: a message is read, or marked as one that can't be, and no other suffers."""
 
 from __future__ import annotations
 
 import struct
-from contextvars import Context, copy_context
-from functools import cache
-from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from pamqp import frame  # noqa: TID251 - under test
-from pamqp.commands import Basic  # noqa: TID251 - likewise
-from pamqp.header import ContentHeader  # noqa: TID251 - likewise
 
-from rpcb_trio._transports._amqp._faithful import FaithfulProperties
-from rpcb_trio._transports._amqp._unreadable import Unreadable, bear_unreadable
+from rpcb_trio._transports._amqp import _frames as frames
+from rpcb_trio._transports._amqp._frames import (
+    Delivery,
+    FrameReader,
+    Returned,
+)
+from rpcb_trio._transports._amqp._properties import Properties, read_properties, write_properties
+from tests.raw_frames import BODY, DELIVER, TAG, header, method, short
 from tests.scenarios import steady
 
-BASIC = 60
-BODY_SIZE = 1234
+ANOTHER = DELIVER + header(0, b"\x00\x00")
 
 
-@cache
-def on_a_connection_of_ours() -> Context:
-    context = copy_context()
-    context.run(bear_unreadable)
-    return context
-
-
-def read(kind: int, payload: bytes) -> Any:
-    raw = struct.pack(">BHI", kind, 1, len(payload)) + payload + b"\xce"
-    size, channel, what = on_a_connection_of_ours().run(frame.unmarshal, raw)
-    assert (size, channel) == (len(raw), 1)
-    return what
+def delivered(properties: bytes) -> Delivery:
+    """Read a message with such properties, and the next one behind it."""
+    found, following = FrameReader().feed(DELIVER + header(4, properties) + BODY + ANOTHER)
+    assert isinstance(found, Delivery)
+    assert (found.tag, found.body) == (TAG, b"body")
+    assert isinstance(following, Delivery)
+    assert following.properties == Properties(), "the next one is where it is looked for"
+    return found
 
 
 def field(kind: bytes, content: bytes) -> bytes:
@@ -49,67 +45,85 @@ tables: st.SearchStrategy[bytes] = st.recursive(
     lambda inner: st.lists(inner, max_size=3).map(lambda found: field(b"F", table(b"".join(found)))),
     max_leaves=8,
 ).map(table)
-HEADERS_ONLY = 1 << 13
+HEADERS_ONLY = b"\x20\x00"
 NESTED = table(b"")
 for _ in range(2000):
     NESTED = table(field(b"F", NESTED))
 
 
-def header(flags: int, properties: bytes) -> bytes:
-    return struct.pack(">HHQH", BASIC, 0, BODY_SIZE, flags) + properties
-
-
-@given(flags=st.integers(0, 0xFFFF), properties=st.binary(max_size=60))
-@example(flags=HEADERS_ONLY, properties=NESTED)
-@example(flags=HEADERS_ONLY, properties=struct.pack(">I", 0xFFFF_FFFF))
-@example(flags=0xFFFF, properties=b"")
+@given(properties=st.binary(min_size=2, max_size=60))
+@example(properties=HEADERS_ONLY + NESTED)
+@example(properties=HEADERS_ONLY + struct.pack(">I", 0xFFFF_FFFF))
+@example(properties=b"\xff\xff")
 @steady
-def test_any_properties_are_read_or_marked_as_unreadable(flags: int, properties: bytes) -> None:
-    read_or_marked(read(2, header(flags, properties)))
+def test_any_properties_are_read_or_marked_as_unreadable(properties: bytes) -> None:
+    assert isinstance(delivered(properties).properties, Properties | None)
 
 
 @given(headers=tables)
 @steady
 def test_any_table_of_headers_is_read_or_marked_as_unreadable(headers: bytes) -> None:
-    read_or_marked(read(2, header(HEADERS_ONLY, headers)))
+    assert isinstance(delivered(HEADERS_ONLY + headers).properties, Properties | None)
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        HEADERS_ONLY + NESTED,
+        HEADERS_ONLY + struct.pack(">I", 5) + b"\x01kV",
+        HEADERS_ONLY + table(b"\x01"),
+        HEADERS_ONLY + table(field(b"S", b"\x00\x00\x00\x09too short")[:-1]),
+        HEADERS_ONLY + table(field(b"A", b"\x00\x00\x00\x01l" + bytes(8))),
+        HEADERS_ONLY + table(field(b"Z", bytes(4))),
+        b"\x04\x00\x03x",
+        b"\x04\x00\x01\xff",
+        b"\x00\x40" + bytes(7),
+        b"\x00\x01\x00\x00",
+    ],
+    ids=[
+        "tables in tables, deeper than Python recurses",
+        "a table beyond its frame",
+        "a name beyond its table",
+        "a text beyond its table",
+        "a field beyond its list",
+        "a type that nobody knows",
+        "a text beyond its frame",
+        "text that is not UTF-8",
+        "a time stamp of seven bytes",
+        "more flags than there are properties",
+    ],
+)
+def test_properties_that_are_not_valid_amqp_mark_their_message_alone(properties: bytes) -> None:
+    assert delivered(properties).properties is None
 
 
 @given(headers=tables)
 @example(headers=table(field(b"S", table(b"\xff\xfe"))))
 @example(headers=table(field(b"d", struct.pack(">d", 1.7e9 + 0.1))))
+@example(headers=table(field(b"T", b"\xff" * 8)))
+@example(headers=table(field(b"D", b"\x02" + b"\xff" * 4)))
 @steady
 def test_any_headers_that_can_be_read_can_be_sent_on_as_they_were(headers: bytes) -> None:
-    came = read(2, header(HEADERS_ONLY, headers)).properties
-    if not isinstance(came, Unreadable):
-        went = FaithfulProperties(headers=came.headers).marshal() if came.headers else headers
-        assert repr(read(2, struct.pack(">HHQ", BASIC, 0, BODY_SIZE) + went).properties.headers) == repr(
-            came.headers
-        )
-
-
-def read_or_marked(what: object) -> None:
-    assert isinstance(what, ContentHeader)
-    assert what.body_size == BODY_SIZE, "else the next frame would not be where it is looked for"
-    assert isinstance(what.properties, Basic.Properties | Unreadable)
-
-
-def shortstr(text: bytes) -> bytes:
-    return bytes([len(text)]) + text
+    came = delivered(HEADERS_ONLY + headers).properties
+    if came is not None:
+        went = write_properties(came)
+        assert repr(read_properties(went, 0, len(went))) == repr(came)
 
 
 @given(exchange=st.binary(max_size=255), key=st.binary(max_size=255))
 @steady
 def test_any_exchange_and_routing_key_of_a_delivery_are_read(exchange: bytes, key: bytes) -> None:
-    tagged = shortstr(b"consumer") + struct.pack(">QB", 7, 0) + shortstr(exchange) + shortstr(key)
-    delivery = read(1, struct.pack(">HH", BASIC, Basic.Deliver.index & 0xFFFF) + tagged)
-    assert isinstance(delivery, Basic.Deliver)
-    assert delivery.delivery_tag == 7
+    tagged = short(b"consumer") + struct.pack(">QB", TAG, 1) + short(exchange) + short(key)
+    [delivery] = FrameReader().feed(method(frames.DELIVER, tagged) + header(0, b"\x00\x00"))
+    assert isinstance(delivery, Delivery)
+    assert (delivery.tag, delivery.redelivered) == (TAG, True)
+    assert delivery.routing_key == key.decode(errors="replace")
 
 
-@given(key=st.binary(max_size=255))
+@given(key=st.binary(max_size=255), properties=st.binary(min_size=2, max_size=20))
 @steady
-def test_any_routing_key_of_a_returned_reply_is_read(key: bytes) -> None:
-    told = struct.pack(">H", 312) + shortstr(b"NO_ROUTE") + shortstr(b"") + shortstr(key)
-    returned = read(1, struct.pack(">HH", BASIC, Basic.Return.index & 0xFFFF) + told)
-    assert isinstance(returned, Basic.Return)
-    assert returned.reply_code == 312
+def test_any_routing_key_and_properties_of_a_returned_reply_are_read(key: bytes, properties: bytes) -> None:
+    told = struct.pack(">H", 312) + short(b"NO_ROUTE") + short(b"") + short(key)
+    [returned] = FrameReader().feed(method(frames.RETURN, told) + header(4, properties) + BODY)
+    assert isinstance(returned, Returned)
+    assert returned.code == 312

@@ -22,7 +22,7 @@ from rpcb_trio import (
 )
 from rpcb_trio._messages import Outgoing
 from rpcb_trio._transports import Session
-from tests.replies import replies_of
+from tests.replies import replies_of, unexpected
 from tests.scenarios import ANSWERS, QUEUE, answers, ask, taken
 
 WORK = Topology(queue=QUEUE)
@@ -185,7 +185,8 @@ async def test_a_direct_reply_reaches_its_caller_and_no_other() -> None:
             await caller.publish(
                 Outgoing(
                     body=b"a", exchange="", routing_key=QUEUE, correlation_id=name, headers={"lang": "en"}
-                )
+                ),
+                unexpected,
             )
         async with broker.open_session(WORK, prefetch=2) as session:
             requests = delivered(session)
@@ -201,7 +202,7 @@ async def test_a_caller_that_has_left_does_a_worker_no_harm() -> None:
     request = Outgoing(body=b"a", exchange="", routing_key=QUEUE, correlation_id="1")
     async with broker.open_session(WORK, prefetch=2) as session:
         async with broker.open_caller() as caller:
-            await caller.publish(request)
+            await caller.publish(request, unexpected)
             [left] = delivered(session)
         assert await session.settle(replies_to([left])) == [Settled.UNROUTABLE]
     assert broker.depth(QUEUE) == 0
@@ -212,10 +213,10 @@ async def test_a_call_to_nowhere_and_a_call_after_a_disconnect_are_told_apart() 
     request = Outgoing(body=b"a", exchange="", routing_key="nowhere", correlation_id="1")
     async with broker.open_caller() as caller:
         with pytest.raises(Unroutable, match="'nowhere'"):
-            await caller.publish(request)
+            await caller.publish(request, unexpected)
         broker.disconnect()
         with pytest.raises(SessionLost):
-            await caller.publish(request)
+            await caller.publish(request, unexpected)
         with pytest.raises(SessionLost):
             await caller.watch()
 

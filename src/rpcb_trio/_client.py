@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from rpcb_trio._connected import stay_connected
-from rpcb_trio._errors import BrokerError, CallInterrupted, ReplyTimeout, SettingError
+from rpcb_trio._errors import BrokerError, CallInterrupted, ReplyTimeout, RpcbError, SettingError
 from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._transports import CallerSession, Transport, as_transport
@@ -97,9 +97,9 @@ class RpcClient:
         call = self._waiting[request.correlation_id] = _Call()
         try:
             try:
-                await self._session.publish(request)
-            except BrokerError as error:  # unless its reply has come before the confirm, and proves delivery
-                call.interrupt(CallInterrupted(f"the connection was lost: {error}"))
+                await self._session.publish(request, call.fail)
+            except BrokerError as error:
+                call.fail(error)
             return await call.reply()
         finally:
             del self._waiting[request.correlation_id]
@@ -121,7 +121,7 @@ class RpcClient:
 
     def _interrupt(self, why: str) -> None:
         for call in self._waiting.values():
-            call.interrupt(CallInterrupted(why))
+            call.fail(CallInterrupted(why))
 
     def _close(self) -> None:
         self._is_closed = True
@@ -141,7 +141,7 @@ class _Call:
 
     def __init__(self) -> None:
         self._over = anyio.Event()
-        self._ending: Reply | CallInterrupted | None = None
+        self._ending: Reply | RpcbError | None = None
 
     @property
     def is_over(self) -> bool:
@@ -151,9 +151,10 @@ class _Call:
         self._ending = reply
         self._over.set()
 
-    def interrupt(self, error: CallInterrupted) -> None:
-        if self._ending is None:
-            self._ending = error
+    def fail(self, error: RpcbError) -> None:
+        if self._ending is None:  # a reply that came before proves the delivery
+            is_lost = isinstance(error, BrokerError)
+            self._ending = CallInterrupted(f"the connection was lost: {error}") if is_lost else error
             self._over.set()
 
     async def reply(self) -> Reply:

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio  # noqa: TID251 - the session lives on it
-from functools import partial
-from typing import cast
-
-import trio
-from aiormq import Channel  # noqa: TID251 - one is played here
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcb_trio import Request, Topology
-from rpcb_trio._transports._amqp._blockage import Blockage
-from rpcb_trio._transports._amqp._loop import open_loop
-from rpcb_trio._transports._amqp._loss import Loss
+from rpcb_trio import Request
 from rpcb_trio._transports._amqp._open_deliveries import OpenDeliveries
-from rpcb_trio._transports._amqp._outbox import Outbox
-from rpcb_trio._transports._amqp._requesters import Requesters
-from rpcb_trio._transports._amqp._session import AmqpSession
 
 
 def delivered(count: int) -> tuple[OpenDeliveries, list[Request]]:
@@ -62,41 +50,3 @@ def test_a_request_of_another_session_is_not_held_even_under_the_same_tag() -> N
     assert not opened.holds(Request(body=b"", arrived=0.0, tag=1))
     opened.strike({1})
     assert not opened.holds(requests[0])
-
-
-class HeldUpChannel:
-    """A channel whose first ack takes longer to be written than those after it."""
-
-    def __init__(self, count: int) -> None:
-        self.unacked = set(range(1, count + 1))
-        self._turns = 5
-
-    async def basic_ack(self, tag: int, *, multiple: bool, wait: bool) -> None:
-        del wait
-        turns, self._turns = self._turns, 0
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        assert tag in self.unacked, "the broker closes the channel for this"
-        self.unacked -= {each for each in self.unacked if each <= tag} if multiple else {tag}
-
-
-async def test_an_ack_that_is_held_up_is_not_overtaken_by_the_next_batches() -> None:
-    channel = HeldUpChannel(4)
-    _, requests = delivered(4)
-    async with open_loop(Loss()) as loop:
-        session = AmqpSession(
-            loop,
-            Loss(),
-            Outbox(loop, Loss(), trio.sleep_forever),
-            Blockage(),
-            Requesters(loop, trio.sleep_forever),
-            topology=Topology(queue="q"),
-            prefetch=4,
-        )
-        session._channel = cast(Channel, channel)
-        for request in requests:
-            session._open.enter(request)
-        async with trio.open_nursery() as nursery:
-            for tags in ((1, 2), (3, 4)):
-                nursery.start_soon(partial(loop.call, session._finish, tags))
-    assert channel.unacked == set()

@@ -117,8 +117,8 @@ async def test_a_closed_receiver_leaves_the_requests_to_others(
 
 @pytest.mark.parametrize(
     "properties",
-    [{"correlation_id": b"\xe9"}, {"headers": {b"\xe9": 1}}, {"timestamp": 2**64 - 1}],
-    ids=["text that is not UTF-8", "a header's name that is not UTF-8", "a date beyond all dates"],
+    [{"correlation_id": b"\xe9"}, {"headers": {b"\xe9": 1}}],
+    ids=["text that is not UTF-8", "a header's name that is not UTF-8"],
 )
 async def test_unreadable_properties_cost_that_request_only(
     broker: Broker,

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from anyio.from_thread import BlockingPortal
-from pamqp.header import ContentHeader  # noqa: TID251 - it reads the properties
 
 from rpcb_trio import (
     CallInterrupted,
@@ -22,9 +21,6 @@ from rpcb_trio import (
     SettingError,
     open_client,
 )
-from rpcb_trio._transports._amqp._loss import Loss
-from rpcb_trio._transports._amqp._native import NativeLoop
-from rpcb_trio._transports._amqp._unreadable import Unreadable
 from rpcb_trio.amqp import AmqpTransport
 from tests.amqp.proxy import proxied
 from tests.answering import PATIENCE
@@ -143,20 +139,6 @@ def test_a_broker_that_says_nothing_is_given_up_and_nothing_stays_open(
                     pass
 
         run(main)
-
-
-def test_unreadable_properties_are_borne_on_our_connections_and_on_no_others() -> None:
-    async def read() -> ContentHeader:
-        header = ContentHeader()
-        header.unmarshal(b"\x00\x3c\x00\x00" + bytes(8) + b"\x80\x00" + b"\x01\xff")
-        return header
-
-    async def main() -> None:
-        assert isinstance((await NativeLoop(Loss()).call(read)).properties, Unreadable)
-        with pytest.raises(UnicodeDecodeError):
-            await read()
-
-    run(main)
 
 
 IN_A_PROGRAM_OF_ITS_OWN = """

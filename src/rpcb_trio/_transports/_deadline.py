@@ -14,8 +14,8 @@ There are two ways to say it, and the earlier deadline holds:
   as the latest it may have been, so that it is not early either. Send whole seconds, or 64 bits.
 
 What is none of these (a text, a bool, a Decimal, NaN, a time before 1970) is as if it were not there. So is a
-property `timestamp` before 2001: it is from a clock that was never set, or far in the future, where pamqp
-takes seconds for milliseconds. Wall clocks are compared once, at the arrival; after that only trio's clock
+property `timestamp` before 2001: it is from a clock that was never set. One past 2106 counts as milliseconds,
+which some producers write there. Wall clocks are compared once, at the arrival; after that only trio's clock
 counts. A producer whose clock is slow shortens its requests' lives by as much, so clocks should be in step,
 or requests bear no stamps.
 """
@@ -25,7 +25,6 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 
 from rpcb_trio._messages import NO_HEADERS
 
@@ -35,6 +34,9 @@ BROKER_STAMP_HEADER = "timestamp_in_ms"
 
 EARLIEST = 1e9
 """UNIX seconds: no message was sent before."""
+
+LATEST = 2**32 - 1
+"""UNIX seconds: what is more is in milliseconds."""
 
 SINGLE_DIGITS = 24
 LARGEST_SINGLE = 3.4e38
@@ -55,7 +57,7 @@ def read_deadline(
         arrived: when it arrived, on trio's clock.
         wall: the same moment in UNIX seconds.
         lifetime: its expiration, in seconds.
-        sent: its property `timestamp`, a `datetime`.
+        sent: its property `timestamp`, in UNIX seconds.
         headers: its headers.
     """
     left = []
@@ -75,7 +77,9 @@ def _stamps(sent: object, headers: Mapping[str, object]) -> Iterator[float]:
     milliseconds = _time(stamp) if isinstance(stamp, int) else None
     if milliseconds is not None:
         yield milliseconds / 1000
-    second = _time(sent.timestamp()) if isinstance(sent, datetime) and sent.tzinfo else None
+    second = _time(sent)
+    if second is not None and second > LATEST:
+        second /= 1000
     if second is not None and second >= EARLIEST:
         yield math.floor(second) + 1.0
 

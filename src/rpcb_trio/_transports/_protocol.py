@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 import msgspec
 import trio
 
+from rpcb_trio._errors import RpcbError
 from rpcb_trio._messages import NO_HEADERS, Answer, Notice, Outgoing, Reply, Request, Settled
 
 
@@ -93,10 +94,10 @@ class CallerSession(Protocol):
         """Have `take` called with each reply as it comes; it may not wait. To be named before any request."""
         ...
 
-    async def publish(self, request: Outgoing) -> None:
-        """Send a request and await the broker's confirm.
+    async def publish(self, request: Outgoing, failed: Callable[[RpcbError], None]) -> None:
+        """Send a request. Where the broker refuses it later, `failed` is called with the error.
 
-        Raises:
+        Raises, or tells later:
             Unroutable: no queue is bound there.
             Refused: the broker would not take it; its queue is full.
             SettingError: it can't be put into the broker's protocol.

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import trio
 
-from rpcb_trio._transports._amqp._connection import Link
+from rpcb_trio._transports._amqp._connection import Connection
 
 
 class Blockage:
@@ -20,24 +20,24 @@ class Blockage:
     def __init__(self) -> None:
         # One for each change, and only the broker's alarms make any.
         self._tell, self.changes = trio.open_memory_channel[str | None](math.inf)
-        self._blocked: set[Link] = set()
+        self._blocked: set[Connection] = set()
 
-    def watch(self, link: Link) -> Link:
+    def watch(self, connection: Connection) -> Connection:
         """Take a connection into account, until it closes."""
-        link.on_blocked(lambda reason: self._change(link, reason))
-        link.on_close(lambda _: self._change(link, None))
-        return link
+        connection.on_blocked(lambda reason: self._change(connection, reason))
+        connection.on_close(lambda _: self._change(connection, None))
+        return connection
 
     def close(self) -> None:
         """End `changes`."""
         self._tell.close()
 
-    def _change(self, link: Link, reason: str | None) -> None:
+    def _change(self, connection: Connection, reason: str | None) -> None:
         before = bool(self._blocked)
         if reason is None:
-            self._blocked.discard(link)
+            self._blocked.discard(connection)
         else:
-            self._blocked.add(link)
+            self._blocked.add(connection)
         if bool(self._blocked) != before:
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # the session is over
                 self._tell.send_nowait(reason)

@@ -5,22 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from traceback import walk_tb
 
 from aiormq.exceptions import (
     AMQPError,
     AuthenticationError,
+    ChannelClosed,
     ChannelInvalidStateError,
-    InvalidFrameError,
     ProbableAuthenticationError,
-    ProtocolSyntaxError,
 )
-from pamqp.commands import Connection
 
 from rpcb_trio._errors import BrokerError, LoginRefused, SessionLost
+from rpcb_trio._transports._amqp._closing import Closing
+from rpcb_trio._transports._amqp._frames import MalformedFrame
 from rpcb_trio._transports._amqp._url import Address
 
-NOT_OURS = (AMQPError, ChannelInvalidStateError, OSError, EOFError, asyncio.CancelledError)
+NOT_OURS = (AMQPError, ChannelInvalidStateError, OSError, EOFError)
 """What asyncio code may raise when a connection ends. `TimeoutError` is an `OSError`, and meant to be."""
 
 UNTRUSTED_REMEDY = "cafile in the URL names the authority to trust"
@@ -39,8 +38,7 @@ NOT_ALLOWED = 530
 
 def ends_connection(exc: BaseException) -> bool:
     """Whether it is what asyncio code raises when a connection ends, and nobody's bug."""
-    # aiormq's futures fail with a bare Exception when a connection ends without any error.
-    return isinstance(exc, NOT_OURS) or type(exc) is Exception
+    return isinstance(exc, NOT_OURS) and not isinstance(exc, ChannelClosed)
 
 
 def describe(exc: BaseException) -> str:
@@ -58,16 +56,15 @@ def describe(exc: BaseException) -> str:
     return "the connection has closed" if is_wordless else type(exc).__name__
 
 
-def open_error(exc: BaseException, address: Address) -> BrokerError:
-    """What a failed attempt to connect and log in means."""
+def open_error(exc: BaseException, address: Address, closing: Closing | None = None) -> BrokerError:
+    """What a failed attempt to connect and log in means, if it ended with `closing`."""
     where = f"{address.host}:{address.port}"
     refusal = _refusal(exc, where, address)
     if refusal is not None:
         return LoginRefused(refusal)
-    closing = _closing_frame(exc)
-    if closing is not None:
+    if closing is not None and closing.code:
         return _closed_at_open(closing, address)
-    if isinstance(exc, InvalidFrameError | ProtocolSyntaxError):
+    if isinstance(exc, MalformedFrame):
         return SessionLost(f"{where} does not speak AMQP 0-9-1; is it the right port?")
     if isinstance(exc.__cause__, asyncio.IncompleteReadError):
         return SessionLost(
@@ -105,22 +102,13 @@ def _system_said(exc: BaseException) -> str:
     return describe(exc)
 
 
-def _closed_at_open(closing: Connection.Close, address: Address) -> BrokerError:
-    said = f"{address.host}:{address.port} closed the connection: {closing.reply_code} {closing.reply_text}"
-    if closing.reply_code == NOT_ALLOWED and "limit" not in (closing.reply_text or ""):
+def _closed_at_open(closing: Closing, address: Address) -> BrokerError:
+    said = f"{address.host}:{address.port} closed the connection: {closing.code} {closing.why}"
+    if closing.code == NOT_ALLOWED and "limit" not in closing.why:
         return LoginRefused(
             f"{said}; check the virtual host in the URL, and that {address.user!r} may use it"
         )
     return SessionLost(said)  # too many connections, a virtual host that restarts: it may pass
-
-
-def _closing_frame(exc: BaseException) -> Connection.Close | None:
-    """The broker's own words on why it closed; aiormq leaves them behind in a frame of the traceback."""
-    for frame, _ in walk_tb(exc.__traceback__):
-        found = frame.f_locals.get("frame")
-        if isinstance(found, Connection.Close):
-            return found
-    return None
 
 
 def _tls_error(exc: BaseException) -> ssl.SSLError | None:

@@ -2,45 +2,49 @@
 
 from __future__ import annotations
 
-import time
-
-import trio
-from aiormq.abc import DeliveredMessage
-
 from rpcb_trio._messages import NO_HEADERS, Request
-from rpcb_trio._transports._amqp._parcel import PERSISTENT
-from rpcb_trio._transports._deadline import read_deadline
+from rpcb_trio._transports._amqp._addressing import PERSISTENT
+from rpcb_trio._transports._amqp._frames import Delivery
+from rpcb_trio._transports._amqp._properties import Properties
+from rpcb_trio._transports._deadline import DEADLINE_HEADER, read_deadline
 
 
 class Delivered(Request, frozen=True, eq=False, kw_only=True):
     """A request that remembers the message it was, should it go to the dead letters."""
 
-    message: DeliveredMessage
+    delivery: Delivery
+
+    @property
+    def properties(self) -> Properties:
+        """As its producer wrote them."""
+        assert self.delivery.properties is not None  # noqa: S101 - what can't be read becomes no request
+        return self.delivery.properties
 
 
-def to_request(message: DeliveredMessage) -> Delivered:
-    """Read a delivery."""
-    properties = message.header.properties
+def to_request(delivery: Delivery, properties: Properties, arrived: float, wall: float) -> Delivered:
+    """Read a delivery that arrived at `arrived` on trio's clock, `wall` in UNIX seconds."""
     headers = properties.headers or NO_HEADERS
-    arrived = trio.current_time()
-    return Delivered(
-        body=message.body,
-        arrived=arrived,
-        reply_to=properties.reply_to or None,
-        correlation_id=properties.correlation_id,
-        deadline=read_deadline(
+    deadline = None
+    if properties.expiration is not None or DEADLINE_HEADER in headers:
+        deadline = read_deadline(
             arrived,
-            time.time(),
+            wall,
             lifetime=_seconds(properties.expiration),
             sent=properties.timestamp,
             headers=headers,
-        ),
-        redelivered=bool(message.redelivered),
+        )
+    return Delivered(
+        body=delivery.body,
+        arrived=arrived,
+        reply_to=properties.reply_to or None,
+        correlation_id=properties.correlation_id,
+        deadline=deadline,
+        redelivered=delivery.redelivered,
         priority=properties.priority or 0,
         persistent=properties.delivery_mode == PERSISTENT,
         headers=headers,
-        tag=message.delivery_tag or 0,
-        message=message,
+        tag=delivery.tag,
+        delivery=delivery,
     )
 
 

@@ -1,35 +1,32 @@
-"""asyncio under trio: a loop for one session, and the one door through which all its calls and errors pass.
+"""asyncio for aiormq: on trio's scheduler by trio-asyncio, or the loop that an asyncio program runs on.
 
-Clients run under asyncio too, without trio-asyncio and any of this but the door: see `_native`.
-
-Each session has a loop of its own, so that leaving the session also ends every asyncio task it ever started.
+Under trio each session has a loop of its own, so that leaving the session also ends every asyncio task it
+ever started. What crosses here is rare: connecting, declaring, closing. Messages never do.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import socket
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any, TypeVar, TypeVarTuple
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol, TypeVar, TypeVarTuple
 
+import sniffio
 import trio
 
-from rpcb_trio._errors import BrokerError, SessionLost
-from rpcb_trio._transports._amqp._boundary import describe, ends_connection
+from rpcb_trio._errors import SessionLost
+from rpcb_trio._transports._amqp._boundary import describe
 from rpcb_trio._transports._amqp._loss import Loss
-from rpcb_trio._transports._amqp._unreadable import bear_unreadable
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-BURST = 128
-"""How many ready asyncio callbacks run in one go before trio's other tasks have their turn."""
+HAPPY_EYEBALLS_DELAY = 0.25
+"""Seconds until a host's next address is tried beside one that does not answer; trio's own (RFC 8305)."""
 
 
 class Unwound(Exception):
@@ -39,74 +36,128 @@ class Unwound(Exception):
         self.cancelled = cancelled
 
 
-class AioLoop:
-    """An asyncio loop on trio's scheduler."""
-
-    def __init__(self, loop: Any, loss: Loss) -> None:
-        self._loop = loop
-        self._loss = loss
-
-    async def call(
-        self,
-        function: Callable[[*Ts], Awaitable[T]],
-        *args: *Ts,
-        on_error: Callable[[BaseException], BrokerError] | None = None,
-    ) -> T:
-        """Run an asyncio function and wait for it; what aiormq, asyncio and the system raise becomes ours.
-
-        Raises:
-            SessionLost: the broker is gone, or the loop has ended.
-            BrokerError: what `on_error` made of the error instead.
-        """
-        if not self.is_open:
-            raise SessionLost("the session is closed")
-        ended_by: BaseException
-        try:
-            return await self._run(_awaited(function, *args))
-        except Unwound as unwound:
-            ended_by = unwound.cancelled
-        except Exception as exc:
-            if not ends_connection(exc):
-                raise
-            ended_by = exc
-        raise (on_error or self._lost)(ended_by) from ended_by
+class AioLoop(Protocol):
+    """A way to run asyncio code."""
 
     @property
-    def is_open(self) -> bool:
-        """Whether it takes calls."""
-        return bool(self._loop.is_running())
+    def asyncio(self) -> asyncio.AbstractEventLoop:
+        """The loop itself."""
+        ...
 
-    async def open_socket(self, host: str, port: int) -> socket.socket | None:
-        """Connect; None where asyncio is to do that itself.
+    async def call(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        """Run an asyncio function and wait for it.
 
-        asyncio's own name look-up can't be interrupted under trio; a dead name server would hold up a close.
+        Raises what it raises, but for `Unwound` in the place of a `CancelledError` that nobody asked for.
+        """
+        ...
+
+    async def open_socket(self, host: str, port: int) -> socket.socket:
+        """Connect to the first of a host's addresses that answers.
 
         Raises:
-            OSError: nobody is there.
+            OSError: none does.
         """
-        stream = await trio.open_tcp_stream(host, port)
-        # trio's socket gives its file descriptor away: from here on it is asyncio's.
-        return socket.socket(fileno=stream.socket.detach())
+        ...
 
-    async def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+
+class BridgedLoop:
+    """An asyncio loop on trio's scheduler."""
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+
+    @property
+    def asyncio(self) -> asyncio.AbstractEventLoop:
+        """See `AioLoop`."""
+        loop: asyncio.AbstractEventLoop = self._loop
+        return loop
+
+    async def call(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        """See `AioLoop`.
+
+        Raises:
+            SessionLost: the loop has ended.
+        """
+        if not self._loop.is_running():
+            raise SessionLost("the session is closed")
         try:
-            result: T = await self._loop.run_aio_coroutine(coroutine)
+            result: T = await self._loop.run_aio_coroutine(_awaited(function, *args))
         except asyncio.CancelledError as exc:  # who is cancelled here gets a trio.Cancelled
             raise Unwound(exc) from exc
         return result
 
-    def _lost(self, exc: BaseException) -> SessionLost:
-        return SessionLost(self._loss.reason or describe(exc))
+    async def open_socket(self, host: str, port: int) -> socket.socket:
+        """See `AioLoop`.
+
+        By trio, for asyncio's name look-up can't be interrupted under trio: a dead name server would hold up
+        a close.
+        """
+        stream = await trio.open_tcp_stream(host, port)
+        return socket.socket(fileno=stream.socket.detach())
+
+
+class NativeLoop:
+    """The asyncio loop that runs already."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def asyncio(self) -> asyncio.AbstractEventLoop:
+        """See `AioLoop`."""
+        return self._loop
+
+    async def call(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        """See `AioLoop`."""
+        # A task of its own, which nobody has asked to cancel yet: a program's may bear old marks of it.
+        coroutine = _unwinding(_awaited(function, *args))
+        try:
+            return await asyncio.create_task(coroutine)
+        finally:
+            coroutine.close()  # a task that was cancelled before its first step has not even begun it
+
+    async def open_socket(self, host: str, port: int) -> socket.socket:
+        """See `AioLoop`."""
+        where: dict[str, Any] = {"host": host, "port": port}
+        if isinstance(self._loop, asyncio.BaseEventLoop):  # uvloop tries one after the other
+            where["happy_eyeballs_delay"] = HAPPY_EYEBALLS_DELAY
+        transport, _ = await self._loop.create_connection(asyncio.Protocol, **where)
+        try:
+            # Our own from here on. A broker waits for the client's first word, so nothing was read yet.
+            return socket.socket(fileno=socket.dup(transport.get_extra_info("socket").fileno()))
+        finally:
+            transport.abort()
 
 
 async def _awaited(function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-    bear_unreadable()
     return await function(*args)
+
+
+async def _unwinding(coroutine: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await coroutine
+    except asyncio.CancelledError as exc:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise Unwound(exc) from exc
+    finally:
+        coroutine.close()
+
+
+def open_any_loop(loss: Loss) -> AbstractAsyncContextManager[AioLoop]:
+    """A loop for who runs under trio or under asyncio."""
+    return _open_native_loop() if sniffio.current_async_library() == "asyncio" else open_loop(loss)
+
+
+@asynccontextmanager
+async def _open_native_loop() -> AsyncIterator[AioLoop]:
+    yield NativeLoop()
 
 
 @asynccontextmanager
 async def open_loop(loss: Loss) -> AsyncIterator[AioLoop]:
-    """Open an asyncio loop; what is still running on it at the end is cancelled.
+    """Open an asyncio loop under trio; what is still running on it at the end is cancelled.
 
     What the body raises passes through as it is, not wrapped in the groups of the loop's nurseries.
 
@@ -122,8 +173,8 @@ async def open_loop(loss: Loss) -> AsyncIterator[AioLoop]:
             try:
                 # The default handler ends the loop for any error that nobody has asked for.
                 loop.set_exception_handler(_log_unasked)
-                _run_in_bursts(loop)
-                yield AioLoop(loop, loss)
+                _protect_from_interrupts(loop)
+                yield BridgedLoop(loop)
             except BaseException as exc:  # noqa: BLE001 - raised again below, once the loop is closed
                 failure = exc
     except BaseExceptionGroup as group:
@@ -131,6 +182,18 @@ async def open_loop(loss: Loss) -> AsyncIterator[AioLoop]:
         broken = SessionLost(loss.reason or describe(group))
         broken.__cause__ = group
     await _raise_again(failure, broken)
+
+
+def _protect_from_interrupts(loop: Any) -> None:
+    """Ctrl-C in a callback would end the loop under the calls that wait for it; it goes to the main task."""
+    run_next = loop._main_loop_one  # noqa: SLF001 - there is no other way
+
+    @trio.lowlevel.enable_ki_protection
+    async def run_next_protected(**how: Any) -> None:
+        await run_next(**how)
+
+    loop._main_loop_one = run_next_protected  # noqa: SLF001 - likewise
+    loop.call_soon(lambda: None)  # what waits for a callback already gets this one, and is protected then
 
 
 def _raise_what_matters(group: BaseExceptionGroup[BaseException]) -> None:
@@ -160,41 +223,3 @@ def _without_cancelled(exc: BaseException) -> BaseException | None:
 
 def _log_unasked(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     _log.debug("asyncio: %s", context.get("message"), exc_info=context.get("exception"))
-
-
-def _run_in_bursts(loop: asyncio.AbstractEventLoop) -> None:
-    """Run the asyncio callbacks that are ready in one go.
-
-    trio-asyncio sends each of them through a memory channel and runs one in each turn of trio's scheduler,
-    which took two thirds of the processor time of a message. Here they wait in a queue of asyncio's kind, and
-    only what empties that queue goes the long way. Timers and the rest of the loop are as they were.
-    """
-    ready: deque[asyncio.Handle] = deque()
-    send_through_trio = loop.call_soon
-    is_on_its_way = False
-
-    def call_soon(
-        callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.Handle:
-        nonlocal is_on_its_way
-        if not is_on_its_way:
-            send_through_trio(run)  # raises once the loop is closed
-            is_on_its_way = True
-        handle = asyncio.Handle(callback, args, loop, context)
-        ready.append(handle)
-        return handle
-
-    # Ctrl-C in a callback would end the loop under the calls that wait for it; it goes to the main task.
-    @trio.lowlevel.enable_ki_protection
-    def run() -> None:
-        nonlocal is_on_its_way
-        for _ in range(BURST):
-            if not ready:
-                is_on_its_way = False
-                return
-            handle = ready.popleft()
-            if not handle.cancelled():
-                handle._run()  # noqa: SLF001 - as asyncio's own loops do
-        send_through_trio(run)
-
-    loop.call_soon = call_soon  # type: ignore[method-assign,assignment]

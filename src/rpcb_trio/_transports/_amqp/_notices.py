@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NoReturn
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import anyio
 import trio
 from aiormq import Channel
-from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import (
     ChannelAccessRefused,
     ChannelClosed,
     ChannelNotFoundEntity,
     ChannelPreconditionFailed,
 )
-from pamqp.commands import Basic
 
-from rpcb_trio._errors import SettingError, TopologyMismatch
+from rpcb_trio._errors import SessionLost, SettingError, TopologyMismatch
 from rpcb_trio._messages import Notice
 from rpcb_trio._transports._amqp._boundary import describe
-from rpcb_trio._transports._amqp._connection import Link
-from rpcb_trio._transports._amqp._loop import AioLoop
+from rpcb_trio._transports._amqp._connection import Connection
+from rpcb_trio._transports._amqp._data import Consumption, DataChannel
+from rpcb_trio._transports._amqp._frame_writer import publish
+from rpcb_trio._transports._amqp._frames import Delivery
 from rpcb_trio._transports._amqp._loss import Loss
+from rpcb_trio._transports._amqp._properties import Properties
 from rpcb_trio._transports._amqp._topology import told_by_topology
 
 BUFFER = 1024
@@ -41,26 +43,48 @@ MAY_NOT_LISTEN = "the user may not listen there; grant read on it, and all right
 class AmqpPublisher:
     """Implements `Publisher`."""
 
-    def __init__(self, loop: AioLoop, exchange: str) -> None:
-        self._loop = loop
+    def __init__(self, exchange: str) -> None:
         self._exchange = exchange
-        self._channel: Channel
+        self._connection: Connection
+        self._channel: DataChannel
         self._is_taken = trio.Event()
         """Whether the broker takes any, for all we know."""
         self._is_taken.set()
 
-    async def open(self, link: Link) -> None:
-        """Make ready to send; asyncio-flavoured."""
-        link.on_blocked(self._change)
-        link.on_close(lambda _: self._is_taken.set())
-        await declare_topic_exchange(link, self._exchange)
-        await try_to_publish(link, self._exchange)
-        self._channel = await link.channel()
+    async def open(self, connection: Connection) -> None:
+        """Make ready to send."""
+        self._connection = connection
+        connection.on_blocked(self._change)
+        connection.on_close(lambda _: self._is_taken.set())
+        await declare_topic_exchange(connection, self._exchange)
+        await try_to_publish(connection, self._exchange)
+        self._channel = await connection.data_channel(DataChannel)
 
     async def publish(self, notices: Sequence[Notice]) -> None:
         """Send them (see `Publisher`)."""
         await self._is_taken.wait()
-        await self._loop.call(self._publish, notices)
+        if self._channel.closing is not None:
+            raise SessionLost(self._channel.closing.why)
+        for notice in notices:
+            self._connection.write(self._frames(notice))
+        self._connection.flush()
+        await self._connection.drained()  # a broker short of memory does not read
+
+    def _frames(self, notice: Notice) -> list[bytes | memoryview]:
+        properties = Properties(
+            content_type=notice.content_type,
+            delivery_mode=TRANSIENT,
+            expiration=str(round(notice.expiration * 1000)),
+        )
+        return publish(
+            self._channel.control.number,
+            self._exchange,
+            notice.routing_key,
+            properties,
+            notice.body,
+            mandatory=False,
+            frame_max=self._connection.frame_max,
+        )
 
     def _change(self, blocked: str | None) -> None:
         if blocked is None:
@@ -68,51 +92,42 @@ class AmqpPublisher:
         else:
             self._is_taken = trio.Event()
 
-    async def _publish(self, notices: Sequence[Notice]) -> None:
-        for notice in notices:
-            await self._channel.basic_publish(
-                notice.body,
-                exchange=self._exchange,
-                routing_key=notice.routing_key,
-                properties=Basic.Properties(
-                    content_type=notice.content_type,
-                    delivery_mode=TRANSIENT,
-                    expiration=str(round(notice.expiration * 1000)),
-                ),
-                wait=notice is notices[-1],  # for the socket, which a broker short of memory does not read
-            )
-
 
 class AmqpSubscriber:
     """Implements `Subscriber`."""
 
-    def __init__(self, loop: AioLoop, loss: Loss) -> None:
-        self._loop = loop
+    def __init__(self, loss: Loss) -> None:
         self._loss = loss
-        self._link: Link
+        self._connection: Connection
         self._put, self.bodies = anyio.create_memory_object_stream[bytes](BUFFER)
 
-    async def listen(self, link: Link, exchange: str) -> None:
-        """Have all notices delivered; asyncio-flavoured."""
-        self._link = link
-        await declare_topic_exchange(link, exchange)
-        channel = await link.channel()
-        channel.closing.add_done_callback(link.told(self._loss.report))
-        channel.on_consumer_cancel_callbacks.add(
-            lambda _: self._loss.report("the broker ended the subscription to events")
-        )
+    async def listen(self, connection: Connection, exchange: str) -> None:
+        """Have all notices delivered."""
+        self._connection = connection
+        await declare_topic_exchange(connection, exchange)
+        consumption = await connection.data_channel(Consumption)
+        consumption.take = self._take
+        consumption.end = lambda why: self._loss.report(why or "the broker ended the subscription to events")
+        channel = consumption.control
         with told_by_topology(shown(exchange), MAY_NOT_LISTEN):
             # Its name is the broker's choice, and it goes with the connection.
-            queue = await channel.queue_declare(
-                "", exclusive=True, auto_delete=True, arguments={"x-max-length": BUFFER}
+            bounded: dict[str, Any] = {"x-max-length": BUFFER}
+            queue = await channel.ask(
+                Channel.queue_declare, "", exclusive=True, auto_delete=True, arguments=bounded
             )
             assert queue.queue is not None  # noqa: S101 - for the type checker
-            await channel.queue_bind(queue.queue, exchange, "#")
-            await channel.basic_consume(queue.queue, self._take, no_ack=True)
+            await channel.ask(Channel.queue_bind, queue.queue, exchange, "#")
+            await channel.ask(Channel.basic_consume, queue.queue, _never, no_ack=True)
 
     async def depth(self, queue: str) -> int | None:
         """How full a queue is (see `Subscriber`)."""
-        return await self._loop.call(self._depth, queue)
+        channel = await self._connection.channel()  # of its own, since a refusal closes it
+        try:
+            seen = await channel.ask(Channel.queue_declare, queue, passive=True)
+        except (ChannelClosed, ValueError):  # it may be gone, or another's own
+            return None
+        await channel.close()
+        return seen.message_count
 
     async def watch(self) -> NoReturn:
         """Wait for the end (see `Subscriber`)."""
@@ -123,34 +138,27 @@ class AmqpSubscriber:
         self._put.close()
         self.bodies.close()
 
-    async def _take(self, message: DeliveredMessage) -> None:
-        try:
-            self._put.send_nowait(message.body)
-        except (anyio.WouldBlock, anyio.ClosedResourceError):
-            return
-
-    async def _depth(self, queue: str) -> int | None:
-        """On a channel of its own, since a refusal closes it."""
-        channel = await self._link.channel()
-        try:
-            seen = await channel.queue_declare(queue, passive=True)
-        except (ChannelClosed, ValueError):  # it may be gone, or another's own
-            return None
-        await channel.close()
-        return seen.message_count
+    def _take(self, deliveries: Sequence[Delivery]) -> None:
+        with suppress(anyio.WouldBlock, anyio.ClosedResourceError):
+            for delivery in deliveries:
+                self._put.send_nowait(delivery.body)
 
 
-async def try_to_publish(link: Link, exchange: str) -> None:
+async def _never(_: object) -> None:
+    """What aiormq would call with a notice; those never reach it."""
+
+
+async def try_to_publish(connection: Connection, exchange: str) -> None:
     """Publish, and take it back: a broker looks at the right to publish only then, and nobody hears of it.
 
     Raises:
         TopologyMismatch: the user may not.
     """
     with told_by_topology(shown(exchange), MAY_NOT_PUBLISH):
-        channel = await link.channel()
-        await channel.tx_select()
-        await channel.basic_publish(b"", exchange=exchange, routing_key="worker")
-        await channel.tx_rollback()
+        channel = await connection.channel()
+        await channel.ask(Channel.tx_select)
+        await channel.ask(Channel.basic_publish, b"", exchange=exchange, routing_key="worker")
+        await channel.ask(Channel.tx_rollback)
         await channel.close()
 
 
@@ -159,7 +167,7 @@ def shown(exchange: str) -> str:
     return f"events: exchange {exchange!r}"
 
 
-async def declare_topic_exchange(link: Link, exchange: str) -> None:
+async def declare_topic_exchange(connection: Connection, exchange: str) -> None:
     """Create it, or take it as it is if it is a topic exchange.
 
     Raises:
@@ -170,22 +178,24 @@ async def declare_topic_exchange(link: Link, exchange: str) -> None:
         raise SettingError("events names no exchange; name one, or leave it out")
     with told_by_topology(shown(exchange)):
         try:
-            await _declare(link, exchange, passive=False)
+            await _declare(connection, exchange, passive=False)
         except ChannelPreconditionFailed as exc:
             if "arg 'type'" in (said := describe(exc)):
                 raise TopologyMismatch(f"{shown(exchange)}: {OTHER_TYPE} ({said})") from exc
         except ChannelAccessRefused as exc:
-            await _find(link, exchange, describe(exc))
+            await _find(connection, exchange, describe(exc))
 
 
-async def _find(link: Link, exchange: str, refusal: str) -> None:
+async def _find(connection: Connection, exchange: str, refusal: str) -> None:
     try:
-        await _declare(link, exchange, passive=True)
+        await _declare(connection, exchange, passive=True)
     except ChannelNotFoundEntity as exc:
         raise TopologyMismatch(f"{shown(exchange)}: {MAY_NOT_DECLARE} ({refusal})") from exc
 
 
-async def _declare(link: Link, exchange: str, *, passive: bool) -> None:
-    channel = await link.channel()
-    await channel.exchange_declare(exchange, exchange_type="topic", passive=passive, durable=True)
+async def _declare(connection: Connection, exchange: str, *, passive: bool) -> None:
+    channel = await connection.channel()
+    await channel.ask(
+        Channel.exchange_declare, exchange, exchange_type="topic", passive=passive, durable=True
+    )
     await channel.close()

@@ -16,18 +16,20 @@ from typing import NoReturn
 import trio
 
 from rpcb_trio._errors import BrokerError, SessionLost
-from rpcb_trio._transports._amqp._connection import Link
+from rpcb_trio._transports._amqp._connection import Connection
+from rpcb_trio._transports._amqp._data import Message, PublishResult, PublishStatus
 from rpcb_trio._transports._amqp._limits import is_too_big
-from rpcb_trio._transports._amqp._loop import AioLoop
 from rpcb_trio._transports._amqp._loss import Loss
-from rpcb_trio._transports._amqp._parcel import Parcel
-from rpcb_trio._transports._amqp._sender import Fate, Sender, Verdict
+from rpcb_trio._transports._amqp._publishing import Publisher
 
 RETRY_WAITS = (0.0, 0.05, 0.2, 0.5)
 """Seconds to wait before each time that a reply is offered again; then it is given up."""
 
-IN_DOUBT = frozenset({Fate.LOST, Fate.BLAMED})
-"""The fates of those whose connection or channel ended: each may have been sent or not, guilty or not."""
+IN_DOUBT = frozenset({PublishStatus.LOST, PublishStatus.BLAMED})
+"""What is said of those whose connection or channel ended: each may have been sent or not, guilty or not."""
+
+OPEN_QUESTIONS = frozenset({PublishStatus.LOST, PublishStatus.NACKED})
+"""What another attempt may change."""
 
 DIAL_WAITS = (0.0, 0.2, 0.5, 1.0, 2.0)
 """Seconds to wait before each attempt to rebuild the connection; then the session is given up."""
@@ -36,50 +38,51 @@ DIAL_WAITS = (0.0, 0.2, 0.5, 1.0, 2.0)
 class Outbox:
     """Sends replies."""
 
-    def __init__(self, loop: AioLoop, loss: Loss, dial: Callable[[], Awaitable[Link]]) -> None:
-        self._loop = loop
+    def __init__(self, loss: Loss, dial: Callable[[], Awaitable[Connection]]) -> None:
         self._loss = loss
         self._dial = dial
-        self._sender: Sender | None = None
-        self._side: Sender | None = None
+        self._publisher: Publisher | None = None
+        self._side: Publisher | None = None
         self._opening = trio.Lock()
 
     @property
-    def sender(self) -> Sender | None:
+    def publisher(self) -> Publisher | None:
         """The channel to publish on, if it is open."""
-        return self._sender if self._sender is not None and self._sender.is_open else None
+        return self._publisher if self._publisher is not None and self._publisher.is_open else None
 
-    async def open(self) -> Sender:
+    async def open(self) -> Publisher:
         """The channel to publish on, on a new connection where the old one has died.
 
         Raises:
             SessionLost: it can't be rebuilt.
         """
         async with self._opening:
-            sender = self.sender
-            if sender is None:
+            publisher = self.publisher
+            if publisher is None:
                 await self.close()
-                self._sender = sender = await self._connect()
-            return sender
+                self._publisher = publisher = await self._connect()
+            return publisher
 
     async def close(self) -> None:
         """Close the connection, in bounded time."""
-        if self._sender is not None:
-            await self._sender.link.close()
+        if self._publisher is not None:
+            await self._publisher.connection.close()
 
-    async def side_channel(self) -> Sender:
+    async def side_channel(self) -> Publisher:
         """Another channel on the same connection, for what may make the broker close its channel.
 
         Raises:
             SessionLost: the connection has just ended, or can't be rebuilt.
         """
-        link = (await self.open()).link
+        connection = (await self.open()).connection
         async with self._opening:
-            if self._side is None or self._side.link is not link or not self._side.is_open:
-                self._side = await self._loop.call(Sender.open, link)
+            if self._side is None or self._side.connection is not connection or not self._side.is_open:
+                self._side = await Publisher.open(connection)
             return self._side
 
-    async def insist(self, parcels: Sequence[Parcel | None], verdicts: Sequence[Verdict]) -> list[Verdict]:
+    async def insist(
+        self, messages: Sequence[Message | None], results: Sequence[PublishResult]
+    ) -> list[PublishResult]:
         """Send again, one by one, what may have closed the connection and what the broker would not take.
 
         What is `LOST` in the end met only connections that broke by themselves; what is `BLAMED` stood alone.
@@ -87,26 +90,27 @@ class Outbox:
         Raises:
             SessionLost: there is no connection to be had to send on.
         """
-        found = list(verdicts)
+        found = list(results)
         pending = list(range(len(found)))
-        own: Sender | None = None
+        own: Publisher | None = None
         try:
             for wait in RETRY_WAITS:
                 await trio.sleep(jittered(wait))
                 # Those in doubt need a connection of their own, where no other batch's reply falls into it.
-                if own is None and any(found[n].fate in IN_DOUBT for n in pending):
+                if own is None and any(found[n].status in IN_DOUBT for n in pending):
                     own = await self._connect()
                 for n in pending:
-                    sender = own or await self.open()
+                    publisher = own or await self.open()
                     if own is not None and not own.is_open:
-                        sender = own = await self._reopen(own)
-                    found[n] = _alone(await self._loop.call(sender.send, parcels[n]), is_alone=sender is own)
-                pending = [n for n in pending if found[n].fate in {Fate.LOST, Fate.NACKED}]
+                        publisher = own = await self._reopen(own)
+                    [result] = await publisher.send([messages[n]])
+                    found[n] = _alone(result, is_alone=publisher is own)
+                pending = [n for n in pending if found[n].status in OPEN_QUESTIONS]
                 if not pending:
                     break
         finally:
             if own is not None:
-                await own.link.close()
+                await own.connection.close()
         return found
 
     def give_up(self) -> NoReturn:
@@ -118,15 +122,15 @@ class Outbox:
         self._loss.report("the connection for replies breaks again and again")
         raise SessionLost(self._loss.reason)
 
-    async def _reopen(self, sender: Sender) -> Sender:
+    async def _reopen(self, publisher: Publisher) -> Publisher:
         """A channel for one that was closed, on the same connection if that is open."""
-        if sender.link.is_open:
+        if publisher.connection.is_open:
             with suppress(SessionLost):  # it has closed just now
-                return await self._loop.call(Sender.open, sender.link)
-        await sender.link.close()
+                return await Publisher.open(publisher.connection)
+        await publisher.connection.close()
         return await self._connect()
 
-    async def _connect(self) -> Sender:
+    async def _connect(self) -> Publisher:
         """Connect, with a few attempts; the session ends if none of them succeeds."""
         reason = ""
         for wait in DIAL_WAITS:
@@ -140,22 +144,22 @@ class Outbox:
         self._loss.report(f"the connection for replies can't be rebuilt: {reason}")
         raise SessionLost(self._loss.reason)
 
-    async def _connect_once(self) -> Sender:
-        link = await self._dial()
+    async def _connect_once(self) -> Publisher:
+        connection = await self._dial()
         try:
-            return await self._loop.call(Sender.open, link)
+            return await Publisher.open(connection)
         except BaseException:
-            await link.close()
+            await connection.close()
             raise
 
 
-def _alone(verdict: Verdict, *, is_alone: bool) -> Verdict:
-    """What a message's own verdict is, where others may have been on the same channel, or none."""
-    if verdict.fate is not Fate.BLAMED:
-        return verdict
+def _alone(result: PublishResult, *, is_alone: bool) -> PublishResult:
+    """What a message's own result is, where others may have been on the same channel, or none."""
+    if result.status is not PublishStatus.BLAMED:
+        return result
     if not is_alone:  # perhaps another's fault
-        return Verdict(Fate.LOST, verdict.why)
-    return Verdict(Fate.UNSENDABLE, verdict.why) if is_too_big(verdict.why) else verdict
+        return PublishResult(PublishStatus.LOST, result.why)
+    return PublishResult(PublishStatus.UNSENDABLE, result.why) if is_too_big(result.why) else result
 
 
 def jittered(seconds: float) -> float:

@@ -19,8 +19,8 @@ from pamqp.commands import Queue
 
 from rpcb_trio._errors import BrokerError
 from rpcb_trio._messages import DIRECT_REPLY_TO, shown_address
-from rpcb_trio._transports._amqp._connection import Link
-from rpcb_trio._transports._amqp._loop import AioLoop
+from rpcb_trio._transports._amqp._connection import Connection
+from rpcb_trio._transports._amqp._control import ControlChannel
 
 _log = logging.getLogger(__name__)
 
@@ -37,11 +37,10 @@ MOST_KNOWN = 4096
 class Requesters:
     """Who is there, of those with a direct reply-to address."""
 
-    def __init__(self, loop: AioLoop, dial: Callable[[], Awaitable[Link]]) -> None:
-        self._loop = loop
+    def __init__(self, dial: Callable[[], Awaitable[Connection]]) -> None:
         self._dial = dial
-        self._link: Link | None = None
-        self._channel: Channel | None = None
+        self._connection: Connection | None = None
+        self._channel: ControlChannel | None = None
         self._asking = trio.Lock()
         self._there_until: OrderedDict[str, float] = OrderedDict()
         self._gone: OrderedDict[str, None] = OrderedDict()
@@ -59,17 +58,17 @@ class Requesters:
 
     async def close(self) -> None:
         """Close the connection, in bounded time."""
-        link, self._link, self._channel = self._link, None, None
-        if link is not None:
-            await link.close()
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            await connection.close()
 
     async def _find_out(self, reply_to: str) -> None:
         is_there = True
         try:
             with trio.fail_after(ASK_SECONDS):
-                if self._link is None:
-                    self._link = await self._dial()
-                is_there = await self._loop.call(self._ask, self._link, reply_to)
+                if self._connection is None:
+                    self._connection = await self._dial()
+                is_there = await self._ask(self._connection, reply_to)
         except (BrokerError, trio.TooSlowError) as exc:
             _log.warning("whether %s is still there can't be told: %s", shown_address(reply_to), exc)
             await self.close()
@@ -81,12 +80,12 @@ class Requesters:
             while len(known) > MOST_KNOWN:
                 known.popitem(last=False)
 
-    async def _ask(self, link: Link, reply_to: str) -> bool:
-        """On a channel that a no closes; asyncio-flavoured."""
-        if self._channel is None or self._channel.is_closed:
-            self._channel = await link.channel()
+    async def _ask(self, connection: Connection, reply_to: str) -> bool:
+        """On a channel that a no closes."""
+        if self._channel is None or not self._channel.is_open:
+            self._channel = await connection.channel()
         try:
-            await self._channel.rpc(_Declare(queue=reply_to, passive=True))
+            await self._channel.ask(Channel.rpc, _Declare(queue=reply_to, passive=True))
         except ChannelNotFoundEntity:
             return False
         return True

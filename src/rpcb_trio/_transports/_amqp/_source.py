@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 import anyio
 
 from rpcb_trio._errors import SessionLost, SettingError
-from rpcb_trio._transports._amqp._connection import Link
+from rpcb_trio._transports._amqp._connection import Connection
 from rpcb_trio._transports._amqp._url import Address, parse_url
 
 _log = logging.getLogger(__name__)
@@ -46,8 +46,8 @@ class UrlSource:
             self.address = parse_url(url, heartbeat=self._heartbeat)
         return self.address
 
-    async def renew(self, links: Collection[Link], interval: float) -> None:
-        """Each `interval` seconds, tell the broker on every open link a password that has changed."""
+    async def renew(self, connections: Collection[Connection], interval: float) -> None:
+        """Each `interval` seconds, tell the broker on every open connection a password that has changed."""
         while True:
             await anyio.sleep(interval)
             try:
@@ -55,17 +55,17 @@ class UrlSource:
             except SettingError as exc:
                 _log.warning("the connections keep their password: %s", exc)
                 continue
-            for link in tuple(links):
-                await _renew(link, password)
+            for connection in tuple(connections):
+                await _renew(connection, password)
 
 
-async def _renew(link: Link, password: str | None) -> None:
-    if password is None or not link.is_open:
+async def _renew(connection: Connection, password: str | None) -> None:
+    if password is None or not connection.is_open:
         return
     try:
-        if await link.renew(password):
+        if await connection.renew(password):
             _log.info("the broker was told a new password")
-    except SessionLost as exc:  # whoever uses the link learns of it too
+    except SessionLost as exc:  # whoever uses the connection learns of it too
         _log.warning("the broker did not take a new password: %s", exc)
 
 

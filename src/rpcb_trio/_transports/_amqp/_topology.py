@@ -1,4 +1,4 @@
-"""Declaring where a worker's requests come from; asyncio-flavoured."""
+"""Declaring where a worker's requests come from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from aiormq.exceptions import ChannelClosed, ChannelNotFoundEntity
 
 from rpcb_trio._errors import BrokerError, SessionLost, SettingError, TopologyMismatch
 from rpcb_trio._transports._amqp._boundary import describe
-from rpcb_trio._transports._amqp._connection import Link
+from rpcb_trio._transports._amqp._connection import Connection
+from rpcb_trio._transports._amqp._control import ControlChannel
 from rpcb_trio._transports._protocol import Topology
 
 _log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ MAY_NOT_DECLARE = "the user may not; grant it, or use declare=passive if it exis
 MAY_NOT_READ = "the user may not read it; grant that"
 
 
-async def declare(link: Link, topology: Topology) -> None:
+async def declare(connection: Connection, topology: Topology) -> None:
     """Create or check the queue, its exchanges and its bindings, as `topology.declare` says.
 
     Raises:
@@ -34,15 +35,19 @@ async def declare(link: Link, topology: Topology) -> None:
     """
     if topology.declare == "never":
         return
-    await _declare_exchange(link, topology)
-    await _declare_dead_letter_exchange(link, topology)
+    await _declare_exchange(connection, topology)
+    await _declare_dead_letter_exchange(connection, topology)
     passive = topology.declare == "passive"
-    async with _channel(link, f"queue {topology.queue!r}") as channel:
-        await channel.queue_declare(
-            topology.queue, passive=passive, durable=topology.durable, arguments=queue_arguments(topology)
+    async with _channel(connection, f"queue {topology.queue!r}") as channel:
+        await channel.ask(
+            Channel.queue_declare,
+            topology.queue,
+            passive=passive,
+            durable=topology.durable,
+            arguments=queue_arguments(topology),
         )
     if topology.exchange and not passive:
-        await _bind(link, topology)
+        await _bind(connection, topology)
 
 
 def check(topology: Topology) -> None:
@@ -84,30 +89,34 @@ def _binds_nothing(topology: Topology) -> bool:
     return binds and not topology.routing_keys and topology.exchange_type not in MATCH_WITHOUT_KEY
 
 
-async def _declare_exchange(link: Link, topology: Topology) -> None:
+async def _declare_exchange(connection: Connection, topology: Topology) -> None:
     if not topology.exchange:
         return
     # The broker's own exchanges may not be declared, only checked.
     passive = topology.declare == "passive" or topology.exchange.startswith("amq.")
-    async with _channel(link, f"exchange {topology.exchange!r}") as channel:
-        await channel.exchange_declare(
-            topology.exchange, exchange_type=topology.exchange_type, passive=passive, durable=topology.durable
+    async with _channel(connection, f"exchange {topology.exchange!r}") as channel:
+        await channel.ask(
+            Channel.exchange_declare,
+            topology.exchange,
+            exchange_type=topology.exchange_type,
+            passive=passive,
+            durable=topology.durable,
         )
 
 
-async def _declare_dead_letter_exchange(link: Link, topology: Topology) -> None:
+async def _declare_dead_letter_exchange(connection: Connection, topology: Topology) -> None:
     """Any type will do if it is there; if not, a topic exchange can stand in for all of them."""
     name = topology.dead_letter_exchange
     if not name:
         return
     try:
-        async with _channel(link, f"dead-letter exchange {name!r}") as channel:
-            await channel.exchange_declare(name, passive=True)
+        async with _channel(connection, f"dead-letter exchange {name!r}") as channel:
+            await channel.ask(Channel.exchange_declare, name, passive=True)
     except TopologyMismatch as exc:
         if topology.declare == "passive" or not isinstance(exc.__cause__, ChannelNotFoundEntity):
             raise
-        async with _channel(link, f"dead-letter exchange {name!r}") as channel:
-            await channel.exchange_declare(name, exchange_type="topic", durable=topology.durable)
+        async with _channel(connection, f"dead-letter exchange {name!r}") as channel:
+            await channel.ask(Channel.exchange_declare, name, exchange_type="topic", durable=topology.durable)
         _log.warning(
             "queue %s: the dead-letter exchange %r is new, so no queue is bound to it; bind one, or what "
             "can't be answered is dropped",
@@ -116,13 +125,15 @@ async def _declare_dead_letter_exchange(link: Link, topology: Topology) -> None:
         )
 
 
-async def _bind(link: Link, topology: Topology) -> None:
+async def _bind(connection: Connection, topology: Topology) -> None:
     keys = topology.routing_keys
     if not keys and topology.exchange_type in MATCH_WITHOUT_KEY:
         keys = ("",)
-    async with _channel(link, f"binding of queue {topology.queue!r} to {topology.exchange!r}") as channel:
+    async with _channel(
+        connection, f"binding of queue {topology.queue!r} to {topology.exchange!r}"
+    ) as channel:
         for key in keys:
-            await channel.queue_bind(topology.queue, topology.exchange, key)
+            await channel.ask(Channel.queue_bind, topology.queue, topology.exchange, key)
 
 
 def queue_arguments(topology: Topology) -> dict[str, Any]:
@@ -139,10 +150,10 @@ def queue_arguments(topology: Topology) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _channel(link: Link, what: str) -> AsyncIterator[Channel]:
+async def _channel(connection: Connection, what: str) -> AsyncIterator[ControlChannel]:
     """A channel of its own for each thing, because a no from the broker closes the channel."""
     with told_by_topology(what, MAY_NOT_DECLARE):
-        channel = await link.channel()
+        channel = await connection.channel()
         yield channel
         await channel.close()
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from weakref import WeakSet
+
+from anyio.abc import TaskGroup
 
 from rpcb_trio._errors import SessionLost, SettingError
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._transports._amqp._blockage import Blockage
 from rpcb_trio._transports._amqp._caller import AmqpCaller
-from rpcb_trio._transports._amqp._connection import Link, dial
+from rpcb_trio._transports._amqp._connection import Connection, dial
 from rpcb_trio._transports._amqp._examination import Examination
-from rpcb_trio._transports._amqp._loop import AioLoop, open_loop
+from rpcb_trio._transports._amqp._loop import AioLoop, open_any_loop
 from rpcb_trio._transports._amqp._loss import Loss
-from rpcb_trio._transports._amqp._native import open_any_loop
 from rpcb_trio._transports._amqp._notices import AmqpPublisher, AmqpSubscriber
 from rpcb_trio._transports._amqp._outbox import Outbox
 from rpcb_trio._transports._amqp._requesters import Requesters
@@ -61,7 +63,7 @@ class AmqpTransport:
         self._name = name or "rpcb_trio"
         self._refresh = refresh
         self._has_connected = False
-        self._links: WeakSet[Link] = WeakSet()
+        self._connections: WeakSet[Connection] = WeakSet()
 
     def __repr__(self) -> str:
         return f"AmqpTransport({str(self._source.address)!r})"
@@ -73,22 +75,20 @@ class AmqpTransport:
             raise SettingError(f"prefetch is 1 to {LARGEST_PREFETCH}, not {prefetch}")
         check(topology)
         loss = Loss()
-        async with self._renewal(), open_loop(loss) as loop, self._link(loop, "in") as link:
-            link.on_close(loss.report)
-            await loop.call(declare, link, topology)
+        async with self._dialling(loss) as dial_as, _closing(await dial_as("in")) as connection:
+            connection.on_close(loss.report)
+            await declare(connection, topology)
             blockage = Blockage()
 
-            async def dial_out() -> Link:
-                return blockage.watch(await self._dial(loop, "out"))
+            async def dial_out() -> Connection:
+                return blockage.watch(await dial_as("out"))
 
-            outbox = Outbox(loop, loss, dial_out)
-            requesters = Requesters(loop, lambda: self._dial(loop, "check"))
-            session = AmqpSession(
-                loop, loss, outbox, blockage, requesters, topology=topology, prefetch=prefetch
-            )
+            outbox = Outbox(loss, dial_out)
+            requesters = Requesters(lambda: dial_as("check"))
+            session = AmqpSession(loss, outbox, blockage, requesters, topology=topology, prefetch=prefetch)
             try:
-                session.max_reply_size = (await outbox.open()).link.largest_message
-                await loop.call(session.consume, link)
+                session.max_reply_size = (await outbox.open()).connection.largest_message
+                await session.consume(connection)
                 yield session
             finally:
                 session.close()
@@ -104,70 +104,71 @@ class AmqpTransport:
         """
         check(topology)
         loss = Loss()
-        async with self._renewal(), open_loop(loss) as loop, self._link(loop, "examination") as link:
-            link.on_close(loss.report)
-            yield Examination(loop, link, self._source.address)
+        async with self._dialling(loss) as dial_as, _closing(await dial_as("examination")) as connection:
+            connection.on_close(loss.report)
+            yield Examination(connection, self._source.address)
 
     @asynccontextmanager
     async def open_caller(self) -> AsyncIterator[AmqpCaller]:
         """Call over direct reply-to, under trio or asyncio (see `Transport`)."""
         loss = Loss()
-        async with self._renewal(), open_any_loop(loss) as loop, self._link(loop, "caller") as link:
-            link.on_close(loss.report)
-            caller = AmqpCaller(loop, loss)
-            await loop.call(caller.listen, link)
+        async with self._dialling(loss) as dial_as, _closing(await dial_as("caller")) as connection:
+            connection.on_close(loss.report)
+            caller = AmqpCaller(loss)
+            await caller.listen(connection)
             yield caller
 
     @asynccontextmanager
     async def open_publisher(self, exchange: str) -> AsyncIterator[AmqpPublisher]:
         """Publish notices (see `Transport`)."""
         loss = Loss()
-        async with self._renewal(), open_loop(loss) as loop, self._link(loop, "events") as link:
-            link.on_close(loss.report)
-            publisher = AmqpPublisher(loop, exchange)
-            await loop.call(publisher.open, link)
+        async with self._dialling(loss) as dial_as, _closing(await dial_as("events")) as connection:
+            connection.on_close(loss.report)
+            publisher = AmqpPublisher(exchange)
+            await publisher.open(connection)
             yield publisher
 
     @asynccontextmanager
     async def open_subscriber(self, exchange: str) -> AsyncIterator[AmqpSubscriber]:
         """Listen to notices (see `Transport`)."""
         loss = Loss()
-        async with self._renewal(), open_any_loop(loss) as loop, self._link(loop, "watch") as link:
-            link.on_close(loss.report)
-            subscriber = AmqpSubscriber(loop, loss)
+        async with self._dialling(loss) as dial_as, _closing(await dial_as("watch")) as connection:
+            connection.on_close(loss.report)
+            subscriber = AmqpSubscriber(loss)
             try:
-                await loop.call(subscriber.listen, link, exchange)
+                await subscriber.listen(connection, exchange)
                 yield subscriber
             finally:
                 subscriber.close()
 
     @asynccontextmanager
-    async def _link(self, loop: AioLoop, role: str) -> AsyncIterator[Link]:
-        link = await self._dial(loop, role)
-        try:
-            yield link
-        finally:
-            await link.close()
+    async def _dialling(self, loss: Loss) -> AsyncIterator[Callable[[str], Awaitable[Connection]]]:
+        """A way to open connections, each with a role; they are to be closed before this is left."""
+        async with open_any_loop(loss) as loop, open_serving_nursery() as tasks:
+            if self._source.changes:
+                tasks.start_soon(self._source.renew, self._connections, self._refresh)
+            try:
+                yield partial(self._dial, tasks, loop)
+            finally:
+                tasks.cancel_scope.cancel()
 
-    async def _dial(self, loop: AioLoop, role: str) -> Link:
+    async def _dial(self, tasks: TaskGroup, loop: AioLoop, role: str) -> Connection:
         try:
             address = await self._source.fresh()
             name = f"{address.name or self._name} ({role})"
-            link = await dial(loop, address, name=name, connect_timeout=self._connect_timeout)
+            connection = await dial(tasks, loop, address, name=name, connect_timeout=self._connect_timeout)
         except SettingError as exc:
             if not self._has_connected:
                 raise
             raise SessionLost(str(exc)) from exc  # it was right once; a file may come back
         self._has_connected = True
-        self._links.add(link)
-        return link
+        self._connections.add(connection)
+        return connection
 
-    @asynccontextmanager
-    async def _renewal(self) -> AsyncIterator[None]:
-        if not self._source.changes:
-            yield
-            return
-        async with open_serving_nursery() as nursery:
-            nursery.start_soon(self._source.renew, self._links, self._refresh)
-            yield
-            nursery.cancel_scope.cancel()
+
+@asynccontextmanager
+async def _closing(connection: Connection) -> AsyncIterator[Connection]:
+    try:
+        yield connection
+    finally:
+        await connection.close()

@@ -10,7 +10,7 @@ from typing import NoReturn, cast
 import msgspec
 import trio
 
-from rpcb_trio._errors import RequesterGone, SessionLost, Unroutable
+from rpcb_trio._errors import RequesterGone, RpcbError, SessionLost, Unroutable
 from rpcb_trio._messages import Answer, Outgoing, Reply, Request, Settled
 from rpcb_trio._transports._dead_letter import dead_letter_headers
 from rpcb_trio._transports._deadline import read_deadline
@@ -141,7 +141,7 @@ class MemoryCaller:
         """Name who takes the replies (see `CallerSession`)."""
         self._take = take
 
-    async def publish(self, request: Outgoing) -> None:
+    async def publish(self, request: Outgoing, failed: Callable[[RpcbError], None]) -> None:  # noqa: ARG002 - all is known at once
         """Send a request (see `CallerSession`)."""
         await trio.lowlevel.checkpoint()
         if self._lost.is_set():

@@ -1,0 +1,43 @@
+"""Addressing replies.
+
+A `reply_to` is one of three:
+
+- `amq.rabbitmq.reply-to.<token>`: RabbitMQ's direct reply-to. It goes to the default exchange, never split
+  (the token is base64, which has a "/"), and not as mandatory: RabbitMQ 3.10 to 4.1 return every such reply
+  as unroutable although they deliver it.
+- the name of a queue, whatever characters it has: to the default exchange, mandatory.
+- `exchange/routing key`, as Spring's `Address` writes it. A queue of that very name wins, since that is what
+  AMQP says a `reply_to` is; the split form is tried once the broker has returned the reply for want of one.
+"""
+
+from __future__ import annotations
+
+from rpcb_trio._messages import DIRECT_REPLY_TO, Answer
+from rpcb_trio._transports._amqp._data import Message
+from rpcb_trio._transports._amqp._properties import Properties
+
+TRANSIENT, PERSISTENT = 1, 2
+"""Delivery modes. A reply outlives a broker's restart (in a durable queue) where its request did; a direct
+reply-to address does not."""
+
+
+def address(answer: Answer) -> Message | None:
+    """The reply as it is sent; None if there is no reply, or its request named nobody to answer.
+
+    It bears neither the request's user_id (the broker refuses who poses as another user) nor its message_id.
+    """
+    reply, request = answer.reply, answer.request
+    reply_to = request.reply_to
+    if reply is None or not reply_to:
+        return None
+    is_direct = reply_to.startswith(DIRECT_REPLY_TO)
+    properties = Properties(
+        content_type=reply.content_type,
+        headers=reply.headers or None,
+        delivery_mode=PERSISTENT if request.persistent and not is_direct else TRANSIENT,
+        correlation_id=request.correlation_id,
+    )
+    if is_direct:
+        return Message(reply.body, properties, reply_to, mandatory=False)
+    exchange, slash, key = reply_to.partition("/")
+    return Message(reply.body, properties, reply_to, otherwise=(exchange, key) if slash else None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pytest
@@ -44,6 +45,8 @@ class Scenario(NamedTuple):
     policy: Policy
     max_pending: int | None = None
     settings: Mapping[str, Any] = {}
+    keeps_journal: bool = False
+    """Whether the worker notes on disk which requests it runs."""
 
 
 HOOKS = Scenario(
@@ -59,6 +62,7 @@ CROWDED = Scenario(
     max_pending=3,
 )
 WARY = HOOKS._replace(settings={"remember_replies": 8, "check_requester": True})
+NOTING = HOOKS._replace(keeps_journal=True)
 STUBBORN = HOOKS._replace(policy=Stubborn(3, max_wait=0.5))
 
 
@@ -91,7 +95,7 @@ async def play(scenario: Scenario, stage: str, step: float, action: Action) -> A
     journal = Journal(broker)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(happen, broker, scenario.bodies)
-        with AtStep(stage, step) as cut, trio.move_on_after(60):
+        with TemporaryDirectory() as folder, AtStep(stage, step) as cut, trio.move_on_after(60):
             async with working(
                 scenario.service(),
                 journal,
@@ -100,6 +104,7 @@ async def play(scenario: Scenario, stage: str, step: float, action: Action) -> A
                 executors=2,
                 service_time=lambda _: 1.0,
                 instruments=[journal],
+                journal=folder if scenario.keeps_journal else None,
                 **scenario.settings,
             ) as running:
                 cut.act = lambda: action(broker, running)
@@ -111,8 +116,8 @@ async def play(scenario: Scenario, stage: str, step: float, action: Action) -> A
 @pytest.mark.parametrize("action", [cancel, disconnect, drain])
 @pytest.mark.parametrize(
     "scenario",
-    [HOOKS, PLAIN, CROWDED, WARY, STUBBORN],
-    ids=["hooks", "plain", "crowded", "wary", "stubborn"],
+    [HOOKS, PLAIN, CROWDED, WARY, NOTING, STUBBORN],
+    ids=["hooks", "plain", "crowded", "wary", "noting", "stubborn"],
 )
 @pytest.mark.parametrize("stage", [*STAGES, *AROUND_THEM])
 async def test_no_request_is_lost_or_answered_twice_whichever_await_is_cut(
@@ -134,6 +139,8 @@ async def test_every_await_of_every_stage_is_among_those_that_are_cut(
     for scenario in (CROWDED, WARY):
         for stage in ("receive", "reply"):
             places |= (await play(scenario, stage, math.inf, cancel)).places
+    for stage in ("receive", "compute"):
+        places |= (await play(NOTING, stage, math.inf, cancel)).places
     for step in range(1, 10):
         places |= (await play(STUBBORN, "batch", step, drain)).places
-    assert awaits(_admission, _remembered, _stages, _batcher, _isolation, _life, _wiring) <= places
+    assert awaits(_admission, _remembered, _stages, _batcher, _isolation, _life, _wiring) - places == set()

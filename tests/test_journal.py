@@ -17,7 +17,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from rpcb_trio import ExecutorHung, FixedPolicy, MemoryBroker, Request, SettingError, Topology, serve
 from rpcb_trio._pipeline import _deaths as deaths
-from rpcb_trio._pipeline._journal import FileJournal
+from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio.testing import Recorder, VirtualExecutor, in_place
 from tests.scenarios import ANSWERS, QUEUE, answers, ask, taken
 
@@ -28,8 +28,8 @@ def request(name: str, body: bytes = b"body") -> Request:
     return Request(body=body, arrived=0.0, reply_to="me", correlation_id=name, redelivered=True)
 
 
-def opened(directory: Path, queue: str = QUEUE, max_deaths: int = MAX_DEATHS) -> FileJournal:
-    return FileJournal(directory, queue, slots=3, most=4, max_deaths=max_deaths)
+def opened(directory: Path, queue: str = QUEUE, max_deaths: int = MAX_DEATHS) -> Journal:
+    return Journal(directory, queue, slots=3, most=4, max_deaths=max_deaths)
 
 
 def files(directory: Path, pattern: str) -> list[Path]:

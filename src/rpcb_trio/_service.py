@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from rpcb_trio._errors import SettingError
-from rpcb_trio._messages import Failure, Outcome, Success
+from rpcb_trio._messages import Failure, Outcome
 
 LONGEST_SHORT_STRING = 255
 """Bytes that AMQP allows a content type."""
@@ -77,13 +77,11 @@ class BoundService:
 
 def plain_body(outcome: Outcome[Any]) -> bytes:
     """Encode for services that have no `encode`: a result as it is, an error as one line of UTF-8 text."""
-    match outcome:
-        case Success(value=value) if isinstance(value, (bytes, bytearray, memoryview)):
-            return bytes(value)
-        case Success(value=value):
-            raise TypeError(f"a plain function must return bytes for each body, not {type(value).__name__}")
-        case Failure(error=error):
-            return f"{error.code}: {error}".encode(errors="backslashreplace")
+    if isinstance(outcome, Failure):
+        return f"{outcome.error.code}: {outcome.error}".encode(errors="backslashreplace")
+    if isinstance(outcome.value, (bytes, bytearray, memoryview)):
+        return bytes(outcome.value)
+    raise TypeError(f"a plain function must return bytes for each body, not {type(outcome.value).__name__}")
 
 
 def is_of_the_hook(error: BaseException) -> bool:

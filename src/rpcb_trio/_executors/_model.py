@@ -39,14 +39,19 @@ class Model:
                 the failed batch held is free again, torch's cache of GPU memory included.
             InferError: it raised what is no `Exception`.
         """
+        if "torch" not in sys.modules and self._device is None:  # no modes to set, and no time to lose
+            return self._compute(items)
         with _torch_inference(self._device):
-            try:
-                return run_infer(self._service.infer, items)
-            except Exception as error:
-                too_large = as_too_large(error)
-                if too_large is None:
-                    raise
-            empty_cache()  # `error` is gone, and with it the last reference to the batch's tensors
+            return self._compute(items)
+
+    def _compute(self, items: list[Any]) -> Sequence[Any]:
+        try:
+            return run_infer(self._service.infer, items)
+        except Exception as error:
+            too_large = as_too_large(error)
+            if too_large is None:
+                raise
+        empty_cache()  # `error` is gone, and with it the last reference to the batch's tensors
         try:
             raise too_large
         finally:

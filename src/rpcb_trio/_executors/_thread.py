@@ -9,6 +9,7 @@ from typing import Any
 import trio
 
 from rpcb_trio._errors import ExecutorHung
+from rpcb_trio._executors._lane import Lane
 from rpcb_trio._executors._model import Model
 from rpcb_trio._service import BoundService
 
@@ -17,7 +18,7 @@ class ThreadExecutor:
     """Runs a service's `infer` in a worker thread, one batch at a time.
 
     Threads can't be cancelled. A cancelled `infer` leaves its thread to run to its end and drops the result
-    (the broker redelivers those requests); the limiter of one keeps the next batch off the model until then.
+    (the broker redelivers those requests); the lane keeps the next batch off the model until then.
     Nor can they be killed: one that runs for longer than `infer_timeout` seconds is the end of its worker.
     """
 
@@ -30,10 +31,9 @@ class ThreadExecutor:
         infer_timeout: float | None = None,
     ) -> None:
         self._model = Model(service, device)
-        self._name = name
         self._infer_timeout = math.inf if infer_timeout is None else infer_timeout
         self._due = math.inf
-        self._limiter = trio.CapacityLimiter(1)
+        self._lane = Lane(name)
 
     async def warm_up(self) -> None:
         """Place the service on its device and call its `warm_up`, in the executor's thread.
@@ -41,7 +41,7 @@ class ThreadExecutor:
         Raises:
             SettingError: the device is not there.
         """
-        await trio.to_thread.run_sync(self._model.prepare, limiter=self._limiter, abandon_on_cancel=True)
+        await self._lane.run(self._model.prepare)
 
     async def idle(self) -> None:
         """Wait until the thread is free.
@@ -49,9 +49,11 @@ class ThreadExecutor:
         Raises:
             ExecutorHung: what a cancelled `infer` left behind takes too long.
         """
+        if self._lane.is_free:
+            return
         with trio.move_on_at(self._due):
-            async with self._limiter:
-                return
+            await self._lane.free()
+            return
         raise ExecutorHung(self._infer_timeout)
 
     async def infer(self, items: Sequence[Any]) -> Sequence[Any]:
@@ -62,15 +64,11 @@ class ThreadExecutor:
                 the failed batch held is free again, torch's cache of GPU memory included.
             ExecutorHung: it took longer than `infer_timeout`. Its thread is left to run.
         """
+        if self._infer_timeout == math.inf:
+            return await self._lane.run(self._model.infer, list(items))
         self._due = trio.current_time() + self._infer_timeout
         with trio.move_on_at(self._due):
-            return await trio.to_thread.run_sync(
-                self._infer,
-                list(items),
-                thread_name=self._name,
-                limiter=self._limiter,
-                abandon_on_cancel=True,
-            )
+            return await self._lane.run(self._infer, list(items))
         raise ExecutorHung(self._infer_timeout)
 
     def _infer(self, items: list[Any]) -> Sequence[Any]:

@@ -107,18 +107,32 @@ class Instruments:
 
     def __init__(self, instruments: Iterable[Instrument]) -> None:
         self._instruments = list(instruments)
+        self._listeners: dict[Callable[..., None], list[tuple[Instrument, Callable[..., None]]]] = {}
+
+    def hears(self, event: Callable[..., None]) -> bool:
+        """Whether anybody listens to `event`, a method of `Instrument`; else it need not be told."""
+        return bool(self._listening(event))
 
     def notify(
         self, event: Callable[Concatenate[Instrument, P], None], *args: P.args, **kwargs: P.kwargs
     ) -> None:
         """Call `event`, a method of `Instrument`, on each; one that raises is dropped."""
-        name = event.__name__
-        for instrument in tuple(self._instruments):
-            method = getattr(instrument, name)
-            if getattr(method, "__func__", None) is event:
-                continue
+        for instrument, method in self._listening(event):
             try:
                 method(*args, **kwargs)
             except Exception:
                 self._instruments.remove(instrument)
-                log.exception("the instrument %r failed at %s; it is called no more", instrument, name)
+                self._listeners.clear()
+                log.exception(
+                    "the instrument %r failed at %s; it is called no more", instrument, event.__name__
+                )
+
+    def _listening(self, event: Callable[..., None]) -> list[tuple[Instrument, Callable[..., None]]]:
+        found = self._listeners.get(event)
+        if found is None:
+            found = self._listeners[event] = [
+                (instrument, method)
+                for instrument in self._instruments
+                if getattr(method := getattr(instrument, event.__name__), "__func__", None) is not event
+            ]
+        return found

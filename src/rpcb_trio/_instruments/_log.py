@@ -91,6 +91,8 @@ class LogInstrument(Instrument):
 
     def batch_closed(self, batch: Batch) -> None:
         """At debug."""
+        if not log.isEnabledFor(logging.DEBUG):
+            return
         log.debug(
             "%s: batch %d closed by %s with %d request(s), longest wait %.1f ms",
             self._name,
@@ -102,6 +104,8 @@ class LogInstrument(Instrument):
 
     def batch_computed(self, batch: Batch, seconds: float, runs: Sequence[Run]) -> None:
         """At debug, next to the time the policy had predicted, where it predicts."""
+        if not log.isEnabledFor(logging.DEBUG):
+            return
         log.debug(
             "%s: batch %d computed in %.1f ms%s%s",
             self._name,

@@ -6,7 +6,7 @@ losing a session must not turn what was held into refusals; the prefetch bounds 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import trio
@@ -66,6 +66,18 @@ class Admission:
         """Whether nothing needs decoding (see `Codec`)."""
         return self._codec.takes_bodies
 
+    @property
+    def is_prompt(self) -> bool:
+        """Whether there is nothing to wait for, so that `admit_promptly` will do."""
+        rules = self._rules
+        asks = self._remembered.is_on or rules.checks_requester or rules.max_pending is not None
+        return self._codec.takes_bodies and not asks
+
+    def admit_promptly(self, requests: Sequence[Request]) -> list[Pending | Resolved | Answer]:
+        """As `admit`, for all that are here, of which none is a suspect."""
+        now = trio.current_time()
+        return [self._refuse(request) or self._codec.take_body(request, now) for request in requests]
+
     async def admit(self, request: Request, *, suspect: bool) -> Pending | Resolved | Answer:
         """Decode a request, or turn it away: with an error to encode, or with an answer as it is."""
         turned_away = self._refuse(request) or await self._answer_again(request)
@@ -84,8 +96,9 @@ class Admission:
         return Resolved(request, decoded) if isinstance(decoded, Failure) else decoded
 
     def _refuse(self, request: Request) -> Resolved | Answer | None:
-        most = self._rules.max_body_size
-        if request.reply_to is None and self._rules.needs_reply_to:
+        rules = self._rules
+        most = rules.max_body_size
+        if rules.needs_reply_to and request.reply_to is None:
             error = NoReplyTo("the request names nobody to answer (no reply_to)")
             return Answer(request, None, error, dead_letter=str(error))
         if most is not None and len(request.body) > most:

@@ -38,11 +38,6 @@ class Place(msgspec.Struct, frozen=True):
     wait: float
     """Seconds from the request's arrival until the batch was closed."""
 
-    @classmethod
-    def each(cls, batch: Batch) -> list[Place]:
-        """The places of a batch's members, in order."""
-        return [cls(batch.id, batch.size, wait) for wait in batch.waits]
-
     @property
     def headers(self) -> dict[str, object]:
         """As a reply carries it; the wait in whole milliseconds."""
@@ -89,8 +84,21 @@ class Codec:
 
     def __init__(self, service: BoundService, offload: Offload, *, batch_headers: bool = False) -> None:
         self._service = service
+        self._encode_hook = service.encode or plain_body
         self._offload = offload
         self._batch_headers = batch_headers
+
+    def resolve(self, batch: Batch, outcomes: Sequence[Outcome[Any]]) -> list[Resolved]:
+        """A batch's members with their outcomes, in order."""
+        if not self._batch_headers:
+            return [
+                Resolved(member.request, outcome)
+                for member, outcome in zip(batch.members, outcomes, strict=True)
+            ]
+        return [
+            Resolved(member.request, outcome, Place(batch.id, batch.size, wait))
+            for member, outcome, wait in zip(batch.members, outcomes, batch.waits, strict=True)
+        ]
 
     @property
     def takes_bodies(self) -> bool:
@@ -100,19 +108,22 @@ class Codec:
     async def decode(self, request: Request, *, suspect: bool = False) -> Pending | Failure:
         """Decode one request's body; whatever the hooks raise becomes a `Failure`."""
         if self._service.decode is None:
-            return Pending(request, request.body, suspect=suspect, ready=trio.current_time())
+            return self.take_body(request, trio.current_time(), suspect=suspect)
         decoded = await self._offload(lambda: self._decode(request, suspect=suspect))
         if isinstance(decoded, Failure):
             return decoded
         return msgspec.structs.replace(decoded, ready=trio.current_time())
+
+    def take_body(self, request: Request, now: float, *, suspect: bool = False) -> Pending:
+        """Take a body for the item, where that is so (see `takes_bodies`)."""
+        return Pending(request, request.body, 1.0, suspect, now)
 
     async def encode(self, resolved: Sequence[Resolved], max_size: int | None = None) -> list[Answer]:
         """Encode outcomes into replies that carry their request's own correlation id.
 
         A body of more than `max_size` bytes becomes an error.
         """
-        if self._service.encode is None:
-            await trio.lowlevel.checkpoint()
+        if self._service.encode is None:  # it takes no time; what follows waits for the broker
             return [self._encode(each, max_size) for each in resolved]
         return await self._offload(lambda: [self._encode(each, max_size) for each in resolved])
 
@@ -157,7 +168,7 @@ class Codec:
             OutcomeError: whatever `encode` raised, or that it made too much.
         """
         try:
-            body = _as_bytes((self._service.encode or plain_body)(outcome))
+            body = _as_bytes(self._encode_hook(outcome))
         except OutcomeError:
             raise
         except BaseException as error:
@@ -196,6 +207,8 @@ def _checked_cost(cost: Any) -> float:
 
 
 def _as_bytes(body: Any) -> bytes:
+    if type(body) is bytes:
+        return body
     if not isinstance(body, (bytes, bytearray, memoryview)):
         raise TypeError(f"encode must return bytes, not {type(body).__name__}")
     return bytes(body)

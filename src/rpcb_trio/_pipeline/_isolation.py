@@ -23,7 +23,7 @@ class Isolation:
 
     def __init__(self, executor: Executor, journal: Journal | None = None, slot: int = 0) -> None:
         self._executor = executor
-        self._journal = journal or Journal()
+        self._journal = journal
         self._slot = slot
         self.runs: list[Run] = []
         """Each run of `infer`, in order."""
@@ -50,20 +50,25 @@ class Isolation:
         return [*await self.infer(members[:middle]), *await self.infer(members[middle:])]
 
     async def _run(self, members: Sequence[Pending]) -> Sequence[Any]:
+        if self._journal is None:
+            return await self._infer(members)
         async with self._journal.running(self._slot, [member.request for member in members]):
-            started = trio.current_time()
-            ending = Ending.FAILED
-            try:
-                results = await self._executor.infer([member.item for member in members])
-                one_each = _one_each(results, len(members))
-                ending = Ending.COMPUTED
-            except TooLarge:
-                ending = Ending.TOO_LARGE
-                raise
-            finally:
-                work = Work.of([member.cost for member in members])
-                self.runs.append(Run(work, trio.current_time() - started, ending))
-            return one_each
+            return await self._infer(members)
+
+    async def _infer(self, members: Sequence[Pending]) -> Sequence[Any]:
+        started = trio.current_time()
+        ending = Ending.FAILED
+        try:
+            results = await self._executor.infer([member.item for member in members])
+            one_each = _one_each(results, len(members))
+            ending = Ending.COMPUTED
+        except TooLarge:
+            ending = Ending.TOO_LARGE
+            raise
+        finally:
+            work = Work.of([member.cost for member in members])
+            self.runs.append(Run(work, trio.current_time() - started, ending))
+        return one_each
 
 
 def _one_each(results: Any, expected: int) -> Sequence[Any]:

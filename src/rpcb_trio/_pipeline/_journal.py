@@ -30,30 +30,9 @@ FRESH = 1.0
 
 
 class Journal:
-    """Keeps nothing: for workers that are set to have no journal.
+    """Keeps a journal in a directory, with that of all workers that share it.
 
     A slot is one of the places where a service's code runs: an executor, or a receiver's decoding.
-    """
-
-    def verdict(self, request: Request) -> KilledWorker | None:  # noqa: ARG002 - it knows of no deaths
-        """Why a redelivered request is not to be run any more, if it is so."""
-        return None
-
-    @asynccontextmanager
-    async def running(self, slot: int, requests: Sequence[Request]) -> AsyncIterator[None]:  # noqa: ARG002 - it keeps none
-        """While it lasts, a service's code runs on these in a slot."""
-        await trio.lowlevel.checkpoint()  # as where there is one
-        yield
-
-    def clear(self, slot: int) -> None:
-        """Nothing runs in a slot, not even what was cancelled there and left behind."""
-
-    def close(self, *, hung: bool) -> None:
-        """The worker ends; if it `hung`, that counts as a death."""
-
-
-class FileJournal(Journal):
-    """Keeps a journal in a directory, with that of all workers that share it.
 
     Args:
         directory: where; made if it is not there.
@@ -85,7 +64,7 @@ class FileJournal(Journal):
             ) from error
 
     def verdict(self, request: Request) -> KilledWorker | None:
-        """As `Journal`, from what is known by now."""
+        """Why a redelivered request is not to be run any more, from what is known by now, if it is so."""
         if trio.current_time() - self._collected > FRESH:
             with self._bearing_faults():
                 self._record.collect()
@@ -97,7 +76,10 @@ class FileJournal(Journal):
 
     @asynccontextmanager
     async def running(self, slot: int, requests: Sequence[Request]) -> AsyncIterator[None]:
-        """As `Journal`; it is a suspect's turn when nothing else runs. Cancelled, the slot is not cleared."""
+        """While it lasts, a service's code runs on these in a slot.
+
+        It is a suspect's turn when nothing else runs. Cancelled, the slot is not cleared.
+        """
         turns = self._slots if any(map(self._is_suspect, requests)) else 1
         await self._take(turns)
         try:
@@ -115,11 +97,11 @@ class FileJournal(Journal):
                 self._turns.release()
 
     def clear(self, slot: int) -> None:
-        """As `Journal`."""
+        """Nothing runs in a slot, not even what was cancelled there and left behind."""
         self._write(slot, bytes(COUNT))
 
     def close(self, *, hung: bool) -> None:
-        """As `Journal`; it leaves the file of a worker that hung for others to find."""
+        """The worker ends; if it `hung`, that counts as a death, and its file is left for others to find."""
         with self._bearing_faults():
             if not hung:
                 self._path.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 
 import trio
@@ -35,16 +35,18 @@ class Ledger:
         """What lies in `deliveries`, received by nobody yet, is held as well."""
         self._deliveries = deliveries
 
-    def receive(self, request: Request) -> bool:
-        """Enter a request; True if it is a suspect."""
-        self._held.add(request)
-        if not request.redelivered:
-            return False
+    def receive(self, requests: Sequence[Request]) -> Collection[Request]:
+        """Enter requests; returns those that are suspects."""
+        self._held.update(requests)
+        return {request for request in requests if request.redelivered and not self._forgive(request)}
+
+    def _forgive(self, request: Request) -> bool:
+        """Whether this process held it before, and lives."""
         identity = _identity(request)
         times = self._forgiven.pop(identity, 0)
         if times > 1:
             self._forgiven[identity] = times - 1
-        return times == 0
+        return times > 0
 
     def settle(self, requests: Iterable[Request]) -> None:
         """Strike out what is settled."""
@@ -62,7 +64,7 @@ class Ledger:
         if self._deliveries is not None:
             with suppress(trio.WouldBlock, trio.EndOfChannel):
                 while True:
-                    self.receive(self._deliveries.receive_nowait())
+                    self.receive([self._deliveries.receive_nowait()])
 
 
 def _identity(request: Request) -> tuple[object, ...]:

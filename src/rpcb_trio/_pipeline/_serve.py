@@ -16,7 +16,7 @@ from rpcb_trio._pipeline._admission import Rules
 from rpcb_trio._pipeline._answering import Answering
 from rpcb_trio._pipeline._bounds import MAX_BODY_SIZE, checked_prefetch
 from rpcb_trio._pipeline._codec import Codec, Offload, offload_to_threads
-from rpcb_trio._pipeline._journal import FileJournal, Journal
+from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._pipeline._life import Life, Worker
 from rpcb_trio._pipeline._remembered import Remembered
@@ -125,9 +125,9 @@ async def serve(
     receivers = 1 if bound.decode is None else decode_threads
     prefetch = checked_prefetch(prefetch, policy.max_batch_size, len(executors), max_pending)
     _at_least_one("max_deaths", max_deaths)
-    kept = Journal()
+    kept: Journal | None = None
     if journal is not None:
-        kept = FileJournal(
+        kept = Journal(
             journal,
             topology.queue,
             slots=len(executors) + receivers,
@@ -164,7 +164,8 @@ async def serve(
         await _warm_up(executors)
         await life.run(setup)
     finally:
-        kept.close(hung=bool(pipeline.hung))
+        if kept is not None:
+            kept.close(hung=bool(pipeline.hung))
         pipeline.instruments.notify(Instrument.worker_stopped, len(pipeline.ledger))
 
 

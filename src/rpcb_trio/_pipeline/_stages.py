@@ -10,10 +10,9 @@ prefetch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, TypeVar
 
-import msgspec
 import trio
 
 from rpcb_trio._batching import Batcher
@@ -23,7 +22,7 @@ from rpcb_trio._instruments import Instrument, Instruments
 from rpcb_trio._messages import Answer, Batch, Failure, Pending, Request
 from rpcb_trio._pipeline._admission import Admission
 from rpcb_trio._pipeline._answering import Answering
-from rpcb_trio._pipeline._codec import Place, Resolved
+from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
@@ -32,76 +31,100 @@ from rpcb_trio._transports import Session
 T = TypeVar("T")
 
 
-class Computed(msgspec.Struct, frozen=True, eq=False):
-    """Requests with their outcomes, ready to be answered."""
-
-    outcomes: tuple[Resolved | Answer, ...]
+Outcomes: TypeAlias = Sequence[Resolved | Answer]
+"""Requests with what becomes of them, ready to be answered."""
 
 
 async def receive(
     requests: trio.MemoryReceiveChannel[Request],
-    pending: trio.MemorySendChannel[Pending],
-    computed: trio.MemorySendChannel[Computed],
+    pending: trio.MemorySendChannel[Sequence[Pending]],
+    computed: trio.MemorySendChannel[Outcomes],
     *,
     admission: Admission,
     instruments: Instruments,
-    journal: Journal,
+    journal: Journal | None,
     ledger: Ledger,
     slot: int,
 ) -> None:
     """Decode each delivery; one that is refused or can't be decoded goes straight to its answer."""
+
+    def pass_on(admitted: Sequence[Pending | Resolved | Answer]) -> None:
+        waiting = [each for each in admitted if isinstance(each, Pending)]
+        if waiting:
+            pending.send_nowait(waiting)
+        if len(waiting) < len(admitted):
+            answered = [each for each in admitted if not isinstance(each, Pending)]
+            _tell_dismissed(instruments, answered)
+            computed.send_nowait(answered)
+
     with requests, pending, computed:
         async for first in requests:
             # What needs no decoding goes on all at once: turns of the scheduler for each cost a fifth more.
-            taken = (first, *_at_hand(requests)) if admission.takes_bodies else (first,)
+            taken = [first, *_at_hand(requests)] if admission.takes_bodies else [first]
             # All are held from here on, though the session may be lost while one waits to be admitted.
-            for request, suspect in [(each, ledger.receive(each)) for each in taken]:
-                instruments.notify(Instrument.request_received, request)
-                killed = journal.verdict(request) if suspect else None
-                if killed is not None:
-                    admitted: Pending | Resolved | Answer = Resolved(request, Failure(killed))
-                elif admission.takes_bodies:
-                    admitted = await admission.admit(request, suspect=suspect)
-                else:
-                    async with journal.running(slot, [request]):
-                        admitted = await admission.admit(request, suspect=suspect)
-                if isinstance(admitted, Pending):
-                    pending.send_nowait(admitted)
-                    continue
-                if admitted.error is None:
-                    instruments.notify(Instrument.request_repeated, request)
-                else:
-                    instruments.notify(Instrument.request_dismissed, request, admitted.error, None)
-                computed.send_nowait(Computed((admitted,)))
+            suspects = ledger.receive(taken)
+            if instruments.hears(Instrument.request_received):
+                for request in taken:
+                    instruments.notify(Instrument.request_received, request)
+            if admission.is_prompt and not suspects:
+                pass_on(admission.admit_promptly(taken))
+                continue
+            for request in taken:
+                pass_on([await _admit(request, request in suspects, admission, journal, slot)])
 
 
-async def batch(batcher: Batcher, dismissed: trio.MemorySendChannel[Computed]) -> None:
+async def _admit(
+    request: Request,
+    suspect: bool,  # noqa: FBT001 - a request's own property
+    admission: Admission,
+    journal: Journal | None,
+    slot: int,
+) -> Pending | Resolved | Answer:
+    killed = journal.verdict(request) if suspect and journal is not None else None
+    if killed is not None:
+        return Resolved(request, Failure(killed))
+    if journal is None or admission.takes_bodies:
+        return await admission.admit(request, suspect=suspect)
+    async with journal.running(slot, [request]):
+        return await admission.admit(request, suspect=suspect)
+
+
+def _tell_dismissed(instruments: Instruments, answered: Outcomes) -> None:
+    for each in answered:
+        if each.error is None:
+            instruments.notify(Instrument.request_repeated, each.request)
+        else:
+            instruments.notify(Instrument.request_dismissed, each.request, each.error, None)
+
+
+async def batch(batcher: Batcher, dismissed: trio.MemorySendChannel[Outcomes]) -> None:
     """Run the batcher; it sends what will not be computed straight to its answer."""
     with dismissed:
         await batcher.run()
 
 
 def dismiss(
-    dismissed: trio.MemorySendChannel[Computed],
+    dismissed: trio.MemorySendChannel[Outcomes],
     instruments: Instruments,
     pending: Pending,
     error: RequestError,
 ) -> None:
     """Let a request that will not be computed go to its answer."""
     instruments.notify(Instrument.request_dismissed, pending.request, error, pending.cost)
-    dismissed.send_nowait(Computed((Resolved(pending.request, Failure(error)),)))
+    dismissed.send_nowait([Resolved(pending.request, Failure(error))])
 
 
 async def compute(
     batches: trio.MemoryReceiveChannel[Batch],
-    computed: trio.MemorySendChannel[Computed],
+    computed: trio.MemorySendChannel[Outcomes],
     *,
     executor: Executor,
+    codec: Codec,
     batcher: Batcher,
     idle: trio.Semaphore,
     give_up: Callable[[ExecutorHung], None],
     instruments: Instruments,
-    journal: Journal,
+    journal: Journal | None,
     slot: int,
 ) -> None:
     """Take one batch whenever the executor is idle; give up when it hangs."""
@@ -110,12 +133,17 @@ async def compute(
         try:
             while True:
                 await executor.idle()
-                journal.clear(slot)
+                if journal is not None:
+                    journal.clear(slot)
                 idle.release()
                 closed = await batches.receive()
                 instruments.notify(Instrument.batch_closed, closed)
                 isolation = Isolation(executor, journal, slot)
-                computed.send_nowait(await _compute(closed, isolation, batcher, instruments))
+                started = trio.current_time()
+                computed.send_nowait(codec.resolve(closed, await isolation.infer(closed.members)))
+                batcher.completed(closed, isolation.runs)
+                seconds = trio.current_time() - started
+                instruments.notify(Instrument.batch_computed, closed, seconds, tuple(isolation.runs))
                 closed = None  # while it waits for the next batch, it keeps nothing of this one in memory
         except trio.EndOfChannel:
             return
@@ -124,33 +152,20 @@ async def compute(
             give_up(error)
 
 
-async def _compute(
-    closed: Batch, isolation: Isolation, batcher: Batcher, instruments: Instruments
-) -> Computed:
-    started = trio.current_time()
-    outcomes = await isolation.infer(closed.members)
-    batcher.completed(closed, isolation.runs)
-    instruments.notify(
-        Instrument.batch_computed, closed, trio.current_time() - started, tuple(isolation.runs)
-    )
-    answered = zip(closed.members, outcomes, Place.each(closed), strict=True)
-    return Computed(tuple(Resolved(member.request, outcome, place) for member, outcome, place in answered))
-
-
 async def reply(
-    computed: trio.MemoryReceiveChannel[Computed],
+    computed: trio.MemoryReceiveChannel[Outcomes],
     *,
     session: Session,
     answering: Answering,
     instruments: Instruments,
     ledger: Ledger,
 ) -> None:
-    """Encode and settle; all that is ready goes in one crossing to the broker."""
+    """Encode and settle; all that is ready goes in one write to the broker."""
     with computed:
         async for first in computed:
-            outcomes = [each for ready in (first, *_at_hand(computed)) for each in ready.outcomes]
+            outcomes = [each for ready in (first, *_at_hand(computed)) for each in ready]
             answers, settled = await answering.answer(outcomes, session)
-            ledger.settle(answer.request for answer in answers)
+            ledger.settle([answer.request for answer in answers])
             instruments.notify(Instrument.requests_settled, answers, settled)
 
 

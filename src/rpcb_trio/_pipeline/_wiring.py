@@ -38,7 +38,7 @@ class Pipeline:
     answering: Answering
     ledger: Ledger
     instruments: Instruments
-    journal: Journal
+    journal: Journal | None
     hung: list[ExecutorHung] = field(default_factory=list)
     """Why the worker must end: executors that will not come back."""
 
@@ -85,9 +85,9 @@ class Pipeline:
 
     async def _run_stages(self, session: Session) -> None:
         idle = trio.Semaphore(0)
-        send_pending, pending = trio.open_memory_channel[Pending](self.prefetch)
+        send_pending, pending = trio.open_memory_channel[Sequence[Pending]](self.prefetch)
         send_batches, batches = trio.open_memory_channel[Batch](len(self.executors))
-        send_computed, computed = trio.open_memory_channel[stages.Computed](self.prefetch)
+        send_computed, computed = trio.open_memory_channel[stages.Outcomes](self.prefetch)
 
         def give_up(error: ExecutorHung) -> None:
             """Start nothing more: what has not started goes back to the broker with the session's end."""
@@ -135,6 +135,7 @@ class Pipeline:
                             batches.clone(),
                             send_computed.clone(),
                             executor=executor,
+                            codec=self.codec,
                             batcher=batcher,
                             idle=idle,
                             give_up=give_up,

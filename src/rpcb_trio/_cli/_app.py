@@ -5,28 +5,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib import metadata
+from importlib import import_module, metadata
 from inspect import BoundArguments
 from typing import Any
 
 from cyclopts import App, CycloptsError
 
-from rpcb_trio._cli._call import call
 from rpcb_trio._cli._demo import demo
-from rpcb_trio._cli._doctor import doctor
 from rpcb_trio._cli._exits import ExitCode, exit_code_of
 from rpcb_trio._cli._file import FileLayer
-from rpcb_trio._cli._gateway import gateway
-from rpcb_trio._cli._health import health
-from rpcb_trio._cli._load import load
 from rpcb_trio._cli._serve import serve
 from rpcb_trio._cli._settings import Settings
-from rpcb_trio._cli._simulate import simulate
-from rpcb_trio._cli._top import top
-from rpcb_trio._cli._tune import tune
 from rpcb_trio._errors import SettingError
 
 NAME = "rpcb-trio"
+IMPORTED_WHEN_ASKED_FOR = ("call", "load", "gateway", "top", "health", "doctor", "tune", "simulate")
+"""Commands in modules of their names; a worker does not hold them in memory."""
 PRECEDENCE = "A flag comes before its variable, that before the file, that before the default."
 
 
@@ -47,7 +41,8 @@ def _run(argv: list[str]) -> int:
 
 def parse(argv: list[str], layer: FileLayer) -> tuple[Callable[..., Any], BoundArguments, dict[str, Any]]:
     """Read a command line into a command, its arguments, and which of them are still to be given."""
-    return _app(layer).parse_args(argv, print_error=False, exit_on_error=False)
+    lists_all = not argv or argv[0].startswith("-")  # then --help shows what each command does
+    return _app(layer, lists_all=lists_all).parse_args(argv, print_error=False, exit_on_error=False)
 
 
 def settings_of(argv: list[str], worker: str) -> tuple[str | None, Settings]:
@@ -56,7 +51,7 @@ def settings_of(argv: list[str], worker: str) -> tuple[str | None, Settings]:
     return bound.arguments.get("target"), bound.arguments.get("settings", Settings())
 
 
-def _app(layer: FileLayer) -> App:
+def _app(layer: FileLayer, *, lists_all: bool) -> App:
     app = App(
         name=NAME,
         help="Dynamic-batching RPC worker for RabbitMQ: packs requests into batches, answers each producer.",
@@ -66,14 +61,9 @@ def _app(layer: FileLayer) -> App:
         config=(layer,),
     )
     app.command(serve)
-    app.command(call)
-    app.command(load)
-    app.command(gateway)
-    app.command(top)
-    app.command(health)
-    app.command(doctor)
-    app.command(tune)
-    app.command(simulate)
+    for name in IMPORTED_WHEN_ASKED_FOR:
+        module = f"rpcb_trio._cli._{name}"
+        app.command(getattr(import_module(module), name) if lists_all else f"{module}:{name}", name=name)
     app.command(demo, help_flags=())  # they are the demo's own
     return app
 

@@ -1,95 +1,120 @@
-"""A closed-loop producer that costs as little as it can: `python -m benches.load LOAD`, a `Load` as JSON.
+"""A producer that costs as little as it can: `python -m benches.load LOAD`, a `Load` as JSON.
 
 It shares the machine with the server that is measured, so it speaks AMQP over a plain socket: its requests
 are marshalled once, and a reply is only looked at, never decoded. It still checks that each request is
-answered once, with its own body and its own correlation id.
+answered once, with the beginning of its own body and its own correlation id.
 """
 
 from __future__ import annotations
 
-import socket
-import struct
+import select
+import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
-from itertools import islice
-from typing import TypeVar
+import time
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import msgspec
-import pika  # type: ignore[import-untyped] # it carries no types
-from pamqp import base, body, commands, frame, header
+from pamqp import body, commands, frame, header
 
-HEAD = struct.Struct(">BHI")
-HEADER, BODY = 2, 3
-CHANNEL = 1
-MethodT = TypeVar("MethodT", bound=base.Frame)
+from benches.meter import cpu_seconds
+from benches.report import percentile
+from benches.schedules import ClosedLoop, OpenLoop
+from benches.wire import BODY, CHANNEL, HEAD, HEADER, SILENCE, Wire
+
+CHUNK = 1 << 18
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
 NUMBER = b"%08d"
 PLACE = b"#" * 8
 """Where a request's number goes, in its correlation id and at the beginning of its body."""
-SILENCE = 60.0
-"""Seconds without a reply until the server is given up."""
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """What to send: `messages` requests, at most `in_flight` of them unanswered at any time."""
+    """What to send: `warm_up` requests, one at least, that do not count, then `messages` that do."""
 
     url: str
     queue: str
+    server: int
+    """The process that answers; its processor time is read at both ends."""
     messages: int
-    in_flight: int
+    warm_up: int
     body_size: int
+    in_flight: int = 1
+    """How many are unanswered at any time, unless there is a rate."""
+    rate: float | None = None
+    """Requests per second that arrive at random, whatever becomes of the others."""
+    seed: int = 0
+
+    @property
+    def total(self) -> int:
+        """With the warm-up."""
+        return self.warm_up + self.messages
 
 
-class Wire:
-    """One channel to the broker."""
+class Sent(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the requests that count. A latency counts from when its request was due."""
 
-    def __init__(self, url: str) -> None:
-        where = pika.URLParameters(url)
-        if where.ssl_options is not None:
-            raise SystemExit("the load is sent over a plain socket; give an amqp:// URL")
-        self._socket = socket.create_connection((where.host, where.port), timeout=SILENCE)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._stream = self._socket.makefile("rb", buffering=1 << 18)
-        self.send(b"AMQP\x00\x00\x09\x01")
-        self._ask(None, commands.Connection.Start)
-        login = f"\0{where.credentials.username}\0{where.credentials.password}"
-        tune = self._ask(commands.Connection.StartOk({}, "PLAIN", login), commands.Connection.Tune)
-        self.frame_max = tune.frame_max
-        self._tell(commands.Connection.TuneOk(tune.channel_max, tune.frame_max, 0))
-        self._ask(commands.Connection.Open(where.virtual_host), commands.Connection.OpenOk)
-        self._ask(commands.Channel.Open(), commands.Channel.OpenOk, CHANNEL)
+    messages: int
+    seconds: float
+    cpu_seconds: float
+    """Of the server."""
+    mean_ms: float
+    p50_ms: float
+    p99_ms: float
 
-    def consume_replies(self) -> None:
-        """Take the replies to what is published here."""
-        self._ask(
-            commands.Basic.Consume(queue=DIRECT_REPLY_TO, no_ack=True), commands.Basic.ConsumeOk, CHANNEL
-        )
 
-    def send(self, data: bytes) -> None:
-        """Send marshalled frames."""
-        self._socket.sendall(data)
+class Schedule(Protocol):
+    """When requests are due."""
 
-    def frames(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the frames that come in: each one's type and payload."""
-        while True:
-            head = self._stream.read(HEAD.size)
-            if len(head) < HEAD.size:
-                raise SystemExit("the broker closed the connection")
-            kind, _, size = HEAD.unpack(head)
-            yield kind, self._stream.read(size + 1)[:-1]
+    def due(self, sent: int, answered: int) -> Sequence[float]:
+        """The moments of those that are to be sent now."""
 
-    def _tell(self, method: frame.FrameTypes, channel: int = 0) -> None:
-        self.send(frame.marshal(method, channel))
+    def patience(self, sent: int) -> float:
+        """Seconds until the next may be due, if no reply comes."""
 
-    def _ask(self, method: frame.FrameTypes | None, expected: type[MethodT], channel: int = 0) -> MethodT:
-        if method is not None:
-            self._tell(method, channel)
-        kind, payload = next(self.frames())
-        _, _, got = frame.unmarshal(HEAD.pack(kind, channel, len(payload)) + payload + b"\xce")
-        if not isinstance(got, expected):
-            raise SystemExit(f"the broker answered {type(method).__name__} with {got}")
-        return got
+
+class Replies:
+    """The numbers of the requests that are answered."""
+
+    def __init__(self, wire: Wire) -> None:
+        wire.ask(commands.Basic.Consume(queue=DIRECT_REPLY_TO, no_ack=True), commands.Basic.ConsumeOk)
+        self._socket = wire.socket
+        self._rest = b""
+        self._head: bytes | None = None
+
+    def take(self, seconds: float) -> list[int]:
+        """Those of what comes in one piece within some seconds."""
+        if not select.select([self._socket], [], [], seconds)[0]:
+            if seconds < SILENCE:
+                return []
+            raise SystemExit("the server does not answer")
+        data = self._socket.recv(CHUNK)
+        if not data:
+            raise SystemExit("the broker closed the connection")
+        return list(self._numbers(self._rest + data))
+
+    def _numbers(self, data: bytes) -> Iterator[int]:
+        for kind, payload in self._frames(data):
+            if kind == HEADER:
+                self._head = payload
+            elif kind == BODY and self._head is not None:  # of a long body, its first frame
+                number = payload[: len(PLACE)]
+                if number not in self._head:
+                    raise SystemExit(f"request {number!r} was answered with another one's correlation id")
+                self._head = None
+                yield int(number)
+
+    def _frames(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        at = 0
+        while len(data) - at >= HEAD.size:
+            kind, _, size = HEAD.unpack_from(data, at)
+            end = at + HEAD.size + size + 1
+            if end > len(data):
+                break
+            yield kind, data[at + HEAD.size : end - 1]
+            at = end
+        self._rest = data[at:]
 
 
 def request_template(load: Load, frame_max: int) -> bytes:
@@ -110,48 +135,70 @@ def request_template(load: Load, frame_max: int) -> bytes:
     return b"".join(frame.marshal(each, CHANNEL) for each in frames)
 
 
-def replies(wire: Wire) -> Iterator[bytes]:
-    """Yield the number of each request that is answered."""
-    head: bytes | None = None
-    for kind, payload in wire.frames():
-        if kind == HEADER:
-            head = payload
-        elif kind == BODY and head is not None:  # of a long body, its first frame
-            number = payload[: len(PLACE)]
-            if number not in head:
-                raise SystemExit(f"request {number!r} was answered with another one's correlation id")
-            head = None
-            yield number
+class Producer:
+    """Sends when requests are due, and keeps how long each took."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._wire = Wire(load.url)
+        self._replies = Replies(self._wire)
+        self._template = request_template(load, self._wire.frame_max)
+        self._due: list[float] = []
+        self._latencies: dict[int, float] = {}
+
+    def produce(self) -> Sent:
+        """Send one alone, for as long as the server starts; then the warm-up, then all that counts."""
+        load = self._load
+        self._exchange(ClosedLoop(1, 1), 1)
+        schedule: Schedule = (
+            OpenLoop(load.total, load.rate, load.seed)
+            if load.rate
+            else ClosedLoop(load.total, load.in_flight)
+        )
+        self._exchange(schedule, load.warm_up)
+        cpu, started = cpu_seconds(load.server), time.perf_counter()
+        self._exchange(schedule, load.total)
+        cpu, ended = cpu_seconds(load.server) - cpu, time.perf_counter()
+        counted = [1e3 * self._latencies[number] for number in range(load.warm_up, load.total)]
+        return Sent(
+            messages=load.messages,
+            seconds=ended - started,
+            cpu_seconds=cpu,
+            mean_ms=statistics.fmean(counted),
+            p50_ms=percentile(counted, 50),
+            p99_ms=percentile(counted, 99),
+        )
+
+    def _exchange(self, schedule: Schedule, until: int) -> None:
+        while len(self._latencies) < until:
+            due = schedule.due(len(self._due), len(self._latencies))
+            if due:
+                first = len(self._due)
+                self._due += due
+                numbers = range(first, len(self._due))
+                self._wire.socket.sendall(
+                    b"".join([self._template.replace(PLACE, NUMBER % number) for number in numbers])
+                )
+            answered = self._replies.take(schedule.patience(len(self._due)))
+            now = time.perf_counter()
+            for number in answered:
+                if number in self._latencies:
+                    raise SystemExit(f"request {number} was answered twice")
+                self._latencies[number] = now - self._due[number]
 
 
-def send(load: Load) -> None:
+def send(load: Load) -> Sent:
     """Send all of it from a process of its own, and return when all is answered.
 
     Raises:
-        subprocess.CalledProcessError: it was not, or not as it should be; the process has said why.
+        SystemExit: it was not, or not as it should be; the process has said why.
     """
     command = [sys.executable, "-m", "benches.load", msgspec.json.encode(load).decode()]
-    subprocess.run(command, check=True)  # noqa: S603 - it is this module
-
-
-def produce(load: Load) -> None:
-    """Send all of it from here."""
-    wire = Wire(load.url)
-    wire.consume_replies()
-    template = request_template(load, wire.frame_max)
-    waiting = (template.replace(PLACE, NUMBER % number) for number in range(load.messages))
-    burst = max(1, load.in_flight // 8)
-    answered: set[bytes] = set()
-    wire.send(b"".join(islice(waiting, load.in_flight)))
-    for number in replies(wire):
-        if number in answered:
-            raise SystemExit(f"request {number!r} was answered twice")
-        answered.add(number)
-        if len(answered) == load.messages:
-            return
-        if len(answered) % burst == 0:
-            wire.send(b"".join(islice(waiting, burst)))
+    ended = subprocess.run(command, stdout=subprocess.PIPE, check=False)  # noqa: S603 - it is this module
+    if ended.returncode:
+        raise SystemExit(ended.returncode)
+    return msgspec.json.decode(ended.stdout, type=Sent)
 
 
 if __name__ == "__main__":
-    produce(msgspec.json.decode(sys.argv[1], type=Load))
+    print(msgspec.json.encode(Producer(msgspec.json.decode(sys.argv[1], type=Load)).produce()).decode())

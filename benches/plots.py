@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benches.batching import Costs
+from benches.cases import CASES, FLOOR, SERVERS
+from benches.costs import Found
 from benches.report import Spread
 
 if TYPE_CHECKING:
@@ -18,14 +20,45 @@ if TYPE_CHECKING:
 OURS, BARE, PUBLISHED = "#2a6f97", "#a9b4bd", "#d1495b"
 
 
-def draw_costs(path: Path, servers: Sequence[str], costs: Sequence[Spread], memory: Sequence[Spread]) -> None:
-    """Bars of the medians, with a dot for each round; the worker's own in colour."""
-    own = [name.startswith("rpcb_trio") for name in servers]
-    _draw_pair(path, servers, own, {"CPU time per message, µs": costs, "peak resident memory, MiB": memory})
+def draw_costs(path: Path, found: Sequence[Found]) -> None:
+    """A row for each case: what a message costs each server, and the latency that its callers see."""
+    cases = list(dict.fromkeys(each.case for each in found))
+    parts = [[each for each in found if each.case == case] for case in cases]
+    heights = [1 + len(part) for part in parts]
+    figure = Figure(figsize=(10, 0.6 + 0.32 * sum(heights)), layout="constrained")
+    rows = figure.subplots(len(cases), 2, squeeze=False, height_ratios=heights)
+    for (left, right), part in zip(rows, parts, strict=True):
+        _draw_servers(left, part, [each.cpu_us_per_message for each in part], "{:.0f} µs")
+        _draw_servers(right, part, [each.mean_ms for each in part], "{:.1f} ms")
+        right.set_yticklabels([])
+        left.set_title(f"{part[0].case}: CPU per message", fontsize="medium", loc="left")
+        right.set_title(f"mean latency ({CASES[part[0].case].title})", fontsize="medium", loc="left")
+    _save(figure, path)
+
+
+def _draw_servers(axes: Axes, part: Sequence[Found], spreads: Sequence[Spread], label: str) -> None:
+    names = [SERVERS[each.server] for each in part]
+    colours = [_colour_of(each.server) for each in part]
+    axes.barh(names, [spread.median for spread in spreads], color=colours)
+    most = max(spread.highest for spread in spreads)
+    for place, spread in enumerate(spreads):
+        axes.plot(spread.rounds, [place] * len(spread.rounds), "k.", markersize=3)
+        axes.text(
+            spread.highest + 0.02 * most, place, label.format(spread.median), va="center", fontsize="small"
+        )
+    axes.set_xlim(0, 1.2 * most)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.invert_yaxis()
+
+
+def _colour_of(server: str) -> str:
+    if server == FLOOR:
+        return PUBLISHED
+    return OURS if SERVERS[server].startswith("rpcb_trio") else BARE
 
 
 def draw_fronts(path: Path, names: Sequence[str], costs: Sequence[Spread], alone: Sequence[Spread]) -> None:
-    """Bars of the medians, with a dot for each round; the first, which is the gateway, in colour."""
+    """Bars of the medians, with a dot for each round; the first, which is our own, in colour."""
     own = [not number for number in range(len(names))]
     _draw_pair(path, names, own, {"CPU time per request, µs": costs, "median latency of one user, ms": alone})
 

@@ -30,8 +30,9 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
             median=statistics.median(rounds), lowest=min(rounds), highest=max(rounds), rounds=tuple(rounds)
         )
 
-    def text(self, digits: int = 0) -> str:
-        """The median, and the lowest and highest below it."""
+    def text(self, digits: int | None = None) -> str:
+        """The median, and the lowest and highest below it; by default with as many digits as tell."""
+        digits = (self.median < 100) + (self.median < 10) if digits is None else digits  # noqa: PLR2004
         return f"{self.median:.{digits}f}\n[dim]{self.lowest:.{digits}f}-{self.highest:.{digits}f}[/]"
 
 
@@ -46,7 +47,7 @@ def print_table(title: str, caption: str, columns: Sequence[str], rows: Sequence
     """Print figures, right-aligned but for the first column."""
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", overflow="fold")
+        table.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=not number)
     for row in rows:
         table.add_row(*row)
     Console().print(table)

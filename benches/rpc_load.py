@@ -5,22 +5,34 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, TypeAlias
 
+import anyio
 import msgspec
-import trio
 
 from benches.http_load import Asked
-from rpcb_trio import RpcClient, open_client
+from benches.pika_caller import PikaCaller
+from rpcb_trio import RpcClient, open_blocking_client, open_client
+
+Client: TypeAlias = Literal["trio", "asyncio", "blocking", "pika"]
 
 
 class Callers(msgspec.Struct, frozen=True, kw_only=True):
-    """How many call at a time, whom and how often."""
+    """How many call at a time, whom, how often, and with which client."""
 
     url: str
     queue: str
     callers: int
     requests: int
     body_size: int
+    client: Client = "trio"
+
+    @property
+    def body(self) -> bytes:
+        """What each sends, and gets back."""
+        return b"#" * self.body_size
 
 
 class Called(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,21 +42,28 @@ class Called(msgspec.Struct, frozen=True, kw_only=True):
     cpu_seconds: float
 
 
-async def call_all(callers: Callers) -> Called:
+class Clocks:
+    """Read once the first calls are through, and again at the end."""
+
+    def __init__(self) -> None:
+        self._cpu, self._started = time.process_time(), time.perf_counter()
+
+    def called(self, latencies: list[float]) -> Called:
+        """What has gone by."""
+        seconds, cpu = time.perf_counter() - self._started, time.process_time() - self._cpu
+        return Called(asked=Asked.of(latencies, seconds), cpu_seconds=cpu)
+
+
+async def call_async(callers: Callers) -> Called:
     """Make all calls from here, each caller its next one when it has the reply to its last."""
     async with open_client(callers.url) as client:
-        await _call_in_turn(client, callers, callers.callers)  # the first call of a connection does not count
-        before, started = time.process_time(), time.perf_counter()
-        latencies = await _call_in_turn(client, callers, callers.requests)
-        return Called(
-            asked=Asked.of(latencies, time.perf_counter() - started),
-            cpu_seconds=time.process_time() - before,
-        )
+        await _take_turns(client, callers, callers.callers)  # the first call of a connection does not count
+        clocks = Clocks()
+        return clocks.called(await _take_turns(client, callers, callers.requests))
 
 
-async def _call_in_turn(client: RpcClient, callers: Callers, requests: int) -> list[float]:
-    body = b"#" * callers.body_size
-    turns = iter(range(requests))
+async def _take_turns(client: RpcClient, callers: Callers, requests: int) -> list[float]:
+    body, turns = callers.body, iter(range(requests))
     latencies: list[float] = []
 
     async def run_one() -> None:
@@ -54,10 +73,56 @@ async def _call_in_turn(client: RpcClient, callers: Callers, requests: int) -> l
             latencies.append(time.perf_counter() - sent)
             assert reply.body == body
 
-    async with trio.open_nursery() as nursery:
+    async with anyio.create_task_group() as tasks:
         for _ in range(callers.callers):
-            nursery.start_soon(run_one)
+            tasks.start_soon(run_one)
     return latencies
+
+
+def call_blocking(callers: Callers) -> Called:
+    """The same from ordinary threads."""
+    with open_blocking_client(callers.url) as client:
+        return _from_threads(callers, lambda body: client.call(body, queue=callers.queue).body)
+
+
+def call_pika(callers: Callers) -> Called:
+    """With pika's blocking connection, which takes one call at a time."""
+    with PikaCaller(callers.url, callers.queue) as caller:
+        return _from_threads(callers, caller.call)
+
+
+def _from_threads(callers: Callers, call: Callable[[bytes], bytes]) -> Called:
+    body = callers.body
+
+    def run_one(turns: Iterator[int]) -> list[float]:
+        latencies = []
+        for _ in turns:
+            sent = time.perf_counter()
+            reply = call(body)
+            latencies.append(time.perf_counter() - sent)
+            assert reply == body
+        return latencies
+
+    if callers.callers == 1:  # as a plain program calls
+        run_one(iter(range(1)))
+        clocks = Clocks()
+        return clocks.called(run_one(iter(range(callers.requests))))
+    with ThreadPoolExecutor(callers.callers) as threads:
+        list(threads.map(run_one, [iter(range(1)) for _ in range(callers.callers)]))
+        clocks, turns = Clocks(), iter(range(callers.requests))
+        found = threads.map(run_one, [turns] * callers.callers)
+        return clocks.called([latency for latencies in found for latency in latencies])
+
+
+def call_all(callers: Callers) -> Called:
+    """Make all calls from this process."""
+    match callers.client:
+        case "blocking":
+            return call_blocking(callers)
+        case "pika":
+            return call_pika(callers)
+        case backend:
+            return anyio.run(call_async, callers, backend=backend)
 
 
 def run_callers(callers: Callers) -> Called:
@@ -74,5 +139,4 @@ def run_callers(callers: Callers) -> Called:
 
 
 if __name__ == "__main__":
-    called = trio.run(call_all, msgspec.json.decode(sys.argv[1], type=Callers))
-    print(msgspec.json.encode(called).decode())
+    print(msgspec.json.encode(call_all(msgspec.json.decode(sys.argv[1], type=Callers))).decode())

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from benches import echo, readme
-from benches.load import Load
-from benches.meter import Job
+from benches import client, echo, readme
+from benches.broker import fresh_queue
+from benches.cases import CASES, COMMAND, FLOOR, PIKA_SELECT, SERVERS, Case
+from benches.load import Load, send
+from benches.processes import running
+from benches.servers.job import Job
 from tests.rabbitmq import Broker
 
 SPREAD = {"median", "lowest", "highest", "rounds"}
@@ -28,28 +31,66 @@ def found_in(path: Path, bench: str) -> list[dict[str, Any]]:
     return list(written["results"])
 
 
-def test_echo_measures_every_server(
+def test_echo_measures_every_server_that_takes_part_in_a_case(
     broker: Broker, results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plot = results.with_suffix(".png")
-    echo.main(messages=200, warm_up=40, rounds=1, in_flight=40, url=broker.url, json=results, plot=plot)
+    cases = ("poisson-1000", "flood")
+    echo.main(case=cases, rounds=1, scale=0.02, url=broker.url, json=results, plot=plot)
     found = found_in(results, "echo")
-    assert [each["server"] for each in found] == list(echo.SERVERS)
+    assert [(each["case"], each["server"]) for each in found] == [
+        (case, server) for case in ("flood", "poisson-1000") for server in CASES[case].servers
+    ]
     for each in found:
-        for figure in ("cpu_us_per_message", "ratio_to_bare_aiormq", "messages_per_second", "peak_rss_mib"):
+        for figure in ("cpu_us_per_message", "mean_ms", "p50_ms", "p99_ms", "ratio_to_floor", "peak_rss_mib"):
             assert each[figure].keys() == SPREAD
             assert each[figure]["median"] > 0
-    assert found[0]["mean_batch_size"]["median"] > 1
+    targets = json.loads(results.read_text())["settings"]["targets"]
+    assert {each["case"] for each in targets} == set(cases)
     assert plot.stat().st_size > 0
-    assert "Echo over RabbitMQ" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "flood: 64 B, 256 in flight" in printed
+    assert "What the worker promises" in printed
 
 
-def test_the_load_splits_long_bodies_into_frames(broker: Broker, queue: str) -> None:
-    with broker.channel() as channel:
-        channel.queue_declare(queue, durable=True)
-    job = Job(url=broker.url, queue=queue, messages=20, warm_up=0, batch_size=4, max_wait=0, prefetch=8)
-    load = Load(url=broker.url, queue=queue, messages=20, in_flight=8, body_size=300_000)
-    assert echo.run_server("worker", job, load).messages == 20
+@pytest.mark.parametrize("server", [server for server in SERVERS if server != COMMAND])
+def test_every_server_answers_each_long_request_once_to_its_own_id(broker: Broker, server: str) -> None:
+    case = Case(name="long", title="", messages=60, model="short", body_size=300_000, in_flight=8)
+    turn = echo.take_turn(broker, case, server, scale=1, seed=0)
+    assert turn.cpu_us > 0
+
+
+@pytest.mark.parametrize("server", [FLOOR, PIKA_SELECT])
+def test_long_replies_are_sent_in_as_many_frames_as_they_need(broker: Broker, server: str) -> None:
+    with fresh_queue(broker) as queue:
+        job = Job(url=broker.url, queue=queue, model="echo", batch_size=4, prefetch=8)
+        with running(server, job) as process:
+            load = Load(
+                url=broker.url,
+                queue=queue,
+                server=process.pid,
+                messages=20,
+                warm_up=1,
+                body_size=300_000,
+                in_flight=8,
+            )
+            assert send(load).messages == 20
+
+
+def test_client_calls_the_same_echo_with_every_client(
+    broker: Broker, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plot = results.with_suffix(".png")
+    client.main(rounds=1, callers=4, requests=40, alone=10, url=broker.url, json=results, plot=plot)
+    found = found_in(results, "client")
+    assert [each["client"] for each in found] == list(client.CLIENTS)
+    for each in found:
+        for figure in ("alone_cpu_us", "alone_ratio_to_pika", "alone_p50_ms"):
+            assert each[figure].keys() == SPREAD
+            assert each[figure]["median"] > 0
+        assert (each["many_cpu_us"] is None) == (each["client"] == client.BASELINE)
+    assert plot.stat().st_size > 0
+    assert "what a call costs its caller" in capsys.readouterr().out
 
 
 def test_readme_answers_every_caller(

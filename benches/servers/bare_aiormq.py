@@ -1,4 +1,4 @@
-"""What one writes on aiormq and plain asyncio for the same batches: no thread, no drain, no reconnecting.
+"""What one writes on aiormq and plain asyncio for the same batches: no drain, no reconnecting.
 
 It is tuned as the worker's transport is, and gives the same promises otherwise: two connections, `mandatory`
 for named reply queues, a confirm awaited for each reply, and only then the acks, in one frame.
@@ -13,9 +13,7 @@ from aiormq.abc import AbstractConnection, DeliveredMessage
 from aiormq.channel import Channel
 from pamqp.commands import Basic
 
-from benches.meter import Job, Meter, run_metered
-
-DIRECT_REPLY_TO = "amq.rabbitmq.reply-to."
+from benches.servers.job import DIRECT_REPLY_TO, Job, this_job
 
 
 async def open_channel(connection: AbstractConnection, *, confirms: bool) -> Channel:
@@ -25,12 +23,12 @@ async def open_channel(connection: AbstractConnection, *, confirms: bool) -> Cha
     return channel
 
 
-async def reply(channel: Channel, message: DeliveredMessage) -> None:
-    """Echo one request and await the broker's confirm."""
+async def reply(channel: Channel, message: DeliveredMessage, result: bytes) -> None:
+    """Answer one request and await the broker's confirm."""
     properties = message.header.properties
     reply_to = properties.reply_to or ""
     await channel.basic_publish(
-        message.body,
+        result,
         routing_key=reply_to,
         properties=Basic.Properties(
             content_type="application/octet-stream",
@@ -42,7 +40,12 @@ async def reply(channel: Channel, message: DeliveredMessage) -> None:
     )
 
 
-async def serve_echo(job: Job, meter: Meter) -> None:
+async def infer(job: Job, bodies: list[bytes]) -> list[bytes]:
+    """Run the model, in a thread if it takes time."""
+    return await asyncio.to_thread(job.infer, bodies) if job.is_slow else job.infer(bodies)
+
+
+async def run(job: Job) -> None:
     """Take what is there, at most a batch, answer it, ack it, and so on."""
     async with aiormq.connect(job.url) as consuming, aiormq.connect(job.url) as publishing:
         requests = await open_channel(consuming, confirms=False)
@@ -50,21 +53,14 @@ async def serve_echo(job: Job, meter: Meter) -> None:
         deliveries: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
         await requests.basic_qos(prefetch_count=job.prefetch)
         await requests.basic_consume(job.queue, deliveries.put)
-        meter.ready()
-        finished = False
-        while not finished:
+        while True:
             batch = [await deliveries.get()]
             while len(batch) < job.batch_size and not deliveries.empty():
                 batch.append(deliveries.get_nowait())
-            await asyncio.gather(*(reply(replies, message) for message in batch))
+            results = await infer(job, [message.body for message in batch])
+            await asyncio.gather(*map(reply, [replies] * len(batch), batch, results))
             await requests.basic_ack(batch[-1].delivery_tag or 0, multiple=True)
-            finished = meter.answered(len(batch))
-
-
-def main(job: Job, meter: Meter) -> None:
-    """Run it."""
-    asyncio.run(serve_echo(job, meter))
 
 
 if __name__ == "__main__":
-    run_metered(main)
+    asyncio.run(run(this_job()))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import pika  # type: ignore[import-untyped] # it carries no types
 
-from benches.meter import Job, Meter, run_metered
-
-DIRECT_REPLY_TO = "amq.rabbitmq.reply-to."
+from benches.servers.job import DIRECT_REPLY_TO, Job, this_job
 
 
-def main(job: Job, meter: Meter) -> None:
-    """Serve until the last request is answered."""
+def run(job: Job) -> None:
+    """Serve until the process is ended."""
     with (
         pika.BlockingConnection(pika.URLParameters(job.url)) as consuming,
         pika.BlockingConnection(pika.URLParameters(job.url)) as publishing,
@@ -18,13 +16,12 @@ def main(job: Job, meter: Meter) -> None:
         requests, replies = consuming.channel(), publishing.channel()
         replies.confirm_delivery()
         requests.basic_qos(prefetch_count=job.prefetch)
-        deliveries = requests.consume(job.queue)
-        meter.ready()
-        for method, properties, body in deliveries:
+        for method, properties, body in requests.consume(job.queue):
+            [result] = job.infer([body])
             replies.basic_publish(
                 "",
                 properties.reply_to,
-                body,
+                result,
                 pika.BasicProperties(
                     content_type="application/octet-stream",
                     delivery_mode=1,
@@ -33,9 +30,7 @@ def main(job: Job, meter: Meter) -> None:
                 mandatory=not properties.reply_to.startswith(DIRECT_REPLY_TO),
             )
             requests.basic_ack(method.delivery_tag)
-            if meter.answered(1):
-                return
 
 
 if __name__ == "__main__":
-    run_metered(main)
+    run(this_job())

@@ -3,20 +3,32 @@
 PYTHON ?= python3
 VENV ?= .venv
 EXTRAS ?= demo
+ROOTS ?= .rabbitmq
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help install demo test lint types pytest broker compose producers browser format clean
+.PHONY: help install demo test test-rabbitmq4 lint types pytest broker compose producers browser format clean
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 install: $(VENV)/.installed ## make the virtual environment with the worker and its speech models
 
 demo: install ## transcribe and enhance real speech in batches, with an embedded broker
 	$(BIN)/python -m rpcb_trio demo
 
-test: lint types pytest ## everything CI checks: lint, types, all tests on a RabbitMQ of their own
+test: lint types pytest ## lint, types, all tests on a RabbitMQ of their own
+
+# The RabbitMQ of later Debian releases: trixie has 4.0, forky 4.3.
+test-rabbitmq4: rabbitmq-trixie rabbitmq-forky ## what crosses the wire, on RabbitMQ 4.0 and 4.3 (as root, on Debian)
+
+rabbitmq-%: $(ROOTS)/%/usr/sbin/rabbitmq-server $(VENV)/.developed producers browser
+	RPCB_TEST_RABBITMQ_ROOT=$(ROOTS)/$* $(BIN)/python -m pytest -n 2 --dist loadfile -m rabbitmq
+
+.PRECIOUS: $(ROOTS)/%/usr/sbin/rabbitmq-server
+$(ROOTS)/%/usr/sbin/rabbitmq-server:
+	@command -v mmdebstrap >/dev/null || $(MAKE) --no-print-directory debian-mmdebstrap || true # `build` says what is missing
+	tests/nodes/build $* $(ROOTS)/$*
 
 lint: $(VENV)/.developed
 	$(BIN)/ruff check .
@@ -33,7 +45,7 @@ format: $(VENV)/.developed ## rewrite the code as `make lint` wants it
 	$(BIN)/ruff format .
 
 clean: ## remove what was made
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache demo-output test-output
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache $(ROOTS) demo-output test-output
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=python3.12")'

@@ -9,10 +9,21 @@ import pytest
 
 from tests.rabbitmq import Broker, Node, private_node, some_broker
 
+BROKERS = {"broker", "node"}
+"""The fixtures that are a real RabbitMQ."""
 
-def pytest_configure() -> None:
+
+def pytest_configure(config: pytest.Config) -> None:
     """Obey Ctrl-C here and in the workers we start, also where a shell ignores it for what `&` starts."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.addinivalue_line("markers", "rabbitmq: crosses the wire to a real broker (set by its fixtures)")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a broker, so that `-m rabbitmq` runs just that on another RabbitMQ."""
+    for item in items:
+        if isinstance(item, pytest.Function) and BROKERS.intersection(item.fixturenames):
+            item.add_marker("rabbitmq")
 
 
 @pytest.fixture(scope="session")

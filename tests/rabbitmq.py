@@ -10,9 +10,9 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from uuid import uuid4
 
 import pika  # type: ignore[import-untyped] # it carries no types
@@ -20,6 +20,8 @@ import pytest
 import trio
 
 URL_VARIABLE = "RPCB_TEST_AMQP_URL"
+ROOT_VARIABLE = "RPCB_TEST_RABBITMQ_ROOT"
+ENTER = Path(__file__).parent / "nodes" / "enter"
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 START_SECONDS = 90.0
 STOP_SECONDS = 20.0
@@ -60,6 +62,7 @@ ADVANCED_CONFIGURATION = f"""
 
 REMEDIES = (
     "The tests need a RabbitMQ. Either install Debian's package as root (apt-get install rabbitmq-server), "
+    f"or name the root that holds one (export {ROOT_VARIABLE}=.rabbitmq/forky, see tests/nodes), "
     f"or name a broker (export {URL_VARIABLE}=amqp://guest:guest@localhost:5672/), "
     "or start one (docker compose up -d rabbitmq) and name it."
 )
@@ -76,6 +79,14 @@ class Broker:
     def has_control(self) -> bool:
         """Whether it can be stopped, started and asked by `rabbitmqctl`."""
         return False
+
+    @cached_property
+    def version(self) -> tuple[int, int]:
+        """Major and minor, as it says when somebody connects."""
+        with self.channel() as channel:
+            said: str = channel.connection._impl.server_properties["version"]  # it shows it nowhere else
+        major, minor = said.split(".")[:2]
+        return int(major), int(minor)
 
     def fresh_name(self, what: str = "queue") -> str:
         """A name for a queue or an exchange that no other test uses."""
@@ -117,7 +128,8 @@ class Broker:
 class Node(Broker):
     """A private node: its own ports, name server, cookie, database and logs, all below one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, root: Path) -> None:
+        self._enter = [] if root == Path("/") else [str(ENTER), str(root), gettempdir()]
         self.port, dist_port, self._epmd_port = free_ports(3)
         super().__init__(f"amqp://guest:guest@127.0.0.1:{self.port}/")
         self._folder = folder
@@ -152,7 +164,7 @@ class Node(Broker):
         """Start it, wait until it speaks AMQP, and take it down at the end, its epmd too."""
         with (self._folder / "output").open("wb") as output:
             process = subprocess.Popen(
-                ["/bin/sh", "-c", START_AND_STOP, SCRIPTS / "rabbitmq-server"],
+                [*self._enter, "/bin/sh", "-c", START_AND_STOP, SCRIPTS / "rabbitmq-server"],
                 cwd=self._folder,
                 env=self._environment,
                 stdin=subprocess.PIPE,
@@ -167,7 +179,8 @@ class Node(Broker):
                 self._stop(process)
 
     async def rabbitmqctl(self, *args: str) -> str:
-        command = [str(SCRIPTS / "rabbitmqctl"), "--quiet", "-n", "rpcb-test@localhost", *args]
+        rabbitmqctl = [str(SCRIPTS / "rabbitmqctl"), "--quiet", "-n", "rpcb-test@localhost"]
+        command = [*self._enter, *rabbitmqctl, *args]
         run = partial(trio.run_process, capture_stdout=True, capture_stderr=True, check=False)
         done = await run(command, env=self._environment, cwd=self._folder)
         if done.returncode:
@@ -223,11 +236,12 @@ def some_broker() -> Iterator[Broker]:
 
 @contextmanager
 def private_node() -> Iterator[Node]:
-    """A node of the tests' own."""
-    if not (SCRIPTS / "rabbitmq-server").exists():
+    """A node of the tests' own: of this machine's RabbitMQ, or of one in another root."""
+    root = Path(os.environ.get(ROOT_VARIABLE, "/")).absolute()
+    if not (root / SCRIPTS.relative_to("/") / "rabbitmq-server").exists():
         pytest.fail(REMEDIES)
     with (
         TemporaryDirectory(prefix="rpcb-rabbitmq-", ignore_cleanup_errors=True) as folder,
-        Node(Path(folder)).running() as node,
+        Node(Path(folder), root).running() as node,
     ):
         yield node

@@ -8,7 +8,7 @@ import pytest
 import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from rpcb_trio import Topology
+from rpcb_trio import Settled, Topology
 from rpcb_trio.amqp import AmqpTransport
 from tests.amqp.producer import Producer
 from tests.answering import answering, silent_queue
@@ -57,6 +57,12 @@ async def _declared(broker: Broker, queue: str, what: str) -> str:
     name = broker.fresh_name(what)
     await Producer(broker, queue).declare(name)
     return name
+
+
+@pytest.fixture
+def forged(broker: Broker) -> Settled:
+    """How a reply to a forged direct reply-to address ends: from 4.3 on the broker confirms and drops it."""
+    return Settled.REJECTED if broker.version < (4, 3) else Settled.REPLIED
 
 
 @pytest.fixture(scope="module")

@@ -124,10 +124,13 @@ async def test_events_need_the_right_to_write_to_their_exchange_and_a_watcher_re
     async with watcher.open_subscriber(site.events) as heard, worker.open_publisher(site.events) as told:
         await told.publish([Notice(routing_key="x", body=b"event", expiration=5)])
         assert await anext(aiter(heard.bodies)) == b"event"
-    with pytest.raises(TopologyMismatch, match=r"events: .* may not publish there; grant write, or leave"):
+    may_look = site.node.version < (4, 3)  # at an exchange without any right to it
+    publishing = "may not publish there; grant write, or leave" if may_look else "may not"
+    with pytest.raises(TopologyMismatch, match=f"events: .* {publishing}"):
         async with site.transport("worker").open_publisher(site.events):
             pass
-    with pytest.raises(TopologyMismatch, match=r"events: .* may not listen there; grant read"):
+    listening = "may not listen there; grant read" if may_look else "may not"
+    with pytest.raises(TopologyMismatch, match=f"events: .* {listening}"):
         async with site.transport("worker").open_subscriber(site.events):
             pass
 

@@ -71,7 +71,7 @@ async def test_a_request_that_is_sent_or_delivered_twice_is_computed_once(
 
 
 async def test_a_requester_who_has_gone_costs_no_computing_where_that_is_checked(
-    broker: Broker, topology: Topology, inbox: str
+    broker: Broker, topology: Topology, inbox: str, forged: Settled
 ) -> None:
     producer, service = Producer(broker, topology.queue), Shouting()
     await declare_durable(broker, topology.queue)
@@ -93,7 +93,7 @@ async def test_a_requester_who_has_gone_costs_no_computing_where_that_is_checked
         "good still",
     ]
     assert sorted(body for _, body in replies) == [b"ok:GOOD HERE", b"ok:GOOD STILL"]
-    assert running.endings == {Settled.UNROUTABLE: 3, Settled.REPLIED: 4, Settled.REJECTED: 1}
+    assert running.endings == Counter({Settled.UNROUTABLE: 3, Settled.REPLIED: 4}) + Counter([forged])
     assert len(await producer.read(inbox)) == 2
 
 

@@ -108,16 +108,15 @@ def test_rights_are_told_one_by_one_and_the_least_that_work_are_enough(
     least = run_command("doctor", "--queue", queue, "--url", url, "--declare=passive")
     assert least.code == 0
     assert rows(least)["may declare"] == ("ok", "no, and declare=passive needs none")
-    other = broker.fresh_name()
+    other, may_look = broker.fresh_name(), broker.version < (4, 3)  # at a queue without any right to it
     declare(broker, other)
     found = rows(run_command("doctor", "--queue", other, "--url", url, "--dead-letter-exchange=amq.topic"))
     assert {what for what, (level, _) in found.items() if level == "problem"} == {
         f"queue {other}",
         "dead letters",
         "may declare",
-        "may consume",
-    }
-    assert "grant read on" in found["may consume"][1]
+    } | ({"may consume"} if may_look else set())
+    assert ("grant read on" in found.get("may consume", ("", ""))[1]) == may_look
     assert "hunter2" not in least.out + least.err
 
 

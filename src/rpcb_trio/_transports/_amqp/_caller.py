@@ -42,12 +42,19 @@ class AmqpCaller:
         await anyio.lowlevel.checkpoint_if_cancelled()
         if self._channel.closing is not None:
             raise SessionLost(self._loss.reason or self._channel.closing.why)
-        if request.exchange not in self._exchanges and not await self._exchanges.has(request.exchange):
-            raise Unroutable(f"there is no {_address(request)}: the exchange is missing")
+        if request.exchange not in self._exchanges:
+            await self._refuse_unless_there(request)
         if not self._connection.is_drained:  # else what a broker does not read would pile up here
             await self._connection.drained()
         self._channel.write(to_message(request), _Call(request, failed))
         self._connection.flush()
+
+    async def _refuse_unless_there(self, request: Outgoing) -> None:
+        refusal = await self._exchanges.refusal(request.exchange)
+        if refusal is not None and refusal.status is PublishStatus.RETURNED:
+            raise Unroutable(f"there is no {_address(request)}: the exchange is missing")
+        if refusal is not None:
+            raise Refused(f"the broker would not take a request to {_address(request)}: {refusal.why}")
 
     async def watch(self) -> NoReturn:
         """Wait for the end (see `CallerSession`)."""

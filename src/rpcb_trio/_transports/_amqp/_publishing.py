@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import anyio
 from aiormq import Channel
-from aiormq.exceptions import ChannelNotFoundEntity
+from aiormq.exceptions import ChannelClosed, ChannelNotFoundEntity
 
+from rpcb_trio._transports._amqp._boundary import describe
 from rpcb_trio._transports._amqp._connection import Connection
 from rpcb_trio._transports._amqp._data import (
     RETURNED,
@@ -27,42 +28,48 @@ class Exchanges:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._there = {""}
-        self._absent_until: dict[str, float] = {}
+        self._not_there: dict[str, tuple[float, PublishResult]] = {}
+        """Until when that is believed, and what becomes of messages to it."""
         self._asking = anyio.Lock()
 
     def __contains__(self, name: str) -> bool:
         return name in self._there
 
-    async def has(self, name: str) -> bool:
-        """Whether there is an exchange of that name; the broker is asked once.
+    async def refusal(self, name: str) -> PublishResult | None:
+        """What becomes of messages to an exchange that is not there, or that we may not see; else None.
+
+        The broker is asked once.
 
         Raises:
             SessionLost: the connection is gone.
         """
         if name in self._there:
-            return True
+            return None
         async with self._asking:  # who waits here may find it answered
             now = anyio.current_time()
-            if name in self._there or self._absent_until.get(name, now) > now:
-                return name in self._there
-            if await exchange_exists(self._connection, name):
+            self._not_there = {each: told for each, told in self._not_there.items() if told[0] > now}
+            if name in self._there or name in self._not_there:
+                return self._not_there[name][1] if name in self._not_there else None
+            found = await _look_for(name, self._connection)
+            if found is None:
                 self._there.add(name)
             else:
-                self._absent_until = {each: end for each, end in self._absent_until.items() if end > now}
-                self._absent_until[name] = now + ABSENT_SECONDS
-        return name in self._there
+                self._not_there[name] = now + ABSENT_SECONDS, found
+        return found
 
 
-async def exchange_exists(connection: Connection, exchange: str) -> bool:
+async def _look_for(exchange: str, connection: Connection) -> PublishResult | None:
     """Ask the broker on a channel of its own, since a no closes the channel."""
     channel = await connection.channel()
     try:
         await channel.ask(Channel.exchange_declare, exchange, passive=True)
     except (ChannelNotFoundEntity, ValueError):  # pamqp refuses names that no exchange can have
-        return False
+        return PublishResult(PublishStatus.RETURNED, f"there is no exchange {exchange!r}")
+    except ChannelClosed as exc:  # from RabbitMQ 4.3 on, who has no right to it may not look either
+        return PublishResult(PublishStatus.BLAMED, describe(exc))
     finally:
         await channel.close()
-    return True
+    return None
 
 
 class Publisher:
@@ -97,22 +104,16 @@ class Publisher:
         return results
 
     async def _send_where_possible(self, messages: Sequence[Message | None]) -> list[PublishResult]:
-        """Leave out what goes to a missing exchange."""
-        absent = {
-            message.exchange
+        """Leave out what goes to an exchange that is not there."""
+        refusals = [
+            None if message is None else await self._exchanges.refusal(message.exchange)
             for message in messages
-            if message is not None and not await self._exchanges.has(message.exchange)
-        }
-        leads_nowhere = [message is not None and message.exchange in absent for message in messages]
-        confirms = self._publications.publish(
-            [None if nowhere else message for message, nowhere in zip(messages, leads_nowhere, strict=True)]
-        )
-        results = await confirms.wait()
-        for place, nowhere in enumerate(leads_nowhere):
-            if nowhere and (message := messages[place]) is not None:
-                why = f"there is no exchange {message.exchange!r}"
-                results[place] = PublishResult(PublishStatus.RETURNED, why)
-        return results
+        ]
+        sent = [
+            message if refusal is None else None for message, refusal in zip(messages, refusals, strict=True)
+        ]
+        results = await self._publications.publish(sent).wait()
+        return [refusal or result for refusal, result in zip(refusals, results, strict=True)]
 
     async def _try_otherwise(self, messages: Sequence[Message | None], results: list[PublishResult]) -> None:
         """Try what an address may mean where there is no queue of its name."""
@@ -121,10 +122,9 @@ class Publisher:
         for place, (message, result) in enumerate(zip(messages, results, strict=True)):
             if result is RETURNED and message is not None and message.otherwise is not None:
                 exchange, routing_key = message.otherwise
-                if await self._exchanges.has(exchange):
-                    places.append(place)
-                    again.append(
-                        Message(message.body, message.properties, routing_key, exchange, message.mandatory)
-                    )
-        for place, result in zip(places, await self._publications.publish(again).wait(), strict=True):
+                places.append(place)
+                again.append(
+                    Message(message.body, message.properties, routing_key, exchange, message.mandatory)
+                )
+        for place, result in zip(places, await self._send_where_possible(again), strict=True):
             results[place] = result

@@ -73,8 +73,10 @@ class RpcClient:
             CallInterrupted: the connection was lost, or the client left, while the reply was awaited.
             SettingError: the destination or the timeout makes no sense, or AMQP can't carry a header or so.
         """
+        if not isinstance(body, (bytes, bytearray, memoryview)):
+            raise TypeError(f"the body of a request is bytes, not {type(body).__name__}")
         request = Outgoing(
-            body=body,
+            body=bytes(body),
             exchange=exchange,
             routing_key=_destination(queue, exchange, routing_key),
             correlation_id=str(uuid4()),

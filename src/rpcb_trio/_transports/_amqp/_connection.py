@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -41,6 +41,9 @@ D = TypeVar("D", bound=DataChannel)
 
 CLOSE_SECONDS = 2.0
 """How long a broker may take to say goodbye."""
+
+ASK_SECONDS = 2.0
+"""How long a broker may take to answer a question."""
 
 RENEW_SECONDS = 10.0
 """How long a broker may take to look at a new password."""
@@ -122,6 +125,24 @@ class Connection:
         self._controls[channel.number] = channel
         return channel
 
+    @asynccontextmanager
+    async def one_question(self) -> AsyncIterator[ControlChannel]:
+        """A channel for a question that a no would close, not to be cut by who asks, but by `ASK_SECONDS`.
+
+        aiormq loses count of its channels where it is cancelled while it opens or closes one.
+
+        Raises:
+            SessionLost: the connection is gone, or the broker does not answer.
+        """
+        with anyio.move_on_after(ASK_SECONDS, shield=True):
+            channel = await self.channel()
+            try:
+                yield channel
+            finally:
+                await channel.close()
+            return
+        raise SessionLost(f"the broker did not answer within {ASK_SECONDS:g} s")
+
     async def data_channel(
         self, make: Callable[[Connection, ControlChannel], D], *, confirms: bool = False
     ) -> D:
@@ -134,10 +155,11 @@ class Connection:
             await control.ask(Channel.rpc, Confirm.Select())
         return made
 
-    def forget(self, number: int) -> None:
-        """Take it that a channel is closed."""
-        self._channels.pop(number, None)
-        self._controls.pop(number, None)
+    def forget(self, channel: ControlChannel) -> None:
+        """Take it that a channel is closed; its number may be another's by now."""
+        if self._controls.get(channel.number) is channel:
+            self._channels.pop(channel.number, None)
+            del self._controls[channel.number]
 
     def write(self, pieces: Iterable[bytes | memoryview]) -> None:
         """Take whole frames of the data plane, to be sent with the next `flush`."""

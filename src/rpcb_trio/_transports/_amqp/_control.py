@@ -120,7 +120,7 @@ class ControlChannel:
         """Close it, if that is not done yet."""
         if self.is_open:
             await self._connection.call(self._channel.close)
-            self._connection.forget(self.number)
+            self._connection.forget(self)
 
 
 def _refusal(closing: Closing) -> ChannelClosed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from enum import Enum, auto
+from itertools import takewhile
 from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
@@ -146,8 +147,6 @@ class Publications(DataChannel):
         super().__init__(connection, control)
         self._tag = 0
         """Of the newest message; the broker counts them too."""
-        self._oldest = 1
-        """No older one is unconfirmed."""
         self._unconfirmed: dict[int, tuple[Sink, int, str | None]] = {}
         self._returnable: dict[str, int] = {}
         """The tags of messages that may come back, by their message id: that is how they are known again."""
@@ -199,9 +198,8 @@ class Publications(DataChannel):
             self._finish(confirm.tag, result)
             return
         newest = min(confirm.tag, self._tag)
-        for tag in range(self._oldest, newest + 1):
+        for tag in list(takewhile(lambda each: each <= newest, self._unconfirmed)):
             self._finish(tag, result)
-        self._oldest = max(self._oldest, newest + 1)
 
     def take_back(self, returned: frames.Returned) -> None:
         """See `DataChannel`."""
@@ -220,7 +218,7 @@ class Publications(DataChannel):
         if found is not None:
             sink, place, known = found
             if known is not None:
-                del self._returnable[known]
+                self._returnable.pop(known, None)
             sink.finish(place, result)
 
     def _recognisable(self, properties: Properties, tag: int) -> tuple[Properties, str]:

@@ -121,13 +121,12 @@ class AmqpSubscriber:
 
     async def depth(self, queue: str) -> int | None:
         """How full a queue is (see `Subscriber`)."""
-        channel = await self._connection.channel()  # of its own, since a refusal closes it
-        try:
-            seen = await channel.ask(Channel.queue_declare, queue, passive=True)
-        except (ChannelClosed, ValueError):  # it may be gone, or another's own
-            return None
-        await channel.close()
-        return seen.message_count
+        async with self._connection.one_question() as channel:
+            try:
+                seen = await channel.ask(Channel.queue_declare, queue, passive=True)
+            except (ChannelClosed, ValueError):  # it may be gone, or another's own
+                return None
+            return seen.message_count
 
     async def watch(self) -> NoReturn:
         """Wait for the end (see `Subscriber`)."""

@@ -103,7 +103,10 @@ class Outbox:
                     publisher = own or await self.open()
                     if own is not None and not own.is_open:
                         publisher = own = await self._reopen(own)
-                    [result] = await publisher.send([messages[n]])
+                    try:
+                        [result] = await publisher.send([messages[n]])
+                    except SessionLost as lost:
+                        result = PublishResult(PublishStatus.LOST, str(lost))
                     found[n] = _alone(result, is_alone=publisher is own)
                 pending = [n for n in pending if found[n].status in OPEN_QUESTIONS]
                 if not pending:

@@ -8,8 +8,10 @@ import anyio
 from aiormq import Channel
 from aiormq.exceptions import ChannelClosed, ChannelNotFoundEntity
 
+from rpcb_trio._errors import SessionLost
 from rpcb_trio._transports._amqp._boundary import describe
 from rpcb_trio._transports._amqp._connection import Connection
+from rpcb_trio._transports._amqp._control import ControlChannel
 from rpcb_trio._transports._amqp._data import (
     RETURNED,
     Message,
@@ -60,15 +62,17 @@ class Exchanges:
 
 async def _look_for(exchange: str, connection: Connection) -> PublishResult | None:
     """Ask the broker on a channel of its own, since a no closes the channel."""
-    channel = await connection.channel()
+    async with connection.one_question() as channel:
+        return await _ask(exchange, channel)
+
+
+async def _ask(exchange: str, channel: ControlChannel) -> PublishResult | None:
     try:
         await channel.ask(Channel.exchange_declare, exchange, passive=True)
     except (ChannelNotFoundEntity, ValueError):  # pamqp refuses names that no exchange can have
         return PublishResult(PublishStatus.RETURNED, f"there is no exchange {exchange!r}")
     except ChannelClosed as exc:  # from RabbitMQ 4.3 on, who has no right to it may not look either
         return PublishResult(PublishStatus.BLAMED, describe(exc))
-    finally:
-        await channel.close()
     return None
 
 
@@ -126,5 +130,9 @@ class Publisher:
                 again.append(
                     Message(message.body, message.properties, routing_key, exchange, message.mandatory)
                 )
-        for place, result in zip(places, await self._send_where_possible(again), strict=True):
+        try:
+            found = await self._send_where_possible(again)
+        except SessionLost as lost:  # the others' results are known, and must not be lost with these
+            found = [PublishResult(PublishStatus.LOST, str(lost))] * len(again)
+        for place, result in zip(places, found, strict=True):
             results[place] = result

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 from aiormq import Channel
-from aiormq.exceptions import ChannelNotFoundEntity
+from aiormq.exceptions import ChannelClosed, ChannelNotFoundEntity
 from pamqp.commands import Queue
 
 from rpcb_trio._errors import BrokerError
@@ -69,7 +69,7 @@ class Requesters:
                 if self._connection is None:
                     self._connection = await self._dial()
                 is_there = await self._ask(self._connection, reply_to)
-        except (BrokerError, trio.TooSlowError) as exc:
+        except (BrokerError, ChannelClosed, trio.TooSlowError) as exc:
             _log.warning("whether %s is still there can't be told: %s", shown_address(reply_to), exc)
             await self.close()
         if is_there:

@@ -14,11 +14,13 @@ from typing import NoReturn, cast
 
 import trio
 from aiormq import Channel
+from aiormq.exceptions import ChannelClosed
 
 from rpcb_trio._errors import RequesterGone, SessionLost
 from rpcb_trio._messages import Answer, Request, Settled, shown_address
 from rpcb_trio._transports._amqp._addressing import address
 from rpcb_trio._transports._amqp._blockage import Blockage
+from rpcb_trio._transports._amqp._boundary import describe
 from rpcb_trio._transports._amqp._connection import Connection
 from rpcb_trio._transports._amqp._data import (
     CONFIRMED,
@@ -120,7 +122,10 @@ class AmqpSession:
         if tag is None:
             return
         # The broker's answer comes behind the deliveries that were on their way.
-        await self._consumption.control.ask(Channel.basic_cancel, tag)
+        try:
+            await self._consumption.control.ask(Channel.basic_cancel, tag)
+        except ChannelClosed as exc:
+            raise SessionLost(describe(exc)) from exc
         self._deliver.close()
 
     async def watch(self) -> NoReturn:

@@ -52,8 +52,7 @@ class Wire:
         self._stuck = anyio.Event()
         """Set when there is something unsent; another one each time that all of it is gone."""
         self._sent = anyio.Event()
-        """The same the other way round."""
-        self._sent.set()
+        """Set when all that was unsent is gone; then another one takes its place."""
         self._waiting_to_write = anyio.Lock()
         self._scope = anyio.CancelScope(shield=True)
         self._is_cut = False
@@ -70,7 +69,6 @@ class Wire:
             self._unsent = self._next()
             self._send()
             if self._unsent is not None:
-                self._sent = anyio.Event()
                 self._stuck.set()
 
     @property
@@ -80,7 +78,8 @@ class Wire:
 
     async def drained(self) -> None:
         """Wait until the socket has taken all, or never will."""
-        await self._sent.wait()
+        while self._unsent is not None and not self._is_cut:
+            await self._sent.wait()
 
     async def run(self) -> None:
         """Read, and send what could not be sent at once, until the end or `cut`; nothing else cancels it."""
@@ -128,8 +127,10 @@ class Wire:
                     self._fail(self._failure)
                 await self._writable()
                 self._send()
+            # Events are made here, in a task of the wire's own: aiormq flushes too, from asyncio.
             self._stuck = anyio.Event()
             self._sent.set()
+            self._sent = anyio.Event()
 
     async def _read(self) -> None:
         size = SMALLEST_READ  # more than a TLS record holds, so that none is left half read

@@ -87,7 +87,7 @@ async def test_a_state_is_told_each_second_and_at_each_change_until_the_worker_h
 ) -> None:
     broker = MemoryBroker()
     async with seeing(broker) as seen:
-        async with telling(Shouting(), broker, batching=FixedPolicy(4)):
+        async with telling(Shouting(), broker, batching=FixedPolicy(4, max_wait=0.1)):
             ask(broker, b"good 1", b"sick 2")
             await trio.sleep(2.5)
         await wait_all_tasks_blocked()

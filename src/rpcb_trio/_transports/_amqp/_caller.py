@@ -7,10 +7,12 @@ from typing import NoReturn
 
 import anyio
 from aiormq import Channel
+from aiormq.exceptions import ChannelClosed
 
 from rpcb_trio._errors import Refused, RpcbError, SessionLost, SettingError, Unroutable
 from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
 from rpcb_trio._transports._amqp._addressing import PERSISTENT
+from rpcb_trio._transports._amqp._boundary import describe
 from rpcb_trio._transports._amqp._closing import Closing
 from rpcb_trio._transports._amqp._connection import Connection
 from rpcb_trio._transports._amqp._data import Message, Publications, PublishResult, PublishStatus
@@ -66,7 +68,10 @@ class AmqpCaller:
         self._exchanges = Exchanges(connection)
         self._channel = channel = await connection.data_channel(_Calls, confirms=True)
         channel.take, channel.end = self._receive, self._loss.report
-        await channel.control.ask(Channel.basic_consume, PSEUDO_QUEUE, _never, no_ack=True)
+        try:
+            await channel.control.ask(Channel.basic_consume, PSEUDO_QUEUE, _never, no_ack=True)
+        except ChannelClosed as exc:
+            raise SessionLost(describe(exc)) from exc
 
     def _receive(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:

@@ -4,8 +4,9 @@ aiormq owns the control plane: handshake, login, heartbeats, channels, qos, cons
 It is given a reader that is fed and a writer that passes whole frames on. The data plane is ours (`_frames`):
 deliveries, returned messages, confirms, publishes and acks never come near aiormq.
 
-asyncio's coroutines live in this module, and in the loop that runs them (`_loop`), alone. What is handed out
-here is for trio, and for asyncio where a client runs there.
+asyncio's coroutines live in this module, in aiormq's end of the wire (`_control`) and in the loop that runs
+them (`_loop`), and nowhere else. What is handed out here is for trio, and for asyncio
+where a client runs there.
 """
 
 from __future__ import annotations
@@ -202,7 +203,7 @@ class Connection:
             raise SessionLost(self.closing.why)
         try:
             return await self._loop.call(function)
-        except (Exception, Unwound) as exc:
+        except Exception as exc:
             if self.closing is not None:  # aiormq's errors of any type are its consequences
                 raise SessionLost(self.closing.why) from exc
             if isinstance(exc, Unwound) or ends_connection(exc):
@@ -239,7 +240,7 @@ class Connection:
         except BaseException as exc:
             closing = self.closing
             self._end(Closing("the connection could not be opened"))
-            if isinstance(exc, (Exception, Unwound)):
+            if isinstance(exc, Exception):
                 raise open_error(exc, address, closing) from exc
             raise
         most = self._aiormq.connection_tune.frame_max

@@ -277,7 +277,8 @@ class Consumption(DataChannel):
     ) -> None:
         """Tell the broker which deliveries are over, in one write and the fewest frames.
 
-        The frames leave in the ledger's order: the broker closes the channel for a tag that is acked twice.
+        The frames leave in the order of `OpenDeliveries`: the broker closes the channel for a tag that is
+        acked twice.
 
         Raises:
             SessionLost: the channel has ended, and with it every tag.

@@ -183,6 +183,7 @@ async def working(
     batch_headers: bool = False,
     drain_timeout: float = 30.0,
     offload: Offload = in_place,
+    decode_threads: int = 1,
     instruments: Iterable[Instrument] = (),
     **settings: Any,
 ) -> AsyncIterator[Running]:
@@ -203,6 +204,7 @@ async def working(
         batch_headers=batch_headers,
         executors=executors,
         offload=offload,
+        decode_threads=decode_threads,
         drain_timeout=drain_timeout,
         instruments=[running, *instruments],
         **settings,

@@ -148,7 +148,9 @@ async def test_what_lies_delivered_but_unread_counts_as_held(autojump_clock: Moc
     running = Running()
 
     async def drain() -> None:
-        async with working(Shouting(), broker, offload=slowly, drain_timeout=2, instruments=[running]) as it:
+        async with working(
+            Shouting(), broker, offload=slowly, decode_threads=2, drain_timeout=2, instruments=[running]
+        ) as it:
             await trio.sleep(0.5)  # two are being decoded
             assert it.worker.held == 12
             it.worker.drain()

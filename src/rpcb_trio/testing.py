@@ -7,7 +7,7 @@
         assert [batch.size for batch in worker.recorder.batches] == [10]
 
 Under trio's `autojump_clock` nothing here takes real time: `infer` runs in place, and its service time is
-slept on the virtual clock.
+slept on the virtual clock. Requests are decoded one after another, in the order of their arrival.
 """
 
 from __future__ import annotations
@@ -190,6 +190,7 @@ async def served(
         prefetch=prefetch,
         executors=[VirtualExecutor(bound.infer, service_time) for _ in range(executors)],
         offload=in_place,
+        decode_threads=1,  # so that the order of arrival is kept, run after run
         drain_timeout=drain_timeout,
         instruments=[recorder],
     )

@@ -109,7 +109,7 @@ async def behind(
                 continue
             started = service if isinstance(service, Started) else Started(service, {})
             bound = bind(started.service)
-            start = partial(serve, bound, broker, Topology(queue=name), offload=in_place)
+            start = partial(serve, bound, broker, Topology(queue=name), offload=in_place, decode_threads=1)
             await nursery.start(
                 partial(start, **{"executors": [VirtualExecutor(bound.infer)], **started.how})
             )

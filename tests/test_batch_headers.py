@@ -41,9 +41,17 @@ async def test_replies_carry_the_id_and_the_size_of_their_batch_and_the_wait_in_
 
 async def test_error_replies_of_a_batchs_members_carry_them_too(autojump_clock: MockClock) -> None:
     (first, second), headers = await headers_of_replies(batch_headers=True)
-    assert headers["3"] == {"rpcb-error": "infer", "rpcb-batch": first, "rpcb-batch-size": 2, "rpcb-wait": 0}
+    error = {"rpcb-error": "infer", "rpcb-error-kind": "service"}
+    assert headers["3"] == {
+        **error,
+        "rpcb-error-reason": "infer failed: ValueError",
+        "rpcb-batch": first,
+        "rpcb-batch-size": 2,
+        "rpcb-wait": 0,
+    }
     assert headers["4"] == {
-        "rpcb-error": "infer",
+        **error,
+        "rpcb-error-reason": "infer failed: RuntimeError",
         "rpcb-batch": second,
         "rpcb-batch-size": 1,
         "rpcb-wait": 1000,
@@ -52,7 +60,11 @@ async def test_error_replies_of_a_batchs_members_carry_them_too(autojump_clock: 
 
 async def test_a_request_that_never_was_in_a_batch_has_none(autojump_clock: MockClock) -> None:
     _, headers = await headers_of_replies(batch_headers=True)
-    assert headers["2"] == {"rpcb-error": "decode"}
+    assert headers["2"] == {
+        "rpcb-error": "decode",
+        "rpcb-error-kind": "request",
+        "rpcb-error-reason": "the request could not be decoded",
+    }
 
 
 async def test_nobody_gets_them_unasked(autojump_clock: MockClock) -> None:

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import Batch, FixedPolicy, Pending, Request, RequestError, Trigger
+from rpcb_trio import Batch, Expired, FixedPolicy, Pending, Request, Trigger
 from rpcb_trio._batching import Batcher
 from tests.scenarios import Stubborn
 
@@ -49,7 +49,7 @@ async def batching(policy: FixedPolicy, *, executors: int = 1) -> AsyncIterator[
     send_batches, batches = trio.open_memory_channel[Batch](executors)
     rig = Rig(send_pending, batches)
 
-    def dismiss(late: Pending, _: RequestError) -> None:
+    def dismiss(late: Pending, _: Expired) -> None:
         rig.expired.append(late)
 
     async with trio.open_nursery() as nursery:

@@ -24,7 +24,7 @@ from tests.journal import Journal, check_books
 from tests.scenarios import Running, Shouting, Stubborn, ask, working
 
 STAGES = ["receive", "batch", "compute", "reply"]
-AROUND_THEM = ["serve", "watch", "_stop_when_draining", "_tell_blockages"]
+AROUND_THEM = ["serve", "watch", "_stop_when_draining", "_end_if_hooks_hang", "_tell_blockages"]
 
 
 def shout(bodies: list[bytes]) -> list[bytes]:

@@ -28,5 +28,5 @@ async def test_what_is_no_number_from_0_up_fails_its_own_request_and_no_other(
     ask(broker, b"wrong 1", b"good 2")
     async with working(Weighed(wrong), broker) as running:
         await running.until_settled(2)
-    assert answers(broker) == {"1": b"failed:decode", "2": b"ok:GOOD 2"}
+    assert answers(broker) == {"1": b"failed:cost", "2": b"ok:GOOD 2"}
     assert [member.cost for batch in running.batches for member in batch.members] == [6.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,7 +14,16 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from rpcb_trio import FixedPolicy, MemoryBroker, SettingError, ThreadExecutor, open_client, serve
+from rpcb_trio import (
+    FixedPolicy,
+    InferError,
+    MemoryBroker,
+    SettingError,
+    Success,
+    ThreadExecutor,
+    open_client,
+    serve,
+)
 from rpcb_trio._service import bind
 from tests.scenarios import QUEUE, Shouting, ask
 
@@ -74,12 +84,16 @@ def torch(monkeypatch: pytest.MonkeyPatch) -> Torch:
     return fake
 
 
-async def test_what_infer_raises_reaches_the_pipeline_as_it_is() -> None:
+async def test_what_infer_raises_reaches_the_pipeline_as_an_error_of_ours_with_the_cause_and_the_place() -> (
+    None
+):
     def infer(items: list[bytes]) -> list[bytes]:
         raise ZeroDivisionError(items)
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(InferError, match=r"^infer failed: ZeroDivisionError$") as caught:
         await ThreadExecutor(bind(infer)).infer([b"a"])
+    assert caught.value.cause == "ZeroDivisionError: [b'a']"
+    assert re.fullmatch(r"test_executors\.py:\d+ in infer", caught.value.where or "")
 
 
 async def test_two_executors_compute_at_the_same_time() -> None:
@@ -113,7 +127,7 @@ async def test_a_cancelled_infer_returns_at_once_and_its_executor_is_not_idle_un
 
         await executor.idle()
         assert gate.finished == [[b"dropped"]]
-    assert await executor.infer([b"next"]) == [b"next"]
+    assert await executor.infer([b"next"]) == [Success(b"next")]
 
 
 async def test_infer_and_warm_up_run_in_inference_mode_where_torch_is_loaded(torch: Torch) -> None:
@@ -130,7 +144,7 @@ async def test_infer_and_warm_up_run_in_inference_mode_where_torch_is_loaded(tor
     executor = ThreadExecutor(bind(model))
     await executor.warm_up()
     assert model.warmed == ("inference", None)
-    assert await executor.infer(["a"]) == [("inference", None)]
+    assert await executor.infer(["a"]) == [Success(("inference", None))]
     assert torch.where() == ("training", None), "the modes belong to the executor's thread"
 
 
@@ -149,7 +163,7 @@ async def test_each_replica_is_placed_on_its_own_device_and_computes_there(torch
     for device in torch.devices:
         executor = ThreadExecutor(bind(Placed), device=device)
         await executor.warm_up()
-        assert await executor.infer(["a"]) == [(device, ("inference", device))]
+        assert await executor.infer(["a"]) == [Success((device, ("inference", device)))]
 
 
 async def test_a_device_without_torch_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +181,7 @@ async def test_the_cpu_needs_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     executor = ThreadExecutor(bind(Shouting()), device="cpu")
     await executor.warm_up()
-    assert await executor.infer(["good 1"]) == ["GOOD 1"]
+    assert await executor.infer(["good 1"]) == [Success("GOOD 1")]
 
 
 async def test_every_replica_is_warm_before_the_first_delivery() -> None:

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from rpcb_trio import Failure, Pending, Request, Success, ThreadExecutor, TooLarge
+from rpcb_trio import Failure, InferError, Pending, Request, Success, ThreadExecutor, TooLarge
 from rpcb_trio._pipeline import Isolation
 from rpcb_trio._service import bind
 
@@ -158,7 +158,8 @@ async def test_an_error_of_the_services_own_arrives_as_it_is(gpu: Gpu) -> None:
 
     [outcome] = await Isolation(ThreadExecutor(bind(infer))).infer([Pending(Request(body=b"", arrived=0), 1)])
     assert isinstance(outcome, Failure)
-    assert isinstance(outcome.error, Status)
+    assert isinstance(outcome.error, TooLarge)
+    assert isinstance(outcome.error.own, Status)
     assert gpu.alive_at_emptying == [0]
 
 
@@ -184,6 +185,7 @@ async def test_without_torch_a_memory_error_is_understood(
         await ThreadExecutor(bind(infer)).infer([b"a"])
 
 
-async def test_any_other_error_of_torch_arrives_as_it_is() -> None:
-    with pytest.raises(RuntimeError, match="shape"):
+async def test_any_other_error_of_torch_is_told_as_it_is() -> None:
+    with pytest.raises(InferError, match="RuntimeError") as caught:
         await ThreadExecutor(bind(lambda _: torch.empty(3).reshape(2, 2))).infer([b"a"])
+    assert "shape" in caught.value.cause

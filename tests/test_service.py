@@ -121,7 +121,7 @@ async def test_a_cost_that_cannot_be_told_fails_its_request_alone(autojump_clock
         def cost(self, item: str) -> float:
             return 1 / (len(item) - len("good 1"))
 
-    assert [reply.error for reply in await push_batch(Free(), [b"good 1", b"good 22"])] == ["decode", None]
+    assert [reply.error for reply in await push_batch(Free(), [b"good 1", b"good 22"])] == ["cost", None]
 
 
 class NoEncode:

@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock, assert_checkpoints
 
-from rpcb_trio import FixedPolicy, SettingError, Settled, Trigger
+from rpcb_trio import FixedPolicy, SettingError, Settled, Success, Trigger
 from rpcb_trio.testing import Served, VirtualExecutor, in_place, push_batch, served
 from tests.scenarios import Shouting
 
@@ -103,7 +103,7 @@ async def test_a_virtual_executor_takes_the_time_it_is_told(autojump_clock: Mock
     await executor.warm_up()
     await executor.idle()
     assert trio.current_time() == started
-    assert await executor.infer((1, 2, 3)) == [3, 2, 1]
+    assert await executor.infer((1, 2, 3)) == [Success(3), Success(2), Success(1)]
     assert trio.current_time() - started == 30.0
 
 

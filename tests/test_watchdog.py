@@ -19,6 +19,7 @@ from rpcb_trio import (
     LogInstrument,
     MemoryBroker,
     SettingError,
+    Success,
     ThreadExecutor,
     serve,
 )
@@ -198,7 +199,7 @@ async def test_a_thread_that_a_cancelled_infer_left_behind_is_watched_as_well() 
 async def test_a_thread_that_comes_back_in_time_is_as_good_as_new() -> None:
     executor = ThreadExecutor(bind(lambda items: items), infer_timeout=20)
     for _ in range(3):
-        assert await executor.infer([b"a"]) == [b"a"]
+        assert await executor.infer([b"a"]) == [Success(b"a")]
         await executor.idle()
 
 

@@ -1,7 +1,10 @@
 """Errors, divided by whose fault they are, so that no boundary has to guess what to do.
 
-- `RequestError`: the request's. Its producer gets an error reply; its batch mates notice nothing.
-- `ServiceError`: the service's. The producer gets an error reply; the operator should look.
+- `OutcomeError`: it ends one request with an error reply; its batch mates notice nothing. Its `kind` says
+  whose fault it is, and travels with the reply:
+    - `RequestError`: the request's own. Another attempt ends the same way.
+    - `ServiceError`: the service's. The operator should look.
+    - `Busy`: nobody's. There was no time or no room for it; another attempt may succeed.
 - `ExecutorHung`: the service's too, but nobody can be answered any more. What was held is redelivered.
 - `BrokerError`: the broker's or the network's. What was held is redelivered.
 - `SettingError`: the operator's. Nothing was started.
@@ -10,7 +13,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, TypeVar
+from typing import Literal, TypeAlias, TypeVar
+
+from rpcb_trio._shown import shown
+
+Kind: TypeAlias = Literal["request", "service", "busy"]
+"""Whose fault an error is: the request's own, the service's, or nobody's: there was no time or no room."""
 
 ErrorT = TypeVar("ErrorT", bound="RpcbError")
 
@@ -24,19 +32,40 @@ class SettingError(RpcbError):
 
 
 class OutcomeError(RpcbError):
-    """A request ends in an error reply instead of a result."""
+    """A request ends in an error reply instead of a result.
 
-    code: ClassVar[str] = "error"
+    What a service raised never leaves the thread that it was raised in: an error of this package stands for
+    it, whose text is bounded and which nobody else's code can change.
+    """
+
+    code: str = "error"
     """One word for the error, sent in the reply's `rpcb-error` header and used as a metrics label."""
+    kind: Kind = "service"
+    """Whose fault it is, sent in the reply's `rpcb-error-kind` header."""
+    cause: str = ""
+    """What the service raised, as `ValueError: its text`, where it was nothing of this package's."""
+    where: str | None = None
+    """Where the service raised it, as `model.py:8 in infer`; empty where it was not raised."""
+    frames: str = ""
+    """The traceback within the service's own code, as Python writes it; bounded."""
+    own: OutcomeError | None = None
+    """What the service raised, where that was an `OutcomeError`; only its own `encode` gets to see it."""
+
+    @property
+    def origin(self) -> str:
+        """What the service raised and where, for the end of a line; empty where it raised nothing."""
+        cause = f" <- {shown(self.cause)}" if self.cause else ""
+        return f"{cause} ({self.where})" if self.where else cause
 
 
 class RequestError(OutcomeError):
     """The request itself is at fault; raise it (or a subclass) from a service's hooks.
 
-    A subclass may carry what the service's own error reply needs (a status, say).
+    A subclass may carry what the service's own error reply needs (a status, say), and a `code` of its own.
     """
 
     code = "request"
+    kind = "request"
 
 
 class DecodeError(RequestError):
@@ -63,7 +92,14 @@ class RequesterGone(RequestError):
     code = "requester-gone"
 
 
-class Expired(RequestError):
+class Busy(OutcomeError):
+    """There was no time or no room for the request; it was not computed, and may be sent again."""
+
+    code = "busy"
+    kind = "busy"
+
+
+class Expired(Busy):
     """The request's time to live ran out before a batch had room for it; it was not computed."""
 
     code = "expired"
@@ -75,7 +111,7 @@ class TooLate(Expired):
     code = "too-late"
 
 
-class Overloaded(RequestError):
+class Overloaded(Busy):
     """More requests are pending than `max_pending` allows; it was refused at once, and not computed."""
 
     code = "overloaded"
@@ -85,6 +121,18 @@ class ServiceError(OutcomeError):
     """The service failed on this request."""
 
     code = "service"
+
+
+class CostError(ServiceError):
+    """`cost` failed on what `decode` made of this request; `__cause__` is what it raised."""
+
+    code = "cost"
+
+
+class HookTimeout(ServiceError):
+    """A hook took longer than `hook_timeout` on this request; its thread is left to run."""
+
+    code = "hook-timeout"
 
 
 class InferError(ServiceError):
@@ -120,6 +168,10 @@ class EncodeError(ServiceError):
     code = "encode"
 
 
+class WarmUpFailed(RpcbError):
+    """The service could not be warmed up; the message says which hook raised what, and where."""
+
+
 class ExecutorHung(RpcbError):
     """`infer` took longer than `infer_timeout`, in a thread, which can't be killed; the worker has ended."""
 
@@ -127,6 +179,17 @@ class ExecutorHung(RpcbError):
         super().__init__(
             f"infer has not returned within infer_timeout ({seconds:g} s). A thread can't be killed, so the "
             "worker ends, and the broker redelivers what it held; raise infer_timeout if batches take longer"
+        )
+
+
+class HooksHung(ExecutorHung):
+    """Too many threads do not come back from the service's `decode`, `cost` or `encode`; the worker ends."""
+
+    def __init__(self, threads: int) -> None:
+        RpcbError.__init__(
+            self,
+            f"{threads} threads have not come back from decode, cost or encode within hook_timeout. Threads "
+            "can't be killed, so the worker ends, and the broker redelivers what it held",
         )
 
 
@@ -191,7 +254,19 @@ class CallInterrupted(CallError):
 
 
 class RemoteError(CallError):
-    """The worker answered with an error reply (see `Reply.raise_for_error`)."""
+    """The worker answered with an error reply (see `Reply.raise_for_error`).
+
+    Attributes:
+        code: one word for the error.
+        kind: whose fault it is (see `Kind`); None where the worker does not say.
+        body: the reply's.
+    """
+
+    def __init__(self, text: str, *, code: str = "error", kind: str | None = None, body: bytes = b"") -> None:
+        super().__init__(text)
+        self.code = code
+        self.kind = kind
+        self.body = body
 
 
 def first_leaf(group: BaseExceptionGroup[ErrorT]) -> ErrorT:

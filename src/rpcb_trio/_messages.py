@@ -17,6 +17,12 @@ ResultT = TypeVar("ResultT")
 ERROR_HEADER = "rpcb-error"
 """AMQP header of an error reply: one word for the error (see `OutcomeError.code`)."""
 
+KIND_HEADER = "rpcb-error-kind"
+"""AMQP header of an error reply: whose fault it is (see `OutcomeError.kind`)."""
+
+REASON_HEADER = "rpcb-error-reason"
+"""AMQP header of an error reply: its text for people, on one line, bounded."""
+
 NO_HEADERS: Mapping[str, object] = {}
 
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to."
@@ -175,8 +181,21 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def error(self) -> str | None:
         """The error's one-word code where this is an error reply of an rpcb_trio worker, else None."""
-        code = self.headers.get(ERROR_HEADER)
-        return code if isinstance(code, str) else None
+        return self._text(ERROR_HEADER)
+
+    @property
+    def error_kind(self) -> str | None:
+        """Whose fault the error is: `request`, `service` or `busy`; None where it says nothing of it."""
+        return self._text(KIND_HEADER)
+
+    @property
+    def error_reason(self) -> str | None:
+        """The error's text for people, on one line; None where there is none."""
+        return self._text(REASON_HEADER)
+
+    def _text(self, header: str) -> str | None:
+        text = self.headers.get(header)
+        return text if isinstance(text, str) else None
 
     def raise_for_error(self) -> Reply:
         """Return the reply itself.
@@ -186,7 +205,9 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.error is None:
             return self
-        raise RemoteError(f"the worker answered with an error ({self.error}): {self.body[:200]!r}")
+        said = repr(self.body[:200]) if self.error_reason is None else self.error_reason
+        text = f"the worker answered with an error ({self.error}): {said}"
+        raise RemoteError(text, code=self.error, kind=self.error_kind, body=self.body)
 
 
 class Answer(msgspec.Struct, frozen=True, eq=False):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from rpcb_trio._errors import SettingError
-from rpcb_trio._messages import Failure, Outcome
+from rpcb_trio._messages import Outcome
 
 LONGEST_SHORT_STRING = 255
 """Bytes that AMQP allows a content type."""
@@ -73,24 +72,6 @@ class BoundService:
         if device is None or self.on_device is None:
             return self
         return replace(bind(self.on_device(device)), name=self.name)
-
-
-def plain_body(outcome: Outcome[Any]) -> bytes:
-    """Encode for services that have no `encode`: a result as it is, an error as one line of UTF-8 text."""
-    if isinstance(outcome, Failure):
-        return f"{outcome.error.code}: {outcome.error}".encode(errors="backslashreplace")
-    if isinstance(outcome.value, (bytes, bytearray, memoryview)):
-        return bytes(outcome.value)
-    raise TypeError(f"a plain function must return bytes for each body, not {type(outcome.value).__name__}")
-
-
-def is_of_the_hook(error: BaseException) -> bool:
-    """Whether a hook raised it of itself, `SystemExit` and the like included; then it fails a request.
-
-    Not so a Ctrl-C that found the hook in the main thread, where tests run it and no worker does.
-    """
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    return not (in_main_thread and isinstance(error, KeyboardInterrupt))
 
 
 def bind(target: Any) -> BoundService:

@@ -22,7 +22,7 @@ import trio
 from rpcb_trio._batching import Policy
 from rpcb_trio._client import RpcClient, open_client
 from rpcb_trio._errors import BrokerError, ExecutorHung, OutcomeError, RpcbError
-from rpcb_trio._executors import run_infer
+from rpcb_trio._guard import run_infer
 from rpcb_trio._instruments import Instrument, Setup
 from rpcb_trio._messages import Answer, Batch, Failure, Pending, Reply, Request, Run, Settled
 from rpcb_trio._nursery import open_serving_nursery
@@ -53,7 +53,7 @@ class VirtualExecutor:
         await trio.lowlevel.checkpoint()
 
     async def infer(self, items: Sequence[Any]) -> Sequence[Any]:
-        """Compute a batch in virtual time."""
+        """Compute a batch in virtual time; returns one outcome for each item."""
         await trio.sleep(self._service_time(len(items)))
         return run_infer(self._infer, list(items))
 

@@ -58,6 +58,8 @@ EVERY_SETTING = {
     "device": ["cuda:0", "cuda:1"],
     "executor": "process",
     "infer_timeout": 30.5,
+    "hook_timeout": 20.5,
+    "warm_up_timeout": 300.0,
     "max_deaths": 5,
     "journal": "state",
     "decode_threads": 4,

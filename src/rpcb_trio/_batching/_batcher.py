@@ -9,7 +9,7 @@ import trio
 
 from rpcb_trio._batching._policy import Decision, Policy
 from rpcb_trio._batching._waiting import Waiting
-from rpcb_trio._errors import Expired, RequestError, TooLate
+from rpcb_trio._errors import Expired, TooLate
 from rpcb_trio._messages import Batch, Pending, Run
 
 _batch_ids = count(1)
@@ -33,7 +33,7 @@ class Batcher:
         *,
         idle: trio.Semaphore,
         policy: Policy,
-        dismiss: Callable[[Pending, RequestError], None],
+        dismiss: Callable[[Pending, Expired], None],
     ) -> None:
         self._arrivals = arrivals
         self._batches = batches

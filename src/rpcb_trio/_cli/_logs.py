@@ -14,6 +14,7 @@ from rich.logging import RichHandler
 
 from rpcb_trio._cli._flood import FloodFilter
 from rpcb_trio._cli._shared_settings import LogSettings
+from rpcb_trio._shown import on_one_line
 
 log = logging.getLogger("rpcb_trio")
 
@@ -24,13 +25,6 @@ CHATTY = ("asyncio", "trio-asyncio")
 """Libraries whose warnings matter, and nothing less."""
 
 PASSWORD = re.compile(r"(://[^\s:/@]*:)\S+@")
-
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-
-
-def on_one_line(text: str) -> str:
-    """With ends of lines, and what a terminal obeys, spelt out: errors may quote what a producer has sent."""
-    return CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def discreet(text: str) -> str:

@@ -250,9 +250,27 @@ class Settings(ConnectionSettings, ServiceSettings):
             "How long one run of infer may take, several times what the largest batch does; then the worker "
             "ends, and what it held is redelivered. A process of its own is killed instead.",
             validator=Number(gt=0),
-            show_default=shown_as("none, for ever"),
+            show_default=shown_as("10 minutes"),
         ),
     ] = None
+    hook_timeout: Annotated[
+        float,
+        seconds(
+            EXECUTORS,
+            "HOOK_TIMEOUT",
+            "How long decode and cost, or encode, may take for one request; then that gets an error.",
+            validator=Number(gt=0),
+        ),
+    ] = 60.0
+    warm_up_timeout: Annotated[
+        float,
+        seconds(
+            EXECUTORS,
+            "WARM_UP_TIMEOUT",
+            "How long warming up may take; then the worker ends.",
+            validator=Number(gt=0),
+        ),
+    ] = 1800.0
     max_deaths: Annotated[
         int,
         whole(

@@ -89,6 +89,8 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
             devices=settings.device,
             executors=processes,
             infer_timeout=None if processes else settings.infer_timeout,
+            hook_timeout=settings.hook_timeout,
+            warm_up_timeout=settings.warm_up_timeout,
             journal=journal_of(name, settings),
             max_deaths=settings.max_deaths,
             decode_threads=settings.decode_threads,

@@ -1,8 +1,7 @@
 """What runs `infer`."""
 
-from rpcb_trio._executors._model import run_infer
 from rpcb_trio._executors._process import ProcessExecutor
 from rpcb_trio._executors._protocol import Executor
 from rpcb_trio._executors._thread import ThreadExecutor
 
-__all__ = ["Executor", "ProcessExecutor", "ThreadExecutor", "run_infer"]
+__all__ = ["Executor", "ProcessExecutor", "ThreadExecutor"]

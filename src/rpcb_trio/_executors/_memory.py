@@ -9,17 +9,26 @@ from __future__ import annotations
 import sys
 import traceback
 
-from rpcb_trio._errors import TooLarge
+from rpcb_trio._errors import OutcomeError, TooLarge
+from rpcb_trio._guard import (
+    cause_of,
+    context_of,
+    forget_traceback,
+    judge_infer,
+    text_of,
+    traceback_of,
+)
 
 
-def as_too_large(error: Exception) -> TooLarge | None:
+def as_too_large(error: BaseException) -> OutcomeError | None:
     """The error in our words where it says that memory ran out, else None; nothing of the batch is in it."""
-    if isinstance(error, TooLarge):
-        told = error
-    elif isinstance(error, (MemoryError, *_torch_errors())):
-        told = TooLarge(next(iter(str(error).splitlines()), "out of memory"))
-    else:
+    if not issubclass(type(error), (TooLarge, MemoryError, *_torch_errors())):
         return None
+    told = judge_infer(error)
+    if type(told) is not TooLarge:
+        first_line = next(iter(text_of(error).splitlines()), "out of memory")
+        told, judged = TooLarge(first_line), told
+        told.where, told.frames = judged.where, judged.frames
     _clear_frames(error)
     return told
 
@@ -45,6 +54,6 @@ def _clear_frames(error: BaseException) -> None:
         each = left.pop()
         if id(each) not in seen:
             seen.add(id(each))
-            traceback.clear_frames(each.__traceback__)
-            each.__traceback__ = None
-            left += [led for led in (each.__cause__, each.__context__) if led is not None]
+            traceback.clear_frames(traceback_of(each))
+            forget_traceback(each)
+            left += [led for led in (cause_of(each), context_of(each)) if led is not None]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from rpcb_trio._errors import InferError, SettingError
+from rpcb_trio._errors import SettingError
 from rpcb_trio._executors._memory import as_too_large, empty_cache
-from rpcb_trio._service import BoundService, is_of_the_hook
+from rpcb_trio._guard import judge_infer, outcomes_of, warming_up
+from rpcb_trio._messages import Outcome
+from rpcb_trio._service import BoundService
+
+INFER_TIMEOUT = 600.0
+"""Seconds, unless set otherwise, that one run of `infer` may take; RabbitMQ bears 30 minutes."""
 
 
 class Model:
@@ -23,55 +28,41 @@ class Model:
         """Place the service on its device and call its `warm_up`.
 
         Raises:
-            SettingError: the device is not there.
+            SettingError: the device is not there, or the service says that a setting is wrong.
+            WarmUpFailed: whatever else its hooks raised.
         """
         _refuse_missing_device(self._device)
-        self._service = self._service.placed(self._device)
+        with warming_up(self._service.name, "on_device"):
+            self._service = self._service.placed(self._device)
         if self._service.warm_up is not None:
-            with _torch_inference(self._device):
+            with warming_up(self._service.name, "warm_up"), _torch_inference(self._device):
                 self._service.warm_up()
 
-    def infer(self, items: list[Any]) -> Sequence[Any]:
-        """Compute a batch.
+    def infer(self, items: list[Any]) -> list[Outcome[Any]]:
+        """Compute a batch; returns one outcome for each item.
 
         Raises:
             TooLarge: memory ran out (`torch.OutOfMemoryError`, `MemoryError`, or the service says so). What
                 the failed batch held is free again, torch's cache of GPU memory included.
-            InferError: it raised what is no `Exception`.
+            OutcomeError: `infer` raised, or its results are not one for each item.
         """
         if "torch" not in sys.modules and self._device is None:  # no modes to set, and no time to lose
             return self._compute(items)
         with _torch_inference(self._device):
             return self._compute(items)
 
-    def _compute(self, items: list[Any]) -> Sequence[Any]:
+    def _compute(self, items: list[Any]) -> list[Outcome[Any]]:
         try:
-            return run_infer(self._service.infer, items)
-        except Exception as error:
+            return outcomes_of(self._service.infer(items), len(items))
+        except BaseException as error:
             too_large = as_too_large(error)
             if too_large is None:
-                raise
+                raise judge_infer(error) from error
         empty_cache()  # `error` is gone, and with it the last reference to the batch's tensors
         try:
             raise too_large
         finally:
             del too_large  # or its traceback would hold this frame, and this frame the error, in a circle
-
-
-def run_infer(infer: Callable[[list[Any]], Sequence[Any]], items: list[Any]) -> Sequence[Any]:
-    """Call a service's `infer`; nothing but an `Exception` comes out of it.
-
-    Raises:
-        InferError: it raised what is no `Exception`, as `sys.exit()` does, which would end the worker.
-    """
-    try:
-        return infer(items)
-    except Exception:
-        raise
-    except BaseException as error:
-        if not is_of_the_hook(error):
-            raise
-        raise InferError(f"infer failed: {type(error).__name__}") from error
 
 
 @contextmanager

@@ -10,7 +10,11 @@ class Executor(Protocol):
     """One place that computes one batch at a time. It outlives sessions: its model stays loaded."""
 
     async def warm_up(self) -> None:
-        """Load the model and run it once; awaited before the first delivery."""
+        """Load the model and run it once; awaited before the first delivery.
+
+        Raises:
+            SettingError, WarmUpFailed: it could not be.
+        """
         ...
 
     async def idle(self) -> None:
@@ -22,10 +26,10 @@ class Executor(Protocol):
         ...
 
     async def infer(self, items: Sequence[Any]) -> Sequence[Any]:
-        """Compute a batch and return what the service's `infer` returned, unchecked.
+        """Compute a batch and return one outcome for each item, or what the service's `infer` returned.
 
-        Raises what it raised; what is no `Exception` (`SystemExit`, ...) as the cause of an `InferError`.
-        Cancelled, it returns at once, and the result is dropped.
+        Raises any `Exception` where the batch failed as a whole. Cancelled, it returns at once, and the
+        result is dropped.
 
         Raises:
             ExecutorHung: it takes too long, and can't be stopped; the worker ends.

@@ -10,7 +10,8 @@ import trio
 
 from rpcb_trio._errors import ExecutorHung
 from rpcb_trio._executors._lane import Lane
-from rpcb_trio._executors._model import Model
+from rpcb_trio._executors._model import INFER_TIMEOUT, Model
+from rpcb_trio._messages import Outcome
 from rpcb_trio._service import BoundService
 
 
@@ -19,7 +20,8 @@ class ThreadExecutor:
 
     Threads can't be cancelled. A cancelled `infer` leaves its thread to run to its end and drops the result
     (the broker redelivers those requests); the lane keeps the next batch off the model until then.
-    Nor can they be killed: one that runs for longer than `infer_timeout` seconds is the end of its worker.
+    Nor can they be killed: one that runs for longer than `infer_timeout` seconds (None for 10 minutes) is the
+    end of its worker.
     """
 
     def __init__(
@@ -31,7 +33,7 @@ class ThreadExecutor:
         infer_timeout: float | None = None,
     ) -> None:
         self._model = Model(service, device)
-        self._infer_timeout = math.inf if infer_timeout is None else infer_timeout
+        self._infer_timeout = INFER_TIMEOUT if infer_timeout is None else infer_timeout
         self._due = math.inf
         self._lane = Lane(name)
 
@@ -40,6 +42,7 @@ class ThreadExecutor:
 
         Raises:
             SettingError: the device is not there.
+            WarmUpFailed: it raised.
         """
         await self._lane.run(self._model.prepare)
 
@@ -56,12 +59,13 @@ class ThreadExecutor:
             return
         raise ExecutorHung(self._infer_timeout)
 
-    async def infer(self, items: Sequence[Any]) -> Sequence[Any]:
-        """Compute a batch in the executor's thread.
+    async def infer(self, items: Sequence[Any]) -> list[Outcome[Any]]:
+        """Compute a batch in the executor's thread; returns one outcome for each item.
 
         Raises:
             TooLarge: memory ran out (`torch.OutOfMemoryError`, `MemoryError`, or the service says so). What
                 the failed batch held is free again, torch's cache of GPU memory included.
+            OutcomeError: it failed as a whole.
             ExecutorHung: it took longer than `infer_timeout`. Its thread is left to run.
         """
         if self._infer_timeout == math.inf:
@@ -71,7 +75,7 @@ class ThreadExecutor:
             return await self._lane.run(self._infer, list(items))
         raise ExecutorHung(self._infer_timeout)
 
-    def _infer(self, items: list[Any]) -> Sequence[Any]:
+    def _infer(self, items: list[Any]) -> list[Outcome[Any]]:
         try:
             return self._model.infer(items)
         finally:

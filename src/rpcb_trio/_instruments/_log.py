@@ -6,15 +6,18 @@ import logging
 import math
 from collections.abc import Sequence
 
-from rpcb_trio._errors import BrokerError, ExecutorHung, OutcomeError, RpcbError
+from rpcb_trio._errors import BrokerError, ExecutorHung, HooksHung, OutcomeError, RpcbError
 from rpcb_trio._instruments._instrument import Instrument, Setup
 from rpcb_trio._instruments._outage import Outage
 from rpcb_trio._messages import Answer, Batch, Request, Run, Settled, shown_address
+from rpcb_trio._shown import shown
 
 log = logging.getLogger("rpcb_trio")
 
 MOST_NAMED = 10
 """Requests of one batch that are named in a line."""
+MOST_PLACES = 100
+"""Places in a service's code whose frames are shown once each."""
 
 
 class LogInstrument(Instrument):
@@ -23,6 +26,7 @@ class LogInstrument(Instrument):
     def __init__(self, name: str = "worker") -> None:
         self._name = name
         self._outage: Outage | None = None
+        self._places: set[tuple[str, str | None]] = set()
 
     def worker_started(self, setup: Setup) -> None:
         """Only where requests that can't be answered would be lost."""
@@ -75,19 +79,34 @@ class LogInstrument(Instrument):
         )
 
     def request_failed(self, request: Request, error: OutcomeError) -> None:
-        """One line per failed request, with the cause, and the traceback at debug."""
-        log.warning(
+        """One line per failed request, with the cause and its place in the service's code.
+
+        What is the request's own fault is at info. The service's own frames follow where a place fails for
+        the first time, and always at debug.
+        """
+        log.log(
+            logging.INFO if error.kind == "request" else logging.WARNING,
             "%s: request %r of %s %s (%s): %s%s",
             self._name,
             request.correlation_id,
             shown_address(request.reply_to),
             "failed, and names nobody to tell" if request.reply_to is None else "answered with an error",
             error.code,
-            error,
-            _caused_by(error),
-            exc_info=error if log.isEnabledFor(logging.DEBUG) else None,
+            shown(str(error)),
+            error.origin,
             extra={"kind": error.code},
         )
+        if error.frames and (self._is_new_place(error) or log.isEnabledFor(logging.DEBUG)):
+            level = logging.DEBUG if error.kind == "request" else logging.WARNING
+            for line in error.frames.splitlines():
+                log.log(level, "%s:   %s", self._name, line, extra={"kind": error.code})
+
+    def _is_new_place(self, error: OutcomeError) -> bool:
+        place = (error.code, error.where)
+        if place in self._places or len(self._places) >= MOST_PLACES:
+            return False
+        self._places.add(place)
+        return True
 
     def batch_closed(self, batch: Batch) -> None:
         """At debug."""
@@ -117,7 +136,10 @@ class LogInstrument(Instrument):
 
     def executor_hung(self, error: ExecutorHung, batch: Batch | None) -> None:
         """One line, which names the batch and its first requests."""
-        log.error("%s: an executor hangs on %s: %s", self._name, _named(batch), error)
+        if isinstance(error, HooksHung):
+            log.error("%s: %s", self._name, error)
+        else:
+            log.error("%s: an executor hangs on %s: %s", self._name, _named(batch), error)
 
     def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
         """Only what did not end with a reply; the transport tells why one was rejected."""
@@ -151,8 +173,3 @@ def _named(batch: Batch | None) -> str:
     names = [repr(member.request.correlation_id) for member in batch.members[:MOST_NAMED]]
     more = "" if batch.size <= MOST_NAMED else f" and {batch.size - MOST_NAMED} more"
     return f"batch {batch.id} of {batch.size} request(s), with the correlation ids {', '.join(names)}{more}"
-
-
-def _caused_by(error: OutcomeError) -> str:
-    cause = error.__cause__
-    return "" if cause is None else f" <- {type(cause).__name__}: {cause}"

@@ -1,7 +1,8 @@
 """The way of a request through the worker; one nursery holds all its tasks."""
 
 from rpcb_trio._pipeline._bounds import MAX_BODY_SIZE, checked_prefetch
-from rpcb_trio._pipeline._codec import Codec, Offload, Resolved
+from rpcb_trio._pipeline._codec import Codec, Resolved
+from rpcb_trio._pipeline._hooks import Offload
 from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._life import Worker
 from rpcb_trio._pipeline._serve import serve

@@ -1,19 +1,21 @@
-"""Decode and encode: a service's own code, off the event loop, one request's failure kept from the others."""
+"""Decode and encode: a service's own code, one request's failure kept from the others."""
 
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 import trio
 
-from rpcb_trio._errors import DecodeError, EncodeError, KilledWorker, OutcomeError, ReplyTooBig
+from rpcb_trio._errors import HookTimeout, KilledWorker, OutcomeError, ReplyTooBig
+from rpcb_trio._guard import exact_bytes, exact_cost, judge_cost, judge_decode, judge_encode
 from rpcb_trio._messages import (
     ERROR_HEADER,
+    KIND_HEADER,
     NO_HEADERS,
+    REASON_HEADER,
     Answer,
     Batch,
     Failure,
@@ -23,9 +25,9 @@ from rpcb_trio._messages import (
     Request,
     Success,
 )
-from rpcb_trio._service import BoundService, is_of_the_hook, plain_body
-
-T = TypeVar("T")
+from rpcb_trio._pipeline._hooks import HOOK_TIMEOUT, Offload, Watchdog
+from rpcb_trio._service import BoundService
+from rpcb_trio._shown import shown
 
 log = logging.getLogger("rpcb_trio")
 
@@ -58,34 +60,23 @@ class Resolved(msgspec.Struct, frozen=True, eq=False):
         return self.outcome.error if isinstance(self.outcome, Failure) else None
 
 
-class Offload(Protocol):
-    """Runs a function somewhere it may block: `to_thread.run_sync` in a worker, in place in virtual time."""
-
-    def __call__(self, function: Callable[[], T], /) -> Awaitable[T]:
-        """Run `function` and return what it returned."""
-        ...
-
-
-def offload_to_threads(limit: int) -> Offload:
-    """Run functions in at most `limit` threads; a cancelled one runs to its end and its result is dropped."""
-    limiter = trio.CapacityLimiter(limit)
-
-    async def offload(function: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(function, limiter=limiter, abandon_on_cancel=True)
-
-    return offload
-
-
 class Codec:
     """The hooks `decode`, `cost` and `encode` of one service.
 
     With `batch_headers`, the reply of each request that was in a batch says so in its headers.
     """
 
-    def __init__(self, service: BoundService, offload: Offload, *, batch_headers: bool = False) -> None:
+    def __init__(
+        self,
+        service: BoundService,
+        offload: Offload,
+        *,
+        hook_timeout: float = HOOK_TIMEOUT,
+        batch_headers: bool = False,
+    ) -> None:
         self._service = service
         self._encode_hook = service.encode or plain_body
-        self._offload = offload
+        self.watchdog = Watchdog(offload, hook_timeout)
         self._batch_headers = batch_headers
 
     def resolve(self, batch: Batch, outcomes: Sequence[Outcome[Any]]) -> list[Resolved]:
@@ -109,7 +100,12 @@ class Codec:
         """Decode one request's body; whatever the hooks raise becomes a `Failure`."""
         if self._service.decode is None:
             return self.take_body(request, trio.current_time(), suspect=suspect)
-        decoded = await self._offload(lambda: self._decode(request, suspect=suspect))
+        try:
+            decoded = await self.watchdog.run(
+                lambda: self._decode(request, suspect=suspect), "decode or cost"
+            )
+        except HookTimeout as error:
+            return Failure(error)
         if isinstance(decoded, Failure):
             return decoded
         return msgspec.structs.replace(decoded, ready=trio.current_time())
@@ -125,29 +121,58 @@ class Codec:
         """
         if self._service.encode is None:  # it takes no time; what follows waits for the broker
             return [self._encode(each, max_size) for each in resolved]
-        return await self._offload(lambda: [self._encode(each, max_size) for each in resolved])
+        answers: list[Answer] = []
+        while len(answers) < len(resolved):
+            answers += await self._encode_in_time(resolved[len(answers) :], max_size)
+        return answers
+
+    async def _encode_in_time(self, resolved: Sequence[Resolved], max_size: int | None) -> list[Answer]:
+        """As many as come in time, in order: at least the first, if only as an error."""
+        encoded: list[Answer] = []
+        is_cut = False
+
+        def encode() -> None:
+            for each in resolved:
+                if is_cut:
+                    break
+                encoded.append(self._encode(each, max_size))
+
+        try:
+            await self.watchdog.run(encode, "encode")
+        except HookTimeout as error:
+            is_cut = True
+            # Where others were encoded first, the one at hand has had less than its time, and gets it now.
+            return encoded[: len(resolved)] or [self._error_answer(resolved[0], error)]
+        return encoded
+
+    def _error_answer(self, resolved: Resolved, error: OutcomeError) -> Answer:
+        """An error in plain text, which asks nothing of the service."""
+        failure = Failure(error)
+        return self._answer(resolved, failure, plain_body(failure))
 
     def _decode(self, request: Request, *, suspect: bool) -> Pending | Failure:
         assert self._service.decode is not None  # noqa: S101 - for the type checker
         try:
             item = self._service.decode(request.body)
-            cost = 1.0 if self._service.cost is None else _checked_cost(self._service.cost(item))
-        except OutcomeError as error:
-            return Failure(error)
-        except BaseException as error:  # a bad request spoils nobody, whatever it makes decode raise
-            if not is_of_the_hook(error):
-                raise
-            return Failure(caused(DecodeError("the request could not be decoded"), error))
+        except BaseException as error:  # noqa: BLE001 - a bad request spoils nobody, whatever decode raises
+            return Failure(judge_decode(error))
+        try:
+            cost = 1.0 if self._service.cost is None else exact_cost(self._service.cost(item))
+        except BaseException as error:  # noqa: BLE001 - likewise
+            return Failure(judge_cost(error))
         return Pending(request, item, cost, suspect)
 
     def _encode(self, resolved: Resolved, max_size: int | None) -> Answer:
-        request, outcome = resolved.request, resolved.outcome
-        try:
-            body = self._body(outcome, max_size)
-        except OutcomeError as error:
-            outcome = Failure(error if isinstance(outcome, Success) else outcome.error)
+        outcome = resolved.outcome
+        body = self._body(outcome, max_size)
+        if isinstance(body, OutcomeError):
+            outcome = Failure(body) if isinstance(outcome, Success) else outcome
             body = self._error_body(outcome, max_size)
-        headers = NO_HEADERS if isinstance(outcome, Success) else {ERROR_HEADER: outcome.error.code}
+        return self._answer(resolved, outcome, body)
+
+    def _answer(self, resolved: Resolved, outcome: Outcome[Any], body: bytes) -> Answer:
+        request = resolved.request
+        headers = NO_HEADERS if isinstance(outcome, Success) else _headers_of(outcome.error)
         if self._batch_headers and resolved.place is not None:
             headers = {**headers, **resolved.place.headers}
         reply = Reply(
@@ -161,54 +186,50 @@ class Codec:
         dead_letter = str(outcome.error) if isinstance(outcome.error, KilledWorker) else None
         return Answer(request, reply, outcome.error, dead_letter)
 
-    def _body(self, outcome: Outcome[Any], max_size: int | None) -> bytes:
-        """Encode an outcome.
-
-        Raises:
-            OutcomeError: whatever `encode` raised, or that it made too much.
-        """
+    def _body(self, outcome: Outcome[Any], max_size: int | None) -> bytes | OutcomeError:
+        """Encode an outcome; or why that fails."""
         try:
-            body = _as_bytes(self._encode_hook(outcome))
-        except OutcomeError:
-            raise
-        except BaseException as error:
-            if not is_of_the_hook(error):
-                raise
-            raise EncodeError("the result could not be encoded") from error
+            body = exact_bytes(self._encode_hook(_as_raised(outcome)))
+        except BaseException as error:  # noqa: BLE001 - a bad result spoils nobody, whatever encode raises
+            return judge_encode(error)
         if max_size is not None and len(body) > max_size:
-            raise ReplyTooBig(f"the reply has {len(body)} bytes, and {max_size} are allowed (max_reply_size)")
+            return ReplyTooBig(
+                f"the reply has {len(body)} bytes, and {max_size} are allowed (max_reply_size)"
+            )
         return body
 
     def _error_body(self, failure: Failure, max_size: int | None) -> bytes:
         """An encode that fails at an error, too, still leaves the producer an answer."""
-        try:
-            return self._body(failure, max_size)
-        except OutcomeError as error:
-            log.warning(
-                "encode failed at the error %r, so the reply is plain text: %s <- %r",
-                failure.error,
-                error,
-                error.__cause__,
-            )
-            return plain_body(failure)
+        body = self._body(failure, max_size)
+        if isinstance(body, bytes):
+            return body
+        log.warning(
+            "encode failed at the error %s (%s), so the reply is plain text: %s%s",
+            failure.error.code,
+            shown(str(failure.error)),
+            shown(str(body)),
+            body.origin,
+        )
+        return plain_body(failure)
 
 
-def caused(error: OutcomeError, cause: BaseException) -> OutcomeError:
-    """Attach the cause, as `raise error from cause` would."""
-    error.__cause__ = cause
-    return error
+def plain_body(outcome: Outcome[Any]) -> bytes:
+    """Encode for services that have no `encode`: a result as it is, an error as one line of UTF-8 text.
+
+    Raises:
+        TypeError: the result is no bytes.
+    """
+    if isinstance(outcome, Failure):
+        return f"{outcome.error.code}: {outcome.error}".encode(errors="backslashreplace")
+    return exact_bytes(outcome.value)
 
 
-def _checked_cost(cost: Any) -> float:
-    checked = float(cost)
-    if not 0 <= checked < math.inf:  # not a number above all: it would upset every comparison of batches
-        raise ValueError(f"cost must return a number from 0 up, not {cost!r}")
-    return checked
+def _as_raised(outcome: Outcome[Any]) -> Outcome[Any]:
+    """As `encode` gets it: with the service's own error, where it raised one."""
+    if isinstance(outcome, Failure) and outcome.error.own is not None:
+        return Failure(outcome.error.own)
+    return outcome
 
 
-def _as_bytes(body: Any) -> bytes:
-    if type(body) is bytes:
-        return body
-    if not isinstance(body, (bytes, bytearray, memoryview)):
-        raise TypeError(f"encode must return bytes, not {type(body).__name__}")
-    return bytes(body)
+def _headers_of(error: OutcomeError) -> Mapping[str, object]:
+    return {ERROR_HEADER: error.code, KIND_HEADER: error.kind, REASON_HEADER: shown(str(error))}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import trio
 
-from rpcb_trio._errors import ExecutorHung, InferError, OutcomeError, TooLarge, WrongResultCount
+from rpcb_trio._errors import ExecutorHung, TooLarge
 from rpcb_trio._executors import Executor
-from rpcb_trio._messages import Ending, Failure, Outcome, Pending, Run, Success, Work
-from rpcb_trio._pipeline._codec import caused
+from rpcb_trio._guard import judge_infer, outcomes_of
+from rpcb_trio._messages import Ending, Failure, Outcome, Pending, Run, Work
 from rpcb_trio._pipeline._journal import Journal
 
 
@@ -40,27 +40,24 @@ class Isolation:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the model raises is the model's business
             if len(members) == 1:
-                return [Failure(_as_outcome_error(error))]
+                return [Failure(judge_infer(error))]
         else:
-            return [
-                Failure(_as_outcome_error(each)) if isinstance(each, BaseException) else Success(each)
-                for each in results
-            ]
+            return results
         middle = len(members) // 2
         return [*await self.infer(members[:middle]), *await self.infer(members[middle:])]
 
-    async def _run(self, members: Sequence[Pending]) -> Sequence[Any]:
+    async def _run(self, members: Sequence[Pending]) -> list[Outcome[Any]]:
         if self._journal is None:
             return await self._infer(members)
         async with self._journal.running(self._slot, [member.request for member in members]):
             return await self._infer(members)
 
-    async def _infer(self, members: Sequence[Pending]) -> Sequence[Any]:
+    async def _infer(self, members: Sequence[Pending]) -> list[Outcome[Any]]:
         started = trio.current_time()
         ending = Ending.FAILED
         try:
             results = await self._executor.infer([member.item for member in members])
-            one_each = _one_each(results, len(members))
+            outcomes = outcomes_of(results, len(members))
             ending = Ending.COMPUTED
         except TooLarge:
             ending = Ending.TOO_LARGE
@@ -68,20 +65,4 @@ class Isolation:
         finally:
             work = Work.of([member.cost for member in members])
             self.runs.append(Run(work, trio.current_time() - started, ending))
-        return one_each
-
-
-def _one_each(results: Any, expected: int) -> Sequence[Any]:
-    """Accept a list, a tuple, an array, a tensor: what has a length and can be indexed by position."""
-    is_listing = hasattr(results, "__len__") and hasattr(results, "__getitem__")
-    if not is_listing or isinstance(results, (bytes, bytearray, str, Mapping)):
-        raise WrongResultCount(f"infer must return one result for each item, not {type(results).__name__}")
-    if len(results) != expected:
-        raise WrongResultCount(f"infer returned {len(results)} result(s) for {expected} item(s)")
-    return list(results)
-
-
-def _as_outcome_error(error: BaseException) -> OutcomeError:
-    if isinstance(error, OutcomeError):
-        return error
-    return caused(InferError(f"infer failed: {type(error).__name__}"), error)
+        return outcomes

@@ -11,18 +11,15 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from rpcb_trio._errors import BodyTooBig, Expired, Overloaded, RequestError
+from rpcb_trio._errors import BodyTooBig
 from rpcb_trio._messages import Answer, Reply, Request
-from rpcb_trio._pipeline._codec import Offload
+from rpcb_trio._pipeline._hooks import Offload
 
 MOST_BYTES = 64 * 2**20
 """Of bodies that are remembered in all; the oldest go first."""
 
 LONG_BODY = 2**18
 """Bytes from which on a body is hashed in a thread; a shorter one takes less than a millisecond."""
-
-PASSING = (Expired, Overloaded, BodyTooBig)
-"""The request's errors that another attempt may not meet, or that cost nothing to find again."""
 
 Key: TypeAlias = tuple[str, str, bytes]
 
@@ -81,7 +78,9 @@ class Remembered:
 
 def _is_lasting(answer: Answer) -> bool:
     error = answer.error
-    return error is None or (isinstance(error, RequestError) and not isinstance(error, PASSING))
+    if isinstance(error, BodyTooBig):
+        return False  # it costs nothing to find that again
+    return error is None or error.kind == "request"
 
 
 def _digest(body: bytes) -> bytes:

@@ -9,13 +9,14 @@ from typing import Any, Literal
 import trio
 
 from rpcb_trio._batching import AutoPolicy, Policy
-from rpcb_trio._errors import SettingError, first_leaf
+from rpcb_trio._errors import SettingError, WarmUpFailed, first_leaf
 from rpcb_trio._executors import Executor, ThreadExecutor
 from rpcb_trio._instruments import Instrument, Instruments, LogInstrument
 from rpcb_trio._pipeline._admission import Rules
 from rpcb_trio._pipeline._answering import Answering
 from rpcb_trio._pipeline._bounds import MAX_BODY_SIZE, checked_prefetch
-from rpcb_trio._pipeline._codec import Codec, Offload, offload_to_threads
+from rpcb_trio._pipeline._codec import Codec
+from rpcb_trio._pipeline._hooks import HOOK_TIMEOUT, HookThreads, Offload
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._pipeline._life import Life, Worker
@@ -23,6 +24,9 @@ from rpcb_trio._pipeline._remembered import Remembered
 from rpcb_trio._pipeline._wiring import Pipeline
 from rpcb_trio._service import BoundService, PlainFunction, Service, bind
 from rpcb_trio._transports import Topology, Transport, as_transport
+
+WARM_UP_TIMEOUT = 1800.0
+"""Seconds, unless set otherwise, that warming up may take; it may load much from a slow disk."""
 
 
 async def serve(
@@ -43,6 +47,8 @@ async def serve(
     devices: Sequence[str] = (),
     executors: Sequence[Executor] | None = None,
     infer_timeout: float | None = None,
+    hook_timeout: float = HOOK_TIMEOUT,
+    warm_up_timeout: float = WARM_UP_TIMEOUT,
     journal: Path | str | None = None,
     max_deaths: int = 3,
     decode_threads: int = 2,
@@ -84,9 +90,13 @@ async def serve(
         replicas: how many executors compute at once, each in a thread of its own.
         devices: torch devices for the replicas, in turn (`cuda:0`, `cuda:1`).
         executors: executors of your own, in the place of `replicas` and `devices`.
-        infer_timeout: seconds that one run of `infer` may take; None for any time. Choose several times what
-            the largest batch takes on a bad day. A thread that takes longer can't be killed: what has not
-            started goes back to the broker, and `serve` raises.
+        infer_timeout: seconds that one run of `infer` may take; None for 10 minutes, infinity for any time.
+            Choose several times what the largest batch takes on a bad day. A thread that takes longer can't
+            be killed: what has not started goes back to the broker, and `serve` raises.
+        hook_timeout: seconds that `decode` with `cost`, or `encode`, may take for one request; infinity for
+            any time. A request that takes longer gets the error `hook-timeout`, and its thread is left to
+            run; when more than 8 are left so, `serve` raises.
+        warm_up_timeout: seconds that warming up may take; infinity for any time.
         journal: a directory, where it is noted which requests a worker runs, so that those that kill their
             worker are found out. Workers of a machine share it; it takes some kilobytes for each.
         max_deaths: how many workers must have died while they ran a request, and nothing else, until it is
@@ -102,16 +112,18 @@ async def serve(
     Raises:
         SettingError: a setting is wrong; nothing was started.
         LoginRefused, TopologyMismatch, SessionLost: the broker would not have us at start.
+        WarmUpFailed: the service's `warm_up` or `on_device` raised, or took too long.
         DrainTimeout: draining took too long, and something was left; it is redelivered.
         ExecutorHung: `infer` took too long. What was computed is answered, the rest is redelivered; the
-            thread is abandoned, and ends if `infer` ever does.
+            thread is abandoned, and ends if `infer` ever does. Likewise when too many threads hang in hooks.
     """
     topology = queue if isinstance(queue, Topology) else Topology(queue=queue)
     transport = as_transport(transport)
     bound = bind(service)
     policy = AutoPolicy() if batching is None else batching
     if executors is None:
-        executors = _thread_executors(bound, replicas, devices, _checked_timeout(infer_timeout))
+        _check_timeout("infer_timeout", infer_timeout)
+        executors = _thread_executors(bound, replicas, devices, infer_timeout)
     elif infer_timeout is not None:
         raise SettingError("infer_timeout is for the executors that serve makes; give it to your own instead")
     _at_least_one("executors", len(executors))
@@ -119,8 +131,10 @@ async def serve(
     for name, value in (("max_body_size", max_body_size), ("max_reply_size", max_reply_size)):
         if value is not None:
             _at_least_one(name, value)
-    offload = offload or offload_to_threads(decode_threads)
-    codec = Codec(bound, offload, batch_headers=batch_headers)
+    _check_timeout("hook_timeout", hook_timeout)
+    _check_timeout("warm_up_timeout", warm_up_timeout)
+    offload = offload or HookThreads(decode_threads)
+    codec = Codec(bound, offload, hook_timeout=hook_timeout, batch_headers=batch_headers)
     hooks = Instruments([LogInstrument(topology.queue)] if instruments is None else instruments)
     receivers = 1 if bound.decode is None else decode_threads
     prefetch = checked_prefetch(prefetch, policy.max_batch_size, len(executors), max_pending)
@@ -161,7 +175,7 @@ async def serve(
     setup = pipeline.setup(topology)
     pipeline.instruments.notify(Instrument.worker_starting, setup)
     try:
-        await _warm_up(executors)
+        await _warm_up(executors, warm_up_timeout)
         await life.run(setup)
     finally:
         if kept is not None:
@@ -169,16 +183,20 @@ async def serve(
         pipeline.instruments.notify(Instrument.worker_stopped, len(pipeline.ledger))
 
 
-async def _warm_up(executors: Sequence[Executor]) -> None:
-    refused: SettingError | None = None
+async def _warm_up(executors: Sequence[Executor], most: float) -> None:
+    """Warm all of them up; the first that fails ends it, with its error alone."""
+    failed: SettingError | WarmUpFailed | None = None
     try:
-        async with trio.open_nursery() as nursery:
-            for executor in executors:
-                nursery.start_soon(executor.warm_up)
-    except* SettingError as group:
-        refused = first_leaf(group)
-    if refused is not None:
-        raise refused
+        with trio.move_on_after(most) as scope:
+            async with trio.open_nursery() as nursery:
+                for executor in executors:
+                    nursery.start_soon(executor.warm_up)
+    except* (SettingError, WarmUpFailed) as group:
+        failed = first_leaf(group)
+    if failed is not None:
+        raise failed
+    if scope.cancelled_caught:
+        raise WarmUpFailed(f"warming up took longer than {most:g} s (warm_up_timeout); raise it if it may")
 
 
 def _thread_executors(
@@ -202,10 +220,9 @@ def _at_least_one(setting: str, value: int) -> int:
     return value
 
 
-def _checked_timeout(infer_timeout: float | None) -> float | None:
-    if infer_timeout is not None and not infer_timeout > 0:
-        raise SettingError(f"infer_timeout is {infer_timeout}; give seconds above 0, or leave it out")
-    return infer_timeout
+def _check_timeout(setting: str, seconds: float | None) -> None:
+    if seconds is not None and not seconds > 0:
+        raise SettingError(f"{setting} is {seconds}; give seconds above 0, or leave it out")
 
 
 def _not_negative(setting: str, value: int) -> int:

@@ -16,7 +16,7 @@ from typing import TypeAlias, TypeVar
 import trio
 
 from rpcb_trio._batching import Batcher
-from rpcb_trio._errors import ExecutorHung, RequestError
+from rpcb_trio._errors import ExecutorHung, OutcomeError
 from rpcb_trio._executors import Executor
 from rpcb_trio._instruments import Instrument, Instruments
 from rpcb_trio._messages import Answer, Batch, Failure, Pending, Request
@@ -107,7 +107,7 @@ def dismiss(
     dismissed: trio.MemorySendChannel[Outcomes],
     instruments: Instruments,
     pending: Pending,
-    error: RequestError,
+    error: OutcomeError,
 ) -> None:
     """Let a request that will not be computed go to its answer."""
     instruments.notify(Instrument.request_dismissed, pending.request, error, pending.cost)

@@ -65,6 +65,7 @@ class Pipeline:
             watchers.start_soon(session.watch)
             watchers.start_soon(self._tell_blockages, session)
             watchers.start_soon(self._stop_when_draining, session, draining)
+            watchers.start_soon(self._end_if_hooks_hang, watchers.cancel_scope)
             await self._run_stages(session)
             if not (draining.is_set() or self.hung):  # else it would end in silence, and consume no more
                 raise SessionLost("its deliveries ended, though the worker does not drain")
@@ -82,6 +83,12 @@ class Pipeline:
                 self.instruments.notify(Instrument.session_unblocked)
             else:
                 self.instruments.notify(Instrument.session_blocked, reason)
+
+    async def _end_if_hooks_hang(self, session_scope: trio.CancelScope) -> None:
+        error = await self.codec.watchdog.overrun()
+        self.hung.append(error)
+        self.instruments.notify(Instrument.executor_hung, error, None)
+        session_scope.cancel()
 
     async def _run_stages(self, session: Session) -> None:
         idle = trio.Semaphore(0)

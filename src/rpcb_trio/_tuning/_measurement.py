@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 import trio
 
-from rpcb_trio._errors import OutcomeError, SettingError
+from rpcb_trio._errors import SettingError
 from rpcb_trio._executors import Executor, ThreadExecutor
 from rpcb_trio._messages import Ending, Failure, Outcome, Pending, Request
 from rpcb_trio._pipeline import Codec, Isolation
@@ -69,7 +69,7 @@ async def _decode(service: BoundService, bodies: Mapping[str, bytes]) -> list[Sa
     for name, body in bodies.items():
         decoded = await codec.decode(Request(body=body, arrived=trio.current_time()))
         if isinstance(decoded, Failure):
-            raise SettingError(f"{name}: the service can't take it: {_told(decoded.error)}")
+            raise SettingError(f"{name}: the service can't take it: {decoded.error}{decoded.error.origin}")
         samples.append(Sample(name, decoded))
     return samples
 
@@ -203,12 +203,7 @@ class _Meter:
 
 def _refuse_failure(name: str, outcome: Outcome[object]) -> None:
     if isinstance(outcome, Failure):
-        raise SettingError(f"{name}: the service fails on it: {_told(outcome.error)}")
-
-
-def _told(error: OutcomeError) -> str:
-    cause = error.__cause__
-    return str(error) if cause is None else f"{error}: {type(cause).__name__}: {cause}"
+        raise SettingError(f"{name}: the service fails on it: {outcome.error}{outcome.error.origin}")
 
 
 async def _in_thread(function: Callable[[], T]) -> T:

@@ -16,7 +16,7 @@ from itertools import count
 import trio
 
 from rpcb_trio._batching import Batcher, Decision, Policy
-from rpcb_trio._errors import RequestError, SettingError, TooLate
+from rpcb_trio._errors import Expired, SettingError, TooLate
 from rpcb_trio._messages import Batch, Ending, Pending, Request, Run
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio.simulation._found import Fate, SimulatedBatch, SimulatedRequest, Simulation
@@ -182,7 +182,7 @@ class _World:
         self._arrive(now)
         self._idle.release()
 
-    def _dismiss(self, pending: Pending, error: RequestError) -> None:
+    def _dismiss(self, pending: Pending, error: Expired) -> None:
         self._end(pending, trio.current_time(), Fate.GIVEN_UP if isinstance(error, TooLate) else Fate.EXPIRED)
         self._sleep.deadline = self._next_event()
 

@@ -1,0 +1,296 @@
+"""The border of a service: whatever its code raises or returns comes over it as one of our own values.
+
+A user's object may misbehave whenever it is touched: its `__str__` raises, its `__iter__` never ends, its
+`__class__` lies. So it is touched here only, in the thread that ran the hook and under that hook's watchdog,
+and whatever comes of that is a failure of that hook. What leaves is bounded text, exact `bytes`, exact
+floats, and results that nobody looks into.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sysconfig
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from types import CodeType, TracebackType
+from typing import Any, NamedTuple, TypeGuard
+
+import trio
+
+from rpcb_trio import _errors
+from rpcb_trio._errors import (
+    CostError,
+    DecodeError,
+    EncodeError,
+    InferError,
+    OutcomeError,
+    ServiceError,
+    SettingError,
+    WarmUpFailed,
+    WrongResultCount,
+)
+from rpcb_trio._messages import Failure, Outcome, Success
+from rpcb_trio._shown import LONGEST_TEXT, shortened, shown
+
+MOST_FRAMES = 8
+"""Frames of the service's own code that are kept of a traceback, the innermost ones."""
+LONGEST_CODE = 64
+"""Characters of an error's code; a longer one is none."""
+
+NO_INPUTS_FAULT = (NameError, ImportError, NotImplementedError)
+"""What `decode` raises only where it is wrong itself, whatever the body."""
+
+KINDS = ("request", "service", "busy")
+
+_HERE = os.path.dirname(__file__) + os.sep  # noqa: PTH120 - compared with the names in code objects
+_LIBRARIES = tuple(
+    os.path.join(sysconfig.get_path(each), "")  # noqa: PTH118 - likewise
+    for each in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+
+# Each gets at what CPython keeps in the object, without a look-up that its class could answer otherwise.
+_kept = BaseException.__dict__
+_name_of_type: Callable[[type], str] = type.__dict__["__name__"].__get__
+traceback_of: Callable[[BaseException], TracebackType | None] = _kept["__traceback__"].__get__
+cause_of: Callable[[BaseException], BaseException | None] = _kept["__cause__"].__get__
+context_of: Callable[[BaseException], BaseException | None] = _kept["__context__"].__get__
+
+
+def forget_traceback(error: BaseException) -> None:
+    """Let an error's traceback go, and with it the frames that it went through."""
+    _kept["__traceback__"].__set__(error, None)
+
+
+class _Place(NamedTuple):
+    """One frame of a traceback."""
+
+    code: CodeType
+    line: int
+
+
+def run_infer(infer: Callable[[list[Any]], Sequence[Any]], items: list[Any]) -> list[Outcome[Any]]:
+    """Call a service's `infer`; returns one outcome for each item.
+
+    Raises:
+        OutcomeError: it raised, or its results are not one for each item.
+    """
+    try:
+        return outcomes_of(infer(items), len(items))
+    except BaseException as error:
+        raise judge_infer(error) from error
+
+
+def outcomes_of(results: Any, expected: int) -> list[Outcome[Any]]:
+    """The outcomes that `infer` returned: a list, a tuple, an array, a tensor, one result for each item.
+
+    Raises:
+        WrongResultCount: it is none of these, or has another length.
+        BaseException: whatever the object raises when it is looked at.
+    """
+    is_listing = hasattr(results, "__len__") and hasattr(results, "__getitem__")
+    if not is_listing or isinstance(results, (bytes, bytearray, str, Mapping)):
+        raise WrongResultCount(f"infer must return one result for each item, not {type_name(results)}")
+    length = len(results)
+    listed = list(islice(results, expected + 1))
+    if length != expected or len(listed) != expected:
+        told = f"infer returned {length} result(s) for {expected} item(s)"
+        if length == expected:
+            told = f"infer returned a {type_name(results)}, which does not yield one result for each item"
+        raise WrongResultCount(told)
+    return [_outcome_of(each) for each in listed]
+
+
+def _outcome_of(result: Any) -> Outcome[Any]:
+    kind = type(result)
+    if kind is Success or (kind is Failure and type(result.error) in _OURS):
+        outcome: Outcome[Any] = result
+        return outcome
+    if issubclass(kind, BaseException):
+        return Failure(judge_infer(result))
+    return Success(result)
+
+
+@contextmanager
+def warming_up(service: str, hook: str) -> Iterator[None]:
+    """Run a hook that makes a service ready.
+
+    Raises:
+        SettingError: the hook's own.
+        WarmUpFailed: whatever else it raised, in one line, with the place in the service's code.
+    """
+    try:
+        yield
+    except SettingError as error:
+        raise SettingError(text_of(error)) from error
+    except BaseException as error:
+        told = judged(error, lambda _: ServiceError(""))
+        where = f" ({told.where})" if told.where else ""
+        raise WarmUpFailed(f"{service}: {hook} failed: {shown(described(error))}{where}") from error
+
+
+def judge_decode(error: BaseException) -> OutcomeError:
+    """What ends a request whose body `decode` does not take."""
+    return judged(error, _decode_failed)
+
+
+def judge_cost(error: BaseException) -> OutcomeError:
+    """What ends a request that `cost` can't tell the cost of."""
+    return judged(error, lambda _: CostError("its cost could not be told"))
+
+
+def judge_encode(error: BaseException) -> OutcomeError:
+    """What ends a request whose result `encode` can't make a reply of."""
+    return judged(error, lambda _: EncodeError("the result could not be encoded"))
+
+
+def judge_infer(error: BaseException) -> OutcomeError:
+    """What ends a request that `infer` fails on."""
+    return judged(error, _infer_failed)
+
+
+def _decode_failed(error: BaseException) -> OutcomeError:
+    if issubclass(type(error), NO_INPUTS_FAULT) or not issubclass(type(error), Exception):
+        return ServiceError("decode failed")
+    return DecodeError("the request could not be decoded")
+
+
+def _infer_failed(error: BaseException) -> OutcomeError:
+    return InferError(f"infer failed: {type_name(error)}")
+
+
+def judged(error: BaseException, otherwise: Callable[[BaseException], OutcomeError]) -> OutcomeError:
+    """One of our own errors, for whatever a hook raised; `otherwise` makes it where that is none of ours.
+
+    Raises:
+        KeyboardInterrupt: a real one, which found a hook in the task that runs it, as tests do.
+    """
+    if issubclass(type(error), KeyboardInterrupt) and trio.lowlevel.in_trio_run():
+        raise error
+    if _is_judged(error):
+        return error
+    if _is_outcome_error(error):
+        told = _copied(error)
+    else:
+        told = otherwise(error)
+        told.cause = described(error)
+        told.__cause__ = error
+    places = _places_of(error)
+    told.where = _where(places)
+    told.frames = "".join(map(_frame, places[-MOST_FRAMES:]))
+    return told
+
+
+def _is_judged(error: BaseException) -> TypeGuard[OutcomeError]:
+    """Whether it is one of ours and plain, as those are that come from an executor's process."""
+    if not _is_outcome_error(error) or type(error) not in _OURS or error.where is None:
+        return False
+    texts = (*error.args, error.code, error.kind, error.cause, error.where, error.frames)
+    return all(type(each) is str and len(each) <= 2 * LONGEST_TEXT for each in texts)
+
+
+def _is_outcome_error(error: BaseException) -> TypeGuard[OutcomeError]:
+    return issubclass(type(error), OutcomeError)
+
+
+def _copied(error: OutcomeError) -> OutcomeError:
+    """An error of the nearest class of ours, with the text, the code and the kind of this one."""
+    ours = next(each for each in type(error).__mro__ if each in _OURS)
+    told = ours(text_of(error))
+    if type(error) is not ours:
+        told.own = error
+        told.__cause__ = error
+        told.code = _word(error, "code", told.code, lambda code: code.isascii() and code.isprintable())
+        told.kind = _word(error, "kind", told.kind, KINDS.__contains__)
+    return told
+
+
+def _word(error: OutcomeError, name: str, otherwise: Any, is_good: Callable[[str], bool]) -> Any:
+    try:
+        word = getattr(error, name)
+    except BaseException:  # noqa: BLE001 - a property of the service's
+        return otherwise
+    return word if type(word) is str and 0 < len(word) <= LONGEST_CODE and is_good(word) else otherwise
+
+
+def described(error: BaseException) -> str:
+    """`ValueError: its text`, bounded, whatever its `__str__` does."""
+    text = text_of(error)
+    return f"{type_name(error)}: {text}" if text else type_name(error)
+
+
+def text_of(error: BaseException) -> str:
+    """Its text, bounded; where that can't be had, why."""
+    try:
+        return shortened(str.__str__(str(error)))
+    except BaseException as failure:  # noqa: BLE001 - it is the service's code that raises here
+        return f"(its text can't be shown: __str__ raised {type_name(failure)})"
+
+
+def type_name(value: object) -> str:
+    """The name of its type, whatever its class says of itself."""
+    return shown(str.__str__(_name_of_type(type(value))), LONGEST_CODE)
+
+
+def exact_cost(cost: Any) -> float:
+    """What `cost` returned, as a float.
+
+    Raises:
+        ValueError: it is no number from 0 up, which would upset every comparison of batches.
+    """
+    exact = float(cost)
+    if not 0 <= exact < math.inf:
+        raise ValueError(f"cost must return a number from 0 up, not {exact!r}")
+    return exact
+
+
+def exact_bytes(body: Any) -> bytes:
+    """What `encode` returned, as `bytes` and nothing but that; no method of its class is called.
+
+    Raises:
+        TypeError: it is no `bytes`, `bytearray` or `memoryview`.
+    """
+    kind = type(body)
+    if kind is bytes:
+        exact: bytes = body
+        return exact
+    if issubclass(kind, bytes):
+        return bytes.__getitem__(body, slice(None))
+    if issubclass(kind, bytearray):
+        return bytes(bytearray.__getitem__(body, slice(None)))
+    if kind is memoryview:
+        return memoryview.tobytes(body)
+    raise TypeError(f"a reply's body must be bytes, not {type_name(body)}")
+
+
+def _places_of(error: BaseException) -> list[_Place]:
+    """The frames of the service's own code that an error went through, the innermost last.
+
+    Those of libraries are left out, unless there are no others.
+    """
+    found = list[_Place]()
+    at = traceback_of(error)
+    while at is not None:
+        found.append(_Place(at.tb_frame.f_code, at.tb_lineno))
+        at = at.tb_next
+    foreign = [each for each in found if not each.code.co_filename.startswith(_HERE)]
+    return [each for each in foreign if not each.code.co_filename.startswith(_LIBRARIES)] or foreign
+
+
+def _where(places: Sequence[_Place]) -> str:
+    if not places:
+        return ""
+    code, line = places[-1]
+    return shown(f"{os.path.basename(code.co_filename)}:{line} in {code.co_name}", 200)  # noqa: PTH119 - it is a name only
+
+
+def _frame(place: _Place) -> str:
+    summary = traceback.FrameSummary(place.code.co_filename, place.line, place.code.co_name)
+    return shortened("".join(traceback.format_list([summary])), LONGEST_TEXT // MOST_FRAMES)
+
+
+_OURS = frozenset(
+    each for each in vars(_errors).values() if isinstance(each, type) and issubclass(each, OutcomeError)
+)

@@ -1,0 +1,94 @@
+"""Whatever a service's code does or returns, its own request bears it, and the log tells it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from rpcb_trio import Executor, FixedPolicy, HealthInstrument, LogInstrument, MemoryBroker, ThreadExecutor
+from rpcb_trio._pipeline._hooks import HookThreads
+from rpcb_trio._service import bind
+from tests.adversary import HOOKS, WAYS, WHOLE, Adversary
+from tests.scenarios import answers, ask, steady, working
+
+GOOD = ("none", "none")
+INTERRUPT = "interrupt"
+
+misdeeds = st.one_of(
+    st.tuples(st.sampled_from(HOOKS), st.sampled_from(sorted(WAYS))),
+    st.tuples(st.just("whole"), st.sampled_from(sorted(WHOLE))),
+)
+requests = st.lists(st.one_of(st.just(GOOD), misdeeds), min_size=1, max_size=12)
+
+LONGEST_LINE = 1500
+
+
+async def check(
+    asked: list[tuple[str, str]], executors: list[Executor] | int, **settings: Any
+) -> list[tuple[str, str]]:
+    """Every good request has its reply, every other one a reply, and the worker is ready and still logs."""
+    broker, health = MemoryBroker(), HealthInstrument("asr")
+    bodies = [f"{hook} {way} {number}".encode() for number, (hook, way) in enumerate(asked)]
+    ask(broker, *bodies)
+    async with working(
+        Adversary(),
+        broker,
+        executors=executors,
+        batching=FixedPolicy(max_batch_size=4),
+        instruments=[LogInstrument("asr"), health],
+        **settings,
+    ) as running:
+        await running.until_settled(len(bodies))
+        assert health.health.ready
+        ask(broker, b"none none last")
+        await running.until_settled(len(bodies) + 1)
+    replies = answers(broker)
+    assert set(replies) == {str(number) for number in range(len(bodies))} | {"last"}
+    good = [str(number) for number, each in enumerate(asked) if each == GOOD]
+    assert {name: replies[name] for name in good} == {name: f"ok {name}".encode() for name in good}
+    return [(request.correlation_id or "", error.code) for request, error in running.failures]
+
+
+@pytest.fixture(autouse=True)
+def shown_in_full(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "rpcb_trio")
+
+
+@given(requests)
+@settings(steady, max_examples=150)
+def test_in_virtual_time_each_misdeed_stays_with_its_request(asked: list[tuple[str, str]]) -> None:
+    sane = [
+        (hook, "exit" if way == INTERRUPT else way) for hook, way in asked
+    ]  # in place it is a real Ctrl-C
+    trio.run(check, sane, 1, clock=MockClock(autojump_threshold=0))
+
+
+@given(requests)
+@settings(steady, max_examples=60)
+def test_in_threads_each_misdeed_stays_with_its_request(asked: list[tuple[str, str]]) -> None:
+    async def run() -> None:
+        await check(asked, [ThreadExecutor(bind(Adversary()))], offload=HookThreads(2), decode_threads=2)
+
+    trio.run(run)
+
+
+@pytest.mark.parametrize("way", sorted({*WAYS, *WHOLE}))
+async def test_every_misdeed_in_every_hook_is_told_in_bounded_lines_and_leaves_the_log_alive(
+    way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    hooks = [hook for hook in (*HOOKS, "whole") if way in (WHOLE if hook == "whole" else WAYS)]
+    asked = [(hook, way) for hook in hooks]
+    failed = await check(
+        [GOOD, *asked, GOOD], [ThreadExecutor(bind(Adversary()))], offload=HookThreads(2), decode_threads=2
+    )
+    lines = [record.getMessage() for record in caplog.records if record.name == "rpcb_trio"]
+    told = [line for line in lines if "answered with an error" in line]
+    assert len(told) == len(failed)
+    assert max(map(len, lines)) < LONGEST_LINE
+    assert not any("it is called no more" in line for line in lines), "an instrument was lost"

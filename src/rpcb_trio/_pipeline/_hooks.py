@@ -65,6 +65,8 @@ class _Run:
     def until_its_end(self, function: Callable[[], T]) -> T:
         self._has_started = True
         try:
+            if self._is_abandoned:  # before the thread came to it; nobody wants it any more
+                raise trio.RunFinishedError
             return function()
         finally:
             self._has_ended = True

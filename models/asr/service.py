@@ -9,7 +9,7 @@ import numpy as np
 
 from models.asr.choice import recogniser_of
 from models.asr.recogniser import Recogniser
-from models.audio import MAX_BYTES, MAX_SECONDS, SAMPLE_RATE, Samples
+from models.audio import DECODE_MEMORY, MAX_BYTES, MAX_SECONDS, SAMPLE_RATE, Samples
 from models.audio_service import AudioService
 from models.wire import Recognition, Status, status_of
 from rpcb_trio import Failure, Outcome, SettingError, Success
@@ -43,6 +43,7 @@ class SpeechRecognition(AudioService):
         precision: See `QuartzNet`.
         max_seconds: The longest clip, in seconds; a longer one is refused.
         max_bytes: The largest audio file, in bytes; a larger one is refused.
+        decode_memory: How much a decoder may allocate for one clip, in MiB; a clip that wants more is refused.
 
     Raises:
         rpcb_trio.SettingError: there is no such recogniser, or arguments don't go together.
@@ -63,8 +64,9 @@ class SpeechRecognition(AudioService):
         precision: str | None = None,
         max_seconds: float = MAX_SECONDS,
         max_bytes: int = MAX_BYTES,
+        decode_memory: int = DECODE_MEMORY,
     ) -> None:
-        super().__init__(max_seconds=max_seconds, max_bytes=max_bytes)
+        super().__init__(max_seconds=max_seconds, max_bytes=max_bytes, decode_memory=decode_memory)
         self.recogniser = recogniser_of(
             recogniser,
             device=device,
@@ -86,7 +88,10 @@ class SpeechRecognition(AudioService):
         """
         if isinstance(self.recogniser, _Placeable):
             return SpeechRecognition(
-                self.recogniser.on_device(device), max_seconds=self._max_seconds, max_bytes=self._max_bytes
+                self.recogniser.on_device(device),
+                max_seconds=self._max_seconds,
+                max_bytes=self._max_bytes,
+                decode_memory=self._decode_memory,
             )
         if device != "cpu":
             raise SettingError(f"device is {device}, but the recogniser runs on the cpu; leave device out")

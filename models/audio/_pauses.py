@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.audio._conversion import SAMPLE_RATE, Samples
+from models.audio._samples import SAMPLE_RATE, Samples
 
 _BLOCK = SAMPLE_RATE // 10  # samples whose energy is taken together
 

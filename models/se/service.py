@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from models.audio import MAX_BYTES, MAX_SECONDS, SAMPLE_RATE, Samples
+from models.audio import DECODE_MEMORY, MAX_BYTES, MAX_SECONDS, SAMPLE_RATE, Samples
 from models.audio_service import AudioService
 from models.se.enhancer import Enhancer, blended, named_enhancer
 from models.se.wav import wav_bytes
@@ -29,6 +29,7 @@ class SpeechEnhancement(AudioService):
         threads: Of torch, per batch.
         max_seconds: The longest clip, in seconds; a longer one is refused.
         max_bytes: The largest audio file, in bytes; a larger one is refused.
+        decode_memory: How much a decoder may allocate for one clip, in MiB; a clip that wants more is refused.
 
     Raises:
         rpcb_trio.SettingError: there is no such model, it takes no checkpoint, or dry is not within 0 and 1.
@@ -44,8 +45,9 @@ class SpeechEnhancement(AudioService):
         threads: int = 1,
         max_seconds: float = MAX_SECONDS,
         max_bytes: int = MAX_BYTES,
+        decode_memory: int = DECODE_MEMORY,
     ) -> None:
-        super().__init__(max_seconds=max_seconds, max_bytes=max_bytes)
+        super().__init__(max_seconds=max_seconds, max_bytes=max_bytes, decode_memory=decode_memory)
         if not 0 <= dry <= 1:
             raise SettingError(f"dry is {dry:g}; give a share from 0 to 1")
         if isinstance(model, str):
@@ -67,6 +69,7 @@ class SpeechEnhancement(AudioService):
             threads=self._threads,
             max_seconds=self._max_seconds,
             max_bytes=self._max_bytes,
+            decode_memory=self._decode_memory,
         )
 
     def warm_up(self) -> None:

@@ -1,25 +1,36 @@
 """What a file claims, checked before libav acts on it.
 
 libav believes what it reads: a few kilobytes can make it list 2**26 packets, clear two gigabytes for a
-comment or unpack a compressed table. So tags and what else is not sound are dropped, and claims compared with
-what is there.
+comment or unpack a compressed table. The kernel bounds what that may cost; here it costs nothing. So tags and
+what else is not sound are dropped, and claims compared with what is there.
 """
 
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Iterator
 from typing import Final
 
-from models.audio._errors import unparseable
+from models.decoding._refusal import unparseable
+
+SHORTFALL: Final = 0.1
+"""Seconds by which a claimed length may differ: encoder delay and padding, or a header's size that is wrong."""
 
 _ID3_HEADER: Final = 10  # bytes
 _MOST_TAGS: Final = 4  # editors that don't know a tag put theirs in front of it
 _MOST_CHUNKS: Final = 1000  # of a wav
+_CHUNK_HEADER: Final = 8  # bytes
 _NO_SIZE: Final = 0x7FFF_0000  # a wav written to a pipe says 0, or this or more
+_SEE_DS64: Final = 0xFFFF_FFFF
+_LEAST_SHORTFALL: Final = 4_096  # bytes of a wav; a writer's block
+_MOST_BYTE_RATE: Final = 384_000 * 8 * 32
+_JUNK: Final = 1_024  # bytes behind a wav's sound that are neither sound nor a chunk
+_PRINTABLE: Final = frozenset(string.printable.encode())
 _OGG_HEADER: Final = 27  # bytes, then the segments' lengths
 _MP4_COUNTS: Final = re.compile(rb"(?=(?:stsz.{8}|stz2.{8}|trun.{4})(.{4}))", re.DOTALL)
 _MOST_MP4_PACKETS: Final = 2**20  # five hours of aac; libav takes 10 s and 2 GB for 2**26 in a 13 kB file
+_TELL_LENGTH: Final = frozenset({"aiff", "asf", "au", "caf", "flac", "w64", "wv"})
 
 
 def without_tags(body: bytes) -> bytes:
@@ -36,7 +47,7 @@ def vetted(body: bytes, container: str) -> bytes:
     """Return the bytes libav may see.
 
     Raises:
-        AudioError: 403; the file is cut short, or claims more than it can hold.
+        Refusal: the file is cut short, or claims more than it can hold.
     """
     match container:
         case "wav":
@@ -53,7 +64,15 @@ def tells_length(body: bytes, container: str) -> bool:
     """Whether libav knows from the file itself how long it is, so that a part can be told from the whole."""
     if container == "mp3":
         return b"Xing" in body[:256] or b"Info" in body[:256]
-    return container == "flac"
+    return container in _TELL_LENGTH
+
+
+def may_end_anywhere(body: bytes, container: str) -> bool:
+    """Whether half a packet at the end says nothing: a recorder sends such a file while it writes it.
+
+    The length of a wav is known from its header.
+    """
+    return container in {"matroska", "wav"} or (container == "mp4" and b"moof" in body)
 
 
 def _bare_wav(body: bytes) -> bytes:
@@ -63,31 +82,54 @@ def _bare_wav(body: bytes) -> bytes:
     for _ in range(_MOST_CHUNKS):
         kind, size, start = body[at : at + 4], int.from_bytes(body[at + 4 : at + 8], "little"), at + 8
         if kind == b"data":
-            sound = body[start : start + _sound_size(size, len(body) - start, kept.get(b"ds64"))]
-            chunks = {name: kept[name] for name in (b"fmt ", b"fact") if name in kept} | {b"data": sound}
-            return _riff(chunks)
+            if size == _SEE_DS64 and b"ds64" in kept:
+                size = int.from_bytes(kept[b"ds64"][8:16], "little")
+            form = kept.get(b"fmt ", b"")
+            return _riff(form, body, start, start + _sound_size(size, body, start, form))
         kept[kind] = body[start : start + size]
         at = start + size + size % 2
     raise unparseable("there is no sound in the wav file")
 
 
-def _sound_size(claimed: int, there: int, large_sizes: bytes | None) -> int:
-    """How many of the bytes that are there belong to the sound."""
-    if large_sizes is not None and claimed == 0xFFFF_FFFF:  # noqa: PLR2004 (RF64's "see ds64")
-        claimed = int.from_bytes(large_sizes[8:16], "little")
-    elif claimed == 0 or claimed >= _NO_SIZE:
+def _sound_size(claimed: int, body: bytes, start: int, form: bytes) -> int:
+    """How many of the bytes that are there belong to the sound.
+
+    Writers miscount: by a header's length, or by all that came after they had written it.
+    """
+    there = len(body) - start
+    if claimed == 0 or claimed >= _NO_SIZE:
         return there
-    if claimed > there:
+    byte_rate = min(int.from_bytes(form[8:12], "little"), _MOST_BYTE_RATE)
+    if claimed > there + max(_LEAST_SHORTFALL, round(SHORTFALL * byte_rate)):
         raise unparseable(f"the audio is cut short: {there} of {claimed} bytes are there")
-    return claimed
+    rest = start + claimed + claimed % 2
+    if rest >= len(body) or _is_no_sound(body, rest):
+        return min(claimed, there)
+    return there
 
 
-def _riff(chunks: dict[bytes, bytes]) -> bytes:
-    parts = [
-        name + len(content).to_bytes(4, "little") + content + bytes(len(content) % 2)
-        for name, content in chunks.items()
-    ]
-    return b"RIFF" + (4 + sum(map(len, parts))).to_bytes(4, "little") + b"WAVE" + b"".join(parts)
+def _is_no_sound(body: bytes, at: int) -> bool:
+    """Whether another chunk begins here, or a little of something that is none."""
+    if not _PRINTABLE.issuperset(body[at : at + 4]):
+        return False
+    size, left = int.from_bytes(body[at + 4 : at + 8], "little"), len(body) - at
+    return size <= left or left <= _JUNK
+
+
+def _riff(form: bytes, body: bytes, start: int, end: int) -> bytes:
+    size = end - start
+    return b"".join(
+        (
+            b"RIFF",
+            min(4 + 2 * _CHUNK_HEADER + len(form) + size, _NO_SIZE).to_bytes(4, "little"),
+            b"WAVEfmt ",
+            len(form).to_bytes(4, "little"),
+            form,
+            b"data",
+            size.to_bytes(4, "little"),
+            memoryview(body)[start:end],
+        )
+    )
 
 
 def _ends_within_page(body: bytes) -> bool:

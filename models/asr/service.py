@@ -43,7 +43,7 @@ class SpeechRecognition(AudioService):
         precision: See `QuartzNet`.
         max_seconds: The longest clip, in seconds; a longer one is refused.
         max_bytes: The largest audio file, in bytes; a larger one is refused.
-        decode_memory: How much a decoder may allocate for one clip, in MiB; a clip that wants more is refused.
+        decode_memory: How much a decoder may allocate for one clip, in MiB; one that wants more is refused.
 
     Raises:
         rpcb_trio.SettingError: there is no such recogniser, or arguments don't go together.

@@ -25,7 +25,11 @@ from models.decoding.protocol import (
 from models.wire import Status
 from rpcb_trio import SettingError
 
-_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX")}
+for _library in ("av", "soxr"):  # found before a request comes, but imported by the decoder alone
+    if importlib.util.find_spec(_library) is None:
+        raise SettingError(f"reading audio needs {_library}: pip install 'rpcb-trio[audio]'")
+
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX"), "1")
 _PROCESSOR_TIME_IS_UP = -signal.SIGPROF
 
 
@@ -35,15 +39,11 @@ class Decoder:
     It ends when its socket is closed, and when this process ends, however that comes about.
 
     Raises:
-        rpcb_trio.SettingError: a library that it needs is missing.
         OSError: the system has no process, descriptor or memory for it.
         RuntimeError: it ended before it could decode.
     """
 
     def __init__(self) -> None:
-        for library in ("av", "soxr"):
-            if importlib.util.find_spec(library) is None:
-                raise SettingError(f"reading audio needs {library}: pip install 'rpcb-trio[audio]'")
         self._socket, theirs = socket.socketpair()
         try:
             with theirs:

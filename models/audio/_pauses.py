@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from models.audio._samples import SAMPLE_RATE, Samples
 
 _BLOCK = SAMPLE_RATE // 10  # samples whose energy is taken together
@@ -24,7 +22,7 @@ def split_in_pauses(clip: Samples, max_seconds: float) -> list[Samples]:
     while len(clip) > limit:
         later_half = clip[limit // 2 : limit]
         blocks = later_half[: len(later_half) // _BLOCK * _BLOCK].reshape(-1, _BLOCK)
-        cut = limit // 2 + int(np.square(blocks).sum(axis=1).argmin()) * _BLOCK + _BLOCK // 2
+        cut = limit // 2 + int((blocks * blocks).sum(axis=1).argmin()) * _BLOCK + _BLOCK // 2
         pieces.append(clip[:cut])
         clip = clip[cut:]
     return [*pieces, clip]

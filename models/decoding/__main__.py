@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import struct
 import sys
 
 import numpy as np
 
+from models.decoding._conversion import Samples
 from models.decoding._limits import Limits
-from models.decoding._reading import Samples, read
+from models.decoding._reading import read
 from models.decoding._refusal import Refusal, unparseable
 from models.decoding.protocol import (
     DONE,
@@ -18,6 +20,7 @@ from models.decoding.protocol import (
     READY,
     REPLY,
     REQUEST,
+    UNPARSEABLE,
     most_processor_seconds,
     most_sample_bytes,
 )
@@ -40,8 +43,8 @@ def main(descriptor: int, parent: int) -> None:
 def warm_up() -> None:
     """Read a moment of sound, so that nothing is imported or set up later."""
     tone = (np.sin(np.arange(4_000)) * 8_000).astype("<i2").tobytes()
-    header = b"fmt \x10\0\0\0\x01\0\x02\0\x40\x1f\0\0\0\x7d\0\0\4\0\x10\0data" + len(tone).to_bytes(4, "little")
-    read(b"RIFF\0\0\0\0WAVE" + header + tone, "", 10.0)
+    form = struct.pack("<IHHIIHH", 16, 1, 2, 8_000, 32_000, 4, 16)
+    read(b"RIFF\0\0\0\0WAVEfmt " + form + b"data" + struct.pack("<I", len(tone)) + tone, "", 10.0)
 
 
 def answer(worker: socket.socket, limits: Limits) -> bool:
@@ -51,17 +54,16 @@ def answer(worker: socket.socket, limits: Limits) -> bool:
         hint, body = received(worker, hint_size).decode(), received(worker, size)
     except EOFError:
         return False
-    status, content = DONE, b""
     # Two copies of the file, and the samples, their pieces and a copy are not the decoder's own need.
     room = memory + 2 * size + 3 * most_sample_bytes(max_seconds)
     try:
         with limits.kept(room, most_processor_seconds(max_seconds)):
-            content = memoryview(outcome(body, hint, max_seconds)).cast("B")
+            status, content = DONE, outcome(body, hint, max_seconds).data.cast("B")
     except Refusal as refusal:
-        status, content = refusal.status, str(refusal).encode()[:MOST_REASON]
+        status, content = refusal.status, memoryview(str(refusal).encode()[:MOST_REASON])
     except MemoryError:
-        status = unparseable("").status
-        content = f"the audio needs more than {memory >> 20} MiB to decode (decode_memory)".encode()
+        status = UNPARSEABLE
+        content = memoryview(b"the audio needs more than %d MiB to decode (decode_memory)" % (memory >> 20))
     del body
     worker.sendall(REPLY.pack(status, limits.has_grown(), len(content)))
     worker.sendall(content)

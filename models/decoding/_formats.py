@@ -31,7 +31,7 @@ _KNOWN: Final = frozenset(
     )
 )
 _WITHOUT_MARK: Final = {  # may begin anywhere, so a producer's word is taken
-    **{name: "mp3" for name in ("mp1", "mp2", "mp3", "mpeg")},
+    **dict.fromkeys(("mp1", "mp2", "mp3", "mpeg"), "mp3"),
     **{name: name for name in ("aac", "g722", "gsm")},
 }
 _WITHOUT_ANY: Final = frozenset({"g722", "gsm"})

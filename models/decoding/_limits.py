@@ -17,8 +17,9 @@ _GROWTH: Final = 64 * 2**20  # bytes that the allocator may keep from one record
 class Limits:
     """The limits of a process that reads strangers' recordings. Made when all is imported and has run once.
 
-    From then on it opens no file and no socket, writes no file and leaves no core dump. It outlives no worker:
-    it ends when the one who started it has ended, even where somebody else still holds the socket's other end.
+    From then on it opens no file and no socket, writes no file and leaves no core dump. It outlives no
+    worker: it ends when the one who started it has ended, even where somebody else still holds the socket's
+    other end.
     """
 
     def __init__(self, parent: int) -> None:
@@ -41,7 +42,7 @@ class Limits:
 
     @contextmanager
     def kept(self, memory: int, seconds: float) -> Iterator[None]:
-        """Within it no more memory is got than this (bytes); the kernel ends the process after the seconds."""
+        """Allow no more memory than this (bytes) within; the kernel ends the process after the seconds."""
         if self._sizes is not None:
             resource.setrlimit(resource.RLIMIT_AS, (self._size() + memory, self._unlimited))
         signal.setitimer(signal.ITIMER_PROF, seconds)

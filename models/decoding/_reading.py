@@ -71,7 +71,7 @@ def _decoded(body: bytes, name: str, converter: Converter) -> Samples:
     ) as container:
         stream = _audio_stream(container, name)
         declared = _seconds(stream) if tells_length(body, name) else 0.0
-        for frame in _frames(container, stream, may_end_anywhere(body, name)):
+        for frame in _frames(container, stream, may_end=may_end_anywhere(body, name)):
             converter.feed(frame)
     if not converter.seconds:
         raise empty("there are no samples in the audio")
@@ -100,7 +100,7 @@ def _seconds(stream: av.AudioStream) -> float:
 
 
 def _frames(
-    container: av.container.InputContainer, stream: av.AudioStream, may_end: bool
+    container: av.container.InputContainer, stream: av.AudioStream, *, may_end: bool
 ) -> Iterator[av.AudioFrame]:
     """The stream's frames. Skips a few damaged packets, but not the last one: the file is cut short there."""
     packets = damaged = 0
@@ -109,7 +109,9 @@ def _frames(
         packets += 1
         try:
             frames = packet.decode()
-        except av.InvalidDataError:
+        except av.FFmpegError as error:  # of which invalid data is the usual one
+            if isinstance(error, MemoryError):
+                raise
             damaged += 1
             last_is_damaged = True
             continue

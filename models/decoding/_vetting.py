@@ -15,7 +15,7 @@ from typing import Final
 from models.decoding._refusal import unparseable
 
 SHORTFALL: Final = 0.1
-"""Seconds by which a claimed length may differ: encoder delay and padding, or a header's size that is wrong."""
+"""Seconds by which a claimed length may differ: encoder delay and padding, or a wrong size in a header."""
 
 _ID3_HEADER: Final = 10  # bytes
 _MOST_TAGS: Final = 4  # editors that don't know a tag put theirs in front of it
@@ -25,8 +25,9 @@ _NO_SIZE: Final = 0x7FFF_0000  # a wav written to a pipe says 0, or this or more
 _SEE_DS64: Final = 0xFFFF_FFFF
 _LEAST_SHORTFALL: Final = 4_096  # bytes of a wav; a writer's block
 _MOST_BYTE_RATE: Final = 384_000 * 8 * 32
-_JUNK: Final = 1_024  # bytes behind a wav's sound that are neither sound nor a chunk
-_PRINTABLE: Final = frozenset(string.printable.encode())
+_JUNK: Final = 1_024  # bytes of a text behind a wav's sound that is no chunk
+_MOSTLY: Final = 0.9
+_PRINTABLE: Final = string.printable.encode()
 _OGG_HEADER: Final = 27  # bytes, then the segments' lengths
 _MP4_COUNTS: Final = re.compile(rb"(?=(?:stsz.{8}|stz2.{8}|trun.{4})(.{4}))", re.DOTALL)
 _MOST_MP4_PACKETS: Final = 2**20  # five hours of aac; libav takes 10 s and 2 GB for 2**26 in a 13 kB file
@@ -109,11 +110,14 @@ def _sound_size(claimed: int, body: bytes, start: int, form: bytes) -> int:
 
 
 def _is_no_sound(body: bytes, at: int) -> bool:
-    """Whether another chunk begins here, or a little of something that is none."""
-    if not _PRINTABLE.issuperset(body[at : at + 4]):
+    """Whether another chunk begins here, or a little text that is none: a tag, the end of a form."""
+    if body[at : at + 4].translate(None, _PRINTABLE):
         return False
     size, left = int.from_bytes(body[at + 4 : at + 8], "little"), len(body) - at
-    return size <= left or left <= _JUNK
+    if _CHUNK_HEADER + size <= left + size % 2:
+        return True
+    text = left - len(body[at : at + _JUNK].translate(None, _PRINTABLE + b"\0"))
+    return left <= _JUNK and text > _MOSTLY * left
 
 
 def _riff(form: bytes, body: bytes, start: int, end: int) -> bytes:

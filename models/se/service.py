@@ -29,7 +29,7 @@ class SpeechEnhancement(AudioService):
         threads: Of torch, per batch.
         max_seconds: The longest clip, in seconds; a longer one is refused.
         max_bytes: The largest audio file, in bytes; a larger one is refused.
-        decode_memory: How much a decoder may allocate for one clip, in MiB; a clip that wants more is refused.
+        decode_memory: How much a decoder may allocate for one clip, in MiB; one that wants more is refused.
 
     Raises:
         rpcb_trio.SettingError: there is no such model, it takes no checkpoint, or dry is not within 0 and 1.

@@ -133,7 +133,9 @@ def audio_file(
 ) -> bytes:
     """A tone as a file; the same in all channels."""
     container, default_codec = FILES[name]
-    channels = np.repeat(tone(seconds, rate, hertz=hertz)[np.newaxis], av.AudioLayout(layout).nb_channels, axis=0)
+    channels = np.repeat(
+        tone(seconds, rate, hertz=hertz)[np.newaxis], av.AudioLayout(layout).nb_channels, axis=0
+    )
     return written(channels, container, codec or default_codec, rate=rate, layout=layout)
 
 

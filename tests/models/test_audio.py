@@ -155,6 +155,14 @@ def test_a_damaged_frame_in_the_middle_costs_that_frame_alone() -> None:
     assert 3.5 < len(samples) / SAMPLE_RATE <= 4.0
 
 
+@settings(deadline=None)
+@given(st.floats(0.3, 0.7), st.integers(0, 7))
+def test_a_flipped_bit_costs_no_more_than_a_moment(where: float, bit: int) -> None:
+    body = bytearray(stored("m4a", seconds=10.0))
+    body[int(len(body) * where)] ^= 1 << bit
+    assert len(read_audio(bytes(body))) / SAMPLE_RATE > 9.5
+
+
 def test_a_file_beyond_the_limits_is_403() -> None:
     assert status_of(stored("wav", seconds=2.0), max_seconds=1.9) == Status.UNPARSEABLE
     assert status_of(stored("wav", seconds=2.0), max_bytes=10_000) == Status.UNPARSEABLE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -17,8 +19,7 @@ def heard(*channels: Samples, container: str = "wav", codec: str = "pcm_s16le") 
 
 @pytest.fixture(scope="module")
 def speech() -> Samples:
-    with open(SPEECH, "rb") as file:
-        return read_audio(file.read())
+    return read_audio(Path(SPEECH).read_bytes())
 
 
 @pytest.mark.parametrize("gain", [-1.0, -0.9, -0.75])

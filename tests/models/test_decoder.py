@@ -11,37 +11,36 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from models.audio import AudioError, _reading, read_audio
+from models.audio import DECODE_MEMORY, AudioError, _reading, read_audio
 from models.audio._decoder import Decoder
 from models.audio_service import AudioService
 from models.decoding import protocol
 from models.wire import Status
 from rpcb_trio import SettingError
-from tests.models.sounds import audio_file, recording, tone, written
+from tests.models.sounds import audio_file, tone, written
 
 WAV = audio_file("wav")
 
 
 @pytest.fixture
-def decoder() -> Iterator[Decoder]:
+def decoder() -> Decoder:
     """The one that will be used next."""
     read_audio(WAV)
-    yield _reading._idle[-1]
+    return _reading._idle[-1]
 
 
 def pid_of(decoder: Decoder) -> int:
     return decoder._process.pid
 
 
-def refusal_of(body: bytes, **limits: int) -> AudioError:
+def refusal_of(body: bytes, decode_memory: int = DECODE_MEMORY) -> AudioError:
     with pytest.raises(AudioError) as caught:
-        read_audio(body, **limits)
+        read_audio(body, decode_memory=decode_memory)
     return caught.value
 
 
@@ -66,7 +65,9 @@ def ended(pid: int) -> bool:
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def test_a_claim_of_gigabytes_is_refused_by_the_memory_that_one_request_may_cost() -> None:
@@ -115,7 +116,9 @@ def test_the_death_of_a_process_is_the_failure_of_what_it_was_reading(decoder: D
         while decoder in _reading._idle:
             pass
         os.kill(pid_of(decoder), signal.SIGKILL)
-        with pytest.raises(AudioError, match=re.escape("broke the process that decoded it (SIGKILL)")) as caught:
+        with pytest.raises(
+            AudioError, match=re.escape("broke the process that decoded it (SIGKILL)")
+        ) as caught:
             reading.result()
     assert caught.value.status == Status.UNPARSEABLE
     assert decoder not in _reading._idle
@@ -224,11 +227,16 @@ def test_where_no_process_can_be_had_it_is_not_the_requests_fault(monkeypatch: p
         read_audio(WAV)
 
 
-def test_a_library_that_is_missing_is_named_with_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_reading, "_idle", [])
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(SettingError, match=r"pip install 'rpcb-trio\[audio\]'"):
-        read_audio(WAV)
+@pytest.mark.parametrize("library", ["av", "soxr", "numpy"])
+def test_a_library_that_is_missing_is_named_at_the_start_with_what_brings_it(library: str) -> None:
+    done = run_python(
+        "import importlib.util, sys\n"
+        "found = importlib.util.find_spec\n"
+        f"importlib.util.find_spec = lambda name: None if name == {library!r} else found(name)\n"
+        f"sys.modules[{library!r}] = None\n"
+        "import models.audio"
+    )
+    assert f"reading audio needs {library}: pip install 'rpcb-trio[audio]'" in done.stderr
 
 
 def test_a_worker_never_loads_libav_itself() -> None:

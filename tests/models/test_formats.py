@@ -11,7 +11,16 @@ import pytest
 from models.audio import SAMPLE_RATE, AudioError, read_audio
 from models.decoding._formats import CODECS
 from models.wire import Status
-from tests.models.sounds import RECORDED, RECORDERS, audio_file, hint_of, loudest_hertz, recording, tone, written
+from tests.models.sounds import (
+    RECORDED,
+    RECORDERS,
+    audio_file,
+    hint_of,
+    loudest_hertz,
+    recording,
+    tone,
+    written,
+)
 
 EVERY = sorted({**RECORDERS, **RECORDED})
 
@@ -38,15 +47,23 @@ def test_the_content_tells_what_it_is_whatever_the_request_calls_it(name: str, h
 
 @pytest.mark.parametrize("name", ["m4a", "mp3", "flac", "wav"])
 def test_stereo_of_any_recorder_is_read(name: str) -> None:
-    assert loudest_hertz(read_audio(audio_file(name, layout="stereo", rate=48_000))) == pytest.approx(440, abs=2)
+    assert loudest_hertz(read_audio(audio_file(name, layout="stereo", rate=48_000))) == pytest.approx(
+        440, abs=2
+    )
 
 
 @pytest.mark.parametrize(
     "name",
-    ["MediaRecorder of Chrome: webm with opus", "MediaRecorder of Safari: fragments of mp4 with aac", "mka with pcm"],
+    [
+        "MediaRecorder of Chrome: webm with opus",
+        "MediaRecorder of Safari: fragments of mp4 with aac",
+        "mka with pcm",
+    ],
 )
 @pytest.mark.parametrize("share", [0.5, 0.71, 0.83, 0.97])
-def test_a_recording_that_its_recorder_still_writes_is_read_as_far_as_it_goes(name: str, share: float) -> None:
+def test_a_recording_that_its_recorder_still_writes_is_read_as_far_as_it_goes(
+    name: str, share: float
+) -> None:
     whole = recording(name, seconds=8.0)
     samples = read_audio(whole[: int(len(whole) * share)])
     assert 8 * share - 1.5 < len(samples) / SAMPLE_RATE < 8
@@ -72,16 +89,22 @@ def test_a_film_without_sound_is_402_and_says_so() -> None:
 
 
 def test_of_two_sounds_the_one_that_can_be_heard_is_taken() -> None:
-    assert loudest_hertz(read_audio(film("matroska", "mpeg4", sound="ac3", second="aac"))) == pytest.approx(440, abs=3)
+    assert loudest_hertz(read_audio(film("matroska", "mpeg4", sound="ac3", second="aac"))) == pytest.approx(
+        440, abs=3
+    )
 
 
 @pytest.mark.parametrize(
     ("container", "codec", "name"),
     [("wav", "ac3", "ac3"), ("matroska", "eac3", "eac3"), ("matroska", "tta", "tta"), ("mp4", "ac3", "ac3")],
 )
-def test_a_codec_that_is_not_taken_is_402_and_named_with_what_is_taken(container: str, codec: str, name: str) -> None:
+def test_a_codec_that_is_not_taken_is_402_and_named_with_what_is_taken(
+    container: str, codec: str, name: str
+) -> None:
     options = {"strict": "experimental"}
-    refusal = refusal_of(written(tone(1.0, 48_000)[np.newaxis].repeat(2, 0), container, codec, rate=48_000, options=options))
+    refusal = refusal_of(
+        written(tone(1.0, 48_000)[np.newaxis].repeat(2, 0), container, codec, rate=48_000, options=options)
+    )
     assert refusal.status == Status.UNSUPPORTED_FORMAT
     assert name in str(refusal)
     assert "webm" in str(refusal)
@@ -137,10 +160,13 @@ def film(container: str, codec: str, *, sound: str | None = "aac", second: str |
         for number in range(50):
             output.mux(pictures.encode(av.VideoFrame(64, 48, "yuv420p")))
             for stream in sounds:
+                assert isinstance(stream, av.AudioStream)
                 part = tone(2.0, 48_000)[number * 1_920 : (number + 1) * 1_920]
                 frame = av.AudioFrame.from_ndarray(np.stack([part, part]), format="fltp", layout="stereo")
                 frame.sample_rate, frame.pts = 48_000, number * 1_920
                 output.mux(stream.encode(frame))
-        for stream in (pictures, *sounds):
+        output.mux(pictures.encode(None))
+        for stream in sounds:
+            assert isinstance(stream, av.AudioStream)
             output.mux(stream.encode(None))
     return buffer.getvalue()

@@ -29,11 +29,13 @@ def claiming(sound: int, file: int | None = None, whole: bytes = WHOLE) -> bytes
 @given(MISCOUNTS, st.integers(0, 2**32 - 1))
 def test_a_length_that_is_a_little_wrong_costs_nothing(miscount: int, file: int) -> None:
     samples, whole = read_audio(claiming(SIZE + miscount, file)), read_audio(WHOLE)
-    assert len(whole) - len(samples) in {0, 1}  # a byte behind an odd length is padding
+    assert 0 <= len(whole) - len(samples) <= 8  # the last few may look like padding, or like text
     np.testing.assert_array_equal(samples, whole[: len(samples)])
 
 
-@pytest.mark.parametrize("sound", [0, 0xFFFF_FFFF, 0xFFFF_FFFE, 0x7FFF_FFFF, 0x7FFF_F000, 0x8000_0000, 0xFFFF_FFDB])
+@pytest.mark.parametrize(
+    "sound", [0, 0xFFFF_FFFF, 0xFFFF_FFFE, 0x7FFF_FFFF, 0x7FFF_F000, 0x8000_0000, 0xFFFF_FFDB]
+)
 @pytest.mark.parametrize("file", [0, 36, 0x7FFF_FFFF, 0xFFFF_FFFF])
 def test_who_writes_to_a_pipe_knows_no_length_and_all_is_read(sound: int, file: int) -> None:
     np.testing.assert_array_equal(read_audio(claiming(sound, file)), read_audio(WHOLE))
@@ -49,7 +51,7 @@ def test_a_length_from_the_start_of_a_recording_loses_nothing_of_what_came_later
     [
         b"LIST\x1a\0\0\0INFOISFT\x0e\0\0\0Lavf62.12.102\0",
         b"id3 \x0a\0\0\0ID3\4\0\0\0\0\0\0",
-        b"TAG" + b"title".ljust(125, b" "),
+        b"TAG" + b"title".ljust(124, b"\0") + b"\xff",
         b"\r\n--boundary--\r\n",
         b"cue \x04\0\0\0\0\0\0\0LIST\x04\0\0\0adtl",
     ],
@@ -65,7 +67,9 @@ def test_a_part_of_a_wav_is_403_and_says_how_much_is_there() -> None:
     assert caught.value.status == Status.UNPARSEABLE
 
 
-@pytest.mark.parametrize("name", ["wav with mu-law", "wav with GSM (wav49), and a byte too many", "wav with mp3"])
+@pytest.mark.parametrize(
+    "name", ["wav with mu-law", "wav with GSM (wav49), and a byte too many", "wav with mp3"]
+)
 @pytest.mark.parametrize("miscount", [-44, 2, 44])
 def test_a_compressed_wav_may_miscount_too(name: str, miscount: int) -> None:
     whole = recording(name)
@@ -78,11 +82,19 @@ def test_a_compressed_wav_may_miscount_too(name: str, miscount: int) -> None:
 @pytest.mark.parametrize("width", [8, 16, 24, 32])
 def test_an_extensible_wav_of_any_width_is_read(width: int) -> None:
     data = (tone(1.0, 8_000) * 2 ** (width - 1)).astype(np.int64)
-    stored = (data + 128 if width == 8 else data).astype("<i8").view(np.uint8).reshape(-1, 8)[:, : width // 8].tobytes()
+    stored = (
+        (data + 128 if width == 8 else data)
+        .astype("<i8")
+        .view(np.uint8)
+        .reshape(-1, 8)[:, : width // 8]
+        .tobytes()
+    )
     block = width // 8
     subformat = b"\1\0\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71"
     form = struct.pack("<HHIIHHHHI", 0xFFFE, 1, 8_000, 8_000 * block, block, width, 22, width, 4) + subformat
     chunks = b"fmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(stored)) + stored
     samples = read_audio(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks)
     middle = slice(1_000, 15_000)
-    np.testing.assert_allclose(samples[middle], tone(1.0, SAMPLE_RATE)[middle], atol=2e-2 if width == 8 else 2e-3)
+    np.testing.assert_allclose(
+        samples[middle], tone(1.0, SAMPLE_RATE)[middle], atol=2e-2 if width == 8 else 2e-3
+    )

@@ -30,6 +30,7 @@ for _library in ("av", "soxr"):  # found before a request comes, but imported by
         raise SettingError(f"reading audio needs {_library}: pip install 'rpcb-trio[audio]'")
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX"), "1")
+_KEPT = ("DYLD_", "HOME", "LANG", "LC_", "LD_", "PATH", "PYTHON", "TMPDIR", "VIRTUAL_ENV")  # no secrets
 _PROCESSOR_TIME_IS_UP = -signal.SIGPROF
 
 
@@ -115,13 +116,14 @@ class Decoder:
 
 
 def _started(descriptor: int) -> subprocess.Popen[bytes]:
+    kept = {name: value for name, value in os.environ.items() if name.startswith(_KEPT)}
     paths = {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
     return subprocess.Popen(  # noqa: S603 (this very interpreter, and no word of a stranger's)
         [sys.executable, "-P", "-m", "models.decoding", str(descriptor), str(os.getpid())],
         pass_fds=[descriptor],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        env=os.environ | _ONE_THREAD | paths,
+        env=kept | _ONE_THREAD | paths,
         process_group=0,  # Ctrl-C is for the worker, which then drains
     )
 

@@ -70,8 +70,12 @@ def _sizes() -> int | None:
 
 def _end_of(parent: int) -> select.epoll | None:
     """Something to wait with that tells of a process's end; None where the system has none."""
-    if not hasattr(os, "pidfd_open"):
+    try:
+        end = os.pidfd_open(parent)
+    except ProcessLookupError:  # it has ended already
+        raise SystemExit from None
+    except (AttributeError, OSError):  # then the socket's end must do
         return None
     waiting = select.epoll()
-    waiting.register(os.pidfd_open(parent), select.EPOLLIN)
+    waiting.register(end, select.EPOLLIN)
     return waiting

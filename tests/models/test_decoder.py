@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,6 +139,15 @@ def test_a_signal_to_all_of_a_service_ends_no_decoder_for_a_worker_that_drains_n
     os.kill(pid_of(decoder), number)
     assert len(read_audio(WAV)) == 16_000
     assert _reading._idle[-1] is decoder
+
+
+def test_a_decoder_is_told_no_secret_of_its_workers_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RPCB_AMQP_URL", "amqp://user:secret@host")
+    decoder = Decoder()
+    try:
+        assert "secret" not in Path(f"/proc/{pid_of(decoder)}/environ").read_text()
+    finally:
+        decoder.end()
 
 
 def test_a_decoder_is_in_no_group_that_a_terminal_signals(decoder: Decoder) -> None:

@@ -65,7 +65,7 @@ def answer(worker: socket.socket, limits: Limits) -> bool:
         status = UNPARSEABLE
         content = memoryview(b"the audio needs more than %d MiB to decode (decode_memory)" % (memory >> 20))
     del body
-    worker.sendall(REPLY.pack(status, limits.has_grown(), len(content)))
+    worker.sendall(REPLY.pack(status, limits.has_grown(len(content)), len(content)))
     worker.sendall(content)
     return True
 

@@ -51,6 +51,7 @@ _MARKS: Final = {
 }
 _MP4_BOXES: Final = frozenset({b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"wide", b"free", b"skip"})
 _OTHERS: Final = {
+    b"RIFX": "RIFX",
     b"%PDF": "a PDF",
     b"\x89PNG": "a PNG picture",
     b"\xff\xd8\xff": "a JPEG picture",

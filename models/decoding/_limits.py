@@ -52,9 +52,9 @@ class Limits:
             signal.setitimer(signal.ITIMER_PROF, 0)
             resource.setrlimit(resource.RLIMIT_AS, (self._unlimited, self._unlimited))
 
-    def has_grown(self) -> bool:
-        """Whether the process keeps so much memory that a fresh one should take its place."""
-        return self._size() > self._first + _GROWTH
+    def has_grown(self, answer: int) -> bool:
+        """Whether it keeps so much memory, besides its answer, that a fresh one should take its place."""
+        return self._size() - answer > self._first + _GROWTH
 
     def _size(self) -> int:
         """Bytes of address space."""

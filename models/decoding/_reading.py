@@ -18,14 +18,16 @@ import av
 import av.container
 import numpy as np
 
+from models.decoding._chunks import SHORTFALL
 from models.decoding._conversion import Cancelled, Converter, Samples
 from models.decoding._formats import CODECS, TAKEN, container_of, is_known, looks_like
 from models.decoding._refusal import empty, unparseable, unsupported
-from models.decoding._vetting import SHORTFALL, may_end_anywhere, tells_length, vetted, without_tags
+from models.decoding._vetting import may_end_anywhere, tells_length, vetted, without_tags
 from models.decoding.protocol import SILENCE
 
 _MAX_DAMAGED: Final = 0.1  # share of packets that are skipped; a flipped bit should not cost a whole clip
-_LONGEST_CLAIM: Final = 2**20  # seconds; who writes to a pipe claims as much as the field holds
+_LONGEST_CLAIM: Final = 3_600  # seconds; who writes to a pipe claims as much as the field holds
+_MOST_SHOWN: Final = 60  # characters
 _OPTIONS: Final = {
     "codec_whitelist": ",".join(CODECS),
     "advanced_editlist": "0",  # of mp4; each of its edits may list all packets once more
@@ -50,10 +52,10 @@ def read(body: bytes, hint: str, max_seconds: float) -> Samples:
     name = container_of(body, hint)
     if name is None:
         refused = unparseable if is_known(hint) else unsupported
-        told = f"; the request calls it {hint!r}" if hint else ""
+        told = f"; the request calls it {repr(hint)[:_MOST_SHOWN]}" if hint else ""
         raise refused(f"the audio looks like {looks_like(body)}{told}; taken are {TAKEN}")
     try:
-        body = vetted(body, name)
+        body, name = vetted(body, name)
         try:
             samples = _decoded(body, name, Converter(max_seconds))
         except Cancelled as cancelled:

@@ -8,30 +8,18 @@ what else is not sound are dropped, and claims compared with what is there.
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Iterator
 from typing import Final
 
+from models.decoding._chunks import bare_wav, settled_aiff
 from models.decoding._refusal import unparseable
-
-SHORTFALL: Final = 0.1
-"""Seconds by which a claimed length may differ: encoder delay and padding, or a wrong size in a header."""
 
 _ID3_HEADER: Final = 10  # bytes
 _MOST_TAGS: Final = 4  # editors that don't know a tag put theirs in front of it
-_MOST_CHUNKS: Final = 1000  # of a wav
-_CHUNK_HEADER: Final = 8  # bytes
-_NO_SIZE: Final = 0x7FFF_0000  # a wav written to a pipe says 0, or this or more
-_SEE_DS64: Final = 0xFFFF_FFFF
-_LEAST_SHORTFALL: Final = 4_096  # bytes of a wav; a writer's block
-_MOST_BYTE_RATE: Final = 384_000 * 8 * 32
-_JUNK: Final = 1_024  # bytes of a text behind a wav's sound that is no chunk
-_MOSTLY: Final = 0.9
-_PRINTABLE: Final = string.printable.encode()
 _OGG_HEADER: Final = 27  # bytes, then the segments' lengths
 _MP4_COUNTS: Final = re.compile(rb"(?=(?:stsz.{8}|stz2.{8}|trun.{4})(.{4}))", re.DOTALL)
 _MOST_MP4_PACKETS: Final = 2**20  # five hours of aac; libav takes 10 s and 2 GB for 2**26 in a 13 kB file
-_TELL_LENGTH: Final = frozenset({"aiff", "asf", "au", "caf", "flac", "w64", "wv"})
+_TELL_LENGTH: Final = frozenset({"aiff", "au", "caf", "flac", "wv"})
 
 
 def without_tags(body: bytes) -> bytes:
@@ -44,21 +32,23 @@ def without_tags(body: bytes) -> bytes:
     return body
 
 
-def vetted(body: bytes, container: str) -> bytes:
-    """Return the bytes libav may see.
+def vetted(body: bytes, container: str) -> tuple[bytes, str]:
+    """Return the bytes libav may see, and as what.
 
     Raises:
         Refusal: the file is cut short, or claims more than it can hold.
     """
     match container:
-        case "wav":
-            return _bare_wav(body)
+        case "wav" | "w64":
+            return bare_wav(body, container), "wav"
+        case "aiff":
+            return settled_aiff(body), container
         case "ogg" if _ends_within_page(body):
             raise unparseable("the audio is cut short: its last page is incomplete")
         case "mp4" if _claims_too_much(body):
             raise unparseable("the audio claims more packets than a clip can have")
         case _:
-            return body
+            return body, container
 
 
 def tells_length(body: bytes, container: str) -> bool:
@@ -74,66 +64,6 @@ def may_end_anywhere(body: bytes, container: str) -> bool:
     The length of a wav is known from its header.
     """
     return container in {"matroska", "wav"} or (container == "mp4" and b"moof" in body)
-
-
-def _bare_wav(body: bytes) -> bytes:
-    """The same wav with its format and its sound alone."""
-    kept: dict[bytes, bytes] = {}
-    at = 12
-    for _ in range(_MOST_CHUNKS):
-        kind, size, start = body[at : at + 4], int.from_bytes(body[at + 4 : at + 8], "little"), at + 8
-        if kind == b"data":
-            if size == _SEE_DS64 and b"ds64" in kept:
-                size = int.from_bytes(kept[b"ds64"][8:16], "little")
-            form = kept.get(b"fmt ", b"")
-            return _riff(form, body, start, start + _sound_size(size, body, start, form))
-        kept[kind] = body[start : start + size]
-        at = start + size + size % 2
-    raise unparseable("there is no sound in the wav file")
-
-
-def _sound_size(claimed: int, body: bytes, start: int, form: bytes) -> int:
-    """How many of the bytes that are there belong to the sound.
-
-    Writers miscount: by a header's length, or by all that came after they had written it.
-    """
-    there = len(body) - start
-    if claimed == 0 or claimed >= _NO_SIZE:
-        return there
-    byte_rate = min(int.from_bytes(form[8:12], "little"), _MOST_BYTE_RATE)
-    if claimed > there + max(_LEAST_SHORTFALL, round(SHORTFALL * byte_rate)):
-        raise unparseable(f"the audio is cut short: {there} of {claimed} bytes are there")
-    rest = start + claimed + claimed % 2
-    if rest >= len(body) or _is_no_sound(body, rest):
-        return min(claimed, there)
-    return there
-
-
-def _is_no_sound(body: bytes, at: int) -> bool:
-    """Whether another chunk begins here, or a little text that is none: a tag, the end of a form."""
-    if body[at : at + 4].translate(None, _PRINTABLE):
-        return False
-    size, left = int.from_bytes(body[at + 4 : at + 8], "little"), len(body) - at
-    if _CHUNK_HEADER + size <= left + size % 2:
-        return True
-    text = left - len(body[at : at + _JUNK].translate(None, _PRINTABLE + b"\0"))
-    return left <= _JUNK and text > _MOSTLY * left
-
-
-def _riff(form: bytes, body: bytes, start: int, end: int) -> bytes:
-    size = end - start
-    return b"".join(
-        (
-            b"RIFF",
-            min(4 + 2 * _CHUNK_HEADER + len(form) + size, _NO_SIZE).to_bytes(4, "little"),
-            b"WAVEfmt ",
-            len(form).to_bytes(4, "little"),
-            form,
-            b"data",
-            size.to_bytes(4, "little"),
-            memoryview(body)[start:end],
-        )
-    )
 
 
 def _ends_within_page(body: bytes) -> bool:

@@ -96,9 +96,23 @@ RECORDED = {
 """What libav can't write: a tone of a second, from the codecs' own tools."""
 
 
+class Pipe:
+    """Takes what is written, in its order."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+
+    def write(self, more: bytes) -> int:
+        self.content += more
+        return len(more)
+
+    def getvalue(self) -> bytes:
+        return bytes(self.content)
+
+
 @cache
-def recording(name: str, *, seconds: float = 1.0, layout: str = "mono") -> bytes:
-    """A tone as a recorder writes it."""
+def recording(name: str, *, seconds: float = 1.0, layout: str = "mono", piped: bool = False) -> bytes:
+    """A tone as a recorder writes it, or as it does so to a pipe."""
     if name in RECORDED:
         return (Path(__file__).parent / "recorded" / RECORDED[name]).read_bytes()
     kind = RECORDERS[name]
@@ -108,6 +122,7 @@ def recording(name: str, *, seconds: float = 1.0, layout: str = "mono") -> bytes
         kind.codec,
         rate=kind.rate,
         options=kind.options,
+        piped=piped,
     )
 
 
@@ -147,10 +162,11 @@ def written(
     rate: int,
     layout: str | None = None,
     options: dict[str, str] | None = None,
+    piped: bool = False,
 ) -> bytes:
     """Samples [channels, T] as a file."""
     layout = layout or ("mono" if len(channels) == 1 else "stereo")
-    buffer = io.BytesIO()
+    buffer = Pipe() if piped else io.BytesIO()
     with av.open(buffer, "w", format=container_name, options=options or {}) as container:
         stream = container.add_stream(codec, rate=rate)
         assert isinstance(stream, av.AudioStream)

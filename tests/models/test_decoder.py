@@ -206,9 +206,11 @@ def test_a_decoder_ends_with_its_worker_where_somebody_else_holds_the_sockets_ot
     with ours, theirs, subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as worker:
         arguments = [sys.executable, "-m", "models.decoding", str(theirs.fileno()), str(worker.pid)]
         with subprocess.Popen(arguments, pass_fds=[theirs.fileno()]) as decoder:
-            assert ours.recv(1) == protocol.READY
+            theirs.close()
+            ready = ours.recv(1)
             worker.kill()
             assert decoder.wait() == 0
+            assert ready == protocol.READY
 
 
 def test_a_fork_has_decoders_of_its_own() -> None:

@@ -45,6 +45,22 @@ def test_the_content_tells_what_it_is_whatever_the_request_calls_it(name: str, h
     np.testing.assert_array_equal(read_audio(recording(name), hint), read_audio(recording(name)))
 
 
+NEEDS_A_FILE = {name for name, kind in RECORDERS.items() if kind.container in {"3gp", "ipod", "mov"}} | {
+    "mp4 with opus",
+    "mp4 with mp3",
+    "mp4 with flac",
+    "caf with alac",
+}
+
+
+@pytest.mark.parametrize("name", sorted(RECORDERS.keys() - NEEDS_A_FILE))
+def test_what_was_written_to_a_pipe_knows_no_length_and_is_read(name: str) -> None:
+    piped = recording(name, piped=True)
+    np.testing.assert_array_equal(
+        read_audio(piped, hint_of(name)), read_audio(recording(name), hint_of(name))
+    )
+
+
 @pytest.mark.parametrize("name", ["m4a", "mp3", "flac", "wav"])
 def test_stereo_of_any_recorder_is_read(name: str) -> None:
     assert loudest_hertz(read_audio(audio_file(name, layout="stereo", rate=48_000))) == pytest.approx(
@@ -141,7 +157,8 @@ def test_what_is_no_recording_is_402_and_called_what_it_looks_like_beside_what_i
 
 
 def test_a_refusal_is_short_whatever_the_request_calls_its_audio() -> None:
-    assert len(str(refusal_of(b"%PDF", "nonsense\n" * 10_000))) <= 500
+    for name in ("nonsense\n" * 10_000, "\U0010ffff" * 50, "\0" * 50):
+        assert len(str(refusal_of(b"%PDF", name))) <= 500
 
 
 def test_only_decoders_for_sound_may_run() -> None:

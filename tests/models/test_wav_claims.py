@@ -61,6 +61,25 @@ def test_what_is_no_sound_behind_the_sound_is_not_heard(behind: bytes) -> None:
     np.testing.assert_array_equal(read_audio(WHOLE + behind), read_audio(WHOLE))
 
 
+@pytest.mark.parametrize("size", [0, 0xFFFF_FFFF, 0x7F00_0000])
+@pytest.mark.parametrize("frames", [0, 0xFFFF_FFFF, 0x7F00_0000, 44_100 + 44, 44_100 - 44])
+def test_an_aiff_written_to_a_pipe_is_read(size: int, frames: int) -> None:
+    whole = recording("aiff")
+    body = bytearray(whole)
+    struct.pack_into(">I", body, body.index(b"COMM") + 10, frames)
+    struct.pack_into(">I", body, body.index(b"SSND") + 4, size)
+    struct.pack_into(">I", body, 4, size)
+    np.testing.assert_array_equal(read_audio(bytes(body)), read_audio(whole))
+
+
+@pytest.mark.parametrize("name", ["aiff", "au", "w64"])
+def test_a_part_is_403_in_other_containers_too(name: str) -> None:
+    whole = recording(name, seconds=4.0)
+    with pytest.raises(AudioError, match="cut short") as caught:
+        read_audio(whole[: len(whole) // 2])
+    assert caught.value.status == Status.UNPARSEABLE
+
+
 def test_a_part_of_a_wav_is_403_and_says_how_much_is_there() -> None:
     with pytest.raises(AudioError, match="cut short: 32000 of 64000 bytes are there") as caught:
         read_audio(WHOLE[: len(WHOLE) - 32_000])

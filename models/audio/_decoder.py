@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from models.decoding.protocol import (
     most_sample_bytes,
 )
 from models.wire import Status
-from rpcb_trio import SettingError
+from rpcb_trio import ServiceError, SettingError
 
 for _library in ("av", "soxr"):  # found before a request comes, but imported by the decoder alone
     if importlib.util.find_spec(_library) is None:
@@ -40,22 +41,23 @@ class Decoder:
     It ends when its socket is closed, and when this process ends, however that comes about.
 
     Raises:
-        OSError: the system has no process, descriptor or memory for it.
-        RuntimeError: it ended before it could decode.
+        ServiceError: the system has no process, descriptor or memory for it, or it ended too early.
     """
 
     def __init__(self) -> None:
-        self._socket, theirs = socket.socketpair()
         try:
-            with theirs:
-                self._process = _started(theirs.fileno())
-        except BaseException:
-            self._socket.close()
-            raise
+            self._socket, theirs = socket.socketpair()
+            with ExitStack() as failed:
+                failed.callback(self._socket.close)
+                with theirs:
+                    self._process = _started(theirs.fileno())
+                failed.pop_all()
+        except OSError as error:
+            raise ServiceError(f"no process can be started to decode in ({error.strerror})") from error
         if self._socket.recv(1) != READY:
             self.end()
             code = self._process.returncode
-            raise RuntimeError(f"a decoder's process ended with {code} before it could decode")
+            raise ServiceError(f"a decoder's process ended with {code} before it could decode")
         self.is_spent = False
         """Whether no other recording should be given to it."""
 

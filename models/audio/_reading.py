@@ -55,8 +55,7 @@ def read_audio(
     Raises:
         AudioError: 408 when empty or silent, 402 when of no format served here, 403 when it can't be parsed,
             is cut short (where the format tells its length) or exceeds a limit.
-        OSError: the system has no process, descriptor or memory for a decoder.
-        RuntimeError: a decoder's process ended before it could decode.
+        ServiceError: no decoder can be started: the system has no process, descriptor or memory for it.
     """
     if not body:
         raise empty("the audio is empty")

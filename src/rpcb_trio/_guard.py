@@ -8,6 +8,7 @@ floats, and results that nobody looks into.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import sysconfig
@@ -43,6 +44,9 @@ LONGEST_CODE = 64
 NO_INPUTS_FAULT = (NameError, ImportError, NotImplementedError)
 """What `decode` raises only where it is wrong itself, whatever the body."""
 
+SHORTAGES = (errno.EAGAIN, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EROFS)
+"""What the system says when it has no more of something, or is broken; no body is the cause."""
+
 KINDS = ("request", "service", "busy")
 
 _HERE = os.path.dirname(__file__) + os.sep  # noqa: PTH120 - compared with the names in code objects
@@ -57,6 +61,8 @@ _name_of_type: Callable[[type], str] = type.__dict__["__name__"].__get__
 traceback_of: Callable[[BaseException], TracebackType | None] = _kept["__traceback__"].__get__
 cause_of: Callable[[BaseException], BaseException | None] = _kept["__cause__"].__get__
 context_of: Callable[[BaseException], BaseException | None] = _kept["__context__"].__get__
+
+_errno_of: Callable[[BaseException], object] = OSError.__dict__["errno"].__get__
 
 
 def forget_traceback(error: BaseException) -> None:
@@ -152,7 +158,9 @@ def judge_infer(error: BaseException) -> OutcomeError:
 
 
 def _decode_failed(error: BaseException) -> OutcomeError:
-    if issubclass(type(error), NO_INPUTS_FAULT) or not issubclass(type(error), Exception):
+    kind = type(error)
+    is_short = issubclass(kind, OSError) and _errno_of(error) in SHORTAGES
+    if is_short or issubclass(kind, NO_INPUTS_FAULT) or not issubclass(kind, Exception):
         return ServiceError("decode failed")
     return DecodeError("the request could not be decoded")
 

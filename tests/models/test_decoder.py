@@ -22,7 +22,7 @@ from models.audio._decoder import Decoder
 from models.audio_service import AudioService
 from models.decoding import protocol
 from models.wire import Status
-from rpcb_trio import SettingError
+from rpcb_trio import ServiceError, SettingError
 from tests.models.sounds import audio_file, tone, written
 
 WAV = audio_file("wav")
@@ -232,10 +232,10 @@ def test_a_fork_has_decoders_of_its_own() -> None:
 def test_where_no_process_can_be_had_it_is_not_the_requests_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_reading, "_idle", [])
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ServiceError, match=r"^no process can be started to decode in \(No such file"):
         read_audio(WAV)
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(RuntimeError, match="a decoder's process ended with 1 before it could decode"):
+    with pytest.raises(ServiceError, match="a decoder's process ended with 1 before it could decode"):
         read_audio(WAV)
 
 

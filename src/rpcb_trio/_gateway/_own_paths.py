@@ -27,7 +27,13 @@ def own_paths(front: Front, store: Store) -> list[BaseRoute]:
 
     async def readyz(_: Request) -> Response:
         status = HTTPStatus.OK if front.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
-        facts = {"ready": front.is_ready, "draining": front.is_draining, "in_flight": front.in_flight}
+        facts = {
+            "ready": front.is_ready,
+            "draining": front.is_draining,
+            "in_flight": front.in_flight,
+            "unsent_bytes": front.unsent.held,
+            "answers_cut": front.unsent.cut,
+        }
         return _told(status, facts)
 
     async def file(request: Request) -> Response:

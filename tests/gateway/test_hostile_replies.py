@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import math
 import re
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rpcb_trio import Reply
+from rpcb_trio._gateway import _items
 from tests.gateway.fronts import answered_with
 
 FORM: dict[str, Any] = {"text": {}}
@@ -123,6 +125,52 @@ def sendable(answer: httpx.Response) -> bool:
         value == value.strip() and value.isascii() and value.isprintable() and TOKEN.fullmatch(name)
         for name, value in answer.headers.items()
     )
+
+
+MANY = 3_000_000
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/msgpack", b"\xdd" + MANY.to_bytes(4) + b"\x90" * MANY),
+        ("/msgpack", b"\xdf" + MANY.to_bytes(4) + b"\x01\xc0" * MANY),
+        ("/msgpack", b"\x92" + b"\x9f" * (MANY // 15) + b"\x00" * MANY),
+        ("/json", b"[" + b"[]," * MANY + b"1]"),
+    ],
+    ids=["arrays", "a map", "arrays in arrays", "JSON"],
+)
+async def test_a_reply_of_more_values_than_a_gateway_bears_is_none(path: str, body: bytes) -> None:
+    async with answered_with(Reply(body=body), ROUTES) as http:
+        answer = await http.post(path, data={"text": "x"})
+    assert (answer.status_code, answer.json()["error"]) == (502, "bad-reply")
+    assert "2000000 values" in answer.json()["detail"]
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(tree=TREES, junk=st.binary(max_size=20))
+def test_values_are_counted_as_they_are_read(tree: Any, junk: bytes) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_items, "FEW", 0)
+        count = values_in(tree)
+        for most, too_many in ((count, False), (max(count - 1, 1), count > 1)):
+            patched.setattr(_items, "MOST_ITEMS", most)
+            assert _items.holds_too_many(msgspec.msgpack.encode(tree), "msgpack") == too_many
+        _items.holds_too_many(junk, "msgpack")
+
+
+def values_in(tree: Any) -> int:
+    """All of them, keys too."""
+    if isinstance(tree, dict):
+        return 1 + sum(1 + values_in(each) for each in tree.values())
+    return 1 + sum(map(values_in, tree)) if isinstance(tree, list) else 1
+
+
+async def test_a_large_reply_of_few_values_is_read() -> None:
+    sound = bytes(range(256)) * 20_000
+    async with answered_with(Reply(body=msgspec.msgpack.encode({"sound": sound})), ROUTES) as http:
+        answer = await http.post("/msgpack", data={"text": "x"})
+    assert base64.b64decode(answer.json()["sound"]) == sound
 
 
 async def test_more_headers_than_a_worker_has_reason_to_send_are_left_out() -> None:

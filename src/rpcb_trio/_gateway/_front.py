@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from rpcb_trio._client import RpcClient
 from rpcb_trio._errors import CallError, SettingError
 from rpcb_trio._gateway._bodies import Value, to_body
+from rpcb_trio._gateway._items import FEW
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._replies import read_answer
@@ -89,7 +92,8 @@ class Front:
         """
         body = to_body(route, values)
         reply = await self.call(route, body, request_id, content_type=content_type_of(route), at_most=at_most)
-        return read_answer(route, reply, is_strict=is_strict), reply
+        read = partial(read_answer, route, reply, is_strict=is_strict)
+        return (await anyio.to_thread.run_sync(read) if len(reply.body) > FEW else read()), reply
 
     async def call(
         self, route: Route, body: bytes, request_id: str, *, content_type: str, at_most: float = math.inf

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from rpcb_trio._gateway._items import MOST_ITEMS, holds_too_many
 from rpcb_trio._gateway._problems import REASON_HEADER, Problem, status_of_error, text_of
 from rpcb_trio._gateway._reply_headers import reply_headers
 from rpcb_trio._gateway._routes import Route, Status
@@ -40,6 +41,8 @@ def read_answer(route: Route, reply: Reply, *, is_strict: bool) -> Any:
     Raises:
         Problem: it is an error reply, or can't be read.
     """
+    if holds_too_many(reply.body, route.reply_coding):
+        raise _unreadable(f"the reply holds more than {MOST_ITEMS} values")
     try:
         whole = _decoded(route, reply.body)
     except UNREADABLE as error:

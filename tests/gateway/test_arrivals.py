@@ -84,6 +84,12 @@ def test_a_proxy_is_known_by_its_address_whichever_way_the_system_writes_it() ->
     assert [options.trusts_proxy(each) for each in ("11.1.1.1", "::1", "", "x")] == [False] * 4
 
 
+@pytest.mark.parametrize("path", ["/docs/", "/livez/", "/readyz/"])
+async def test_the_gateway_s_own_paths_answer_with_a_slash_at_their_end_too(path: str) -> None:
+    async with front(ROUTES) as gateway:
+        assert (await gateway.http.get(path)).status_code == 200
+
+
 @pytest.mark.parametrize("path", ["/echo/", "/docs/", "/livez/", "/static", "/nothing/"])
 async def test_nobody_is_sent_elsewhere(path: str) -> None:
     async with front(ROUTES, echo=echo) as gateway:

@@ -11,6 +11,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from rpcb_trio._gateway import _unsent
+from rpcb_trio._gateway._answers import BoundedAnswers, Cut
 from rpcb_trio._gateway._unsent import Unsent
 from rpcb_trio.gateway import GatewayOptions
 from tests.gateway.fronts import echo
@@ -81,6 +82,30 @@ async def test_where_nobody_is_slow_yet_who_comes_is_told_to_come_again() -> Non
         "7",
     )
     assert small.content == b"small"
+
+
+async def test_an_answer_in_pieces_is_broken_off_where_its_next_piece_has_no_room(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    unsent, sent = Unsent(100_000), list[Any]()
+
+    async def app(_: Any, __: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(3):
+            await send({"type": "http.response.body", "body": bytes(70_000), "more_body": True})
+
+    async def take(message: Any) -> None:
+        sent.append(message["type"])
+        if len(sent) > 2:
+            await trio.sleep_forever()
+
+    bounded = BoundedAnswers(app, unsent, 1)
+    async with trio.open_nursery() as nursery:
+        with unsent.taking(40_000, "another"), pytest.raises(Cut):
+            await bounded({"type": "http"}, trio.sleep_forever, take)
+        nursery.cancel_scope.cancel()
+    assert (sent, unsent.held, unsent.cut) == (["http.response.start"], 0, 1)
+    assert "broken off before its next 70000 bytes" in caplog.text
 
 
 async def test_of_slow_clients_the_one_that_holds_the_most_goes_first(autojump_clock: MockClock) -> None:

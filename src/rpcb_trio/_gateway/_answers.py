@@ -75,6 +75,7 @@ class _Answer:
         start, self._start = self._start, None
         if size > SMALL and not self._bounds.unsent.make_room(size):
             if start is None:
+                self._bounds.unsent.break_off(size, _client(self._scope))
                 raise Cut
             self._is_over = True
             await self._bounds.refusal(self._scope)(self._scope, self._receive, self._send)

@@ -45,8 +45,8 @@ def own_paths(front: Front, store: Store) -> list[BaseRoute]:
         return StreamingResponse(found.pieces, headers=headers, media_type=found.media_type)
 
     return [
-        Route("/livez", livez),
-        Route("/readyz", readyz),
+        *(Route(path, livez) for path in ("/livez", "/livez/")),
+        *(Route(path, readyz) for path in ("/readyz", "/readyz/")),
         Route("/files/{name}", file),
     ]
 

@@ -86,6 +86,15 @@ class Unsent:
             anyio.current_time() - slow.since,
         )
 
+    def break_off(self, size: int, client: str) -> None:
+        """Tell that an answer that has begun goes no further, for its next piece has no room."""
+        self.cut += 1
+        log.warning(
+            "an answer to %s was broken off before its next %d bytes: others hold all the room (max_unsent)",
+            client,
+            size,
+        )
+
     def _release(self, each: Taking) -> None:
         if each in self._taking:
             self._taking.remove(each)

@@ -161,6 +161,7 @@ class Connection(TCPServer):
             protocol.send,
         )
         await super()._read_data()
+        await self.idle_task.stop()  # who has hung up takes no descriptor for as long as one may be idle
 
 
 def _first_leaf(group: ExceptionGroup[Exception]) -> Exception:

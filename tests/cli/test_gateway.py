@@ -127,6 +127,47 @@ async def test_it_can_serve_a_model_itself_without_any_broker_and_answers_the_an
     assert "[routes.main] is left out: it needs --serve se=MODULE:ATTRIBUTE" in "".join(gateway.lines)
 
 
+SERVED = ("gateway", "--port", "0", "--serve", "echo=models.simple:echo")
+
+
+@pytest.mark.parametrize(
+    ("flags", "status"),
+    [((), 421), (("--allowed-host", "other.example"), 421), (("--allowed-host", "evil.example"), 200)],
+)
+async def test_on_this_machine_s_own_address_it_answers_to_no_name_that_a_page_may_have_given_it(
+    flags: tuple[str, ...], status: int
+) -> None:
+    async with command(*SERVED, *flags, cwd=ROOT) as gateway:
+        url = f"http://127.0.0.1:{await port_of(gateway)}"
+        async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+            foreign = await http.post("/rpc/echo", headers={"host": "evil.example:8083"})
+            own = [
+                await http.get("/", headers={"host": name}) for name in ("localhost", "gateway", "[::1]:1")
+            ]
+    assert foreign.status_code == status
+    assert {each.status_code for each in own} == {200}
+
+
+async def test_without_a_temporary_directory_it_serves_as_long_as_no_route_makes_files(
+    workplace: Path,
+) -> None:
+    (workplace / "sitecustomize.py").write_text(
+        "import tempfile\ntempfile._candidate_tempdir_list = lambda: ['/proc/none']\n"
+    )
+    where = f"{workplace}:{ROOT}:{ROOT / 'src'}"
+    async with command(*SERVED, cwd=workplace, PYTHONPATH=where) as gateway:
+        url = f"http://127.0.0.1:{await port_of(gateway)}"
+        async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+            assert (await http.post("/rpc/echo", content=b"x" * 3_000_000)).status_code == 200
+    (workplace / "rpcb.toml").write_text(
+        '[routes.echo]\nform = {a = "file"}\nqueue = "q"\nurls = {a = "url"}\n'
+    )
+    async with command(*SERVED, cwd=workplace, PYTHONPATH=where) as gateway:
+        await gateway.line_with("files: there is no temporary directory to be had")
+        assert await gateway.end() != 0
+        assert "Traceback" not in "".join(gateway.lines)
+
+
 async def test_without_its_extra_it_names_what_to_install(workplace: Path) -> None:
     (workplace / "hypercorn.py").write_text("raise ModuleNotFoundError('gone', name='hypercorn')")
     async with command("gateway", "--rpc", "x", cwd=workplace, PYTHONPATH=str(workplace)) as gateway:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import msgspec
@@ -14,7 +14,7 @@ import trio
 import trio.testing
 from starlette.applications import Starlette
 
-from rpcb_trio import MemoryBroker, RpcClient, Topology, open_client, serve
+from rpcb_trio import MemoryBroker, Reply, RpcClient, Topology, open_client, serve
 from rpcb_trio._service import bind
 from rpcb_trio.gateway import GatewayOptions, make_app, read_routes
 from rpcb_trio.testing import VirtualExecutor, in_place
@@ -116,6 +116,33 @@ async def behind(
         async with open_client(broker) as client:
             yield Gateway(make_app(client, read_routes(routes or {}), options), client)
         nursery.cancel_scope.cancel()
+
+
+class Canned:
+    """A client whose every call gets this reply, or raises this error, whatever a worker could send."""
+
+    is_connected = True
+
+    def __init__(self, outcome: Reply | Exception) -> None:
+        self._outcome = outcome
+
+    async def call(self, *_: object, **__: object) -> Reply:
+        await trio.lowlevel.checkpoint()
+        if isinstance(self._outcome, Reply):
+            return self._outcome
+        raise self._outcome
+
+
+@asynccontextmanager
+async def answered_with(
+    outcome: Reply | Exception,
+    routes: Mapping[str, Any] | None = None,
+    options: GatewayOptions = GatewayOptions(rpc=("*",)),  # noqa: B008 - it is frozen
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Ask a gateway in front of workers that all reply the same."""
+    app = make_app(cast("RpcClient", Canned(outcome)), read_routes(routes or {}), options)
+    async with app.router.lifespan_context(app), asking(app) as http:
+        yield http
 
 
 def asking(app: Starlette) -> httpx.AsyncClient:

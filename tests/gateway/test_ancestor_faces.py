@@ -9,12 +9,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from trio.testing import MockClock
 
 from models.asr import Moonshine, SpeechRecognition
 from models.wire import Status
-from tests.gateway.fronts import Front, front, one_by_one, told
+from rpcb_trio import Reply
+from rpcb_trio.gateway import GatewayOptions
+from tests.gateway.fronts import Front, answered_with, front, one_by_one, told
 
 ROOT = Path(__file__).parents[2]
 QUEUES = {"asr": "asr-en", "se": "seBase"}
@@ -90,7 +93,7 @@ async def test_enhancement_that_failed_is_status_500_in_the_ancestor_s_shape(rep
     async with faces(se=told(reply)) as gateway:
         answer = await gateway.http.post("/api/se", files={"audio": b"1"})
     assert answer.status_code == 200
-    assert answer.json() == {"status": 500, "message": "服务内部未知错误", "data": None}
+    assert answer.json() == {"status": 500, "message": "程序内部未知错误", "data": None}
 
 
 async def test_a_timeout_is_status_400_in_the_ancestor_s_shape(autojump_clock: MockClock) -> None:
@@ -104,7 +107,7 @@ async def test_a_missing_field_is_status_500_with_its_name() -> None:
     async with faces(asr=None) as gateway:
         answer = await gateway.http.post("/asr", files={"audio": b"1"})
     assert answer.status_code == 200
-    assert answer.json() == {"status": 500, "message": "参数缺失: name=format", "data": None}
+    assert answer.json() == {"status": 500, "message": "参数缺失: name=format type=String", "data": None}
 
 
 async def test_the_ancestor_s_load_test_gets_json_from_its_own_path() -> None:
@@ -118,3 +121,58 @@ async def test_the_ancestor_s_load_test_gets_json_from_its_own_path() -> None:
     assert told_of["plain"] == {"sentence": "noisy", "other": 200}
     assert told_of["clear"] == {"sentence": "RIFF", "other": 200}
     assert told_of["enhanced"]["url"].startswith("http://gateway/files/")
+
+
+async def test_what_is_missing_is_told_field_by_field_in_the_ancestor_s_order_and_words() -> None:
+    async with faces(asr=None, se=None) as gateway:
+
+        async def message(path: str, **sent: Any) -> str:
+            told = (await gateway.http.post(path, **sent)).json()
+            assert (told["status"], told["data"]) == (500, None)
+            return str(told["message"])
+
+        other: Any = {"other": b"1"}
+        assert await message("/asr", files=other) == "参数缺失: name=audio"
+        assert await message("/asr", files=other, data={"format": "wav"}) == "参数缺失: name=audio"
+        assert await message("/asr", files={"audio": b"1"}) == "参数缺失: name=format type=String"
+        assert await message("/asr") == "程序内部未知错误"
+        assert await message("/api/se", files=other) == "程序内部未知错误"
+        assert await message("/api/se") == "程序内部未知错误"
+
+
+@pytest.mark.parametrize("path", ["/asr?format=mp3", "/asr/?format=mp3"])
+async def test_the_query_and_a_slash_at_the_end_are_taken_as_the_ancestor_takes_them(path: str) -> None:
+    async with faces(asr=one_by_one(lambda body: {"sentence": body["format"], "other": 200})) as gateway:
+        answer = await gateway.http.post(path, files={"audio": b"1"})
+    assert answer.json() == {"status": 200, "message": "success", "data": {"sentence": "mp3", "other": 200}}
+
+
+async def test_enhancement_answers_in_the_ancestor_s_order() -> None:
+    async with faces(se=told({"status": 200, "message": "", "data": ENHANCED})) as gateway:
+        answer = await gateway.http.post("/api/se", files={"audio": b"wav"})
+    assert list(answer.json()["data"]) == ["url", "duration", "enhance"]
+
+
+async def test_a_failed_recognition_keeps_its_envelope_and_has_its_reason_beside_it() -> None:
+    failed = msgspec.msgpack.encode({"sentence": "", "other": 402})
+    headers = {"rpcb-error": "request", "rpcb-error-kind": "request", "rpcb-error-reason": "it is a text"}
+    routes = {"asr": {"queue": "asr", "shape": "envelope", "form": {"audio": "file", "format": {}}}}
+    sent: Any = {"files": {"audio": b"text"}, "data": {"format": "wav"}}
+    async with answered_with(Reply(body=failed, headers=headers), routes) as http:
+        plain = await http.post("/asr", **sent)
+        asked = await http.post("/asr", **sent, headers={"accept": "application/problem+json"})
+    assert (plain.status_code, plain.json()["status"], plain.json()["data"]["other"]) == (200, 200, 402)
+    assert plain.headers["rpcb-error-reason"] == "it is a text"
+    assert (asked.status_code, asked.json()["detail"]) == (400, "it is a text")
+
+
+async def test_any_page_may_call_with_its_cookies_where_that_is_set_as_the_ancestor_lets_it() -> None:
+    options = GatewayOptions(cors=("*",), cors_credentials=True)
+    asked = {"origin": "https://x.example", "access-control-request-method": "DELETE"}
+    async with front({}, options) as gateway:
+        may = await gateway.http.options("/livez", headers=asked)
+        answer = await gateway.http.get("/livez", headers={"origin": "https://x.example"})
+    for each in (may, answer):
+        assert each.headers["access-control-allow-origin"] == "https://x.example"
+        assert each.headers["access-control-allow-credentials"] == "true"
+    assert may.status_code == 200

@@ -96,7 +96,6 @@ async def test_a_route_without_a_form_passes_bytes_and_content_type_through() ->
         ({"files": {"audio": b""}, "data": {"beams": "1" * 30}}, "beams", "too large"),
         ({"files": {"audio": b""}, "data": {"gain": "nan"}}, "gain", "no number"),
         ({"files": {"audio": b""}, "data": {"gain": "1e999"}}, "gain", "no number"),
-        ({"json": {"audio": ""}}, "audio", "missing"),
     ],
 )
 async def test_a_wrong_form_is_told_with_the_field_that_is_wrong(

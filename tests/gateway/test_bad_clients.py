@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import h2.config
@@ -181,3 +182,18 @@ async def test_what_is_no_http_is_refused(request_line: bytes, status: int) -> N
         await stream.send_all(request_line)
         assert await status_of(stream) == status
         assert await answers(gateway) == [200] * 20
+
+
+def descriptors() -> int:
+    """How many are open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_who_has_hung_up_holds_no_descriptor_any_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_server, "LONGEST_PAUSE", 1000.0)
+    async with listening(ROUTES, echo=echo) as gateway:
+        before = descriptors()
+        for stream in [await gateway.stream() for _ in range(MANY)]:
+            await stream.aclose()
+        while descriptors() > before:
+            await gateway.until_idle()

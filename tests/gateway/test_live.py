@@ -123,6 +123,17 @@ async def test_one_browser_too_many_is_told_to_come_again() -> None:
     assert "2 browsers" in refused.json()["detail"]
 
 
+async def test_of_many_who_come_at_once_no_more_than_the_limit_watch() -> None:
+    apps: list[Starlette] = []
+    async with gateway(trio.Event(), apps, max_streams=4) as http, AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(connected(http)) for _ in range(20)]
+        for stream in streams:
+            await stream.send_all(b"GET /events HTTP/1.1\r\nhost: gateway\r\n\r\n")
+        heads = [bytes(await stream.receive_some(12)) for stream in streams]
+        assert heads.count(b"HTTP/1.1 200") == apps[0].state.live.streams == 4
+        assert heads.count(b"HTTP/1.1 503") == 16
+
+
 async def test_a_browser_that_goes_makes_room_for_the_next() -> None:
     apps: list[Starlette] = []
     async with gateway(trio.Event(), apps, max_streams=1) as http:

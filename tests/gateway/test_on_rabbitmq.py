@@ -148,6 +148,30 @@ async def test_odd_names_and_content_types_go_nowhere_and_break_no_connection(
     assert odd == [200] * 3
 
 
+async def test_a_forged_address_of_direct_reply_to_costs_no_call_in_flight_its_connection(
+    broker: Broker, queue: str
+) -> None:
+    await Producer(broker, queue).declare(queue)
+    answers: list[int] = []
+    options = GatewayOptions(rpc=("*",), timeout=1.0)
+    async with (
+        open_proxy(broker.url) as proxy,
+        gateway(proxy.url, {"slow": {"queue": queue}}, options) as front,
+    ):
+        connections = proxy.accepted
+
+        async def ask() -> None:
+            answers.append((await front.http.post("/slow")).status_code)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await front.until_in_flight(1)
+            forged = "amq.rabbitmq.reply-to.g1h2AA5yZXBseUAxMjM0NTY3OAAAAAAAAAAAAAAAAA==.x"
+            assert (await front.http.post(f"/rpc/{forged}", content=b"x")).status_code == 404
+        assert proxy.accepted == connections
+    assert answers == [504]
+
+
 async def test_a_full_queue_is_503_with_a_time_to_come_again(broker: Broker, queue: str) -> None:
     await Producer(broker, queue).declare(queue, **{"x-max-length": 0, "x-overflow": "reject-publish"})
     async with gateway(broker.url, {"full": {"queue": queue}}) as front:

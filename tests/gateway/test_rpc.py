@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from models import simple
-from rpcb_trio import Reply
+from rpcb_trio import Reply, SettingError
 from rpcb_trio._gateway._responses import passed
 from rpcb_trio._messages import ERROR_HEADER
-from rpcb_trio.gateway import GatewayOptions
-from tests.gateway.fronts import echo, front
+from rpcb_trio.gateway import GatewayOptions, read_routes
+from tests.gateway.fronts import answered_with, echo, front
 
 ANY = GatewayOptions(rpc=("*",))
 
@@ -63,3 +65,23 @@ async def test_a_route_of_several_services_has_no_one_body_to_pass() -> None:
     async with front(routes, echo=echo) as gateway:
         answer = await gateway.http.post("/rpc/all", content=b"hi")
     assert (answer.status_code, "use /all" in answer.json()["detail"]) == (404, True)
+
+
+@pytest.mark.parametrize("pattern", ["*", "amq.*", "amq.rabbitmq.reply-to.*", "amq.gen-1", "?mq.*"])
+async def test_no_pattern_reaches_a_name_that_only_the_broker_makes(pattern: str) -> None:
+    reply = Reply(body=b"reached")
+    async with answered_with(reply, {}, GatewayOptions(rpc=(pattern,))) as http:
+        answers = [
+            await http.post(f"/rpc/{name}")
+            for name in ("amq.rabbitmq.reply-to.g1h2", "amq.rabbitmq.reply-to", "amq.gen-1", "%61mq.x")
+        ]
+    assert {answer.status_code for answer in answers} == {404}
+
+
+@pytest.mark.parametrize(
+    "target", [{"queue": "amq.gen-1"}, {"routing_key": "amq.rabbitmq.reply-to.x"}, {"queue": "amq."}]
+)
+def test_no_route_leads_to_a_name_that_only_the_broker_makes(target: dict[str, str]) -> None:
+    with pytest.raises(SettingError, match="only the broker makes names with amq"):
+        read_routes({"x": target})
+    read_routes({"x": {"exchange": "amq.topic", "routing_key": "amq.x"}})

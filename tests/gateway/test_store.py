@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -126,6 +129,46 @@ async def test_a_temporary_directory_goes_with_the_gateway() -> None:
         place = trio.Path(store.root)
         assert await place.exists()
     assert not await place.exists()
+
+
+async def test_nobody_else_on_the_machine_may_read_what_is_kept(tmp_path: Path) -> None:
+    place = tmp_path / "below" / "files"
+    before = os.umask(0)
+    try:
+        store = Store(GatewayOptions(files=str(place)))
+        async with store.opened():
+            name = await store.keep(b"1", "audio/wav")
+            assert await read(store, name) == b"1"
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((place / name).stat().st_mode) == 0o600
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+
+
+async def test_without_a_route_that_makes_files_no_place_for_them_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/none")
+    routes = {
+        "echo": {"queue": "echo"},
+        "form": {"queue": "echo", "body": "bytes", "form": {"audio": "file"}},
+    }
+    async with front(routes, echo=lambda bodies: bodies) as gateway:
+        large = bytes(3_000_000)
+        assert (await gateway.http.post("/form", files={"audio": large})).content == large
+        assert (await gateway.http.get(f"/files/{'a' * 32}.wav")).status_code == 404
+
+
+async def test_without_any_temporary_directory_the_setting_to_mend_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    with pytest.raises(SettingError, match="files: there is no temporary directory to be had"):
+        async with Store(GatewayOptions()).opened():
+            pass
 
 
 async def test_a_place_that_can_t_be_is_a_wrong_setting(tmp_path: Path) -> None:

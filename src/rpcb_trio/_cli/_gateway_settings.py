@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Annotated
 
 from cyclopts import Group
@@ -18,6 +19,9 @@ LIMITS = Group("Limits", sort_key=-2)
 FILES = Group("Files", sort_key=-1)
 
 DEFAULTS = GatewayOptions()
+
+ONLY_HERE = ("localhost",)
+"""Names of a gateway that only this machine reaches: a page may have given a name of its own this address."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,34 @@ class GatewaySettings(ConnectionSettings):
             HTTP, "CORS", "Origin whose pages may call, as https://example.org; * for all.", metavar="ORIGIN"
         ),
     ] = ()
+    cors_credentials: Annotated[
+        bool,
+        setting(
+            HTTP,
+            "CORS_CREDENTIALS",
+            "Those pages may send cookies and such along; with --cors '*' any page may.",
+        ),
+    ] = False
+    allowed_host: Annotated[
+        tuple[str, ...],
+        several(
+            HTTP,
+            "ALLOWED_HOST",
+            "Name by which the gateway may be reached, besides addresses, names without a dot and that of "
+            "public_url; * in it stands for anything. Without any all names may, or none if host is this "
+            "machine's own address.",
+            metavar="NAME",
+        ),
+    ] = ()
+    trusted_proxy: Annotated[
+        tuple[str, ...],
+        several(
+            HTTP,
+            "TRUSTED_PROXY",
+            "Address or network of a proxy whose X-Forwarded-Proto is believed; * for all.",
+            metavar="ADDRESS",
+        ),
+    ] = ()
     events: Annotated[
         str | None,
         setting(
@@ -118,6 +150,16 @@ class GatewaySettings(ConnectionSettings):
             metavar="BYTES",
         ),
     ] = DEFAULTS.max_buffered
+    max_unsent: Annotated[
+        int,
+        whole(
+            LIMITS,
+            "MAX_UNSENT",
+            "The most of all answers that wait to be taken; beyond it the slowest are cut off.",
+            1,
+            metavar="BYTES",
+        ),
+    ] = DEFAULTS.max_unsent
     max_streams: Annotated[
         int,
         whole(
@@ -160,9 +202,20 @@ class GatewaySettings(ConnectionSettings):
             max_buffered=self.max_buffered,
             max_streams=self.max_streams,
             upload_timeout=self.upload_timeout,
+            max_unsent=self.max_unsent,
             cors=self.cors,
+            cors_credentials=self.cors_credentials,
+            allowed_host=self.allowed_host or (ONLY_HERE if _is_loopback(self.host) else ()),
+            trusted_proxy=self.trusted_proxy,
             files=self.files,
             files_kept=self.files_kept,
             files_size=self.files_size,
             public_url=self.public_url,
         )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -66,6 +66,7 @@ def docs_routes(routes: Routes, options: GatewayOptions) -> list[BaseRoute]:
     return [
         Route("/openapi.json", described),
         Route("/docs", page),
+        Route("/docs/", page),
         Route("/docs/start.js", start),
         *(_file(_swagger_ui() / name) for name in FILES),
     ]

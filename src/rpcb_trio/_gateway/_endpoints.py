@@ -16,8 +16,9 @@ from rpcb_trio._gateway._origins import refuse_foreign_page
 from rpcb_trio._gateway._parts import Composition
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._replies import Keep, to_json, written
+from rpcb_trio._gateway._reply_headers import plain_or, reply_headers
 from rpcb_trio._gateway._request_ids import request_id_of
-from rpcb_trio._gateway._responses import BINARY, failure, passed, plain_or, reply_headers, success
+from rpcb_trio._gateway._responses import BINARY, asks_for_problems, failure, passed, success
 from rpcb_trio._gateway._routes import Route, Routes
 from rpcb_trio._gateway._store import Store
 from rpcb_trio._gateway._uploads import Buffer, HungUp, Upload
@@ -77,7 +78,7 @@ class Endpoints:
                     return Response(status_code=CLIENT_CLOSED_REQUEST)
                 except Problem as problem:
                     return failure(
-                        route,
+                        None if asks_for_problems(request) else route,
                         problem,
                         request_id=request_id_of(request),
                         retry_after=self._front.options.retry_after,
@@ -93,14 +94,24 @@ class Endpoints:
             return self._passed(await self._call(route, to_body(route, values), request, content_type))
         with self._front.place():
             answer, reply = await unless_hung_up(
-                request, lambda: self._front.ask(route, values, request_id_of(request))
+                request,
+                lambda: self._front.ask(
+                    route, values, request_id_of(request), is_strict=asks_for_problems(request)
+                ),
             )
         return success(route, await to_json(route, answer, self._keeper(request)), reply_headers(reply))
 
     async def _compose(self, route: Route, request: Request, upload: Upload) -> Response:
         values = await upload.form(route.form)
         with self._front.place():
-            composition = Composition(self._front, self._routes, route, values, request_id_of(request))
+            composition = Composition(
+                self._front,
+                self._routes,
+                route,
+                values,
+                request_id_of(request),
+                is_strict=asks_for_problems(request),
+            )
             answer = await unless_hung_up(request, lambda: composition.run(self._keeper(request)))
         return success(route, written(answer), {})
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from rpcb_trio._client import RpcClient
 from rpcb_trio._errors import CallError, SettingError
 from rpcb_trio._gateway._bodies import Value, to_body
+from rpcb_trio._gateway._items import FEW
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._replies import read_answer
 from rpcb_trio._gateway._routes import Route
+from rpcb_trio._gateway._unsent import Unsent
 from rpcb_trio._messages import Reply
 
 REQUEST_ID_HEADER = "x-request-id"
@@ -28,6 +32,7 @@ class Front:
 
     def __init__(self, options: GatewayOptions) -> None:
         self.options = options
+        self.unsent = Unsent(options.max_unsent)
         self.client: RpcClient | None = None
         """None before the start and after the end."""
         self.in_flight = 0
@@ -70,16 +75,25 @@ class Front:
             self.in_flight -= 1
 
     async def ask(
-        self, route: Route, values: Mapping[str, Value], request_id: str, *, at_most: float = math.inf
+        self,
+        route: Route,
+        values: Mapping[str, Value],
+        request_id: str,
+        *,
+        is_strict: bool = False,
+        at_most: float = math.inf,
     ) -> tuple[Any, Reply]:
         """Call a route's service, and return the answer and the reply that it was in.
+
+        With `is_strict` an error reply is a problem even where an envelope would hand it on.
 
         Raises:
             Problem: there is no answer.
         """
         body = to_body(route, values)
         reply = await self.call(route, body, request_id, content_type=content_type_of(route), at_most=at_most)
-        return read_answer(route, reply), reply
+        read = partial(read_answer, route, reply, is_strict=is_strict)
+        return (await anyio.to_thread.run_sync(read) if len(reply.body) > FEW else read()), reply
 
     async def call(
         self, route: Route, body: bytes, request_id: str, *, content_type: str, at_most: float = math.inf

@@ -6,7 +6,7 @@ browsers. A browser that reads slowly misses views; nothing is kept for it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
 
@@ -39,15 +39,19 @@ MOST_QUEUES = 32
 class Stream(StreamingResponse):
     """Server-sent events (WHATWG HTML, 9.2), until they end or the browser goes."""
 
-    def __init__(self, frames: AsyncGenerator[bytes]) -> None:
+    def __init__(self, frames: AsyncGenerator[bytes], on_end: Callable[[], None]) -> None:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         super().__init__(frames, headers=headers, media_type="text/event-stream")
         self._frames = frames
+        self._on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
-        async with aclosing(self._frames):
-            await super().__call__(scope, receive, send)
+        try:
+            async with aclosing(self._frames):
+                await super().__call__(scope, receive, send)
+        finally:
+            self._on_end()
 
 
 class Live:
@@ -85,7 +89,11 @@ class Live:
         if problem is not None:
             again = self._front.options.retry_after
             return failure(None, problem, request_id=request_id_of(request), retry_after=again)
-        return Stream(self._views())
+        self.streams += 1  # at once, for of many who come together each must see the others
+        return Stream(self._views(), self._end_stream)
+
+    def _end_stream(self) -> None:
+        self.streams -= 1
 
     def _refusal(self) -> Problem | None:
         if self._watch is None:
@@ -99,14 +107,10 @@ class Live:
         return None
 
     async def _views(self) -> AsyncGenerator[bytes]:
-        self.streams += 1
-        try:
-            self._make()
-            while not self._front.is_draining:
-                yield self._frame
-                await self._renewed.wait()
-        finally:
-            self.streams -= 1
+        self._make()
+        while not self._front.is_draining:
+            yield self._frame
+            await self._renewed.wait()
 
     async def _take(self, watch: EventWatch) -> None:
         async for event in watch:

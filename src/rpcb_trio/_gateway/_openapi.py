@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from importlib import metadata
 from typing import Any
 
+from rpcb_trio._gateway._forms import JSON, URLENCODED
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._routes import Field, Route, Routes
 
@@ -52,6 +53,8 @@ PROBLEMS = {
     403: "A page of another origin may not call.",
     408: "The upload took too long.",
     413: "The upload is too large.",
+    415: "The form is sent in another way than it can be.",
+    421: "The gateway is not to be reached by that name.",
     422: "A field of the form is wrong, or the service could not read it.",
     500: "The service failed.",
     502: "No queue is there, or the reply makes no sense.",
@@ -105,7 +108,10 @@ def _form(route: Route) -> Schema:
     schema: Schema = {"type": "object", "properties": properties}
     if required:
         schema["required"] = required
-    return {"multipart/form-data": {"schema": schema}}
+    ways: Schema = {"multipart/form-data": {"schema": schema}}
+    if not any(field.type == "file" for field in route.form.values()):
+        ways |= {URLENCODED: {"schema": schema}, JSON: {"schema": schema}}
+    return ways
 
 
 def _property(field: Field) -> Schema:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -15,11 +17,14 @@ ORIGIN = re.compile(r"https?://[^/?#\s]+", re.ASCII)
 """As browsers send it (RFC 6454, 6.2)."""
 
 
+HOST_PATTERN = re.compile(r"[A-Za-z0-9*._-]+", re.ASCII)
+
+
 class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How the gateway treats those who ask. Times are in seconds, sizes in bytes.
 
     Raises:
-        SettingError: an origin or a URL is written in a way that no browser would take.
+        SettingError: an origin, a URL, a host or a proxy is written in a way that nobody would take.
     """
 
     timeout: float = 30.0
@@ -36,10 +41,20 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How long an upload may take; one that takes longer gets 408."""
     max_streams: int = 64
     """The most browsers that watch the live view at once; who comes then gets 503."""
+    max_unsent: int = 1024 * MEGABYTE
+    """The most of all answers that wait for their clients to take them. Beyond it the slowest are cut off;
+    where none is slow, who comes then gets 503."""
     retry_after: int = 1
     """What a 503 says in its `Retry-After`."""
     cors: tuple[str, ...] = ()
     """Origins whose pages may call, as `https://example.org`; `*` for all."""
+    cors_credentials: bool = False
+    """Whether they may send cookies and such along, as rabbit-rpc-client lets them."""
+    allowed_host: tuple[str, ...] = ()
+    """Host names that requests may be sent to, besides addresses, names without a dot and `public_url`'s; `*`
+    in one stands for anything. Others get 421. Without any, all names may be sent to."""
+    trusted_proxy: tuple[str, ...] = ()
+    """Addresses or networks of proxies whose `X-Forwarded-Proto` is believed; `*` for all."""
     files: str | None = None
     """Where files live that a `url` leads to: a directory, or a URL for fsspec; None for a temporary one."""
     files_kept: float = 3600.0
@@ -56,7 +71,64 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
                 raise SettingError(f"cors is {origin}; write it as https://example.org, without a path, or *")
         if self.public_url is not None and not self.public_url.startswith(("http://", "https://")):
             raise SettingError(f"public_url is {self.public_url}; write it as https://example.org")
+        for host in self.allowed_host:
+            if not HOST_PATTERN.fullmatch(host):
+                raise SettingError(
+                    f"allowed_host has {host}; write it as example.org, without scheme and port"
+                )
+        for proxy in self.trusted_proxy:
+            if proxy != "*":
+                _network(proxy)
 
     def allows_queue(self, name: str) -> bool:
-        """Whether `/rpc/NAME` may reach this queue."""
-        return any(fnmatchcase(name, pattern) for pattern in self.rpc)
+        """Whether `/rpc/NAME` may reach this queue; none that the broker has named."""
+        return not is_the_broker_s(name) and any(fnmatchcase(name, pattern) for pattern in self.rpc)
+
+    def allows_host(self, name: str) -> bool:
+        """Whether requests may be sent to this host, given without its port."""
+        name = name.rstrip(".").lower()
+        if not self.allowed_host or "." not in name or name.endswith(".localhost") or _is_address(name):
+            return True
+        patterns = (*self.allowed_host, host_of(self.public_url or "") or "")
+        return any(fnmatchcase(name, pattern.lower()) for pattern in patterns)
+
+    def trusts_proxy(self, address: str) -> bool:
+        """Whether a peer is such a proxy."""
+        if "*" in self.trusted_proxy:
+            return True
+        try:
+            peer = ip_address(address)
+        except ValueError:
+            return False
+        mapped = peer.ipv4_mapped if isinstance(peer, IPv6Address) else None
+        return any((mapped or peer) in _network(proxy) for proxy in self.trusted_proxy)
+
+
+def is_the_broker_s(name: str) -> bool:
+    """Whether only the broker makes queues of this name: temporary ones, and addresses of direct reply-to."""
+    return name.startswith("amq.")
+
+
+def host_of(url: str) -> str | None:
+    """The host that a URL names; None where it can't be read."""
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        raise SettingError(
+            f"trusted_proxy has {text}; write an address or a network, as 10.0.0.0/8, or *"
+        ) from None

@@ -24,8 +24,16 @@ def refuse_foreign_page(request: Request, options: GatewayOptions) -> None:
     if origin is None or origin in options.cors or "*" in options.cors:
         return
     site = request.headers.get("sec-fetch-site")
-    hosts = (request.headers.get("host"), urlsplit(options.public_url or "").netloc or None)
-    is_own = urlsplit(origin).netloc in hosts if site is None else site in OWN
+    hosts = (request.headers.get("host"), _netloc(options.public_url or ""))
+    netloc = _netloc(origin)
+    is_own = (netloc is not None and netloc in hosts) if site is None else site in OWN
     if not is_own:
         why = f"pages of {origin[:80]} may not call; start the gateway with --cors {origin[:80]}"
         raise Problem(HTTPStatus.FORBIDDEN, "origin", why)
+
+
+def _netloc(url: str) -> str | None:
+    try:
+        return urlsplit(url).netloc or None
+    except ValueError:  # browsers send no such origin
+        return None

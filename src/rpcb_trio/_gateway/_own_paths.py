@@ -27,7 +27,13 @@ def own_paths(front: Front, store: Store) -> list[BaseRoute]:
 
     async def readyz(_: Request) -> Response:
         status = HTTPStatus.OK if front.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
-        facts = {"ready": front.is_ready, "draining": front.is_draining, "in_flight": front.in_flight}
+        facts = {
+            "ready": front.is_ready,
+            "draining": front.is_draining,
+            "in_flight": front.in_flight,
+            "unsent_bytes": front.unsent.held,
+            "answers_cut": front.unsent.cut,
+        }
         return _told(status, facts)
 
     async def file(request: Request) -> Response:
@@ -39,8 +45,8 @@ def own_paths(front: Front, store: Store) -> list[BaseRoute]:
         return StreamingResponse(found.pieces, headers=headers, media_type=found.media_type)
 
     return [
-        Route("/livez", livez),
-        Route("/readyz", readyz),
+        *(Route(path, livez) for path in ("/livez", "/livez/")),
+        *(Route(path, readyz) for path in ("/readyz", "/readyz/")),
         Route("/files/{name}", file),
     ]
 

@@ -23,13 +23,21 @@ class Composition:
     """One request to a composite route."""
 
     def __init__(
-        self, front: Front, routes: Routes, route: Route, values: Mapping[str, Value], request_id: str
+        self,
+        front: Front,
+        routes: Routes,
+        route: Route,
+        values: Mapping[str, Value],
+        request_id: str,
+        *,
+        is_strict: bool = False,
     ) -> None:
         self._front = front
         self._routes = routes
         self._route = route
         self._values = values
         self._request_id = request_id
+        self._is_strict = is_strict
         self._done = {name: anyio.Event() for name in route.parts}
         self._outcomes: dict[str, Outcome] = {}
         self._told: dict[str, bytes | Problem] = {}
@@ -77,7 +85,9 @@ class Composition:
         if left <= 0:
             raise Problem(HTTPStatus.GATEWAY_TIMEOUT, "timeout", "no time was left for it")
         values = complete(target.form, self._filled(part, target))
-        answer, _ = await self._front.ask(target, values, self._request_id, at_most=left)
+        answer, _ = await self._front.ask(
+            target, values, self._request_id, is_strict=self._is_strict, at_most=left
+        )
         return answer
 
     def _filled(self, part: Part, target: Route) -> dict[str, Value]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import msgspec
@@ -14,26 +15,39 @@ from rpcb_trio._errors import (
     SettingError,
     Unroutable,
 )
+from rpcb_trio._messages import Reply
+
+STATUS_OF_KIND = {
+    "request": HTTPStatus.BAD_REQUEST,
+    "busy": HTTPStatus.SERVICE_UNAVAILABLE,
+    "service": HTTPStatus.INTERNAL_SERVER_ERROR,
+}
 
 STATUS_OF_CODE = {
     "decode": HTTPStatus.UNPROCESSABLE_ENTITY,
-    "request": HTTPStatus.BAD_REQUEST,
-    "no-reply-to": HTTPStatus.BAD_REQUEST,
     "too-big": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "overloaded": HTTPStatus.SERVICE_UNAVAILABLE,
     "expired": HTTPStatus.GATEWAY_TIMEOUT,
     "too-late": HTTPStatus.GATEWAY_TIMEOUT,
 }
-"""From a reply's `rpcb-error`; all others are the service's fault."""
+"""Where HTTP has a word of its own for what the kind says; the fault stays whose it is."""
+
+FIRST_OF_SERVERS = HTTPStatus.INTERNAL_SERVER_ERROR
 
 CALL_ERRORS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     Unroutable: (HTTPStatus.BAD_GATEWAY, "unroutable"),
     Refused: (HTTPStatus.SERVICE_UNAVAILABLE, "refused"),
     ReplyTimeout: (HTTPStatus.GATEWAY_TIMEOUT, "timeout"),
     CallInterrupted: (HTTPStatus.SERVICE_UNAVAILABLE, "interrupted"),
+    CallError: (HTTPStatus.BAD_GATEWAY, "call"),
     SettingError: (HTTPStatus.INTERNAL_SERVER_ERROR, "setting"),
 }
-"""From how a call ends without a reply."""
+"""From how a call ends without a reply; the nearest class counts."""
+
+NO_HEADERS: Mapping[str, str] = {}
+
+LONGEST_DETAIL = 1000
+"""Letters of what is told of an error; some quote what they are about."""
 
 
 class Problem(Exception):
@@ -45,17 +59,29 @@ class Problem(Exception):
         detail: a sentence.
         field: the form's field that is wrong.
         reply: what the service itself said, where it did.
+        headers: what else goes into the answer's headers.
+        message: what an envelope says of it, where it has a text of its own for that.
     """
 
     def __init__(
-        self, status: int, code: str, detail: str, *, field: str | None = None, reply: object = None
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        field: str | None = None,
+        reply: object = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+        message: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = int(status)
         self.code = code
-        self.detail = detail
+        self.detail = detail[:LONGEST_DETAIL]
         self.field = field
         self.reply = reply
+        self.headers = headers
+        self.message = message
 
     def as_json(self, **more: object) -> bytes:
         """The problem, with what else is to be said; what the service said only if that is JSON."""
@@ -67,20 +93,26 @@ class Problem(Exception):
             **({} if self.field is None else {"field": self.field}),
             **more,
         }
-        if self.reply is None:
-            return msgspec.json.encode(told)
-        try:
-            return msgspec.json.encode(told | {"reply": self.reply})
-        except (TypeError, ValueError, RecursionError):
-            return msgspec.json.encode(told)
+        for each in ({} if self.reply is None else {"reply": self.reply}, {}):
+            try:
+                return msgspec.json.encode(told | each)
+            except (TypeError, ValueError, OverflowError, RecursionError):
+                pass  # it quotes what is no JSON
+        return msgspec.json.encode({"title": told["title"], "status": self.status, "error": "?", **more})
 
     @classmethod
     def of_call(cls, error: CallError | SettingError) -> Problem:
         """How a call ended without a reply."""
-        status, code = CALL_ERRORS[type(error)]
+        status, code = next(CALL_ERRORS[kind] for kind in type(error).__mro__ if kind in CALL_ERRORS)
         return cls(status, code, str(error))
 
 
-def status_of_code(code: str) -> HTTPStatus:
-    """The HTTP status for a reply's `rpcb-error`."""
-    return STATUS_OF_CODE.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
+def status_of_error(reply: Reply) -> HTTPStatus:
+    """The HTTP status of an error reply, by its kind; older workers name none."""
+    code, kind = reply.error or "", reply.error_kind
+    status = STATUS_OF_CODE.get(code)
+    if status is not None and (kind is None or (kind == "request") == (status < FIRST_OF_SERVERS)):
+        return status
+    if kind is None:
+        kind = "request" if code == "request" else "service"
+    return STATUS_OF_KIND.get(kind, HTTPStatus.INTERNAL_SERVER_ERROR)

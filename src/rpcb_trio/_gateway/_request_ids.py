@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 from uuid import uuid4
 
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rpcb_trio._gateway._front import REQUEST_ID_HEADER
@@ -18,6 +19,9 @@ log = logging.getLogger("rpcb_trio")
 
 KEY = "rpcb.request_id"
 """In the scope."""
+
+LONGEST_PATH = 200
+"""Letters of a path that a line shows."""
 
 ACCEPTABLE = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
 
@@ -46,11 +50,12 @@ class RequestIds:
         await self._app({**scope, KEY: request_id}, receive, send_with_id)
 
 
-def request_id_of(request: Request) -> str:
-    """The request's id."""
-    return str(request.scope[KEY])
+def request_id_of(request: Mapping[str, Any]) -> str:
+    """The id of a request, or of its scope."""
+    return str(request[KEY])
 
 
 def _tell(scope: Scope, status: int, seconds: float, request_id: str) -> None:
     level = logging.WARNING if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.DEBUG
-    log.log(level, "%s %r: %d in %.3f s (%s)", scope["method"], scope["path"], status, seconds, request_id)
+    path = scope["path"][:LONGEST_PATH]
+    log.log(level, "%s %r: %d in %.3f s (%s)", scope["method"][:20], path, status, seconds, request_id)

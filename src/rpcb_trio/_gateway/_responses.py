@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 
 import anyio
 import msgspec
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from rpcb_trio._gateway._problems import Problem, status_of_code
+from rpcb_trio._gateway._problems import Problem, status_of_error
+from rpcb_trio._gateway._reply_headers import plain_or, reply_headers
 from rpcb_trio._gateway._routes import Route
 from rpcb_trio._messages import ERROR_HEADER, Reply
 
@@ -21,17 +24,16 @@ PROBLEM = "application/problem+json"
 ENVELOPE_TIMEOUT = 400
 ENVELOPE_ERROR = 500
 TIMEOUT_MESSAGE = "内部服务调用超时"
-ERROR_MESSAGE = "服务内部未知错误"
-MISSING_MESSAGE = "参数缺失: name={}"
+ERROR_MESSAGE = "程序内部未知错误"
 
 INERT = {"content-security-policy": "default-src 'none'; sandbox", "x-content-type-options": "nosniff"}
 """What a service has made may be a page with scripts of its own; they don't run here."""
 
-LONGEST_HEADER = 255
-"""Bytes, as AMQP has it."""
-
 LINGER = 2.0
 """Seconds for which one who is refused may go on sending; to hang up at once could cost it the answer."""
+
+MOST_PIECES = 4096
+"""In which it may do so; each costs a moment, however small it is."""
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -49,9 +51,10 @@ class Lingering(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
         with anyio.move_on_after(LINGER):
-            message = await receive()
-            while message["type"] == "http.request" and message.get("more_body", False):
+            for _ in range(MOST_PIECES):
                 message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    break
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -62,10 +65,20 @@ def success(route: Route, answer: bytes, headers: Mapping[str, str]) -> Response
     return Response(answer, media_type=JSON, headers=headers)
 
 
+def asks_for_problems(request: Request) -> bool:
+    """Whether the client wants failures as problems, whatever the shape of the route's answers."""
+    for each in request.headers.get("accept", "").split(","):
+        media_type, *parameters = (part.strip().lower().replace(" ", "") for part in each.split(";"))
+        if media_type == PROBLEM and not any(re.fullmatch(r"q=0(\.0*)?", part) for part in parameters):
+            return True
+    return False
+
+
 def passed(reply: Reply, *, retry_after: int) -> Response:
     """The reply as it is, with the HTTP status of its error."""
-    status = HTTPStatus.OK if reply.error is None else status_of_code(reply.error)
-    headers = {"content-type": plain_or(reply.content_type, BINARY), **INERT, **reply_headers(reply)}
+    status = HTTPStatus.OK if reply.error is None else status_of_error(reply)
+    content_type = plain_or(reply.content_type or BINARY, BINARY)
+    headers = {"content-type": content_type, **INERT, **reply_headers(reply)}
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["retry-after"] = str(retry_after)
     return Response(reply.body, status, headers)
@@ -75,7 +88,7 @@ def failure(
     route: Route | None, problem: Problem, *, request_id: str, retry_after: int, lingering: bool = False
 ) -> Response:
     """The problem, as the route's clients read it."""
-    headers = {ERROR_HEADER: plain_or(problem.code, "?")}
+    headers = {**problem.headers, ERROR_HEADER: plain_or(problem.code, "?")}
     if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["retry-after"] = str(retry_after)
     kind = Lingering if lingering else Response
@@ -84,26 +97,10 @@ def failure(
     return kind(problem.as_json(request_id=request_id), problem.status, headers, PROBLEM)
 
 
-def reply_headers(reply: Reply) -> dict[str, str]:
-    """What a worker tells in its reply's headers (`rpcb-batch-size` and so on), as HTTP headers."""
-    return {
-        name: plain_or(str(value), "?")
-        for name, value in reply.headers.items()
-        if name.startswith("rpcb-") and isinstance(value, str | int | float)
-    }
-
-
-def plain_or(text: str, otherwise: str) -> str:
-    """The text, if it may stand in a header of HTTP and of AMQP."""
-    return text if text.isascii() and text.isprintable() and len(text) <= LONGEST_HEADER else otherwise
-
-
 def _enveloped(problem: Problem) -> bytes:
     if problem.status == HTTPStatus.GATEWAY_TIMEOUT:
         return msgspec.json.encode(Envelope(ENVELOPE_TIMEOUT, TIMEOUT_MESSAGE, None))
-    if problem.field is not None:
-        return msgspec.json.encode(Envelope(ENVELOPE_ERROR, MISSING_MESSAGE.format(problem.field), None))
-    return msgspec.json.encode(Envelope(ENVELOPE_ERROR, ERROR_MESSAGE, None))
+    return msgspec.json.encode(Envelope(ENVELOPE_ERROR, problem.message or ERROR_MESSAGE, None))
 
 
 def _envelope_status(problem: Problem) -> int:

@@ -22,6 +22,8 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     choices: tuple[str, ...] = ()
     """All that a text may be; empty for anything."""
     help: str = ""
+    missing: str = ""
+    """What an envelope says where it is missing; by default `参数缺失: name=NAME`, and the type of a text."""
     accept: str = ""
     """Which files it takes, as HTML's `accept` says it: `audio/*`. The page goes by it."""
 

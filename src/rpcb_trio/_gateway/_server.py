@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import cast
 
@@ -15,10 +19,16 @@ from hypercorn.typing import ASGIFramework, ConnectionState
 from starlette.applications import Starlette
 
 from rpcb_trio._gateway._connections import Connection
+from rpcb_trio._gateway._faults import Faults
 from rpcb_trio._gateway._front import Front
+
+log = logging.getLogger("rpcb_trio.http")
 
 LONGEST_PAUSE = 5.0
 """Seconds for a request's headers to come, and between two requests on a connection."""
+
+SILENCE = 10.0
+"""Seconds between two lines that say that no connection can be accepted."""
 
 BACKLOG = 1024
 """Connections that wait to be accepted."""
@@ -51,12 +61,13 @@ async def serve_app(
     context = WorkerContext(None)
     served = partial(
         Connection,
+        Faults(log),
         ASGIWrapper(cast("ASGIFramework", app)),  # the same, typed by others
         _config(),
         context,
         ConnectionState({}),
     )
-    with listener:
+    with listener, _told_once_in_a_while():
         async with app.router.lifespan_context(app), trio.open_nursery() as connections:
             listener.listen(BACKLOG)
             accepting = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
@@ -72,9 +83,30 @@ async def serve_app(
     return front.cut
 
 
+@contextmanager
+def _told_once_in_a_while() -> Iterator[None]:
+    """Bound what trio tells where no file descriptor is left: ten tracebacks a second while that lasts."""
+    last = -math.inf
+
+    def is_told(record: logging.LogRecord) -> bool:
+        nonlocal last
+        record.exc_info, record.levelno, record.levelname = None, logging.WARNING, "WARNING"
+        if time.monotonic() - last < SILENCE:
+            return False
+        last = time.monotonic()
+        return True
+
+    trio_s = logging.getLogger("trio.serve_listeners")
+    trio_s.addFilter(is_told)
+    try:
+        yield
+    finally:
+        trio_s.removeFilter(is_told)
+
+
 def _config() -> Config:
     config = Config()
     config.keep_alive_timeout = LONGEST_PAUSE
-    config.errorlog = logging.getLogger("rpcb_trio.http")
+    config.errorlog = log
     config.include_server_header = False
     return config

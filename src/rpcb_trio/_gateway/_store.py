@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from itertools import takewhile
 from mimetypes import guess_type
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from rpcb_trio._errors import SettingError
 from rpcb_trio._gateway._options import GatewayOptions
@@ -58,10 +61,16 @@ class File:
 
 
 class Store:
-    """Keeps files. Open it before use."""
+    """Keeps files. Open it before use.
 
-    def __init__(self, options: GatewayOptions) -> None:
+    Args:
+        options: where, for how long, how much.
+        is_needed: whether there will be any; else it needs no place.
+    """
+
+    def __init__(self, options: GatewayOptions, *, is_needed: bool = True) -> None:
         self._options = options
+        self._is_needed = is_needed
         self._fs: Any = None
         self.root = ""
         """Where they are, as fsspec calls it."""
@@ -78,8 +87,11 @@ class Store:
         Raises:
             SettingError: there can be none.
         """
-        with TemporaryDirectory(prefix="rpcb-files-") as temporary:
-            await anyio.to_thread.run_sync(self._open, self._options.files or temporary)
+        if not self._is_needed:
+            yield
+            return
+        with nullcontext(self._options.files) if self._options.files else _temporary() as where:
+            await anyio.to_thread.run_sync(self._open, where)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._sweep_for_ever)
                 yield
@@ -96,7 +108,7 @@ class Store:
         name = f"{secrets.token_urlsafe(RANDOM_BYTES)}.{_suffix(media_type)}"
         self._note(name, len(content))  # first, for what is broken off in writing is to go as well
         try:
-            await self._do(partial(self._fs.pipe_file, self._place(name), content))
+            await self._do(partial(self._write, self._place(name), content))
         except OSError as error:
             self._note(name, 0)
             log.warning("files: %s can't be written: %s", self.root, error)
@@ -107,13 +119,18 @@ class Store:
     async def find(self, name: str) -> File | None:
         """A file; None if there is none."""
         gone, _ = self._kept.get(name, (math.inf, 0))
-        if not NAME.fullmatch(name) or gone <= time.time():
+        if self._fs is None or not NAME.fullmatch(name) or gone <= time.time():
             return None
         try:
             size = await self._do(partial(self._fs.size, self._place(name)))
         except OSError:
             return None
         return File(size, guess_type(name)[0] or "application/octet-stream", self._pieces(name, size))
+
+    def _write(self, place: str, content: bytes) -> None:
+        if isinstance(self._fs, LocalFileSystem):  # nobody else on this machine is to read it
+            os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+        self._fs.pipe_file(place, content)
 
     async def _pieces(self, name: str, size: int) -> AsyncIterator[bytes]:
         for start in range(0, size, PIECE):
@@ -142,7 +159,10 @@ class Store:
     def _open(self, where: str) -> None:
         try:
             self._fs, self.root = url_to_fs(where)
-            self._fs.makedirs(self.root, exist_ok=True)
+            if isinstance(self._fs, LocalFileSystem):
+                Path(self.root).mkdir(mode=0o700, parents=True, exist_ok=True)
+            else:
+                self._fs.makedirs(self.root, exist_ok=True)
             self._adopt(self._fs.find(self.root, maxdepth=1, detail=True))
         except Exception as error:
             raise SettingError(f"files: {where} can't be used: {error}; name a directory or a URL") from error
@@ -194,6 +214,18 @@ class Store:
                 pass  # somebody else did it
             except OSError as error:
                 log.warning("files: %s can't be removed: %s", self._place(name), error)
+
+
+@contextmanager
+def _temporary() -> Iterator[str]:
+    try:
+        made = TemporaryDirectory(prefix="rpcb-files-")
+    except OSError as error:
+        raise SettingError(
+            f"files: there is no temporary directory to be had: {error}; name a directory that may be written"
+        ) from error
+    with made as place:
+        yield place
 
 
 def _suffix(media_type: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from rpcb_trio._errors import SettingError
+from rpcb_trio._gateway._options import is_the_broker_s
 from rpcb_trio._gateway._routes import Field, Part, Route, Routes
 
 TAKEN = ("/", "/docs", "/openapi.json", "/livez", "/readyz")
@@ -102,6 +103,9 @@ def _about_field(name: str, field: Field) -> Iterator[str]:
 def _about_request(route: Route) -> Iterator[str]:
     if (route.queue is None) == (route.routing_key is None):
         yield "give either queue, or exchange and routing_key, to say where its requests go"
+    target = route.queue or ("" if route.exchange else route.routing_key) or ""
+    if is_the_broker_s(target):
+        yield f"its requests go to {target}, but only the broker makes names with amq.; name another queue"
     if route.queue is not None and route.exchange:
         yield "exchange goes with routing_key; leave it or queue out"
     if route.body_coding == "bytes" and (len(route.form) > 1 or route.constants):

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from functools import partial
 from http import HTTPStatus
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import anyio
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.types import Message
+import anyio.to_thread
+from starlette.requests import Request
 
-from rpcb_trio._gateway._bodies import Value, complete, parsed, wrong
+from rpcb_trio._gateway._bodies import Value, complete
+from rpcb_trio._gateway._forms import (
+    JSON,
+    LONGEST_TEXTS,
+    MULTIPART,
+    Fields,
+    kind_of,
+    of_json,
+    of_multipart,
+    of_query,
+    of_urlencoded,
+)
+from rpcb_trio._gateway._multipart import Multipart
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._problems import Problem
-from rpcb_trio._gateway._routes import Field
 
-MOST_PARTS = 64
-"""Of a form; far more than any has fields."""
+FREE_PIECES = 10_000
+BYTES_A_PIECE = 256
+"""A body may come in so many pieces, and one more for each so many bytes: each costs a moment of its own."""
 
-LONGEST_TEXT = 2**20
-"""Bytes of a field that is no file."""
+LONGEST_LENGTH = 20
+"""Digits of a length that is believed."""
+
+WORTH_A_THREAD = 2**18
+"""Bytes of a body that it takes a while to put together, or to read as a form."""
+
+T = TypeVar("T")
 
 
 class HungUp(Exception):
@@ -53,11 +69,7 @@ class Buffer:
             Problem: as `take`.
         """
         if size > self._options.max_upload:
-            raise Problem(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                "too-big",
-                f"the request has more than {self._options.max_upload} bytes, which is the limit",
-            )
+            raise _too_big(self._options.max_upload)
         if self.held + more > self._options.max_buffered:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too much is being uploaded; come again")
 
@@ -66,7 +78,7 @@ class Upload:
     """One request's body as it comes in. What it takes of the buffer is given back at the end."""
 
     def __init__(self, request: Request, buffer: Buffer, seconds: float) -> None:
-        self._original = request
+        self._request = request
         self._buffer = buffer
         self._seconds = seconds
         self._taken = 0
@@ -81,68 +93,90 @@ class Upload:
     ) -> None:
         self._buffer.held -= self._taken
 
-    async def whole(self) -> bytes:
-        """The body as it is.
+    async def whole(self, most: int | None = None) -> bytes:
+        """The body as it is, of at most so many bytes.
 
         Raises:
-            Problem: it is too large, too slow, or one too many.
+            Problem: it is too large, too slow, in too many pieces, or one too many.
             HungUp: it ends before its end.
         """
-        async with self._reading() as request:
-            return await request.body()
+        with self._within_bounds():
+            pieces = []
+            async with aclosing(self._pieces()) as coming:
+                async for piece in coming:
+                    pieces.append(piece)
+                    if most is not None and self._taken > most:
+                        raise _too_big(most, "a form without files")
+            return await self._aside(partial(b"".join, pieces))
 
-    async def form(self, fields: Mapping[str, Field]) -> dict[str, Value]:
-        """The body's values for these fields.
+    async def form(self, fields: Fields) -> dict[str, Value]:
+        """The values for these fields, out of the URL's query and the body; the query comes first.
 
         Raises:
             Problem: as `whole`; or it is no such form.
             HungUp: as `whole`.
         """
-        async with (
-            self._reading() as request,
-            request.form(max_files=MOST_PARTS, max_fields=MOST_PARTS, max_part_size=LONGEST_TEXT) as form,
-        ):
-            sent = {
-                name: await _value(name, fields[name], value)
-                for name, value in reversed(form.multi_items())
-                if name in fields
-            }
-        return complete(fields, sent)
+        content_type = self._request.headers.get("content-type", "")
+        sent = of_query(self._request.scope.get("query_string", b""), fields)
+        if not content_type:  # then there is no form, whatever else there may be
+            return complete(fields, sent, has_files=False)
+        kind = kind_of(content_type, fields)
+        if kind == MULTIPART:
+            return complete(fields, await self._multipart(content_type, fields) | sent)
+        read = partial(of_json if kind == JSON else of_urlencoded, await self.whole(LONGEST_TEXTS), fields)
+        return complete(fields, await self._aside(read) | sent, has_files=False)
 
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[Request]:
-        announced = self._original.headers.get("content-length", "")
-        if announced.isdecimal():
+    async def _multipart(self, content_type: str, fields: Fields) -> dict[str, Value]:
+        with self._within_bounds(), Multipart(content_type) as form:
+            async with aclosing(self._pieces()) as coming:
+                async for piece in coming:
+                    form.write(piece)
+            form.finish()
+            return await self._aside(partial(of_multipart, form, fields))
+
+    async def _aside(self, work: Callable[[], T]) -> T:
+        """Do what takes as long as the body is large, aside where that would hold up others."""
+        return await anyio.to_thread.run_sync(work) if self._taken > WORTH_A_THREAD else work()
+
+    @contextmanager
+    def _within_bounds(self) -> Iterator[None]:
+        coding = self._request.headers.get("content-encoding", "identity")
+        if coding.strip().lower() not in ("", "identity"):
+            raise Problem(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                "media-type",
+                "the body has a content encoding; send it as it is",
+                headers={"accept-encoding": "identity"},
+            )
+        announced = self._request.headers.get("content-length", "")
+        if announced.isdecimal() and len(announced) <= LONGEST_LENGTH:
             self._buffer.check(int(announced), int(announced))
         try:
             with anyio.fail_after(self._seconds):
-                yield Request(self._original.scope, self._receive)
+                yield
         except TimeoutError:
             raise Problem(
                 HTTPStatus.REQUEST_TIMEOUT, "slow-upload", f"the upload took more than {self._seconds:g} s"
             ) from None
-        except ClientDisconnect:
-            raise HungUp from None
-        except HTTPException as error:
-            raise Problem(error.status_code, "form", error.detail) from None
-        except UnicodeError:  # the form names a charset that is none for texts
-            raise Problem(HTTPStatus.BAD_REQUEST, "form", "the form can't be read in its charset") from None
 
-    async def _receive(self) -> Message:
-        message = await self._original.receive()
-        if message["type"] == "http.request":
-            more = len(message.get("body", b""))
-            self._buffer.take(self._taken, more)
-            self._taken += more
+    async def _pieces(self) -> AsyncGenerator[bytes]:
+        count = 0
+        while not self.is_complete:
+            message = await self._request.receive()
+            if message["type"] != "http.request":
+                raise HungUp
+            piece = message.get("body", b"")
+            self._buffer.take(self._taken, len(piece))
+            self._taken += len(piece)
             self.is_complete = not message.get("more_body", False)
-        return message
+            count += 1
+            if count > FREE_PIECES + self._taken // BYTES_A_PIECE:
+                why = "the body comes in too many pieces; send larger ones"
+                raise Problem(HTTPStatus.BAD_REQUEST, "pieces", why)
+            yield piece
 
 
-async def _value(name: str, field: Field, value: UploadFile | str) -> Value:
-    if isinstance(value, UploadFile):
-        if field.type != "file":
-            raise wrong(name, f"it is sent as a file; send it as a {field.type}")
-        return await value.read()
-    if field.type == "file":
-        raise wrong(name, "it is sent as a text; send it as a file")
-    return parsed(name, field, value)
+def _too_big(most: int, what: str = "the request") -> Problem:
+    return Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-big", f"{what} may have {most} bytes, and this has more"
+    )

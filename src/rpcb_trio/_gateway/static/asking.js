@@ -2,12 +2,18 @@
 
 import { root } from "./dom.js";
 
+// A route whose clients know of no HTTP status says what has failed to whoever asks for it like this.
+const ACCEPT = "application/problem+json, application/json;q=0.9, */*;q=0.8";
+
 const KIND = {
   0: ["The gateway can't be reached", "Check that it runs and that the network is there, then send again."],
   400: ["The service could not use this request", ""],
+  403: ["This page may not call the gateway", ""],
   404: ["There is no such service", ""],
   408: ["The upload took too long", "Try a shorter file, or a faster line."],
   413: ["The file is too large", ""],
+  415: ["The service takes this in another form", ""],
+  421: ["The gateway is not to be reached by this name", ""],
   422: ["Something in the form is not right", ""],
   500: ["The service failed", "It said so itself; the worker's log tells more."],
   502: ["Nobody serves this yet", "Start a worker for it, then send again."],
@@ -35,7 +41,7 @@ export async function ask({ path, method, body, headers, envelope }, signal) {
   const started = performance.now();
   let response, blob;
   try {
-    response = await fetch(new URL(path.replace(/^\//, ""), root), { method, body, headers, signal });
+    response = await fetch(new URL(path.replace(/^\//, ""), root), { method, body, headers: { accept: ACCEPT, ...headers }, signal });
     blob = await response.blob();
   } catch (error) {
     if (error.name === "AbortError") throw error;
@@ -44,17 +50,29 @@ export async function ask({ path, method, body, headers, envelope }, signal) {
   const milliseconds = performance.now() - started;
   const type = response.headers.get("content-type") ?? "";
   const told = /\bjson\b/.test(type) ? await json(blob) : undefined;
+  if (!response.ok) throw new Problem(response.status, type.includes("problem+json") ? told : await passed(type, blob, response));
   if (envelope && told && "message" in told) return { ...opened(told, response), milliseconds };
-  if (!response.ok) throw new Problem(response.status, type.includes("problem+json") ? told : { reply: await text(type, blob) });
   return { answer: told, blob: told === undefined ? blob : undefined, ...facts(response), milliseconds };
 }
 
 /** What is in rabbit-rpc-client's envelope, where the status stands in the JSON. */
 function opened({ status, message, data }, response) {
   if (status === 200) return { answer: data, ...facts(response) };
-  const id = response.headers.get("x-request-id");
-  const real = response.status === 503 ? 503 : status === 400 ? 504 : 500;
-  throw new Problem(real, { detail: message, request_id: id });
+  throw new Problem(status === 400 ? 504 : 500, { detail: message, request_id: response.headers.get("x-request-id") });
+}
+
+/** An error reply that went through as it is; the reason stands in a header, in percent-encoding. */
+async function passed(type, blob, response) {
+  const reason = response.headers.get("rpcb-error-reason");
+  return { reply: await text(type, blob), detail: reason && decoded(reason), request_id: response.headers.get("x-request-id") };
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 function facts(response) {

@@ -16,6 +16,8 @@ from rpcb_trio._cli._exits import ExitCode, exit_code_of
 from rpcb_trio._cli._file import FileLayer
 from rpcb_trio._cli._serve import serve
 from rpcb_trio._cli._settings import Settings
+from rpcb_trio._cli._values import check_values
+from rpcb_trio._cli._variables import read_variables
 from rpcb_trio._errors import SettingError
 
 NAME = "rpcb-trio"
@@ -58,7 +60,7 @@ def _app(layer: FileLayer, *, lists_all: bool) -> App:
         help_epilogue=_epilogue(),
         help_format="markdown",
         version=partial(metadata.version, NAME),
-        config=(layer,),
+        config=(read_variables, check_values, layer, check_values),
     )
     app.command(serve)
     for name in IMPORTED_WHEN_ASKED_FOR:

@@ -23,6 +23,7 @@ from rpcb_trio._cli._logs import write_logs
 from rpcb_trio._cli._setup import transport
 from rpcb_trio._cli._shared_settings import ConfigPath, LogSettings
 from rpcb_trio._cli._url import shown_url
+from rpcb_trio._cli._variables import warn_of_unknown_variables
 from rpcb_trio._client import open_client
 from rpcb_trio._errors import SettingError
 from rpcb_trio._events import EventWatch, watch_events
@@ -47,6 +48,7 @@ def gateway(
     ends with 0. The second one stops all at once.
     """
     write_logs(logs)
+    warn_of_unknown_variables()
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # who sends no form is told so
     _check_extra()
     routes = read_routes(read_file(config).routes)

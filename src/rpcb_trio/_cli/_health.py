@@ -44,7 +44,12 @@ class HealthSettings:
     ] = None
     health_host: Annotated[
         str,
-        setting(WORKER, "HEALTH_HOST", "Address for probes; 0.0.0.0 for all, as Kubernetes needs it."),
+        setting(
+            WORKER,
+            "HEALTH_HOST",
+            "Address for probes; 0.0.0.0 for all, as Kubernetes needs it.",
+            metavar="ADDRESS",
+        ),
     ] = "127.0.0.1"
 
 

@@ -22,6 +22,7 @@ from rpcb_trio._cli._setup import Job, as_they_look, make_job
 from rpcb_trio._cli._shared_settings import ConfigPath, LogSettings
 from rpcb_trio._cli._target import load_service
 from rpcb_trio._cli._url import shown_url
+from rpcb_trio._cli._variables import warn_of_unknown_variables
 from rpcb_trio._errors import SettingError
 from rpcb_trio.health import open_health_port
 
@@ -69,6 +70,7 @@ def serve(
     stops all at once; the broker redelivers what was held.
     """
     write_logs(logs)
+    warn_of_unknown_variables()
     with ExitStack() as until_they_are_obeyed:
         try:
             with _interrupted_by_sigterm():

@@ -54,6 +54,37 @@ class ConnectionSettings:
             show_default=False,
         ),
     ] = None
+    user: Annotated[
+        str | None,
+        setting(
+            BROKER,
+            "USER",
+            "The broker's user, for a URL that names none.",
+            metavar="NAME",
+            show_default=False,
+        ),
+    ] = None
+    password: Annotated[
+        str | None,
+        setting(
+            BROKER,
+            "PASSWORD",
+            "Its password, as it is, for a URL that has none; give it as the variable, for flags can be seen by "
+            "others.",
+            metavar="TEXT",
+            show_default=False,
+        ),
+    ] = None
+    password_file: Annotated[
+        str | None,
+        setting(
+            BROKER,
+            "PASSWORD_FILE",
+            "Or: a file that holds it, read as --url-file is.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None
     heartbeat: Annotated[
         int,
         whole(

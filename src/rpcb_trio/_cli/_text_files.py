@@ -1,0 +1,49 @@
+"""Text that an operator's editor, shell or secret store has written: which bytes around it are not part of it."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+from rpcb_trio._errors import SettingError
+
+MARK = "\ufeff"
+"""The byte-order mark, which some editors put before a text."""
+
+QUOTES = "\"'"
+
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def bare(value: str) -> str:
+    """Without spaces, line ends, a byte-order mark and one pair of quotes around it."""
+    value = value.strip().strip(MARK).strip()
+    if len(value) > 1 and value[0] == value[-1] and value[0] in QUOTES and value[0] not in value[1:-1]:
+        return value[1:-1].strip()
+    return value
+
+
+def read_text(path: Path) -> str:
+    """What a file of text holds, in whichever Unicode its byte-order mark says, or in UTF-8.
+
+    Raises:
+        SettingError: it is no such text; the message begins with why.
+        OSError: it can't be read.
+    """
+    data = path.read_bytes()
+    encoding = next((encoding for mark, encoding in MARKS if data.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and b"\0" in data[:1024]:
+        raise SettingError("it holds zero bytes, so it is UTF-16 or no text; save it as UTF-8")
+    try:
+        return data.decode(encoding).removeprefix(MARK)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise SettingError(
+            f"it is not {encoding.upper()} (line {line}, byte {error.start}); save it as UTF-8"
+        ) from None

@@ -61,8 +61,7 @@ async def test_the_second_signal_stops_at_once_and_the_request_is_redelivered(
             await serving.line_with("batch 1 closed")
             serving.send(signum)
             await serving.line_with(f"{signum.name}: draining 1 worker")
-            serving.send(signum)
-            assert await serving.end() == code
+            assert await serving.insist(signum) == code
             await serving.line_with(f"{queue}: stopped with 1 request(s) unanswered; the broker redelivers")
             method, _, body = next(channel.consume(queue, auto_ack=True, inactivity_timeout=PATIENCE))
     assert (method.redelivered, body) == (True, b"a")

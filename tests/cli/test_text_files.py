@@ -141,7 +141,7 @@ def test_spaces_and_quotes_of_a_password_are_its_own(
 ) -> None:
     monkeypatch.setenv("RPCB_PASSWORD", ' "p" \r\n')
     _, bound, _ = parse(["serve", "m:a"], FileLayer())
-    assert bound.arguments["settings"].password == ' "p" '
+    assert bound.arguments["settings"].password == ' "p" '  # noqa: S105 - of a test
 
 
 @pytest.mark.parametrize("flags", [["--pasword=hunter2"], ["--password-fil", "hunter2"]])

@@ -191,15 +191,15 @@ def test_quotes_that_are_not_around_the_whole_are_kept(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("flag", "value"),
     [
-        ("--max-batch-size", "１６"),
+        ("--max-batch-size", "\uff11\uff16"),
         ("--max-batch-size", " 16"),
         ("--max-batch-size", "1_6"),
         ("--max-batch-size", "0x10"),
         ("--max-batch-size", "1e1"),
-        ("--batch-size", "３２"),
-        ("--max-wait", "１"),
+        ("--batch-size", "\uff13\uff12"),
+        ("--max-wait", "\uff11"),
         ("--max-wait", "1_0"),
-        ("--drain-timeout", "٣"),
+        ("--drain-timeout", "\u0663"),
         ("--max-batch-cost", "1_000"),
     ],
 )
@@ -213,11 +213,11 @@ def test_a_number_is_written_in_plain_digits(flag: str, value: str, run_command:
 @pytest.mark.parametrize(
     ("command", "flag", "value"),
     [
-        ("load", "--callers", "１"),
+        ("load", "--callers", "\uff11"),
         ("load", "--requests", "1_0"),
-        ("load", "--rate", "٣"),
+        ("load", "--rate", "\u0663"),
         ("top", "--interval", "1_0"),
-        ("call", "--timeout", "１"),
+        ("call", "--timeout", "\uff11"),
         ("simulate", "--replicas", "1_0"),
         ("tune", "--replicas", "1_0"),
     ],

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from collections.abc import Callable, Iterator
 from enum import IntEnum
-from typing import NoReturn, Self
+from typing import Self
 
+from rpcb_trio._cli._ending import leave_behind
 from rpcb_trio._cli._logs import tell
 from rpcb_trio._cli._streams import fill_in_streams, is_of_output
 from rpcb_trio._errors import (
@@ -94,7 +93,7 @@ def exit_code_of(command: Callable[[], int]) -> int:
     except BaseException as error:  # noqa: BLE001 - the last boundary
         code = _tell_ending(error)
     if code is ExitCode.EXECUTOR_HUNG:
-        _leave_threads_behind(code)
+        leave_behind(code)
     return code
 
 
@@ -123,14 +122,6 @@ def _tell_crash(crash: BaseException, whole: BaseException) -> None:
     else:  # a task wants to end the process, say: that needs no traceback
         log.critical("crashed: %r escaped from a task", crash)
         log.debug("the traceback", exc_info=whole)
-
-
-def _leave_threads_behind(code: ExitCode) -> NoReturn:
-    """End the process though a thread hangs: the interpreter's own end may wait for what it holds."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

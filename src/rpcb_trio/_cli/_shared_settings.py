@@ -69,8 +69,8 @@ class ConnectionSettings:
         setting(
             BROKER,
             "PASSWORD",
-            "Its password, as it is, for a URL that has none; give it as the variable, for flags can be seen by "
-            "others.",
+            "Its password, as it is, for a URL that has none. Give it as the variable, since others can see "
+            "flags.",
             metavar="TEXT",
             show_default=False,
         ),

@@ -1,4 +1,4 @@
-"""Text that an operator's editor, shell or secret store has written: which bytes around it are not part of it."""
+"""Text that an editor, a shell or a secret store has written, and what around it is not part of it."""
 
 from __future__ import annotations
 

@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.live import Live
 
 from rpcb_trio._cli._exits import ExitCode
-from rpcb_trio._cli._lifetime import OBEYED
 from rpcb_trio._cli._logs import tell, write_logs
 from rpcb_trio._cli._parameters import setting
 from rpcb_trio._cli._setup import transport
 from rpcb_trio._cli._shared_settings import ConfigPath, ConnectionSettings, LogSettings
+from rpcb_trio._cli._signals import OBEYED
 from rpcb_trio._cli._top_keys import pressed, single_keys
 from rpcb_trio._cli._top_table import ORDERS, page
 from rpcb_trio._cli._url import shown_url

@@ -61,15 +61,16 @@ def _meant(token: Token) -> Iterable[Token]:
 
 
 def _is_link(name: str, value: str) -> bool:
-    """Whether it says where a Service is, as `tcp://10.96.0.7:5672` in `RPCB_PORT`; no port of ours looks so."""
+    """Whether it says where a Service is, as `tcp://10.96.0.7:5672` in `RPCB_PORT`."""
     if not name.endswith("_PORT"):
         return False
     try:
         parts = urlsplit(value)
         ip_address(parts.hostname or "")
-        return parts.scheme in ("tcp", "udp", "sctp") and parts.port is not None
+        port = parts.port
     except ValueError:
         return False
+    return parts.scheme in ("tcp", "udp", "sctp") and port is not None
 
 
 def unknown_variables() -> list[str]:

@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from rpcb_trio._cli._logs import tell_last
 from rpcb_trio._cli._signals import OBEYED
+from rpcb_trio._cli._streams import leave_streams
 from rpcb_trio._cli._users_code import is_of_a_library
 from rpcb_trio._shown import shown
 
@@ -37,6 +38,7 @@ def end_with(command: Callable[[], int]) -> NoReturn:
         code = command()
     except SystemExit as ending:
         code = _code_of(ending)
+    leave_streams()
     for each in OBEYED:  # it is ending already
         with suppress(ValueError):  # in a thread, which only a program would do
             signal.signal(each, signal.SIG_IGN)
@@ -49,9 +51,7 @@ def end_with(command: Callable[[], int]) -> NoReturn:
 
 def leave_behind(code: int) -> NoReturn:
     """End the process now, though threads hang: the interpreter's own end may wait for what they hold."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
+    leave_streams()
     logging.shutdown()
     os._exit(code)
 

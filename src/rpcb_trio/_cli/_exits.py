@@ -9,7 +9,7 @@ from typing import Self
 
 from rpcb_trio._cli._ending import leave_behind
 from rpcb_trio._cli._logs import tell
-from rpcb_trio._cli._streams import fill_in_streams, is_of_output
+from rpcb_trio._cli._streams import flush_output, is_of_output, prepare_streams
 from rpcb_trio._errors import (
     CallInterrupted,
     DrainTimeout,
@@ -85,9 +85,10 @@ def exit_code_of(command: Callable[[], int]) -> int:
 
     A `SystemExit` passes if it is no task's: then the command itself, or the module it loads, wants to end.
     """
-    fill_in_streams()
+    prepare_streams()
     try:
-        return command()
+        code = command()
+        flush_output()
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001 - the last boundary

@@ -13,6 +13,7 @@ import msgspec
 import trio
 from cyclopts import Parameter
 
+from rpcb_trio._cli._anchored import anchored
 from rpcb_trio._cli._apart import set_all_apart
 from rpcb_trio._cli._embedded import Services, load_services, rerouted, serving_here
 from rpcb_trio._cli._exits import ExitCode
@@ -47,6 +48,7 @@ def gateway(
     The first SIGTERM or SIGINT drains: no more is accepted, what is in flight is answered, then the process
     ends with 0. The second one stops all at once.
     """
+    settings = anchored(settings)
     write_logs(logs)
     warn_of_unknown_variables()
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # who sends no form is told so

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
@@ -116,7 +117,8 @@ def _log_is_json() -> bool:
 
 
 def _print(line: str) -> None:
-    print(f"rpcb-trio: {discreet(on_one_line(' '.join(line.split())))}", file=sys.stderr)  # noqa: T201 - it is the output
+    with suppress(OSError, ValueError):  # nobody reads it
+        print(f"rpcb-trio: {discreet(on_one_line(' '.join(line.split())))}", file=sys.stderr)  # noqa: T201 - it is the output
 
 
 def _handler(settings: LogSettings) -> logging.Handler:

@@ -9,6 +9,7 @@ from typing import Annotated
 import trio
 from cyclopts import Parameter
 
+from rpcb_trio._cli._anchored import anchored
 from rpcb_trio._cli._apart import set_all_apart
 from rpcb_trio._cli._exits import ExitCode
 from rpcb_trio._cli._file import SettingsFile, read_file
@@ -102,15 +103,19 @@ def _make_jobs(
     if target is not None:
         if workers:
             raise SettingError("give either TARGET or --worker; a worker's target is in the file")
-        return [_make_job(settings.queue, target, settings)]
+        return [_make_job(settings.queue, target, anchored(settings))]
     names = file.select(workers)
     if not names:
         raise SettingError(
             f"TARGET is missing; name a service as module:attribute, or write [workers.NAME] into {file.name}"
         )
-    asked = {name: settings_of(name) for name in names}
+    asked = {name: _anchored(*settings_of(name)) for name in names}
     _refuse_shared_queues(asked)
     return [_make_job(name, *of_worker) for name, of_worker in asked.items()]
+
+
+def _anchored(target: str | None, settings: Settings) -> tuple[str | None, Settings]:
+    return target, anchored(settings)
 
 
 def _refuse_shared_queues(asked: Mapping[str, tuple[str | None, Settings]]) -> None:

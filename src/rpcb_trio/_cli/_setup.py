@@ -21,7 +21,7 @@ from rpcb_trio._cli._url import shown_url, url_of
 from rpcb_trio._errors import SettingError
 from rpcb_trio._events import EventInstrument, publish_events
 from rpcb_trio._executors import ProcessExecutor
-from rpcb_trio._instruments import AuditInstrument, HealthInstrument, Instrument, LogInstrument
+from rpcb_trio._instruments import AuditInstrument, HealthInstrument, Instrument, LogInstrument, new_start
 from rpcb_trio._pipeline import checked_prefetch, serve
 from rpcb_trio._service import BoundService
 from rpcb_trio._transports import Topology
@@ -58,10 +58,11 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
     processes = _processes(name, target, settings, executors) if settings.executor == "process" else None
     health = HealthInstrument(name)
     broker = transport(settings, name=name)
-    instruments = [*_instruments(name, settings), health]
+    start = new_start()
+    instruments = [*_instruments(name, settings, start), health]
     telling = Job.telling
     if settings.events is not None:
-        instruments.append(events := EventInstrument(name, device=", ".join(settings.device) or None))
+        instruments.append(events := EventInstrument(name, device=_devices(settings), start=start))
         telling = partial(publish_events, broker, _events_exchange(settings.events, settings), events)
     return Job(
         name=name,
@@ -157,7 +158,10 @@ def journal_of(name: str, settings: Settings) -> Path | None:
     if settings.journal is not None:
         return None if settings.journal == "off" else Path(settings.journal)
     try:
-        directory = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "rpcb-trio"
+        state = Path(os.environ.get("XDG_STATE_HOME") or "")
+        if not state.is_absolute():  # as the standard has it
+            state = Path.home() / ".local" / "state"
+        directory = state / "rpcb-trio"
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.access(directory, os.W_OK | os.X_OK):
             return directory
@@ -173,10 +177,14 @@ def journal_of(name: str, settings: Settings) -> Path | None:
     return None
 
 
-def _instruments(name: str, settings: Settings) -> list[Instrument]:
+def _devices(settings: Settings) -> str | None:
+    return ", ".join(settings.device) or None
+
+
+def _instruments(name: str, settings: Settings, start: str) -> list[Instrument]:
     if settings.audit is None:
         return [LogInstrument(name)]
-    return [LogInstrument(name), AuditInstrument(settings.audit, name)]
+    return [LogInstrument(name), AuditInstrument(settings.audit, name, start=start)]
 
 
 def transport(settings: ConnectionSettings, *, name: str | None = None) -> AmqpTransport:

@@ -198,8 +198,10 @@ class _View:
                 workers=summary.workers,
                 queues=summary.queues,
             )
-            sys.stdout.write(f"{msgspec.json.encode(line).decode()}\n")
-            sys.stdout.flush()
+            sys.stdout.buffer.write(
+                msgspec.json.encode(line) + b"\n"
+            )  # JSON is UTF-8, whatever the locale is
+            sys.stdout.buffer.flush()
             return
         console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE)
         console.print(page(self.summary, self._title, width=console.width))

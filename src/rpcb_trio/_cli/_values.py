@@ -52,9 +52,9 @@ def _leaves(hint: Any) -> Iterator[type]:
 
 def _fault(argument: Argument, types: set[type], value: str) -> str | None:
     if Path not in types and not value.isprintable() and not _is_text(value):
-        return "it is not UTF-8"
+        return "it is not UTF-8."
     if not value.strip() and argument.parameter.metavar in NAMED:
-        return "it is empty; leave it out, or say which"
+        return "it is empty; leave it out, or say which."
     if float in types and not NUMBER.fullmatch(value):
         if argument.parameter.metavar == "SECONDS":
             return f'"{value}" is not a number of seconds{_in_seconds(value)}'

@@ -34,6 +34,7 @@ from rpcb_trio._errors import (
     TooLate,
     TopologyMismatch,
     Unroutable,
+    WarmUpFailed,
     WrongResultCount,
 )
 from rpcb_trio._events import (
@@ -142,6 +143,7 @@ __all__ = [
     "Transport",
     "Trigger",
     "Unroutable",
+    "WarmUpFailed",
     "Work",
     "Worker",
     "WrongResultCount",

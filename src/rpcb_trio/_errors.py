@@ -120,6 +120,10 @@ class EncodeError(ServiceError):
     code = "encode"
 
 
+class WarmUpFailed(RpcbError):
+    """The service could not be warmed up; the message says which hook raised what, and where."""
+
+
 class ExecutorHung(RpcbError):
     """`infer` took longer than `infer_timeout`, in a thread, which can't be killed; the worker has ended."""
 

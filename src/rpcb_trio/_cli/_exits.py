@@ -23,6 +23,7 @@ from rpcb_trio._errors import (
     SettingError,
     TopologyMismatch,
     Unroutable,
+    WarmUpFailed,
 )
 
 log = logging.getLogger("rpcb_trio")
@@ -61,6 +62,7 @@ class ExitCode(IntEnum):
     PROBLEMS_FOUND = 13, "something is to be mended (doctor)"
     NOT_MET = 14, "more errors than max-errors allows, or no rate meets the objective (load)"
     NO_EVENTS = 15, "no worker tells of itself (top)"
+    WARM_UP_FAILED = 16, "the service could not be warmed up (serve)"
     STOPPED_BY_SIGINT = 130, "stopped at once: by the second SIGINT (call, demo, load: by the first)"
     STOPPED_BY_SIGTERM = 143, "stopped at once: by the second SIGTERM"
 
@@ -71,6 +73,7 @@ CODES: dict[type[RpcbError], ExitCode] = {
     TopologyMismatch: ExitCode.TOPOLOGY_MISMATCH,
     SessionLost: ExitCode.UNREACHABLE,
     DrainTimeout: ExitCode.DRAIN_TIMEOUT,
+    WarmUpFailed: ExitCode.WARM_UP_FAILED,
     ExecutorHung: ExitCode.EXECUTOR_HUNG,
     RemoteError: ExitCode.ERROR_REPLY,
     Unroutable: ExitCode.UNROUTABLE,

@@ -20,7 +20,7 @@ import trio
 from rpcb_trio._cli._exits import ExitCode
 from rpcb_trio._cli._setup import Job
 from rpcb_trio._cli._signals import Signals
-from rpcb_trio._errors import DrainTimeout
+from rpcb_trio._errors import DrainTimeout, WarmUpFailed
 from rpcb_trio._pipeline import Worker
 
 log = logging.getLogger("rpcb_trio")
@@ -65,6 +65,9 @@ class _Lifetime:
         try:
             async with job.telling():
                 await job.start(task_status=task_status)
+        except WarmUpFailed as error:
+            log.debug("%s: the traceback", job.name, exc_info=error)
+            raise WarmUpFailed(f"{job.name}: {error}") from error
         except DrainTimeout as error:
             log.warning("%s: gave up draining; the others still drain", job.name)
             self.overdue.append(error)

@@ -25,6 +25,20 @@ GREEN_REMEDY = "let what TARGET imports do without it (under `if __name__ == '__
 
 NO_OPTIONS: Mapping[str, object] = {}
 
+LIKE_HOOKS = {
+    "warmup": "warm_up",
+    "setup": "warm_up",
+    "startup": "warm_up",
+    "loadmodel": "warm_up",
+    "initialize": "warm_up",
+    "ondevice": "on_device",
+    "todevice": "on_device",
+    "contenttype": "content_type",
+    "costs": "cost",
+    "getcost": "cost",
+}
+"""Other names, without underscores and case, for the optional hooks."""
+
 _LOOKS = (bool, int, float, NoneType)
 """What an option may look like besides text."""
 
@@ -42,11 +56,27 @@ def load_service(target: str, options: Mapping[str, object] = NO_OPTIONS) -> Bou
     elif inspect.isclass(found):
         _refuse_missing_options(target, found)
     try:
-        return bind(found(**options) if options else found)
+        bound = bind(found(**options) if options else found)
     except SettingError as error:
         raise SettingError(f"{target}: {error}") from error
     except Exception as error:
         raise SettingError(f"{target}: making it fails: {_traced(error)}") from error
+    for line in misnamed_hooks(found):
+        log.warning("%s: %s", target, line)
+    return bound
+
+
+def misnamed_hooks(found: Any) -> list[str]:
+    """A line for each method that looks like an optional hook under another name: nobody would call it."""
+    if not hasattr(found, "infer"):
+        return []
+    names = public_names(found)
+    lines = []
+    for name in names:
+        hook = LIKE_HOOKS.get(name.lower().replace("_", ""))
+        if hook is not None and hook not in names:
+            lines.append(f"{name} is never called; did you mean {hook}?")
+    return lines
 
 
 def load_attribute(target: str) -> Any:

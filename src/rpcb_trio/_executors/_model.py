@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
-from rpcb_trio._errors import InferError, SettingError
+from rpcb_trio._errors import InferError, SettingError, WarmUpFailed
 from rpcb_trio._executors._memory import as_too_large, empty_cache
 from rpcb_trio._service import BoundService, is_of_the_hook
+from rpcb_trio._shown import shown
 
 
 class Model:
@@ -23,12 +26,14 @@ class Model:
         """Place the service on its device and call its `warm_up`.
 
         Raises:
-            SettingError: the device is not there.
+            SettingError: the device is not there, or the service says that a setting is wrong.
+            WarmUpFailed: whatever else its hooks raised.
         """
-        _refuse_missing_device(self._device)
-        self._service = self._service.placed(self._device)
+        refuse_missing_device(self._device)
+        with _warming_up(self._service.name, "on_device"):
+            self._service = self._service.placed(self._device)
         if self._service.warm_up is not None:
-            with _torch_inference(self._device):
+            with _warming_up(self._service.name, "warm_up"), _torch_inference(self._device):
                 self._service.warm_up()
 
     def infer(self, items: list[Any]) -> Sequence[Any]:
@@ -75,6 +80,18 @@ def run_infer(infer: Callable[[list[Any]], Sequence[Any]], items: list[Any]) -> 
 
 
 @contextmanager
+def _warming_up(service: str, hook: str) -> Iterator[None]:
+    try:
+        yield
+    except SettingError:
+        raise
+    except Exception as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        told = f"{type(error).__name__}: {error} ({Path(at.filename).name}:{at.lineno})"
+        raise WarmUpFailed(f"{service}: {hook} failed: {shown(told)}") from error
+
+
+@contextmanager
 def _torch_inference(device: str | None) -> Iterator[None]:
     """Torch's modes belong to a thread, so each call sets them, if torch is loaded at all."""
     torch = sys.modules.get("torch")
@@ -86,7 +103,12 @@ def _torch_inference(device: str | None) -> Iterator[None]:
         yield
 
 
-def _refuse_missing_device(device: str | None) -> None:
+def refuse_missing_device(device: str | None) -> None:
+    """Look whether torch can use a device.
+
+    Raises:
+        SettingError: it can't.
+    """
     if device is None or device == "cpu":
         return
     try:

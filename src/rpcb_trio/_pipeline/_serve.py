@@ -9,7 +9,7 @@ from typing import Any, Literal
 import trio
 
 from rpcb_trio._batching import AutoPolicy, Policy
-from rpcb_trio._errors import SettingError, first_leaf
+from rpcb_trio._errors import SettingError, WarmUpFailed, first_leaf
 from rpcb_trio._executors import Executor, ThreadExecutor
 from rpcb_trio._instruments import Instrument, Instruments, LogInstrument
 from rpcb_trio._pipeline._admission import Rules
@@ -109,7 +109,9 @@ async def serve(
     topology = queue if isinstance(queue, Topology) else Topology(queue=queue)
     transport = as_transport(transport)
     bound = bind(service)
-    policy = AutoPolicy() if batching is None else batching
+    policy = AutoPolicy() if batching is None else _checked_policy(batching)
+    if isinstance(devices, str):
+        raise SettingError(f"devices is {devices!r}; give a list of them, as [{devices!r}]")
     if executors is None:
         executors = _thread_executors(bound, replicas, devices, _checked_timeout(infer_timeout))
     elif infer_timeout is not None:
@@ -170,15 +172,15 @@ async def serve(
 
 
 async def _warm_up(executors: Sequence[Executor]) -> None:
-    refused: SettingError | None = None
+    failed: SettingError | WarmUpFailed | None = None
     try:
         async with trio.open_nursery() as nursery:
             for executor in executors:
                 nursery.start_soon(executor.warm_up)
-    except* SettingError as group:
-        refused = first_leaf(group)
-    if refused is not None:
-        raise refused
+    except* (SettingError, WarmUpFailed) as group:
+        failed = first_leaf(group)
+    if failed is not None:
+        raise failed
 
 
 def _thread_executors(
@@ -194,6 +196,15 @@ def _thread_executors(
         )
         for number in range(count)
     ]
+
+
+def _checked_policy(batching: object) -> Policy:
+    if not isinstance(batching, Policy):
+        raise SettingError(
+            f"batching is {batching!r}, which is no policy; give AutoPolicy() or FixedPolicy(32), say, or "
+            "leave it out"
+        )
+    return batching
 
 
 def _at_least_one(setting: str, value: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -78,3 +79,15 @@ def test_the_image_is_made_by_the_makefile() -> None:
         line for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("ENTRYPOINT")
     )
     assert json.loads(entry.removeprefix("ENTRYPOINT ")) == [".venv/bin/python", "-m", "rpcb_trio"]
+
+
+def test_the_image_s_user_is_a_number_that_is_not_root() -> None:
+    [user] = re.findall(r"^USER (.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert int(user) > 0
+
+
+def test_workers_and_gateway_share_their_events_and_have_an_init() -> None:
+    services = yaml.safe_load(compose("config").stdout)["services"]
+    for name in ("asr", "se", "gateway", "gpu"):
+        assert services[name]["environment"]["RPCB_EVENTS"] == "rpcb.events"
+        assert services[name]["init"] is True

@@ -153,6 +153,16 @@ def test_a_wrong_setting_behind_an_import_that_left_threads_ends_too(workplace: 
     assert "1 thread(s) still run (poller" in done.stderr
 
 
+@pytest.mark.parametrize("line", ["atexit.register(ctypes.PyDLL(None).sleep, 3600)"])
+async def test_what_holds_the_gil_at_the_end_is_ended_by_the_kernel(
+    line: str, serve: Serve, queue: str, workplace: Path
+) -> None:
+    write_service(workplace, f"import ctypes; {line}")
+    async with serve("left:echo", "--queue", queue) as serving:
+        await serving.line_with("consuming from queue")
+        assert await drained(serving) == -signal.SIGALRM
+
+
 async def test_signals_that_come_while_it_ends_change_nothing(
     serve: Serve, queue: str, workplace: Path
 ) -> None:

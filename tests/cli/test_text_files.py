@@ -116,6 +116,13 @@ def test_a_password_beside_the_url_may_have_any_characters(password: str) -> Non
     assert (parts.hostname, parts.port, parts.path) == ("rabbitmq", 5672, "/v")
 
 
+@pytest.mark.parametrize(
+    "url", [' "amqp://u:p@h/v"\n', "\ufeffamqp://u:p@h/v", "amqp://u:p@h/v\r\n"], ids=ascii
+)
+def test_what_is_left_around_a_url_of_a_flag_or_a_key_is_not_part_of_it(url: str) -> None:
+    assert login(url=url) == "amqp://u:p@h/v"
+
+
 def test_user_and_password_may_both_stand_beside_it(file: Path) -> None:
     file.write_text("p/w\n")
     assert login(url="amqp://h", user="u/x", password_file=str(file)) == "amqp://u%2Fx:p%2Fw@h"

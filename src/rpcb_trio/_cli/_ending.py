@@ -2,7 +2,8 @@
 
 Python waits, at its end, for threads that are no daemons, for pools, for children, and for what is registered
 with `atexit`. Each of these may never end. They get `GRACE` seconds; then the process ends all the same, with
-a line that names them and with the exit code it had.
+a line that names them and with the exit code it had. Where even that can't run, since a library holds the GIL
+or cleans up for ever, the kernel ends it after `LAST_GRACE` seconds, by SIGALRM.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from rpcb_trio._shown import shown
 GRACE = 3.0
 """Seconds that Python's own end may take."""
 
+LAST_GRACE = 6
+"""Whole seconds until the kernel ends it."""
+
 MOST_NAMED = 8
 LONGEST_NAME = 80
 
@@ -42,6 +46,9 @@ def end_with(command: Callable[[], int]) -> NoReturn:
     for each in OBEYED:  # it is ending already
         with suppress(ValueError):  # in a thread, which only a program would do
             signal.signal(each, signal.SIG_IGN)
+    with suppress(ValueError):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(LAST_GRACE)
     try:
         threading.Thread(target=_end_in_time, args=(code,), name="rpcb-end", daemon=True).start()
     except RuntimeError:  # there is no room for one more thread

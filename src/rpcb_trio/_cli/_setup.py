@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from rpcb_trio._cli._settings import Settings
 from rpcb_trio._cli._shared_settings import ConnectionSettings
 from rpcb_trio._cli._target import load_service
 from rpcb_trio._cli._url import shown_url, url_of
+from rpcb_trio._cli._values import NUMBER, WHOLE
 from rpcb_trio._errors import SettingError
 from rpcb_trio._events import EventInstrument, publish_events
 from rpcb_trio._executors import ProcessExecutor
@@ -249,7 +250,6 @@ def as_they_look(option: str, pairs: Sequence[str]) -> dict[str, object]:
 def _as_it_looks(value: str) -> object:
     if value in ("true", "false"):
         return value == "true"
-    for number in (int, float):
-        with suppress(ValueError):
-            return number(value)
-    return value
+    if WHOLE.fullmatch(value):
+        return int(value)
+    return float(value) if NUMBER.fullmatch(value) else value

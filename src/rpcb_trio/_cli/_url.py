@@ -32,7 +32,9 @@ def url_of(settings: ConnectionSettings) -> str | Callable[[], str]:
 
 def shown_url(settings: ConnectionSettings) -> str:
     """The broker as it may be logged."""
-    return without_password(settings.url) if settings.url_file is None else f"url_file {settings.url_file}"
+    return (
+        without_password(bare(settings.url)) if settings.url_file is None else f"url_file {settings.url_file}"
+    )
 
 
 def without_password(url: str) -> str:
@@ -57,7 +59,7 @@ def _split(url: str) -> SplitResult:
 
 def _with_login(settings: ConnectionSettings) -> str:
     """The URL with the user and the password that are set beside it, whatever characters these have."""
-    url = settings.url if settings.url_file is None else _read("url_file", settings.url_file)
+    url = bare(settings.url) if settings.url_file is None else _read("url_file", settings.url_file)
     password = settings.password
     if settings.password_file is not None:
         password = _read("password_file", settings.password_file)

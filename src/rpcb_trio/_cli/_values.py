@@ -10,7 +10,9 @@ from typing import Any, get_args
 from cyclopts import App, Argument, ArgumentCollection, CoercionError, Token
 
 WHOLE = re.compile(r"[+-]?[0-9]+")
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|inf|nan")
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+NO_NUMBERS = frozenset({"inf", "nan"})
+"""What a setting's own bounds take or refuse."""
 WITH_UNIT = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+) ?([a-z]+)")
 UNITS = {
     "us": 1e-6,
@@ -55,7 +57,7 @@ def _fault(argument: Argument, types: set[type], value: str) -> str | None:
         return "it is not UTF-8."
     if not value.strip() and argument.parameter.metavar in NAMED:
         return "it is empty; leave it out, or say which."
-    if float in types and not NUMBER.fullmatch(value):
+    if float in types and value not in NO_NUMBERS and not NUMBER.fullmatch(value):
         if argument.parameter.metavar == "SECONDS":
             return f'"{value}" is not a number of seconds{_in_seconds(value)}'
         return f'"{value}" is not a number.'

@@ -72,7 +72,9 @@ def test_the_variables_that_kubernetes_sets_for_a_service_are_not_ours_whatever_
     port=st.integers(1, 65535),
     protocol=st.sampled_from(["tcp", "udp", "sctp"]),
 )
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_no_name_of_a_service_makes_its_variables_settings(
     label: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int, protocol: str
 ) -> None:
@@ -158,7 +160,23 @@ def test_a_key_that_is_empty_is_told_by_name(key: str, run_command: Run, workpla
 
 
 @pytest.mark.parametrize(
-    "form", ["{}", '"{}"', "'{}'", "{}\r", "{}\n", "{}\r\n", "\ufeff{}", '\ufeff"{}"\r\n', " {} "], ids=ascii
+    "form",
+    [
+        "{}",
+        '"{}"',
+        "'{}'",
+        "{}\r",
+        "{}\n",
+        "{}\r\n",
+        "\ufeff{}",
+        '\ufeff"{}"\r\n',
+        " {} ",
+        '"\ufeff{}"',
+        "'\"{}\"'",
+        "\u201c{}\u201d",
+        "\u200b{}\xa0",
+    ],
+    ids=ascii,
 )
 def test_what_an_env_file_leaves_around_a_value_is_not_part_of_it(
     form: str, monkeypatch: pytest.MonkeyPatch

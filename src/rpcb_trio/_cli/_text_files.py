@@ -10,7 +10,11 @@ from rpcb_trio._errors import SettingError
 MARK = "\ufeff"
 """The byte-order mark, which some editors put before a text."""
 
-QUOTES = "\"'"
+INVISIBLE = f"{MARK}\u200b\u200e\u200f\u2060"
+"""What is copied along from a web page or a document, and nobody sees."""
+
+QUOTES = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019"}
+"""Each with what ends it, those of word processors included."""
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -22,10 +26,12 @@ MARKS = (
 
 
 def bare(value: str) -> str:
-    """Without spaces, line ends, a byte-order mark and one pair of quotes around it."""
-    value = value.strip().strip(MARK).strip()
-    if len(value) > 1 and value[0] == value[-1] and value[0] in QUOTES and value[0] not in value[1:-1]:
-        return value[1:-1].strip()
+    """Without spaces, line ends, invisible marks and quotes around it."""
+    while (stripped := value.strip().strip(INVISIBLE)) != value:
+        value = stripped
+    inner = value[1:-1]
+    if len(value) > 1 and value[-1] == QUOTES.get(value[0]) and not {value[0], value[-1]} & {*inner}:
+        return bare(inner)
     return value
 
 

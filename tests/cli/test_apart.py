@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 
@@ -29,6 +30,15 @@ ROOT = Path(__file__).parent.parent.parent
 pytestmark = pytest.mark.usefixtures("workplace")
 
 log = logging.getLogger("rpcb_trio")
+
+
+@pytest.fixture(autouse=True)
+def _enabled_again() -> Iterator[None]:
+    """`dictConfig` disables all loggers that there are, those of other tests included."""
+    yield
+    for each in logging.Logger.manager.loggerDict.values():
+        if isinstance(each, logging.Logger):
+            each.disabled = False
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

@@ -73,7 +73,10 @@ def test_the_variables_that_kubernetes_sets_for_a_service_are_not_ours_whatever_
     protocol=st.sampled_from(["tcp", "udp", "sctp"]),
 )
 @hypothesis_settings(
-    deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    derandomize=True,
+    deadline=None,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_no_name_of_a_service_makes_its_variables_settings(
     label: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int, protocol: str

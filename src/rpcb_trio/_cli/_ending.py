@@ -42,25 +42,30 @@ def end_with(command: Callable[[], int]) -> NoReturn:
         code = command()
     except SystemExit as ending:
         code = _code_of(ending)
-    leave_streams()
     for each in OBEYED:  # it is ending already
         with suppress(ValueError):  # in a thread, which only a program would do
             signal.signal(each, signal.SIG_IGN)
-    with suppress(ValueError):
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(LAST_GRACE)
+    _set_alarm()
     try:
         threading.Thread(target=_end_in_time, args=(code,), name="rpcb-end", daemon=True).start()
     except RuntimeError:  # there is no room for one more thread
         leave_behind(code)
+    leave_streams()
     sys.exit(code)
 
 
 def leave_behind(code: int) -> NoReturn:
     """End the process now, though threads hang: the interpreter's own end may wait for what they hold."""
+    _set_alarm()
     leave_streams()
     logging.shutdown()
     os._exit(code)
+
+
+def _set_alarm() -> None:
+    with suppress(ValueError):  # not in the main thread, and it is set already
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(LAST_GRACE)
 
 
 def _code_of(ending: SystemExit) -> int:

@@ -2,7 +2,7 @@
 
 # No annotations from __future__: as strings, those that a subclass inherits would be looked up in its module.
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -74,7 +74,7 @@ class ConnectionSettings:
             metavar="TEXT",
             show_default=False,
         ),
-    ] = None
+    ] = field(default=None, repr=False)
     password_file: Annotated[
         str | None,
         setting(

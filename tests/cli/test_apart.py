@@ -52,7 +52,10 @@ def test_no_configuration_silences_the_log_or_doubles_it(name: str, form: str, w
         text=True,
         check=False,
     )
-    lines = [line for line in done.stderr.splitlines() if "before" in line or "after" in line]
+    *lines, last = done.stderr.splitlines()
+    assert "the reason of its end" in last
+    assert done.stderr.count("the reason of its end") == 1
+    lines = [line for line in lines if "before" in line or "after" in line]
     told = [
         json.loads(line)["message"] if form == "json" else line.split(" ", 2)[2]
         for line in lines

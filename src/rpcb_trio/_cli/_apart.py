@@ -115,10 +115,16 @@ def own_stderr(encoding: str | None = None) -> TextIO:
     )
 
 
+def stream_of(handler: logging.Handler | None) -> TextIO:
+    """Where a handler writes to; stderr without one."""
+    console = getattr(handler, "console", None)
+    stream: TextIO | None = getattr(handler, "stream", None) or getattr(console, "file", None)
+    return stream or sys.stderr
+
+
 def close_stream(handler: logging.Handler | None) -> None:
     """Give back the descriptor of a handler that is used no more; only tests live on."""
-    console = getattr(handler, "console", None)
-    stream = getattr(handler, "stream", None) or getattr(console, "file", None)
+    stream = stream_of(handler)
     if isinstance(stream, io.TextIOWrapper) and stream is not sys.stderr:
         with suppress(OSError):
             stream.close()

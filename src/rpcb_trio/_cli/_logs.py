@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
-from rpcb_trio._cli._apart import ApartLogger, StderrHandler, own_stderr, set_apart
+from rpcb_trio._cli._apart import ApartLogger, StderrHandler, own_stderr, set_apart, stream_of
 from rpcb_trio._cli._flood import FloodFilter
 from rpcb_trio._cli._shared_settings import LogSettings
 from rpcb_trio._shown import on_one_line
@@ -117,8 +117,9 @@ def _log_is_json() -> bool:
 
 
 def _print(line: str) -> None:
+    text = f"rpcb-trio: {discreet(on_one_line(' '.join(line.split())))}"
     with suppress(OSError, ValueError):  # nobody reads it
-        print(f"rpcb-trio: {discreet(on_one_line(' '.join(line.split())))}", file=sys.stderr)  # noqa: T201 - it is the output
+        print(text, file=stream_of(ApartLogger.handler_apart), flush=True)
 
 
 def _handler(settings: LogSettings) -> logging.Handler:

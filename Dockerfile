@@ -11,8 +11,9 @@ ARG EXTRAS=asr
 RUN make install EXTRAS=$EXTRAS
 COPY models models
 
-RUN useradd --no-create-home worker
-USER worker
+# By its number, for Kubernetes' runAsNonRoot knows no names.
+RUN useradd --no-create-home --uid 10001 worker
+USER 10001
 STOPSIGNAL SIGTERM
 # Probes come from outside the container too: GET /livez and /readyz.
 ENV RPCB_HEALTH_HOST=0.0.0.0 RPCB_HEALTH_PORT=8080

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from trio.testing import MockClock
 
 from rpcb_trio import AuditInstrument, MemoryBroker, SettingError, read_audit
 from rpcb_trio._instruments import AuditRequest
-from tests.scenarios import Shouting, ask, working
+from tests.scenarios import ANSWERS, QUEUE, Shouting, ask, working
 
 
 @pytest.fixture
@@ -99,3 +101,68 @@ def test_a_reader_passes_over_fields_it_does_not_know(file: Path) -> None:
     file.write_text(GOOD.replace('"at":', '"new":[{}],"at":'))
     [found] = read_audit(file)
     assert (found.start.start, found.batches, found.dismissed) == ("s", (), ())
+
+
+def test_only_its_own_user_may_read_a_file_that_is_made(file: Path) -> None:
+    before = os.umask(0)
+    try:
+        AuditInstrument(file)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_file_that_is_there_keeps_its_mode(file: Path) -> None:
+    file.touch(mode=0o640)
+    AuditInstrument(file)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
+def test_a_link_of_ones_own_is_followed(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(file)
+    AuditInstrument(tmp_path / "link")
+    assert file.exists()
+
+
+def test_a_link_of_another_user_is_refused(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(file)
+    if os.geteuid() == 0:
+        os.chown(link, 65534, 65534, follow_symlinks=False)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(SettingError, match="symbolic link of another user"):
+        AuditInstrument(link)
+    assert not file.exists()
+
+
+async def test_a_service_that_changes_the_directory_does_not_move_the_file(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    broker = MemoryBroker()
+    audit = AuditInstrument("audit.jsonl")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    ask(broker, b"good 1")
+    async with working(Shouting(), broker, instruments=[audit]) as running:
+        await running.until_settled(1)
+    assert len(json_lines(tmp_path / "audit.jsonl")) == 2
+    assert not (tmp_path / "elsewhere" / "audit.jsonl").exists()
+
+
+async def test_what_a_request_brings_is_bounded_in_a_line_and_loses_none(
+    file: Path, autojump_clock: MockClock
+) -> None:
+    broker = MemoryBroker()
+    for queue in (QUEUE, ANSWERS):
+        broker.declare(queue)
+    for correlation_id in ("x" * 10**6, "\ud800", "\x00" * 10**4, "é"):
+        broker.publish(b"good 1", routing_key=QUEUE, reply_to=ANSWERS, correlation_id=correlation_id)
+    async with working(Shouting(), broker, instruments=[AuditInstrument(file)]) as running:
+        await running.until_settled(4)
+    requests = [each for line in json_lines(file) if line["line"] == "batch" for each in line["requests"]]
+    assert len(requests) == 4
+    assert max(len(each["correlation_id"]) for each in requests) < 2000
+    assert {"\\ud800", "é"} < {each["correlation_id"] for each in requests}

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
 
+from rpcb_trio._cli._shared_settings import ConnectionSettings
+from rpcb_trio._cli._url import url_of
+
 ROOT = Path(__file__).parent.parent
 
 
-def compose(*arguments: str) -> subprocess.CompletedProcess[str]:
+def compose(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
     if shutil.which(command[0]) is None:
         pytest.fail(
             "docker-compose is needed: install it (on Debian, as root: apt-get install docker-compose)"
         )
-    environment = {**os.environ, "COMPOSE_PROFILES": "gpu"}
+    environment = {**os.environ, "COMPOSE_PROFILES": "gpu", **variables}
     return subprocess.run(
         [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
@@ -35,6 +40,22 @@ def test_the_worker_waits_for_a_healthy_broker() -> None:
     described = compose("config")
     assert "condition: service_healthy" in described.stdout
     assert "rabbitmq-diagnostics" in described.stdout
+
+
+@pytest.mark.parametrize("service", ["asr", "se", "gateway", "gpu"])
+@pytest.mark.parametrize("password", ["p/w@:#?%", "100%25 \N{SNOWMAN}", "'\"$"])
+def test_a_password_may_have_any_characters(password: str, service: str) -> None:
+    described = compose("config", RABBITMQ_PASSWORD=password, RABBITMQ_USER="u/x")
+    environment = yaml.safe_load(described.stdout)["services"][service]["environment"]
+    environment = {name: value.replace("$$", "$") for name, value in environment.items()}
+    settings = ConnectionSettings(
+        url=environment["RPCB_URL"], user=environment["RPCB_USER"], password=environment["RPCB_PASSWORD"]
+    )
+    url = url_of(settings)
+    assert isinstance(url, str)
+    parts = urlsplit(url)
+    assert (unquote(parts.username or ""), unquote(parts.password or "")) == ("u/x", password)
+    assert (parts.hostname, parts.port, parts.path) == ("rabbitmq", 5672, "/")
 
 
 def test_a_gateway_is_there_for_this_machine_alone_and_its_health_is_asked_for_where_it_serves() -> None:
@@ -58,3 +79,15 @@ def test_the_image_is_made_by_the_makefile() -> None:
         line for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("ENTRYPOINT")
     )
     assert json.loads(entry.removeprefix("ENTRYPOINT ")) == [".venv/bin/python", "-m", "rpcb_trio"]
+
+
+def test_the_image_s_user_is_a_number_that_is_not_root() -> None:
+    [user] = re.findall(r"^USER (.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert int(user) > 0
+
+
+def test_workers_and_gateway_share_their_events_and_have_an_init() -> None:
+    services = yaml.safe_load(compose("config").stdout)["services"]
+    for name in ("asr", "se", "gateway", "gpu"):
+        assert services[name]["environment"]["RPCB_EVENTS"] == "rpcb.events"
+        assert services[name]["init"] is True

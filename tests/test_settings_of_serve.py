@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rpcb_trio import MemoryBroker, SettingError, serve
+from rpcb_trio import AutoPolicy, MemoryBroker, SettingError, serve
 from rpcb_trio._pipeline import checked_prefetch
 from tests.scenarios import QUEUE
 
@@ -62,4 +62,20 @@ async def test_a_senseless_setting_is_refused_by_its_name_before_anything_starts
 ) -> None:
     (name,) = settings
     with pytest.raises(SettingError, match=f"^{name} is"):
+        await serve(bytes_back, MemoryBroker(), QUEUE, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"batching": "auto"}, "batching is 'auto', which is no policy; give AutoPolicy()"),
+        ({"batching": AutoPolicy}, "batching is <class .*AutoPolicy'>, which is no policy"),
+        ({"devices": "cuda:0"}, r"devices is 'cuda:0'; give a list of them, as \['cuda:0'\]"),
+    ],
+    ids=["a name", "a class", "one device"],
+)
+async def test_a_setting_of_another_type_is_told_with_what_to_give(
+    settings: dict[str, Any], parts: str
+) -> None:
+    with pytest.raises(SettingError, match=parts):
         await serve(bytes_back, MemoryBroker(), QUEUE, **settings)

@@ -1,10 +1,8 @@
 """`python -m rpcb_trio`, and the console script `rpcb-trio`."""
 
-import sys
+from rpcb_trio._cli import main, run
 
-from rpcb_trio._cli import main
-
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -14,10 +14,13 @@ from anyio.from_thread import BlockingPortal
 
 from rpcb_trio._client import RpcClient, open_client
 from rpcb_trio._errors import CallInterrupted, SettingError
+from rpcb_trio._green import refuse_green_threads
 from rpcb_trio._messages import NO_HEADERS, Reply
 from rpcb_trio._transports import Transport
 
 OPENED_BEFORE_A_FORK = "this client was opened before a fork; open one in each process, after the fork"
+
+GREEN_REMEDY = "call the worker over a gateway's HTTP from here, or in a process without that"
 
 
 class BlockingRpcClient:
@@ -106,6 +109,7 @@ def open_blocking_client(transport: Transport | str) -> Iterator[BlockingRpcClie
     Raises:
         LoginRefused, SessionLost, SettingError: as `open_client`.
     """
+    refuse_green_threads(GREEN_REMEDY)
     opened: Future[BlockingRpcClient] = Future()
     # No context manager of anyio's own here: a forked process that leaves this one would wait for the thread.
     with ThreadPoolExecutor(1, thread_name_prefix="rpcb_trio-client") as thread:

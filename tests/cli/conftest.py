@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -14,6 +15,8 @@ from typing import Protocol
 import pytest
 
 from rpcb_trio.__main__ import main
+from rpcb_trio._cli._apart import close_stream, join_again
+from rpcb_trio._cli._signals import OBEYED
 from tests.cli.processes import Command, Gate, command
 from tests.rabbitmq import URL_VARIABLE, Broker
 
@@ -29,8 +32,14 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     monkeypatch.setattr(sys, "path", list(sys.path))
     root, modules = logging.getLogger(), set(sys.modules)
     handlers, level = list(root.handlers), root.level
+    dispositions = {each: signal.getsignal(each) for each in OBEYED}
     yield tmp_path
-    root.handlers, root.level = handlers, level
+    for each, disposition in dispositions.items():
+        signal.signal(each, disposition)
+    added, root.handlers, root.level = root.handlers, handlers, level
+    apart = join_again()
+    for handler in {*added, apart} - set(handlers):
+        close_stream(handler)
     for name in set(sys.modules) - modules:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]

@@ -63,6 +63,20 @@ class Command:
         """Send it a signal."""
         self._process.send_signal(signum)
 
+    async def insist(self, signum: signal.Signals) -> int:
+        """Send it a signal again and again until it ends, and return its exit code."""
+        async with trio.open_nursery() as nursery:
+
+            async def send() -> None:
+                while True:
+                    self.send(signum)
+                    await trio.sleep(0.02)
+
+            nursery.start_soon(send)
+            code = await self.end()
+            nursery.cancel_scope.cancel()
+        return code
+
     async def end(self) -> int:
         """Wait for its end, and return its exit code."""
         with trio.fail_after(PATIENCE):

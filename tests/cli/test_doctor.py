@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -264,3 +265,26 @@ def test_a_quorum_queue_without_a_limit_of_deliveries_is_warned_of(
 def test_another_product_is_warned_of_and_nothing_is_said_of_its_version() -> None:
     broker = BrokerFacts(**{**FACTS, "product": "LavinMQ", "version": "2.0", "largest_message": None})
     assert levels(of_version(broker, Settings(queue="q"))) == {"product": Level.WARNING}
+
+
+def test_a_variable_that_is_no_setting_is_a_warning(
+    broker: Broker, queue: str, run_command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RPCB_MAX_BATCHSIZE", "8")
+    declare(broker, queue)
+    ended = run_command("doctor", "--queue", queue, "--url", broker.url)
+    level, told = rows(ended)["variable"]
+    assert (ended.code, level) == (0, "warning")
+    assert "did you mean RPCB_MAX_BATCH_SIZE?" in told
+
+
+def test_a_device_that_is_not_there_is_a_problem_as_serve_would_have_it(
+    broker: Broker, queue: str, run_command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    declare(broker, queue)
+    argv = ("--queue", queue, "--url", broker.url, "--device", "cuda:0", "--device", "cpu")
+    ended = run_command("doctor", *argv)
+    assert ended.code == 13
+    assert "device is cuda:0" in ended.out
+    assert rows(ended)["device"] == ("ok", "cpu")

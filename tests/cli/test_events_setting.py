@@ -50,7 +50,7 @@ async def test_workers_of_a_file_tell_of_themselves_from_warming_up_until_they_h
             4,
             "rpcb-trio: events: exchange 'amq.fanout': it is there, but no topic exchange; name",
         ),
-        ("", 2, "rpcb-trio: events names no exchange; name one, or leave it out"),
+        ("", 2, "rpcb-trio: Invalid value for --events: it is empty; leave it out, or say which."),
     ],
 )
 async def test_a_worker_whose_events_can_not_be_published_ends_with_one_line(

@@ -17,6 +17,7 @@ from rpcb_trio import (
     SettingError,
     TopologyMismatch,
     Unroutable,
+    WarmUpFailed,
 )
 from rpcb_trio._cli._exits import ExitCode, exit_code_of
 
@@ -26,6 +27,7 @@ FORESEEN = [
     (TopologyMismatch("what"), ExitCode.TOPOLOGY_MISMATCH),
     (SessionLost("what"), ExitCode.UNREACHABLE),
     (DrainTimeout(3, 4), ExitCode.DRAIN_TIMEOUT),
+    (WarmUpFailed("what"), ExitCode.WARM_UP_FAILED),
     (RemoteError("what"), ExitCode.ERROR_REPLY),
     (Unroutable("what"), ExitCode.UNROUTABLE),
     (ReplyTimeout("what"), ExitCode.REPLY_TIMEOUT),

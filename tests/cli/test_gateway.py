@@ -99,8 +99,7 @@ async def test_the_second_signal_ends_it_at_once_and_its_code_says_which(
             await in_flight(port)
             gateway.send(signal.SIGTERM)
             await gateway.line_with("SIGTERM: draining")
-            gateway.send(signal.SIGINT)
-            assert await gateway.end() == 128 + signal.SIGINT
+            assert await gateway.insist(signal.SIGINT) == 128 + signal.SIGINT
 
 
 async def test_it_can_serve_a_model_itself_without_any_broker_and_answers_the_ancestor_s_curl_line() -> None:

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trio
+from yarl import URL
 
 from rpcb_trio._cli._logs import JsonFormatter, PlainFormatter, TextFormatter
+from rpcb_trio._cli._settings import Settings
 from tests.cli.conftest import Ended, Serve
-from tests.rabbitmq import Broker
+from tests.rabbitmq import Broker, Node
 
 Run = Callable[..., Ended]
 
@@ -37,6 +40,11 @@ def _service(workplace: Path) -> None:
         ["--ulr", f"amqp://u:{SECRET}@h/"],
         ["--heartbeat", f"amqp://u:{SECRET}@h/"],
         [f"amqp://u:{SECRET}@h/"],
+        ["--password", SECRET, "--heartbeat", "often"],
+        ["--password", SECRET, "--url", "amqp://u:p@h/"],
+        ["--password", SECRET, "--url", "amqp://u@127.0.0.1:1/", "--log-level", "debug"],
+        ["--password-file", "password", "--url", "amqp://u@127.0.0.1:1/", "--log-level", "debug"],
+        ["--password-file", "password", "--password", SECRET],
         ["--url-file", "half"],
         ["--url-file", "url", "--url", f"amqp://u:{SECRET}@h/"],
     ],
@@ -44,13 +52,16 @@ def _service(workplace: Path) -> None:
 )
 def test_no_wrong_setting_shows_it(run_command: Run, workplace: Path, flags: list[str]) -> None:
     (workplace / "half").write_text(f"amqp://u:{SECRET}")
+    (workplace / "password").write_text(f"{SECRET}\n")
     (workplace / "url").write_text(f"amqp://u:{SECRET}@h/")
     ended = run_command("serve", "service:echo", "--queue", "q", *flags)
     assert ended.code in (2, 5)
     assert SECRET not in ended.out + ended.err
 
 
-@pytest.mark.parametrize("line", ['url = ["{0}"]', 'url = "{0}', 'heartbeat = "{0}"', 'ulr = "{0}"'])
+@pytest.mark.parametrize(
+    "line", ["password = ['{0}']", 'url = ["{0}"]', 'url = "{0}', 'heartbeat = "{0}"', 'ulr = "{0}"']
+)
 def test_no_wrong_file_shows_it(run_command: Run, workplace: Path, line: str) -> None:
     (workplace / "rpcb.toml").write_text(line.format(f"amqp://u:{SECRET}@h/"))
     ended = run_command("serve", "service:echo", "--queue", "q")
@@ -92,3 +103,22 @@ def test_a_file_for_the_url_that_can_not_be_read_is_named(run_command: Run, work
     ended = run_command("call", "--queue", "q", "--url-file", "nowhere", "x")
     assert ended.code == 2
     assert ended.line == "rpcb-trio: url_file nowhere can't be read: No such file or directory"
+
+
+def test_no_representation_of_the_settings_shows_a_password_that_stands_beside_the_url() -> None:
+    assert SECRET not in repr(Settings(password=SECRET))
+
+
+def test_a_password_with_any_characters_logs_in_as_it_is(
+    run_command: Run, node: Node, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    password = "p/w@:#?%25 '\"&+"  # noqa: S105 - of a test
+    trio.run(node.rabbitmqctl, "add_user", queue, password)
+    trio.run(node.rabbitmqctl, "set_permissions", queue, ".*", ".*", ".*")
+    url = URL(node.url).with_user(None).with_password(None)
+    monkeypatch.setenv("RPCB_URL", str(url))
+    monkeypatch.setenv("RPCB_USER", queue)
+    monkeypatch.setenv("RPCB_PASSWORD", password)
+    assert run_command("call", "--queue", "there-is-no-such-queue", "x").code == 8
+    monkeypatch.setenv("RPCB_PASSWORD", f"{password}x")
+    assert run_command("call", "--queue", "there-is-no-such-queue", "x").code == 3

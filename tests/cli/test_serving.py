@@ -61,8 +61,7 @@ async def test_the_second_signal_stops_at_once_and_the_request_is_redelivered(
             await serving.line_with("batch 1 closed")
             serving.send(signum)
             await serving.line_with(f"{signum.name}: draining 1 worker")
-            serving.send(signum)
-            assert await serving.end() == code
+            assert await serving.insist(signum) == code
             await serving.line_with(f"{queue}: stopped with 1 request(s) unanswered; the broker redelivers")
             method, _, body = next(channel.consume(queue, auto_ack=True, inactivity_timeout=PATIENCE))
     assert (method.redelivered, body) == (True, b"a")
@@ -107,11 +106,16 @@ async def test_a_refused_login_is_one_line_without_the_password(
     assert not [line for line in serving.lines if "hunter2" in line or "Traceback" in line]
 
 
-async def test_an_error_that_nobody_foresaw_is_a_crash_with_its_traceback(serve: Serve, queue: str) -> None:
-    async with serve("services:Cold", "--queue", queue) as serving:
-        assert await serving.end() == 1
-        await serving.line_with("crashed: the weights are gone")
-        await serving.line_with("RuntimeError: the weights are gone")
+@pytest.mark.parametrize("executor", ["thread", "process"])
+async def test_a_service_that_can_not_be_warmed_up_is_one_line_with_its_place_and_a_code_of_its_own(
+    executor: str, serve: Serve, queue: str
+) -> None:
+    async with serve("services:Cold", "--queue", queue, "--executor", executor) as serving:
+        assert await serving.end() == 16
+        line = await serving.line_with("rpcb-trio: ")
+    assert line.startswith(f"rpcb-trio: {queue}: Cold: warm_up failed: RuntimeError: the weights are gone (")
+    assert "services.py:" in line
+    assert not [line for line in serving.lines if "Traceback" in line]
 
 
 async def test_replies_tell_of_their_batch_and_the_audit_has_it(

@@ -25,6 +25,9 @@ pytestmark = pytest.mark.usefixtures("workplace")
 EVERY_SETTING = {
     "url": "amqp://me:secret@broker:5673/v",
     "url_file": "secret/url",
+    "user": "me",
+    "password": "se/cret",
+    "password_file": "secret/password",
     "heartbeat": 7,
     "connect_timeout": 2.5,
     "queue": "asr",

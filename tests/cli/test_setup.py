@@ -6,7 +6,7 @@ import pytest
 
 from rpcb_trio import SettingError, Topology
 from rpcb_trio._cli._settings import Settings
-from rpcb_trio._cli._setup import make_job, topology
+from rpcb_trio._cli._setup import as_they_look, make_job, topology
 from rpcb_trio._cli._url import without_password
 from rpcb_trio._service import bind
 
@@ -96,3 +96,19 @@ def test_events_may_not_go_where_requests_come_from() -> None:
     settings = Settings(queue="q", exchange="x", routing_key=("#",), events="x")
     with pytest.raises(SettingError, match="events is 'x', the exchange that requests come from"):
         make_job("worker", "module:echo", bind(echo), settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("1", 1), ("-7", -7), ("0.5", 0.5), ("1e3", 1000.0), ("true", True), ("false", False)),
+        *(
+            (text, text)
+            for text in ("\uff11", "1_000", " 1", "1 ", "nan", "inf", "infinity", "True", "0x10", "")
+        ),
+    ],
+    ids=ascii,
+)
+def test_an_option_is_what_it_looks_like_to_anybody(text: str, value: object) -> None:
+    found = as_they_look("option", [f"name={text}"])["name"]
+    assert (type(found), found) == (type(value), value)

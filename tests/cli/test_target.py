@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from rpcb_trio import SettingError
+from rpcb_trio import SettingError, open_blocking_client
 from rpcb_trio._cli._target import load_service
 
 SERVICES = """
@@ -145,3 +147,92 @@ def test_an_option_of_another_type_than_it_is_annotated_with_is_told_in_one_line
 )
 def test_an_option_that_may_fit_is_left_to_the_class(option: str, value: object) -> None:
     load_service("here.services:Typed", {option: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "hook"),
+    [
+        ("warmup", "warm_up"),
+        ("setup", "warm_up"),
+        ("WarmUp", "warm_up"),
+        ("load_model", "warm_up"),
+        ("ondevice", "on_device"),
+        ("contentType", "content_type"),
+    ],
+)
+def test_a_hook_under_another_name_is_told(
+    name: str, hook: str, workplace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (workplace / "near.py").write_text(f"{SERVICE_CLASS}    def {name}(self, *_): pass\n")
+    load_service("near:Service")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"near:Service: {name} is never called; did you mean {hook}?"
+    ]
+
+
+def test_a_service_that_has_the_hook_itself_may_have_others(
+    workplace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    more = "    def warm_up(self): self.setup()\n    def setup(self): pass\n    def predict(self): pass\n"
+    (workplace / "near.py").write_text(SERVICE_CLASS + more)
+    load_service("near:Service")
+    assert caplog.records == []
+
+
+SERVICE_CLASS = (
+    "class Service:\n    def decode(self, body): pass\n    def infer(self, items): pass\n"
+    "    def encode(self, outcome): pass\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "parts"),
+    [
+        ("bad.py:B", ["bad.py is a file", "bad:B"]),
+        ("./models/bad.py:B", ["models.bad:B"]),
+        ("models/bad:B", ["models.bad:B"]),
+    ],
+)
+def test_a_file_in_the_place_of_a_module_is_told_with_its_module(
+    target: str, parts: list[str], workplace: Path
+) -> None:
+    with pytest.raises(SettingError) as caught:
+        load_service(target)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_a_class_that_needs_arguments_is_told_with_the_options_for_them(workplace: Path) -> None:
+    (workplace / "needy.py").write_text(
+        SERVICE_CLASS + "    def __init__(self, weights, *, beam, lm=None): pass\n"
+    )
+    with pytest.raises(SettingError, match="--option weights=VALUE --option beam=VALUE"):
+        load_service("needy:Service")
+
+
+def test_an_error_of_an_import_names_the_users_own_line(workplace: Path) -> None:
+    (workplace / "broken.py").write_text("import json\n\njson.loads('{')\n")
+    with pytest.raises(SettingError, match=r"JSONDecodeError: .* \(broken.py:3\)"):
+        load_service("broken:x")
+
+
+@pytest.mark.parametrize(
+    ("library", "module", "asked"),
+    [
+        ("gevent", "gevent.monkey", "is_module_patched"),
+        ("eventlet", "eventlet.patcher", "is_monkey_patched"),
+    ],
+)
+def test_a_module_that_has_monkey_patched_the_process_is_refused_by_name_with_a_recipe(
+    library: str, module: str, asked: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patcher = ModuleType(module)
+    setattr(patcher, asked, lambda name: name == "select")
+    monkeypatch.setitem(sys.modules, module, patcher)
+    (workplace / "fine.py").write_text("def echo(bodies): return bodies\n")
+    with pytest.raises(SettingError, match=f"{library} has monkey-patched this process.*__main__"):
+        load_service("fine:echo")
+    with pytest.raises(SettingError, match=f"{library} has.*HTTP"), open_blocking_client("amqp://h"):
+        pass
+    setattr(patcher, asked, lambda _: False)
+    load_service("fine:echo")

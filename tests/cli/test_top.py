@@ -106,7 +106,7 @@ async def test_where_nobody_tells_of_itself_one_line_says_what_to_do(
 @pytest.mark.parametrize(
     ("argv", "code", "says"),
     [
-        (["--events="], 2, "events is missing; give --events, RPCB_EVENTS, or events in rpcb.toml"),
+        (["--events="], 2, "--events: it is empty; leave it out, or say which."),
         (["--interval=0"], 2, "Must be >= 0.1"),
         (["--events=amq.direct"], 4, "events: exchange 'amq.direct': it is there, but no topic exchange"),
         (["--url=amqp://127.0.0.1:1/"], 5, "can't be reached"),

@@ -18,6 +18,7 @@ WORKER = WorkerSummary(
     queue="speech",
     host="box",
     pid=4711,
+    start="5f3a",
     device="cuda:0",
     gone=False,
     condition=Condition.CONSUMING,
@@ -63,7 +64,7 @@ def test_a_wide_window_has_room_for_all_that_is_known_of_a_worker() -> None:
     assert all(column.title in titles for column in COLUMNS)
     assert row.split() == [
         *("asr", "speech", "box:4711", "consuming", "1m", "12.3", "3.00", "4.00", "▁▄█", "idle"),
-        *("5.68", "20.0", "123", "2", "6", "1", "300M", "cuda:0", "AutoPolicy"),
+        *("5.68", "20.0", "123", "2", "6", "1", "300M", "cuda:0", "AutoPolicy", "5f3a"),
     ]
 
 

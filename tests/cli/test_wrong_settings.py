@@ -152,8 +152,8 @@ def test_a_worker_that_is_not_asked_for_may_be_incomplete(run_command: Run, work
 
 
 def test_a_file_that_is_no_text(run_command: Run, workplace: Path) -> None:
-    (workplace / "rpcb.toml").write_bytes(b"\xff\xfe")
-    refused(run_command("serve", "service:echo", "--queue=q"), "rpcb.toml", "can't be read")
+    (workplace / "rpcb.toml").write_bytes(b"\xff\xff")
+    refused(run_command("serve", "service:echo", "--queue=q"), "rpcb.toml", "it is not UTF-8")
 
 
 def test_a_missing_queue(run_command: Run) -> None:

@@ -88,8 +88,7 @@ class Limits:
         """
         for run in runs:
             if run.ending is Ending.TOO_LARGE and run.work.size > 1 and run.work.padded > 0:
-                share = 1 if run.work.size == 1 else 2  # one that does not fit alone says nothing of its half
-                self._cap = min(self._cap, run.work.padded / share)
+                self._cap = min(self._cap, run.work.padded / 2)
                 self._proofs = 0
             elif run.ending is Ending.COMPUTED and run.work.padded >= AT_THE_CAP * self._cap:
                 self._proofs += 1

@@ -7,15 +7,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module, metadata
 from inspect import BoundArguments
-from typing import Any
+from typing import Any, NoReturn
 
 from cyclopts import App, CycloptsError
 
 from rpcb_trio._cli._demo import demo
+from rpcb_trio._cli._ending import end_with
 from rpcb_trio._cli._exits import ExitCode, exit_code_of
 from rpcb_trio._cli._file import FileLayer
 from rpcb_trio._cli._serve import serve
 from rpcb_trio._cli._settings import Settings
+from rpcb_trio._cli._values import check_values
+from rpcb_trio._cli._variables import read_variables
 from rpcb_trio._errors import SettingError
 
 NAME = "rpcb-trio"
@@ -27,6 +30,11 @@ PRECEDENCE = "A flag comes before its variable, that before the file, that befor
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; what goes wrong is one line on stderr."""
     return exit_code_of(partial(_run, list(sys.argv[1:] if argv is None else argv)))
+
+
+def run() -> NoReturn:
+    """Run the command that the process was started with, and end it."""
+    end_with(main)
 
 
 def _run(argv: list[str]) -> int:
@@ -58,7 +66,7 @@ def _app(layer: FileLayer, *, lists_all: bool) -> App:
         help_epilogue=_epilogue(),
         help_format="markdown",
         version=partial(metadata.version, NAME),
-        config=(layer,),
+        config=(read_variables, check_values, layer, check_values),
     )
     app.command(serve)
     for name in IMPORTED_WHEN_ASKED_FOR:

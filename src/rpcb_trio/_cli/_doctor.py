@@ -16,7 +16,7 @@ from rpcb_trio._cli._bodies import encode_fields, read_body
 from rpcb_trio._cli._checkup import examine, send_through
 from rpcb_trio._cli._exits import ExitCode
 from rpcb_trio._cli._file import SettingsFile, read_file
-from rpcb_trio._cli._findings import Finding, Level, of_ack_time, ok, problem
+from rpcb_trio._cli._findings import Finding, Level, of_ack_time, ok, problem, warning
 from rpcb_trio._cli._logs import write_logs
 from rpcb_trio._cli._outputs import new_table, say
 from rpcb_trio._cli._parameters import SERVICE
@@ -26,7 +26,9 @@ from rpcb_trio._cli._setup import as_they_look, split_pair, topology
 from rpcb_trio._cli._shared_settings import ConfigPath, LogSettings
 from rpcb_trio._cli._target import load_service
 from rpcb_trio._cli._url import shown_url, url_of
+from rpcb_trio._cli._variables import unknown_variables
 from rpcb_trio._errors import BrokerError, SettingError
+from rpcb_trio._executors import refuse_missing_device
 
 REQUEST = Group("Request", sort_key=-1)
 
@@ -79,7 +81,8 @@ def doctor(
     console = Console()
     found_problem = False
     for name, each_target, each in _chosen(target, settings, worker, read_file(config), settings_of):
-        findings = [*_of_service(each_target, each), *trio.run(_examine, each, body, timeout)]
+        findings = [*_of_variables(), *_of_service(each_target, each), *_of_devices(each)]
+        findings += trio.run(_examine, each, body, timeout)
         _print(console, name, each, findings)
         found_problem |= any(finding.level is Level.PROBLEM for finding in findings)
     return ExitCode.PROBLEMS_FOUND if found_problem else ExitCode.DONE
@@ -112,6 +115,21 @@ def _of_service(target: str | None, settings: Settings) -> Iterator[Finding]:
         yield problem("service", str(error), "serve would end with this line")
     else:
         yield ok("service", f"{target} can be loaded")
+
+
+def _of_variables() -> Iterator[Finding]:
+    for line in unknown_variables():
+        yield warning("variable", line, "rename it, or take it away")
+
+
+def _of_devices(settings: Settings) -> Iterator[Finding]:
+    for device in dict.fromkeys(settings.device):
+        try:
+            refuse_missing_device(device)
+        except SettingError as error:
+            yield problem("device", str(error), "serve would end with this line")
+        else:
+            yield ok("device", f"torch can use {device}" if device != "cpu" else "cpu")
 
 
 async def _examine(settings: Settings, body: bytes | None, seconds: float) -> list[Finding]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from collections.abc import Callable, Iterator
 from enum import IntEnum
-from typing import NoReturn, Self
+from typing import Self
 
+from rpcb_trio._cli._ending import leave_behind
 from rpcb_trio._cli._logs import tell
-from rpcb_trio._cli._streams import fill_in_streams, is_of_output
+from rpcb_trio._cli._streams import flush_output, is_of_output, prepare_streams
 from rpcb_trio._errors import (
     CallInterrupted,
     DrainTimeout,
@@ -24,6 +23,7 @@ from rpcb_trio._errors import (
     SettingError,
     TopologyMismatch,
     Unroutable,
+    WarmUpFailed,
 )
 
 log = logging.getLogger("rpcb_trio")
@@ -62,6 +62,7 @@ class ExitCode(IntEnum):
     PROBLEMS_FOUND = 13, "something is to be mended (doctor)"
     NOT_MET = 14, "more errors than max-errors allows, or no rate meets the objective (load)"
     NO_EVENTS = 15, "no worker tells of itself (top)"
+    WARM_UP_FAILED = 16, "the service could not be warmed up (serve)"
     STOPPED_BY_SIGINT = 130, "stopped at once: by the second SIGINT (call, demo, load: by the first)"
     STOPPED_BY_SIGTERM = 143, "stopped at once: by the second SIGTERM"
 
@@ -72,6 +73,7 @@ CODES: dict[type[RpcbError], ExitCode] = {
     TopologyMismatch: ExitCode.TOPOLOGY_MISMATCH,
     SessionLost: ExitCode.UNREACHABLE,
     DrainTimeout: ExitCode.DRAIN_TIMEOUT,
+    WarmUpFailed: ExitCode.WARM_UP_FAILED,
     ExecutorHung: ExitCode.EXECUTOR_HUNG,
     RemoteError: ExitCode.ERROR_REPLY,
     Unroutable: ExitCode.UNROUTABLE,
@@ -86,15 +88,16 @@ def exit_code_of(command: Callable[[], int]) -> int:
 
     A `SystemExit` passes if it is no task's: then the command itself, or the module it loads, wants to end.
     """
-    fill_in_streams()
+    prepare_streams()
     try:
-        return command()
+        code = command()
+        flush_output()
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001 - the last boundary
         code = _tell_ending(error)
     if code is ExitCode.EXECUTOR_HUNG:
-        _leave_threads_behind(code)
+        leave_behind(code)
     return code
 
 
@@ -123,14 +126,6 @@ def _tell_crash(crash: BaseException, whole: BaseException) -> None:
     else:  # a task wants to end the process, say: that needs no traceback
         log.critical("crashed: %r escaped from a task", crash)
         log.debug("the traceback", exc_info=whole)
-
-
-def _leave_threads_behind(code: ExitCode) -> NoReturn:
-    """End the process though a thread hangs: the interpreter's own end may wait for what it holds."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -31,6 +31,7 @@ from rpcb_trio._cli._health import HealthSettings
 from rpcb_trio._cli._settings import Settings
 from rpcb_trio._cli._shared_settings import ConnectionSettings, LogSettings
 from rpcb_trio._cli._target import did_you_mean
+from rpcb_trio._cli._text_files import read_text
 from rpcb_trio._errors import SettingError
 
 DEFAULT = Path("rpcb.toml")
@@ -116,12 +117,16 @@ def read_file(path: Path | None) -> SettingsFile:
     """
     name = str(path or DEFAULT)
     try:
-        top = tomllib.loads((path or DEFAULT).read_text(encoding="utf-8"))
+        top = tomllib.loads(read_text(path or DEFAULT))
     except FileNotFoundError:
         if path is not None:
             raise SettingError(f"{name}: there is no such file; --config or RPCB_CONFIG names it") from None
         top = {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except SettingError as error:
+        raise SettingError(f"{name}: {error}") from None
+    except RecursionError:
+        raise SettingError(f"{name}: it can't be read: it is nested too deeply") from None
+    except (OSError, tomllib.TOMLDecodeError) as error:
         raise SettingError(f"{name}: it can't be read: {error}") from error
     _check(top, FileTable, name)
     workers = top.pop("workers", {})
@@ -146,7 +151,8 @@ def _check(table: Mapping[str, Any], model: type[ConnectionSettings], where: str
         except msgspec.ValidationError as error:
             choices = get_args(types[key]) if get_origin(types[key]) is Literal else ()
             reason = f"choose from {', '.join(choices)}" if choices else str(error).partition(" - at ")[0]
-            raise SettingError(f"{where}: {key} = {_shown(value)}: {reason}") from error
+            told = "***" if key == "password" else _shown(value)
+            raise SettingError(f"{where}: {key} = {told}: {reason}") from error
 
 
 def _remedy(key: str, types: Mapping[str, Any]) -> str:

@@ -12,6 +12,9 @@ MOST_ALIKE = 20
 
 SECONDS = 10.0
 
+MOST_KINDS = 1000
+"""Kinds that are remembered; an error's code is the service's to choose, so there may be very many."""
+
 
 @dataclass
 class _Window:
@@ -38,6 +41,8 @@ class FloodFilter(logging.Filter):
             return True
         kind = (str(record.msg), getattr(record, "kind", None))
         now = self._clock()
+        if kind not in self._windows and len(self._windows) >= MOST_KINDS:
+            del self._windows[next(iter(self._windows))]
         window = self._windows.setdefault(kind, _Window(now))
         if now - window.since >= SECONDS:
             if window.held_back:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import resource
-import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
@@ -14,15 +13,18 @@ import msgspec
 import trio
 from cyclopts import Parameter
 
+from rpcb_trio._cli._anchored import anchored
+from rpcb_trio._cli._apart import set_all_apart
 from rpcb_trio._cli._embedded import Services, load_services, rerouted, serving_here
 from rpcb_trio._cli._exits import ExitCode
 from rpcb_trio._cli._file import read_file
 from rpcb_trio._cli._gateway_settings import GatewaySettings
-from rpcb_trio._cli._lifetime import OBEYED
 from rpcb_trio._cli._logs import write_logs
 from rpcb_trio._cli._setup import transport
 from rpcb_trio._cli._shared_settings import ConfigPath, LogSettings
+from rpcb_trio._cli._signals import Signals
 from rpcb_trio._cli._url import shown_url
+from rpcb_trio._cli._variables import warn_of_unknown_variables
 from rpcb_trio._client import open_client
 from rpcb_trio._errors import SettingError
 from rpcb_trio._events import EventWatch, watch_events
@@ -46,7 +48,9 @@ def gateway(
     The first SIGTERM or SIGINT drains: no more is accepted, what is in flight is answered, then the process
     ends with 0. The second one stops all at once.
     """
+    settings = anchored(settings)
     write_logs(logs)
+    warn_of_unknown_variables()
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # who sends no form is told so
     _check_extra()
     routes = read_routes(read_file(config).routes)
@@ -61,22 +65,26 @@ def gateway(
         routes = rerouted(routes, services)
     options = msgspec.structs.replace(settings.options, rpc=(*settings.rpc, *services))
     with _bound(settings) as listener:
-        return trio.run(_run, settings, options, routes, services, listener)
+        signals = Signals()
+        signals.keep()
+        set_all_apart()
+        return trio.run(_run, settings, options, routes, services, listener, signals)
 
 
-async def _run(
+async def _run(  # noqa: PLR0917 - it is called by trio.run, which takes no others
     settings: GatewaySettings,
     options: GatewayOptions,
     routes: Routes,
     services: Services,
     listener: socket.socket,
+    signals: Signals,
 ) -> int:
     from rpcb_trio.gateway import make_app, serve_app  # noqa: PLC0415 - an extra
 
-    drain, stopped_by = trio.Event(), list[int]()
-    with trio.open_signal_receiver(*OBEYED) as signals:
+    drain = trio.Event()
+    with signals.received() as wishes:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_obey, signals, drain, stopped_by, nursery.cancel_scope)
+            nursery.start_soon(wishes.obey, "", drain.set, nursery.cancel_scope)
             async with (
                 _broker(settings, services) as (broker, exchange),
                 open_client(broker) as client,
@@ -87,8 +95,8 @@ async def _run(
                 log.info(_line(settings, routes, services, listener))
                 cut = await serve_app(app, listener, drain=drain, drain_timeout=settings.drain_timeout)
             nursery.cancel_scope.cancel()
-    if stopped_by:
-        return 128 + stopped_by[0]
+    if wishes.stopped_by is not None:
+        return 128 + wishes.stopped_by
     if cut:
         log.error("drain_timeout of %g s ran out with %d request(s) in flight", settings.drain_timeout, cut)
     return ExitCode.DRAIN_TIMEOUT if cut else ExitCode.DONE
@@ -109,17 +117,6 @@ async def _broker(
 
 def _events(broker: NoticeTransport, exchange: str | None) -> AbstractAsyncContextManager[EventWatch | None]:
     return nullcontext() if exchange is None else watch_events(broker, exchange)
-
-
-async def _obey(
-    signals: AsyncIterator[int], drain: trio.Event, stopped_by: list[int], everything: trio.CancelScope
-) -> None:
-    name = signal.Signals(await anext(signals)).name
-    log.info("%s: draining; a second signal stops at once", name)
-    drain.set()
-    stopped_by.append(await anext(signals))
-    log.warning("%s again: stopping at once", signal.Signals(stopped_by[0]).name)
-    everything.cancel()
 
 
 def allow_all_files() -> None:

@@ -28,7 +28,9 @@ ONLY_HERE = ("localhost",)
 class GatewaySettings(ConnectionSettings):
     """Where the gateway listens, and how it treats those who ask."""
 
-    host: Annotated[str, setting(HTTP, "HOST", "Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1"
+    host: Annotated[
+        str, setting(HTTP, "HOST", "Address to listen on; 0.0.0.0 for all.", metavar="ADDRESS")
+    ] = "127.0.0.1"
     port: Annotated[
         int,
         whole(

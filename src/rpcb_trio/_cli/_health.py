@@ -16,11 +16,13 @@ from rpcb_trio._cli._exits import ExitCode
 from rpcb_trio._cli._parameters import WORKER, setting, whole
 from rpcb_trio._cli._shared_settings import ConfigPath
 from rpcb_trio._errors import SettingError
+from rpcb_trio._shown import shown
 
 PATIENCE = 5.0
 """Seconds for an answer."""
 
 LONGEST_ANSWER = 1 << 20
+LONGEST_LINE = 10_000
 
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - it is not listened on here
 """Where to reach who listens on all addresses."""
@@ -44,7 +46,12 @@ class HealthSettings:
     ] = None
     health_host: Annotated[
         str,
-        setting(WORKER, "HEALTH_HOST", "Address for probes; 0.0.0.0 for all, as Kubernetes needs it."),
+        setting(
+            WORKER,
+            "HEALTH_HOST",
+            "Address for probes; 0.0.0.0 for all, as Kubernetes needs it.",
+            metavar="ADDRESS",
+        ),
     ] = "127.0.0.1"
 
 
@@ -127,4 +134,4 @@ def _told(body: bytes) -> str:
         answer = msgspec.json.decode(body, type=_Answer)
     except msgspec.DecodeError:
         return ""
-    return " ".join("; ".join(map(str, answer.workers)).split())
+    return shown(" ".join("; ".join(map(str, answer.workers)).split()), LONGEST_LINE)

@@ -4,8 +4,8 @@
 2. The first SIGTERM or SIGINT ends the start of those that are not started, and drains the others.
 3. When all have drained, the process ends with 0. A worker whose drain_timeout runs out does not hurry the
    others; the process then ends with the code for it.
-4. The second signal cancels all at once; the broker redelivers what was held. The process ends with 128 and
-   the signal's number.
+4. The second signal cancels all at once, unless it came so soon that it is the same wish; the broker
+   redelivers what was held. The process ends with 128 and the signal's number.
 
 A worker that crashes ends the process: the nursery cancels the others, and what they held is redelivered.
 """
@@ -13,52 +13,36 @@ A worker that crashes ends the process: the nursery cancels the others, and what
 from __future__ import annotations
 
 import logging
-import signal
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import trio
 
 from rpcb_trio._cli._exits import ExitCode
 from rpcb_trio._cli._setup import Job
-from rpcb_trio._errors import DrainTimeout
+from rpcb_trio._cli._signals import Signals
+from rpcb_trio._errors import DrainTimeout, WarmUpFailed
 from rpcb_trio._pipeline import Worker
 
 log = logging.getLogger("rpcb_trio")
 
-OBEYED = (signal.SIGINT, signal.SIGTERM)
 
-
-@contextmanager
-def signals_held() -> Iterator[None]:
-    """Hold back the signals until `run_jobs` can obey them.
-
-    In between one would kill the process or, if it is process 1 of a container, be lost.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, OBEYED)
-
-
-async def run_jobs(jobs: Sequence[Job]) -> int:
+async def run_jobs(jobs: Sequence[Job], signals: Signals) -> int:
     """Run the workers until a signal ends them.
 
     Raises:
         DrainTimeout: in a group, one for each worker that was not drained in time.
-        SettingError, LoginRefused, TopologyMismatch, SessionLost: as `serve`, in groups.
+        WarmUpFailed, SettingError, LoginRefused, TopologyMismatch, SessionLost: as `serve`, in groups.
     """
     lifetime = _Lifetime(jobs)
-    with trio.open_signal_receiver(*OBEYED) as signals:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, OBEYED)
+    with signals.received() as wishes:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lifetime.obey, signals, nursery.cancel_scope)
+            what = f" {len(jobs)} worker(s)"
+            nursery.start_soon(wishes.obey, what, lifetime.drain, nursery.cancel_scope)
             await lifetime.serve()
             nursery.cancel_scope.cancel()
-    if lifetime.overdue and lifetime.stopped_by is None:
+    if lifetime.overdue and wishes.stopped_by is None:
         raise ExceptionGroup("not drained in time", lifetime.overdue)
-    return ExitCode.DONE if lifetime.stopped_by is None else 128 + lifetime.stopped_by
+    return ExitCode.DONE if wishes.stopped_by is None else 128 + wishes.stopped_by
 
 
 class _Lifetime:
@@ -67,7 +51,6 @@ class _Lifetime:
         self._starting = trio.CancelScope()
         self._workers: list[Worker] = []
         self.overdue: list[DrainTimeout] = []
-        self.stopped_by: int | None = None
 
     async def serve(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -76,25 +59,24 @@ class _Lifetime:
                     log.info(job.line)
                     self._workers.append(await nursery.start(self._serve_one, job))
             if self._starting.cancel_called:  # the last to start may have done so at that very moment
-                self._drain()
+                self._drain_started()
 
     async def _serve_one(self, job: Job, task_status: trio.TaskStatus[Worker]) -> None:
         try:
             async with job.telling():
                 await job.start(task_status=task_status)
+        except WarmUpFailed as error:
+            log.debug("%s: the traceback", job.name, exc_info=error)
+            raise WarmUpFailed(f"{job.name}: {error}") from error
         except DrainTimeout as error:
             log.warning("%s: gave up draining; the others still drain", job.name)
             self.overdue.append(error)
 
-    def _drain(self) -> None:
+    def drain(self) -> None:
+        """End the start of those that are not started, and drain the others."""
+        self._starting.cancel()
+        self._drain_started()
+
+    def _drain_started(self) -> None:
         for worker in self._workers:
             worker.drain()
-
-    async def obey(self, signals: AsyncIterator[int], everything: trio.CancelScope) -> None:
-        name = signal.Signals(await anext(signals)).name
-        log.info("%s: draining %d worker(s); a second signal stops them at once", name, len(self._workers))
-        self._starting.cancel()
-        self._drain()
-        self.stopped_by = await anext(signals)
-        log.warning("%s again: stopping at once", signal.Signals(self.stopped_by).name)
-        everything.cancel()

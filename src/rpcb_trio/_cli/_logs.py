@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
+from rpcb_trio._cli._apart import ApartLogger, StderrHandler, own_stderr, set_apart, stream_of
 from rpcb_trio._cli._flood import FloodFilter
 from rpcb_trio._cli._shared_settings import LogSettings
 from rpcb_trio._shown import on_one_line
@@ -65,19 +67,25 @@ class JsonFormatter(TextFormatter):
             "time": self.formatTime(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": discreet(record.getMessage()),
+            "message": _encodable(discreet(record.getMessage())),
         }
         if record.exc_info:
-            line["traceback"] = discreet(self.formatException(record.exc_info))
+            line["traceback"] = _encodable(discreet(self.formatException(record.exc_info)))
         return msgspec.json.encode(line).decode()
 
 
+def _encodable(text: str) -> str:
+    """With what UTF-8 can't carry spelt out: half of a surrogate pair, as a strange name may have it."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def write_logs(settings: LogSettings) -> None:
-    """Send the whole process's log to stderr."""
-    root = logging.getLogger()
-    root.setLevel(settings.log_level.upper())
+    """Send the whole process's log to stderr: that of this package apart, and all else by the root logger."""
+    root, level = logging.getLogger(), settings.log_level.upper()
+    root.setLevel(level)
     handler = _handler(settings)
     handler.addFilter(FloodFilter())
+    set_apart(root.level, handler)
     root.addHandler(handler)
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -89,16 +97,35 @@ def write_logs(settings: LogSettings) -> None:
 
 def tell(line: str) -> None:
     """Tell the operator one line why the command ends, in the form that the log has."""
-    if any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers):
+    if _log_is_json():
         log.critical(line)
     else:
-        print(f"rpcb-trio: {discreet(on_one_line(' '.join(line.split())))}", file=sys.stderr)  # noqa: T201 - it is the output
+        _print(line)
+
+
+def tell_last(line: str) -> None:
+    """Tell one more line after that: in the log, if there is one."""
+    if ApartLogger.handler_apart is not None:
+        log.warning("%s", line)
+    else:
+        _print(line)
+
+
+def _log_is_json() -> bool:
+    handler = ApartLogger.handler_apart
+    return handler is not None and isinstance(handler.formatter, JsonFormatter)
+
+
+def _print(line: str) -> None:
+    text = f"rpcb-trio: {discreet(on_one_line(' '.join(line.split())))}"
+    with suppress(OSError, ValueError):  # nobody reads it
+        print(text, file=stream_of(ApartLogger.handler_apart), flush=True)
 
 
 def _handler(settings: LogSettings) -> logging.Handler:
     if settings.log_format == "text" and sys.stderr.isatty():
         rich = RichHandler(
-            console=Console(stderr=True),
+            console=Console(file=own_stderr()),
             show_path=False,
             omit_repeated_times=False,
             log_time_format="%X",
@@ -106,6 +133,7 @@ def _handler(settings: LogSettings) -> logging.Handler:
         )
         rich.setFormatter(PlainFormatter())
         return rich
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
+    is_json = settings.log_format == "json"
+    handler = StderrHandler("utf-8" if is_json else None)
+    handler.setFormatter(JsonFormatter() if is_json else TextFormatter())
     return handler

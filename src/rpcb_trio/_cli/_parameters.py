@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from cyclopts import Group, Parameter, Token
+from cyclopts import Group, Parameter
 from cyclopts.validators import Number
+
+from rpcb_trio._cli._text_files import bare
 
 SERVICE = Group("Service", sort_key=0)
 FILE = Group("File", sort_key=1)
@@ -37,8 +39,8 @@ def flag(group: Group, text: str, metavar: str, **more: Any) -> Parameter:
 
 
 def whole(group: Group, name: str, text: str, least: int, most: float = math.inf, **more: Any) -> Parameter:
-    """As `setting`, for whole numbers; by itself cyclopts would take 3.5 for 4."""
-    return setting(group, name, text, converter=_to_whole, validator=Number(gte=least, lte=most), **more)
+    """As `setting`, for whole numbers within bounds."""
+    return setting(group, name, text, validator=Number(gte=least, lte=most), **more)
 
 
 def seconds(group: Group, name: str, text: str, **more: Any) -> Parameter:
@@ -52,25 +54,8 @@ def several(group: Group, name: str, text: str, **more: Any) -> Parameter:
     return setting(group, name, text, env_var_split=_split_at_commas, negative="", show_default=False, **more)
 
 
-def _to_whole(_: Any, tokens: Sequence[Token]) -> int:
-    return to_wholes(_, tokens)[0]
-
-
-def to_wholes(_: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
-    """Read whole numbers, for cyclopts.
-
-    Raises:
-        ValueError: one is not.
-    """
-    text = ""
-    try:
-        return tuple(int(text := token.value) for token in tokens)
-    except ValueError:
-        raise ValueError(f'"{text}" is not a whole number.') from None
-
-
 def _split_at_commas(_: Any, value: str, delimiter: str | None = None) -> list[str]:
-    return [part.strip() for part in value.split(delimiter or ",") if part.strip()]
+    return [part.strip() for part in bare(value).split(delimiter or ",") if part.strip()]
 
 
 def shown_as(text: str) -> Callable[[Any], str]:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import logging
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 import trio
 from cyclopts import Parameter
 
+from rpcb_trio._cli._anchored import anchored
+from rpcb_trio._cli._apart import set_all_apart
 from rpcb_trio._cli._exits import ExitCode
 from rpcb_trio._cli._file import SettingsFile, read_file
 from rpcb_trio._cli._health import HealthSettings
-from rpcb_trio._cli._lifetime import run_jobs, signals_held
+from rpcb_trio._cli._lifetime import run_jobs
 from rpcb_trio._cli._logs import write_logs
 from rpcb_trio._cli._parameters import FILE, SERVICE
 from rpcb_trio._cli._settings import Settings
 from rpcb_trio._cli._setup import Job, as_they_look, make_job
 from rpcb_trio._cli._shared_settings import ConfigPath, LogSettings
+from rpcb_trio._cli._signals import Signals
 from rpcb_trio._cli._target import load_service
 from rpcb_trio._cli._url import shown_url
+from rpcb_trio._cli._variables import warn_of_unknown_variables
 from rpcb_trio._errors import SettingError
 from rpcb_trio.health import open_health_port
 
@@ -69,24 +71,26 @@ def serve(
     stops all at once; the broker redelivers what was held.
     """
     write_logs(logs)
-    with ExitStack() as until_they_are_obeyed:
-        try:
-            with _interrupted_by_sigterm():
-                jobs = _make_jobs(target, settings, worker, read_file(config), settings_of)
-                until_they_are_obeyed.enter_context(signals_held())
-        except KeyboardInterrupt:
-            log.info("stopped before anything was started")
-            return ExitCode.DONE
-        return trio.run(_run, jobs, probes)
+    warn_of_unknown_variables()
+    signals = Signals()
+    try:
+        jobs = _make_jobs(target, settings, worker, read_file(config), settings_of)
+        signals.keep()
+    except KeyboardInterrupt:
+        signals.keep()
+        log.info("stopped before anything was started")
+        return ExitCode.DONE
+    set_all_apart()
+    return trio.run(_run, jobs, probes, signals)
 
 
-async def _run(jobs: Sequence[Job], probes: HealthSettings) -> int:
+async def _run(jobs: Sequence[Job], probes: HealthSettings, signals: Signals) -> int:
     """The health port is there before the first model is warm, until the last worker has ended."""
     if probes.health_port is None:
-        return await run_jobs(jobs)
+        return await run_jobs(jobs, signals)
     workers = [job.health for job in jobs]
     async with open_health_port(probes.health_port, workers, host=probes.health_host):
-        return await run_jobs(jobs)
+        return await run_jobs(jobs, signals)
 
 
 def _make_jobs(
@@ -99,15 +103,19 @@ def _make_jobs(
     if target is not None:
         if workers:
             raise SettingError("give either TARGET or --worker; a worker's target is in the file")
-        return [_make_job(settings.queue, target, settings)]
+        return [_make_job(settings.queue, target, anchored(settings))]
     names = file.select(workers)
     if not names:
         raise SettingError(
             f"TARGET is missing; name a service as module:attribute, or write [workers.NAME] into {file.name}"
         )
-    asked = {name: settings_of(name) for name in names}
+    asked = {name: _anchored(*settings_of(name)) for name in names}
     _refuse_shared_queues(asked)
     return [_make_job(name, *of_worker) for name, of_worker in asked.items()]
+
+
+def _anchored(target: str | None, settings: Settings) -> tuple[str | None, Settings]:
+    return target, anchored(settings)
 
 
 def _refuse_shared_queues(asked: Mapping[str, tuple[str | None, Settings]]) -> None:
@@ -135,13 +143,3 @@ def _make_job(name: str, target: str | None, settings: Settings) -> Job:
     if job.warning is not None:
         log.warning("%s: %s", name, job.warning)
     return job
-
-
-@contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """Models may take long to import, and as process 1 of a container SIGTERM would do nothing by itself."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

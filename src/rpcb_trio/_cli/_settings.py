@@ -23,7 +23,6 @@ from rpcb_trio._cli._parameters import (
     setting,
     several,
     shown_as,
-    to_wholes,
     whole,
 )
 from rpcb_trio._cli._shared_settings import ConnectionSettings, ServiceSettings
@@ -154,7 +153,6 @@ class Settings(ConnectionSettings, ServiceSettings):
             "BATCH_SIZE",
             "For auto: a size that the model is compiled for; the service pads a batch to the next one.",
             metavar="SIZE",
-            converter=to_wholes,
         ),
     ] = ()
     prefetch: Annotated[

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,11 @@ from rpcb_trio._cli._settings import Settings
 from rpcb_trio._cli._shared_settings import ConnectionSettings
 from rpcb_trio._cli._target import load_service
 from rpcb_trio._cli._url import shown_url, url_of
+from rpcb_trio._cli._values import NUMBER, WHOLE
 from rpcb_trio._errors import SettingError
 from rpcb_trio._events import EventInstrument, publish_events
 from rpcb_trio._executors import ProcessExecutor
-from rpcb_trio._instruments import AuditInstrument, HealthInstrument, Instrument, LogInstrument
+from rpcb_trio._instruments import AuditInstrument, HealthInstrument, Instrument, LogInstrument, new_start
 from rpcb_trio._pipeline import checked_prefetch, serve
 from rpcb_trio._service import BoundService
 from rpcb_trio._transports import Topology
@@ -58,10 +59,11 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
     processes = _processes(name, target, settings, executors) if settings.executor == "process" else None
     health = HealthInstrument(name)
     broker = transport(settings, name=name)
-    instruments = [*_instruments(name, settings), health]
+    start = new_start()
+    instruments = [*_instruments(name, settings, start), health]
     telling = Job.telling
     if settings.events is not None:
-        instruments.append(events := EventInstrument(name, device=", ".join(settings.device) or None))
+        instruments.append(events := EventInstrument(name, device=_devices(settings), start=start))
         telling = partial(publish_events, broker, _events_exchange(settings.events, settings), events)
     return Job(
         name=name,
@@ -159,7 +161,10 @@ def journal_of(name: str, settings: Settings) -> Path | None:
     if settings.journal is not None:
         return None if settings.journal == "off" else Path(settings.journal)
     try:
-        directory = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "rpcb-trio"
+        state = Path(os.environ.get("XDG_STATE_HOME") or "")
+        if not state.is_absolute():  # as the standard has it
+            state = Path.home() / ".local" / "state"
+        directory = state / "rpcb-trio"
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.access(directory, os.W_OK | os.X_OK):
             return directory
@@ -175,10 +180,14 @@ def journal_of(name: str, settings: Settings) -> Path | None:
     return None
 
 
-def _instruments(name: str, settings: Settings) -> list[Instrument]:
+def _devices(settings: Settings) -> str | None:
+    return ", ".join(settings.device) or None
+
+
+def _instruments(name: str, settings: Settings, start: str) -> list[Instrument]:
     if settings.audit is None:
         return [LogInstrument(name)]
-    return [LogInstrument(name), AuditInstrument(settings.audit, name)]
+    return [LogInstrument(name), AuditInstrument(settings.audit, name, start=start)]
 
 
 def transport(settings: ConnectionSettings, *, name: str | None = None) -> AmqpTransport:
@@ -243,7 +252,6 @@ def as_they_look(option: str, pairs: Sequence[str]) -> dict[str, object]:
 def _as_it_looks(value: str) -> object:
     if value in ("true", "false"):
         return value == "true"
-    for number in (int, float):
-        with suppress(ValueError):
-            return number(value)
-    return value
+    if WHOLE.fullmatch(value):
+        return int(value)
+    return float(value) if NUMBER.fullmatch(value) else value

@@ -2,7 +2,7 @@
 
 # No annotations from __future__: as strings, those that a subclass inherits would be looked up in its module.
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -50,6 +50,37 @@ class ConnectionSettings:
             "URL_FILE",
             "Or: a file that holds the URL. It is read for each connection, and every 30 s: a password that "
             "has changed is told to the broker.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None
+    user: Annotated[
+        str | None,
+        setting(
+            BROKER,
+            "USER",
+            "The broker's user, for a URL that names none.",
+            metavar="NAME",
+            show_default=False,
+        ),
+    ] = None
+    password: Annotated[
+        str | None,
+        setting(
+            BROKER,
+            "PASSWORD",
+            "Its password, as it is, for a URL that has none. Give it as the variable, since others can see "
+            "flags.",
+            metavar="TEXT",
+            show_default=False,
+        ),
+    ] = field(default=None, repr=False)
+    password_file: Annotated[
+        str | None,
+        setting(
+            BROKER,
+            "PASSWORD_FILE",
+            "Or: a file that holds it, read as --url-file is.",
             metavar="FILE",
             show_default=False,
         ),

@@ -3,21 +3,51 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from contextlib import suppress
 from pathlib import Path
 
-UNWRITABLE = frozenset({errno.EPIPE, errno.ENOSPC, errno.EIO})
-"""What a write to standard output meets: nobody reads it, the disk is full, the terminal is gone."""
+UNWRITABLE = frozenset(
+    {
+        *(errno.EPIPE, errno.ECONNRESET, errno.EIO),  # nobody reads it, or the terminal is gone
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),  # there is no room
+        *(errno.EBADF, errno.EAGAIN),  # it is not for writing, or its reader is too slow to be waited for
+    }
+)
+"""What a write to standard output may meet."""
 
 
-def fill_in_streams() -> None:
-    """Put the null device where there is no stream: some supervisors close them, and Python has None then."""
+def prepare_streams() -> None:
+    """Have all that is written go somewhere, as well as it can.
+
+    Some supervisors close the streams, and Python has None then: the null device takes their place. What the
+    encoding of a stream lacks becomes a question mark; tables keep their width.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - it is as long-lived as we
             setattr(sys, name, stream)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def flush_output() -> None:
+    """Write what is left, as long as it can be told that it can't be written."""
+    sys.stdout.flush()
+
+
+def leave_streams() -> None:
+    """Write what is left; what can't be written is given up, so that the exit code stays what it is."""
+    for stream in (sys.stdout, sys.stderr):
+        for _ in range(2):
+            try:
+                stream.flush()
+                break
+            except (OSError, ValueError):
+                with suppress(OSError, ValueError):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def is_of_output(error: OSError) -> bool:
@@ -29,8 +59,8 @@ def is_of_output(error: OSError) -> bool:
         return False
     try:
         os.write(sys.stdout.fileno(), b"\n")
-    except OSError:
-        with suppress(OSError):
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True
     return False

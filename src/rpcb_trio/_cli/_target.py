@@ -7,7 +7,6 @@ import importlib
 import inspect
 import logging
 import sys
-import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType, NoneType, UnionType
@@ -15,12 +14,30 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
+from rpcb_trio._cli._users_code import told
 from rpcb_trio._errors import SettingError
+from rpcb_trio._green import refuse_green_threads
 from rpcb_trio._service import BoundService, bind
 
 log = logging.getLogger("rpcb_trio")
 
+GREEN_REMEDY = "let what TARGET imports do without it (under `if __name__ == '__main__':`, say)"
+
 NO_OPTIONS: Mapping[str, object] = {}
+
+LIKE_HOOKS = {
+    "warmup": "warm_up",
+    "setup": "warm_up",
+    "startup": "warm_up",
+    "loadmodel": "warm_up",
+    "initialize": "warm_up",
+    "ondevice": "on_device",
+    "todevice": "on_device",
+    "contenttype": "content_type",
+    "costs": "cost",
+    "getcost": "cost",
+}
+"""Other names, without underscores and case, for the optional hooks."""
 
 _LOOKS = (bool, int, float, NoneType)
 """What an option may look like besides text."""
@@ -33,14 +50,33 @@ def load_service(target: str, options: Mapping[str, object] = NO_OPTIONS) -> Bou
         SettingError: it is not there, can't be imported, does not take the options, or is no service.
     """
     found = load_attribute(target)
+    refuse_green_threads(GREEN_REMEDY)
     if options:
         _refuse_options(target, found, options)
+    elif inspect.isclass(found):
+        _refuse_missing_options(target, found)
     try:
-        return bind(found(**options) if options else found)
+        bound = bind(found(**options) if options else found)
     except SettingError as error:
         raise SettingError(f"{target}: {error}") from error
     except Exception as error:
-        raise SettingError(f"{target}: making it fails: {_told(error)}") from error
+        raise SettingError(f"{target}: making it fails: {_traced(error)}") from error
+    for line in misnamed_hooks(found):
+        log.warning("%s: %s", target, line)
+    return bound
+
+
+def misnamed_hooks(found: Any) -> list[str]:
+    """A line for each method that looks like an optional hook under another name: nobody would call it."""
+    if not hasattr(found, "infer"):
+        return []
+    names = public_names(found)
+    lines = []
+    for name in names:
+        hook = LIKE_HOOKS.get(name.lower().replace("_", ""))
+        if hook is not None and hook not in names:
+            lines.append(f"{name} is never called; did you mean {hook}?")
+    return lines
 
 
 def load_attribute(target: str) -> Any:
@@ -52,6 +88,10 @@ def load_attribute(target: str) -> Any:
     module_name, colon, path = target.partition(":")
     if not (module_name and colon and path):
         raise SettingError(f"{target}: write it as module:attribute, as in models.simple:echo")
+    if module_name.endswith(".py") or "/" in module_name:
+        raise SettingError(
+            f"{target}: {module_name} is a file; name its module, as in {_as_module(module_name)}:{path}"
+        )
     find_modules_here()
     found: Any = _import(target, module_name)
     for name in path.split("."):
@@ -63,6 +103,24 @@ def load_attribute(target: str) -> Any:
             )
         found = getattr(found, name)
     return found
+
+
+def _as_module(file: str) -> str:
+    """The module that a file is, seen from the working directory."""
+    parts = Path(file.removesuffix(".py")).parts
+    return ".".join(part for part in parts if part not in ("/", ".", ".."))
+
+
+def _refuse_missing_options(target: str, found: Any) -> None:
+    """A class that can't be made without arguments gets them from options."""
+    missing = [
+        name
+        for name, each in _parameters(found).items()
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+    if missing:
+        given = " ".join(f"--option {name}=VALUE" for name in missing)
+        raise SettingError(f"{target}: it can't be made without {', '.join(missing)}; give {given}")
 
 
 def _refuse_options(target: str, found: Any, options: Mapping[str, object]) -> None:
@@ -126,17 +184,13 @@ def _import(target: str, name: str) -> ModuleType:
                 "run this where it lies, or install it"
             ) from None
         raise SettingError(
-            f"{target}: importing {name} fails: {_told(error)}; install what it needs"
+            f"{target}: importing {name} fails: {_traced(error)}; install what it needs"
         ) from error
     except Exception as error:
-        raise SettingError(f"{target}: importing {name} fails: {_told(error)}") from error
+        raise SettingError(f"{target}: importing {name} fails: {_traced(error)}") from error
 
 
-def _told(error: Exception) -> str:
+def _traced(error: Exception) -> str:
     """An error of the user's own code, with its place, in one line; the traceback at debug."""
     log.debug("the traceback", exc_info=error)
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    file, line = place.filename, place.lineno
-    if isinstance(error, SyntaxError):
-        file, line = error.filename or file, error.lineno
-    return f"{type(error).__name__}: {error} ({file}:{line})"
+    return told(error)

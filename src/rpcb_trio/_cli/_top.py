@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.live import Live
 
 from rpcb_trio._cli._exits import ExitCode
-from rpcb_trio._cli._lifetime import OBEYED
 from rpcb_trio._cli._logs import tell, write_logs
 from rpcb_trio._cli._parameters import setting
 from rpcb_trio._cli._setup import transport
 from rpcb_trio._cli._shared_settings import ConfigPath, ConnectionSettings, LogSettings
+from rpcb_trio._cli._signals import OBEYED
 from rpcb_trio._cli._top_keys import pressed, single_keys
 from rpcb_trio._cli._top_table import ORDERS, page
 from rpcb_trio._cli._url import shown_url
@@ -198,8 +198,10 @@ class _View:
                 workers=summary.workers,
                 queues=summary.queues,
             )
-            sys.stdout.write(f"{msgspec.json.encode(line).decode()}\n")
-            sys.stdout.flush()
+            sys.stdout.buffer.write(
+                msgspec.json.encode(line) + b"\n"
+            )  # JSON is UTF-8, whatever the locale is
+            sys.stdout.buffer.flush()
             return
         console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE)
         console.print(page(self.summary, self._title, width=console.width))

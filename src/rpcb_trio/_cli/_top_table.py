@@ -81,6 +81,7 @@ COLUMNS = (
     Column("mem", 5, 10, lambda each: memory(each.rss)),
     Column("device", 10, 16, lambda each: clean(each.device or ""), is_text=True),
     Column("policy", 12, 17, lambda each: clean(each.policy), is_text=True),
+    Column("start", 8, 18, lambda each: clean(each.start), is_text=True),
 )
 
 QUEUE_NAME, QUEUE_COLUMN = 12, 7

@@ -73,6 +73,7 @@ def tune(
     if load.p99 is not None and load.mean is not None:
         raise SettingError("--p99 and --mean exclude each other; give one of them")
     check_outputs(plot, json)
+    plot, json = plot and plot.absolute(), json and json.absolute()  # the service may change the directory
     bodies = read_bodies(given.body, given.bodies, given.field)
     bound = load_service(target, as_they_look("option", service.option))
     devices: Sequence[str | None] = service.device or [None]

@@ -5,7 +5,8 @@
     batch   the requests of a batch are settled (`BatchEvent`)
     state   how a worker is, each second and at each change of its condition (`StateEvent`)
 
-Nothing in them comes from a request. Readers pass over fields they don't know.
+Nothing in them comes from a request. Readers pass over fields they don't know, and over events whose values
+are beyond the bounds below: whoever may publish says what is in them.
 """
 
 from __future__ import annotations
@@ -20,8 +21,19 @@ from rpcb_trio._messages import Trigger
 LONGEST_QUEUE = 160
 """Bytes of a queue's name in a routing key, which has 255."""
 
+LONGEST_NAME = 255
+"""Characters of a name in an event: of a worker, a host, a queue, a device, a policy."""
+
+LONGEST_REASON = 600
+"""Characters of a reason in an event."""
+
+LONGEST_EVENT = 64 * 1024
+"""Bytes of an event; one of ours has less than two thousand."""
+
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-"""Whoever may publish says what is in an event: nobody is to stumble over it."""
+Number = Annotated[float, msgspec.Meta(ge=-1e15, le=1e15)]
+Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
+Reason = Annotated[str, msgspec.Meta(max_length=LONGEST_REASON)]
 
 SILENT_AFTER = 5.0
 """Seconds of silence after which a worker counts as gone; one that lives tells its state each second."""
@@ -33,19 +45,22 @@ MOST_WAITS = 32
 class WorkerEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
     """What every event has."""
 
-    worker: str
-    host: str
+    worker: Name
+    host: Name
     pid: Count
-    queue: str
-    device: str | None
+    start: Name = ""
+    """The id of the worker's start, random, the same as in its audit: containers may share a host's name and
+    process ids. Older workers don't tell it."""
+    queue: Name
+    device: Name | None
     """What its model computes on, where it was set."""
-    unix: float
+    unix: Number
     """When it happened, in seconds since 1970."""
 
     @property
     def place(self) -> str:
-        """The worker's process, and with its name the worker itself."""
-        return f"{self.host}:{self.pid}"
+        """The worker's process and start, and with its name the worker itself."""
+        return f"{self.host}:{self.pid}:{self.start}" if self.start else f"{self.host}:{self.pid}"
 
     @property
     def routing_key(self) -> str:
@@ -62,16 +77,16 @@ class BatchEvent(WorkerEvent, frozen=True, kw_only=True, tag="batch"):
     size: Count
     trigger: Trigger
     """Why it was closed."""
-    wait_mean_ms: float
+    wait_mean_ms: Number
     """From a request's arrival until the batch was closed."""
-    wait_max_ms: float
-    waits_ms: tuple[float, ...]
+    wait_max_ms: Number
+    waits_ms: Annotated[tuple[Number, ...], msgspec.Meta(max_length=8 * MOST_WAITS)]
     """Of each request; of a large batch, of some in even steps."""
-    predicted_ms: float | None
+    predicted_ms: Number | None
     """The service time that the policy expected."""
-    service_ms: float
+    service_ms: Number
     """The service time it took."""
-    total_ms: float
+    total_ms: Number
     """From its first arrival until its requests were settled."""
     failed: Count
     """How many of its requests ended in an error."""
@@ -83,10 +98,10 @@ class StateEvent(WorkerEvent, frozen=True, kw_only=True, tag="state"):
     """How a worker is. Counts are from its start."""
 
     condition: Condition
-    reason: str | None
-    seconds: float
+    reason: Reason | None
+    seconds: Number
     """For how long it has been so."""
-    policy: str
+    policy: Name
     max_batch_size: Count
     executors: Count
     waiting: Count
@@ -107,4 +122,15 @@ class StateEvent(WorkerEvent, frozen=True, kw_only=True, tag="state"):
 
 AnyEvent: TypeAlias = BatchEvent | StateEvent
 
-decoder = msgspec.json.Decoder[AnyEvent](AnyEvent)
+_decoder = msgspec.json.Decoder[AnyEvent](AnyEvent)
+
+
+def decoded(body: bytes | memoryview) -> AnyEvent | None:
+    """The event in a body; None where it is of a newer version, or not of ours."""
+    if len(body) > LONGEST_EVENT:
+        return None
+    try:
+        event = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return event if len(event.queue.encode()) <= LONGEST_NAME else None  # what AMQP allows a queue

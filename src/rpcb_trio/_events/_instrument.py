@@ -12,9 +12,10 @@ import trio
 
 from rpcb_trio._errors import BrokerError, OutcomeError
 from rpcb_trio._events._buffer import EventBuffer
-from rpcb_trio._events._events import MOST_WAITS, BatchEvent, StateEvent
-from rpcb_trio._instruments import HealthInstrument, Setup
+from rpcb_trio._events._events import LONGEST_NAME, LONGEST_REASON, MOST_WAITS, BatchEvent, StateEvent
+from rpcb_trio._instruments import HealthInstrument, Setup, new_start
 from rpcb_trio._messages import Answer, Batch, Request, Run, Settled
+from rpcb_trio._shown import shown
 
 BUFFER = 64
 """Events of each kind that may wait to be published. They go out ten times a second, so this also bounds what
@@ -42,12 +43,26 @@ class EventInstrument(HealthInstrument):
     Args:
         name: the worker's name in the events.
         device: what its model computes on, to be told in them.
+        start: the id of its start, to be found again in the audit; a random one without it.
         buffer: how many events of each kind may wait to be published.
     """
 
-    def __init__(self, name: str = "worker", *, device: str | None = None, buffer: int = BUFFER) -> None:
+    def __init__(
+        self,
+        name: str = "worker",
+        *,
+        device: str | None = None,
+        start: str | None = None,
+        buffer: int = BUFFER,
+    ) -> None:
         super().__init__(name)
-        self._who = {"worker": name, "host": socket.gethostname(), "pid": os.getpid(), "device": device}
+        self._who = {
+            "worker": _name(name),
+            "host": _name(socket.gethostname()),
+            "pid": os.getpid(),
+            "start": _name(start or new_start()),
+            "device": None if device is None else _name(device),
+        }
         self.buffer = EventBuffer(buffer)
         self._setup: Setup | None = None
         self._computed: dict[Request, _Computed] = {}
@@ -150,9 +165,9 @@ class EventInstrument(HealthInstrument):
             queue=self._queue,
             unix=time.time(),
             condition=health.condition,
-            reason=health.reason,
+            reason=None if health.reason is None else health.reason[:LONGEST_REASON],
             seconds=round(health.seconds, 3),
-            policy=setup.policy,
+            policy=_name(setup.policy),
             max_batch_size=setup.max_batch_size,
             executors=setup.executors,
             waiting=self._waiting,
@@ -167,7 +182,11 @@ class EventInstrument(HealthInstrument):
 
     @property
     def _queue(self) -> str:
-        return "" if self._setup is None else self._setup.queue
+        return "" if self._setup is None else _name(self._setup.queue)
+
+
+def _name(text: str) -> str:
+    return shown(text, LONGEST_NAME)[:LONGEST_NAME]
 
 
 def _ms(seconds: float) -> float:

@@ -34,6 +34,8 @@ class WorkerSummary(msgspec.Struct, frozen=True, kw_only=True):
     queue: str
     host: str
     pid: int
+    start: str
+    """The id of its start; empty where it does not tell."""
     device: str | None
     gone: bool
     """Whether nothing was heard of it for 5 s."""
@@ -94,11 +96,11 @@ class Observer:
     """Takes events as they come, and sums them up when asked. Moments are in seconds, of any steady clock."""
 
     def __init__(self) -> None:
-        self._workers: dict[tuple[str, str, str, int], _Observed] = {}
+        self._workers: dict[tuple[str, str, str], _Observed] = {}
 
     def take(self, event: AnyEvent, now: float) -> None:
         """Take an event in; of a worker whose state is not known yet, batches are passed over."""
-        key = (event.queue, event.worker, event.host, event.pid)
+        key = (event.queue, event.worker, event.place)
         observed = self._workers.get(key)
         if isinstance(event, BatchEvent):
             if observed is not None:
@@ -138,6 +140,8 @@ class _Observed:
 
     def take_batch(self, batch: BatchEvent, now: float) -> None:
         self._heard = now
+        while len(self._batches) > LAST_BATCHES and self._batches[0][0] <= now - WINDOW:
+            self._batches.popleft()
         self._batches.append((now, batch))
 
     def summary(self, now: float) -> WorkerSummary:

@@ -7,12 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Self
 
 import anyio
-import msgspec
 from anyio.abc import TaskStatus
 
 from rpcb_trio._connected import stay_connected
 from rpcb_trio._errors import SessionLost
-from rpcb_trio._events._events import AnyEvent, decoder
+from rpcb_trio._events._events import AnyEvent, decoded
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._transports import NoticeTransport, Subscriber, as_notice_transport
 
@@ -57,11 +56,9 @@ class EventWatch:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(subscriber.watch)
                 async for body in subscriber.bodies:
-                    try:
-                        event = decoder.decode(body)
-                    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                        continue  # of a newer version, or not of ours
-                    await self._put.send(event)
+                    event = decoded(body)
+                    if event is not None:
+                        await self._put.send(event)
         finally:
             self._subscriber = None
 

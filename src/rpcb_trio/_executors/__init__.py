@@ -1,7 +1,8 @@
 """What runs `infer`."""
 
+from rpcb_trio._executors._model import refuse_missing_device
 from rpcb_trio._executors._process import ProcessExecutor
 from rpcb_trio._executors._protocol import Executor
 from rpcb_trio._executors._thread import ThreadExecutor
 
-__all__ = ["Executor", "ProcessExecutor", "ThreadExecutor"]
+__all__ = ["Executor", "ProcessExecutor", "ThreadExecutor", "refuse_missing_device"]

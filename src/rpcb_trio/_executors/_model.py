@@ -31,7 +31,7 @@ class Model:
             SettingError: the device is not there, or the service says that a setting is wrong.
             WarmUpFailed: whatever else its hooks raised.
         """
-        _refuse_missing_device(self._device)
+        refuse_missing_device(self._device)
         with warming_up(self._service.name, "on_device"):
             self._service = self._service.placed(self._device)
         if self._service.warm_up is not None:
@@ -77,7 +77,12 @@ def _torch_inference(device: str | None) -> Iterator[None]:
         yield
 
 
-def _refuse_missing_device(device: str | None) -> None:
+def refuse_missing_device(device: str | None) -> None:
+    """Look whether torch can use a device.
+
+    Raises:
+        SettingError: it can't.
+    """
     if device is None or device == "cpu":
         return
     try:

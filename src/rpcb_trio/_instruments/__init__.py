@@ -1,6 +1,6 @@
 """Hooks on the pipeline's events: what they are, the log, and the audit."""
 
-from rpcb_trio._instruments._audit import AuditInstrument
+from rpcb_trio._instruments._audit import AuditInstrument, new_start
 from rpcb_trio._instruments._health import Condition, Health, HealthInstrument
 from rpcb_trio._instruments._instrument import Instrument, Instruments, Setup
 from rpcb_trio._instruments._log import LogInstrument
@@ -31,5 +31,6 @@ __all__ = [
     "Instruments",
     "LogInstrument",
     "Setup",
+    "new_start",
     "read_audit",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import secrets
 import time
 from collections.abc import Sequence
@@ -25,6 +26,19 @@ from rpcb_trio._instruments._records import (
     AuditWork,
 )
 from rpcb_trio._messages import Answer, Batch, Request, Run, Settled, caller_hash
+from rpcb_trio._shown import shown
+
+FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+
+LONGEST_ID = 255
+"""Characters of a correlation id; AMQP allows as many bytes."""
+LONGEST_NAME = 255
+LONGEST_WHY = 64
+
+
+def new_start() -> str:
+    """An id for one start of a worker: its host's name and process id may be another's, too."""
+    return secrets.token_hex(4)
 
 
 class AuditInstrument(Instrument):
@@ -37,21 +51,23 @@ class AuditInstrument(Instrument):
     Writing may block, so lines are gathered, and written in one go when replies have been confirmed: after
     those who wait have their answers. What is gathered is bounded as the unanswered requests are. The file
     is opened for each such writing, and appended to in one piece, so several workers, of one process or of
-    several, may share it. Put it on a local disk. What a worker had gathered when it was killed is lost, as
-    its replies are. On a full disk this instrument ends, with a line in the log; the worker goes on.
+    several, may share it. Only this user may read it, unless it was there before. Put it on a local disk.
+    What a worker had gathered when it was killed is lost, as its replies are. On a full disk this instrument
+    ends, with a line in the log; the worker goes on.
 
     Args:
         file: where to; made if it is not there, in a directory that is.
         worker: its name in each line.
+        start: the id of this start, to be found again in the events; a random one without it.
 
     Raises:
         SettingError: the file can't be written.
     """
 
-    def __init__(self, file: Path | str, worker: str = "worker") -> None:
-        self._file = Path(file)
-        self._worker = worker
-        self._start = secrets.token_hex(4)
+    def __init__(self, file: Path | str, worker: str = "worker", *, start: str | None = None) -> None:
+        self._file = Path(file).absolute()  # the service may change the working directory
+        self._worker = shown(worker, LONGEST_NAME)
+        self._start = start or new_start()
         self._gathered = bytearray()
         try:
             self._open().close()
@@ -103,7 +119,7 @@ class AuditInstrument(Instrument):
                 worker=self._worker,
                 unix=_unix(at),
                 at=at,
-                why=error.code,
+                why=shown(error.code, LONGEST_WHY),
                 request=_request(request, cost, at),
             )
         )
@@ -132,7 +148,10 @@ class AuditInstrument(Instrument):
         self._gathered.clear()
 
     def _open(self) -> FileIO:
-        return self._file.open("ab", buffering=0)
+        """Open it for this user alone if it is made now, through no link that another user has put there."""
+        if self._file.is_symlink() and self._file.lstat().st_uid not in (0, os.geteuid()):
+            raise OSError(errno.EPERM, "it is a symbolic link of another user's")
+        return FileIO(os.open(self._file, FLAGS, 0o600), "a")
 
 
 def _unix(at: float) -> float:
@@ -147,7 +166,7 @@ def _run(run: Run) -> AuditRun:
 def _request(request: Request, cost: float | None, until: float, position: int | None = None) -> AuditRequest:
     return AuditRequest(
         position=position,
-        correlation_id=request.correlation_id,
+        correlation_id=None if request.correlation_id is None else shown(request.correlation_id, LONGEST_ID),
         caller=None if request.reply_to is None else caller_hash(request.reply_to),
         priority=request.priority,
         cost=cost,

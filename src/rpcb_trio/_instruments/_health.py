@@ -10,6 +10,7 @@ import trio
 from rpcb_trio._errors import BrokerError, ExecutorHung, RpcbError
 from rpcb_trio._instruments._instrument import Instrument, Setup
 from rpcb_trio._messages import Batch
+from rpcb_trio._shown import shown
 
 
 class Condition(StrEnum):
@@ -117,7 +118,7 @@ class HealthInstrument(Instrument):
             return
         if condition is not self._condition:
             self._since = trio.current_time()
-        self._condition, self._reason = condition, reason
+        self._condition, self._reason = condition, None if reason is None else shown(reason)
         self.changed()
 
 

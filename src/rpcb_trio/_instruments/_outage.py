@@ -7,6 +7,9 @@ import trio
 MOST_REASONS = 16
 """Reasons that change with each attempt must not become a flood either."""
 
+LONGEST_REASON = 500
+"""Characters of a reason that are remembered."""
+
 
 class Outage:
     """The time between two sessions. `str` of it says how long it was, in attempts and seconds."""
@@ -22,6 +25,7 @@ class Outage:
         That are the 1st, 2nd, 4th, 8th, ..., and those that fail for a new reason.
         """
         self._failed = attempts
+        reason = reason[:LONGEST_REASON]
         is_new = reason not in self._reasons and len(self._reasons) < MOST_REASONS
         if is_new:
             self._reasons.add(reason)

@@ -120,7 +120,9 @@ async def serve(
     topology = queue if isinstance(queue, Topology) else Topology(queue=queue)
     transport = as_transport(transport)
     bound = bind(service)
-    policy = AutoPolicy() if batching is None else batching
+    policy = AutoPolicy() if batching is None else _checked_policy(batching)
+    if isinstance(devices, str):
+        raise SettingError(f"devices is {devices!r}; give a list of them, as [{devices!r}]")
     if executors is None:
         _check_timeout("infer_timeout", infer_timeout)
         executors = _thread_executors(bound, replicas, devices, infer_timeout)
@@ -212,6 +214,15 @@ def _thread_executors(
         )
         for number in range(count)
     ]
+
+
+def _checked_policy(batching: object) -> Policy:
+    if not isinstance(batching, Policy):
+        raise SettingError(
+            f"batching is {batching!r}, which is no policy; give AutoPolicy() or FixedPolicy(32), say, or "
+            "leave it out"
+        )
+    return batching
 
 
 def _at_least_one(setting: str, value: int) -> int:

@@ -1,0 +1,130 @@
+"""The worker's own log, apart from `logging`'s configuration, which belongs to the user's modules.
+
+A module that is served may configure logging at any time: with `dictConfig` (which disables every logger
+that it does not name), with `basicConfig(force=True)`, with levels, filters, factories. That is for its own
+lines. The loggers of this package write to a handler of their own, whatever the configuration says, and to no
+other, so that no line is lost or written twice. The handler has a descriptor of its own, too: some models
+close stderr, or send it elsewhere for a while.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, ClassVar, TextIO
+
+ROOT = "rpcb_trio"
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+class ApartLogger(logging.Logger):
+    """A logger that goes by `level` and `handler` alone."""
+
+    level_apart: ClassVar[int] = logging.INFO
+    handler_apart: ClassVar[logging.Handler | None] = None
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
+        """Whether a record of this level is written."""
+        return level >= self.level_apart
+
+    def getEffectiveLevel(self) -> int:  # noqa: N802 - logging's name
+        """The level that was set for this package."""
+        return self.level_apart
+
+    def makeRecord(  # noqa: N802, PLR0917 - logging's name, and its arguments
+        self,
+        name: str,
+        level: int,
+        fn: str,
+        lno: int,
+        msg: object,
+        args: Any,
+        exc_info: ExcInfo | None,
+        func: str | None = None,
+        extra: Mapping[str, object] | None = None,
+        sinfo: str | None = None,
+    ) -> logging.LogRecord:
+        """A plain record, made by no factory of the user's."""
+        record = logging.LogRecord(name, level, fn, lno, msg, args, exc_info, func, sinfo)
+        record.__dict__.update(extra or {})
+        return record
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Write it, though the logger is disabled, filtered or has other handlers."""
+        if self.handler_apart is not None:
+            self.handler_apart.handle(record)
+
+
+def set_apart(level: int, handler: logging.Handler) -> None:
+    """Have the loggers of this package write to this handler only; again for those that are made later."""
+    ApartLogger.level_apart, ApartLogger.handler_apart = level, handler
+    _become(ApartLogger)
+
+
+def set_all_apart() -> None:
+    """Likewise for those that were made since, by modules that are imported when they are needed."""
+    if ApartLogger.handler_apart is not None:
+        _become(ApartLogger)
+
+
+def join_again() -> logging.Handler | None:
+    """Have them be ordinary loggers again, as in a program; returns their handler. Only tests need that."""
+    handler, ApartLogger.handler_apart = ApartLogger.handler_apart, None
+    _become(logging.Logger)
+    return handler
+
+
+def _become(kind: type[logging.Logger]) -> None:
+    loggers = [logging.getLogger(ROOT)]
+    loggers += [
+        each
+        for name, each in list(logging.Logger.manager.loggerDict.items())
+        if name.startswith(f"{ROOT}.") and isinstance(each, logging.Logger)
+    ]
+    for each in loggers:
+        each.__class__ = kind  # their modules hold them already
+
+
+class StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes lines to what stderr is now. What can't be written is given up: nobody could be told."""
+
+    def __init__(self, encoding: str | None = None) -> None:
+        super().__init__(own_stderr(encoding))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Nothing: it would be written where nothing can be written."""
+
+
+def own_stderr(encoding: str | None = None) -> TextIO:
+    """A stream to what stderr is now, with a descriptor of its own where it has one."""
+    try:
+        descriptor = os.dup(sys.stderr.fileno())
+    except (OSError, ValueError, AttributeError):  # it is none of the system's
+        return sys.stderr
+    return io.TextIOWrapper(
+        io.FileIO(descriptor, "w"),  # each line is written at once, so it needs no buffer
+        encoding=encoding or sys.stderr.encoding,
+        errors="backslashreplace",
+        write_through=True,
+    )
+
+
+def stream_of(handler: logging.Handler | None) -> TextIO:
+    """Where a handler writes to; stderr without one."""
+    console = getattr(handler, "console", None)
+    stream: TextIO | None = getattr(handler, "stream", None) or getattr(console, "file", None)
+    return stream or sys.stderr
+
+
+def close_stream(handler: logging.Handler | None) -> None:
+    """Give back the descriptor of a handler that is used no more; only tests live on."""
+    stream = stream_of(handler)
+    if isinstance(stream, io.TextIOWrapper) and stream is not sys.stderr:
+        with suppress(OSError):
+            stream.close()

@@ -97,6 +97,8 @@ class KilledWorker(ServiceError):
     """Workers died whenever this request ran; it runs no more, and goes to the dead letters."""
 
     code = "killed-worker"
+    encodable = True
+    """Whether the service's `encode` may make the reply; not where workers died over that, too."""
 
 
 class TooLarge(ServiceError):

@@ -90,6 +90,7 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
             executors=processes,
             infer_timeout=None if processes else settings.infer_timeout,
             journal=journal_of(name, settings),
+            journal_required=bool(settings.journal),
             max_deaths=settings.max_deaths,
             decode_threads=settings.decode_threads,
             batch_headers=settings.batch_headers,
@@ -153,24 +154,20 @@ def _events_exchange(exchange: str, settings: Settings) -> str:
 
 
 def journal_of(name: str, settings: Settings) -> Path | None:
-    """The directory of the journal; None, with a line in the log, where the default can't be written."""
-    if settings.journal is not None:
+    """The directory of the journal; None, with a line in the log, where there is no home to put it."""
+    if settings.journal:
         return None if settings.journal == "off" else Path(settings.journal)
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
     try:
-        directory = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "rpcb-trio"
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.access(directory, os.W_OK | os.X_OK):
-            return directory
-        reason = f"{directory} can't be written"
-    except (OSError, RuntimeError) as error:  # there is no home
-        reason = str(error)
-    log.warning(
-        "%s: there is no journal (%s), so a request that kills its worker is not found out; set journal to a "
-        "directory that is yours, or to off",
-        name,
-        reason,
-    )
-    return None
+        return (state if state.is_absolute() else Path.home() / ".local" / "state") / "rpcb-trio"
+    except RuntimeError as error:
+        log.warning(
+            "%s: there is no journal (%s), so a request that kills its worker is not found out; set journal "
+            "to a directory that is yours, or to off",
+            name,
+            error,
+        )
+        return None
 
 
 def _instruments(name: str, settings: Settings) -> list[Instrument]:

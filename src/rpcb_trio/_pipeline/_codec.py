@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -23,6 +24,7 @@ from rpcb_trio._messages import (
     Request,
     Success,
 )
+from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._service import BoundService, is_of_the_hook, plain_body
 
 T = TypeVar("T")
@@ -82,11 +84,19 @@ class Codec:
     With `batch_headers`, the reply of each request that was in a batch says so in its headers.
     """
 
-    def __init__(self, service: BoundService, offload: Offload, *, batch_headers: bool = False) -> None:
+    def __init__(
+        self,
+        service: BoundService,
+        offload: Offload,
+        *,
+        batch_headers: bool = False,
+        journal: Journal | None = None,
+    ) -> None:
         self._service = service
         self._encode_hook = service.encode or plain_body
         self._offload = offload
         self._batch_headers = batch_headers
+        self._journal = journal or Journal()
 
     def resolve(self, batch: Batch, outcomes: Sequence[Outcome[Any]]) -> list[Resolved]:
         """A batch's members with their outcomes, in order."""
@@ -109,7 +119,8 @@ class Codec:
         """Decode one request's body; whatever the hooks raise becomes a `Failure`."""
         if self._service.decode is None:
             return self.take_body(request, trio.current_time(), suspect=suspect)
-        decoded = await self._offload(lambda: self._decode(request, suspect=suspect))
+        async with self._journal.turn([request]):
+            decoded = await self._offload(lambda: self._decode(request, suspect=suspect))
         if isinstance(decoded, Failure):
             return decoded
         return msgspec.structs.replace(decoded, ready=trio.current_time())
@@ -125,12 +136,32 @@ class Codec:
         """
         if self._service.encode is None:  # it takes no time; what follows waits for the broker
             return [self._encode(each, max_size) for each in resolved]
-        return await self._offload(lambda: [self._encode(each, max_size) for each in resolved])
+        answers: list[Answer] = []
+        for together in self._in_turns(resolved):
+            async with self._journal.turn([each.request for each in together]):
+                answers += await self._offload(partial(self._encode_noted, together, max_size))
+        return answers
+
+    def _in_turns(self, resolved: Sequence[Resolved]) -> list[list[Resolved]]:
+        """Those that may be encoded together; a suspect is encoded alone."""
+        suspects = [each for each in resolved if self._journal.is_suspect(each.request)]
+        others = [each for each in resolved if each not in suspects] if suspects else list(resolved)
+        return [*([others] if others else []), *([each] for each in suspects)]
+
+    def _encode_noted(self, resolved: Sequence[Resolved], max_size: int | None) -> list[Answer]:
+        with self._journal.running([each.request for each in resolved]):
+            return [self._encode(each, max_size) for each in resolved]
 
     def _decode(self, request: Request, *, suspect: bool) -> Pending | Failure:
         assert self._service.decode is not None  # noqa: S101 - for the type checker
+        with self._journal.running([request]):
+            return self._decoded(request, self._service.decode, suspect=suspect)
+
+    def _decoded(
+        self, request: Request, decode: Callable[[bytes], Any], *, suspect: bool
+    ) -> Pending | Failure:
         try:
-            item = self._service.decode(request.body)
+            item = decode(request.body)
             cost = 1.0 if self._service.cost is None else _checked_cost(self._service.cost(item))
         except OutcomeError as error:
             return Failure(error)
@@ -167,8 +198,10 @@ class Codec:
         Raises:
             OutcomeError: whatever `encode` raised, or that it made too much.
         """
+        error = outcome.error if isinstance(outcome, Failure) else None
+        hook = plain_body if isinstance(error, KilledWorker) and not error.encodable else self._encode_hook
         try:
-            body = _as_bytes(self._encode_hook(outcome))
+            body = _as_bytes(hook(outcome))
         except OutcomeError:
             raise
         except BaseException as error:

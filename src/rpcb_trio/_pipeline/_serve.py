@@ -44,6 +44,7 @@ async def serve(
     executors: Sequence[Executor] | None = None,
     infer_timeout: float | None = None,
     journal: Path | str | None = None,
+    journal_required: bool = True,
     max_deaths: int = 3,
     decode_threads: int = 2,
     offload: Offload | None = None,
@@ -88,7 +89,10 @@ async def serve(
             the largest batch takes on a bad day. A thread that takes longer can't be killed: what has not
             started goes back to the broker, and `serve` raises.
         journal: a directory, where it is noted which requests a worker runs, so that those that kill their
-            worker are found out. Workers of a machine share it; it takes some kilobytes for each.
+            worker are found out. Workers of a machine share it; it takes some kilobytes for each. It must be
+            no symbolic link, and nothing that everybody may write into.
+        journal_required: whether it is an error if that directory can't be used; if not, a line of the log
+            tells that there is no journal.
         max_deaths: how many workers must have died while they ran a request, and nothing else, until it is
             run no more: it goes to the dead letters, and its producer gets the error `killed-worker`.
         decode_threads: how many threads decode and encode; only for services with these hooks.
@@ -119,21 +123,14 @@ async def serve(
     for name, value in (("max_body_size", max_body_size), ("max_reply_size", max_reply_size)):
         if value is not None:
             _at_least_one(name, value)
+    aside = offload or offload_to_threads(1)
     offload = offload or offload_to_threads(decode_threads)
-    codec = Codec(bound, offload, batch_headers=batch_headers)
+    _at_least_one("max_deaths", max_deaths)
+    kept = Journal(max_deaths)
+    codec = Codec(bound, offload, batch_headers=batch_headers, journal=kept)
     hooks = Instruments([LogInstrument(topology.queue)] if instruments is None else instruments)
     receivers = 1 if bound.decode is None else decode_threads
     prefetch = checked_prefetch(prefetch, policy.max_batch_size, len(executors), max_pending)
-    _at_least_one("max_deaths", max_deaths)
-    kept: Journal | None = None
-    if journal is not None:
-        kept = Journal(
-            journal,
-            topology.queue,
-            slots=len(executors) + receivers,
-            most=policy.max_batch_size,
-            max_deaths=max_deaths,
-        )
     pipeline = Pipeline(
         codec=codec,
         receivers=receivers,
@@ -161,11 +158,10 @@ async def serve(
     setup = pipeline.setup(topology)
     pipeline.instruments.notify(Instrument.worker_starting, setup)
     try:
-        await _warm_up(executors)
-        await life.run(setup)
+        async with kept.opened(journal, topology.queue, aside, required=journal_required):
+            await _warm_up(executors)
+            await life.run(setup)
     finally:
-        if kept is not None:
-            kept.close(hung=bool(pipeline.hung))
         pipeline.instruments.notify(Instrument.worker_stopped, len(pipeline.ledger))
 
 

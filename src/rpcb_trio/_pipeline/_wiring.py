@@ -38,7 +38,7 @@ class Pipeline:
     answering: Answering
     ledger: Ledger
     instruments: Instruments
-    journal: Journal | None
+    journal: Journal
     hung: list[ExecutorHung] = field(default_factory=list)
     """Why the worker must end: executors that will not come back."""
 
@@ -113,7 +113,7 @@ class Pipeline:
                     rules=self.rules,
                     backlog=lambda: batcher.backlog,
                 )
-                for number in range(self.receivers):
+                for _ in range(self.receivers):
                     intake.start_soon(
                         partial(
                             stages.receive,
@@ -124,7 +124,6 @@ class Pipeline:
                             instruments=self.instruments,
                             journal=self.journal,
                             ledger=self.ledger,
-                            slot=len(self.executors) + number,
                         )
                     )
                 intake.start_soon(stages.batch, batcher, dismissed)

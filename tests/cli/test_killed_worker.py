@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,16 @@ def die(body):
     if b"segfault" in body: ctypes.string_at(0)
     if b"exit" in body: os._exit(0)
     if b"kill" in body: os.kill(os.getpid(), signal.SIGKILL)
+
+def fork(body):
+    if b"kill" in body and not os.fork():
+        os.closerange(0, 3)  # it is our sockets that it should not have
+        open("forked", "a").write(f"{os.getpid()}\\n")
+        signal.pause()
+
+def forking(bodies):
+    for body in bodies: fork(body)
+    return shout(bodies)
 
 def shout(bodies):
     for body in bodies: die(body)
@@ -91,10 +103,13 @@ async def test_a_request_that_kills_its_worker_becomes_a_dead_letter_and_all_oth
         for target, queue_type, *poison in (
             ("shout", "classic", b"abort", b"kill"),
             ("shout", "quorum", b"segfault"),
+            ("forking", "classic", b"kill"),
             ("Decoding", "classic", b"exit"),
             ("Encoding", "classic", b"segfault", b"bad"),
         ):
             nursery.start_soon(survive, serve, broker, target, queue_type, poison)
+    for child in (workplace / "forked").read_text().split():
+        os.kill(int(child), signal.SIGKILL)  # each outlived its worker
 
 
 async def survive(serve: Serve, broker: Broker, target: str, queue_type: str, poison: list[bytes]) -> None:

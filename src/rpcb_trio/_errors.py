@@ -145,6 +145,13 @@ class ExecutorLost(ExecutorHung):
         RpcbError.__init__(self, f"the executor is lost: {why}; what the worker held is redelivered")
 
 
+class DeviceLost(ExecutorHung):
+    """The model's device is lost to its process for good, as after some CUDA errors; the worker has ended."""
+
+    def __init__(self, why: str) -> None:
+        RpcbError.__init__(self, why)
+
+
 class BrokerError(RpcbError):
     """The broker or the way to it is at fault."""
 

@@ -11,12 +11,14 @@ import traceback
 
 from rpcb_trio._errors import TooLarge
 
+CUDA_ERROR_MEMORY_ALLOCATION = 2
+
 
 def as_too_large(error: Exception) -> TooLarge | None:
     """The error in our words where it says that memory ran out, else None; nothing of the batch is in it."""
     if isinstance(error, TooLarge):
         told = error
-    elif isinstance(error, (MemoryError, *_torch_errors())):
+    elif isinstance(error, (MemoryError, *_torch_errors())) or _is_out_of_memory(error):
         told = TooLarge(next(iter(str(error).splitlines()), "out of memory"))
     else:
         return None
@@ -36,6 +38,13 @@ def _torch_errors() -> tuple[type[Exception], ...]:
     torch = sys.modules.get("torch")
     found = (getattr(room, "OutOfMemoryError", None) for room in (torch, getattr(torch, "cuda", None)))
     return tuple(each for each in found if each is not None)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether it is CUDA's own error for this, which torch passes on where it did not allocate by itself."""
+    accelerator_error = getattr(sys.modules.get("torch"), "AcceleratorError", None)
+    is_of_device = accelerator_error is not None and isinstance(error, accelerator_error)
+    return is_of_device and getattr(error, "error_code", None) == CUDA_ERROR_MEMORY_ALLOCATION
 
 
 def _clear_frames(error: BaseException) -> None:

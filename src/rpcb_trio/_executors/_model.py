@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rpcb_trio._errors import InferError, SettingError
+from rpcb_trio._executors._lost import have_all_failed, refuse_lost_device
 from rpcb_trio._executors._memory import as_too_large, empty_cache
 from rpcb_trio._service import BoundService, is_of_the_hook
 
@@ -38,6 +39,7 @@ class Model:
             TooLarge: memory ran out (`torch.OutOfMemoryError`, `MemoryError`, or the service says so). What
                 the failed batch held is free again, torch's cache of GPU memory included.
             InferError: it raised what is no `Exception`.
+            DeviceLost: no run on its device can succeed any more.
         """
         if "torch" not in sys.modules and self._device is None:  # no modes to set, and no time to lose
             return self._compute(items)
@@ -46,11 +48,16 @@ class Model:
 
     def _compute(self, items: list[Any]) -> Sequence[Any]:
         try:
-            return run_infer(self._service.infer, items)
+            results = run_infer(self._service.infer, items)
+            if have_all_failed(results):
+                refuse_lost_device(results[0])
         except Exception as error:
             too_large = as_too_large(error)
             if too_large is None:
+                refuse_lost_device(error)
                 raise
+        else:
+            return results
         empty_cache()  # `error` is gone, and with it the last reference to the batch's tensors
         try:
             raise too_large

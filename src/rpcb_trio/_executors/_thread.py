@@ -63,6 +63,7 @@ class ThreadExecutor:
             TooLarge: memory ran out (`torch.OutOfMemoryError`, `MemoryError`, or the service says so). What
                 the failed batch held is free again, torch's cache of GPU memory included.
             ExecutorHung: it took longer than `infer_timeout`. Its thread is left to run.
+            DeviceLost: no run on its device can succeed any more.
         """
         if self._infer_timeout == math.inf:
             return await self._lane.run(self._model.infer, list(items))

@@ -160,7 +160,7 @@ ORDERS: dict[bytes, Callable[[], Any]] = {
     b"garbage": lambda: [os.write(fd, b"garbage") for fd in sockets()],
     b"print": lambda: print("garbage", flush=True),  # noqa: T201
     b"signals": lambda: [signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGTERM)][:0],
-    b"modules": lambda: sys.modules.pop("pickle") and None,
+    b"modules": lambda: sys.modules.pop("pickle").__name__,
     b"unshowable": lambda: _raise(Unshowable()),
     b"thread": lambda: threading.Thread(target=time.sleep, args=[3600]).start(),
 }
@@ -191,3 +191,25 @@ class Warmed:
 
     def encode(self, outcome: Any) -> bytes:
         return getattr(outcome, "value", b"failed")
+
+
+def make_with_device() -> Any:
+    """A maker of a model on a device, which is lost over a word; it is played by torch's own error."""
+    import torch  # noqa: PLC0415 - it takes a second
+
+    error = torch.AcceleratorError("CUDA error: device-side assert triggered")
+    lost = False
+
+    def synchronize() -> None:
+        if lost:
+            raise error
+
+    def infer_there(items: list[bytes]) -> list[bytes]:
+        nonlocal lost
+        lost = lost or b"lose" in items
+        synchronize()
+        return [item.upper() for item in items]
+
+    torch.cuda.is_initialized = lambda: True
+    torch.cuda.synchronize = synchronize  # type: ignore[assignment]
+    return infer_there

@@ -57,4 +57,11 @@ def test_the_image_is_made_by_the_makefile() -> None:
     entry = next(
         line for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("ENTRYPOINT")
     )
-    assert json.loads(entry.removeprefix("ENTRYPOINT ")) == [".venv/bin/python", "-m", "rpcb_trio"]
+    command = json.loads(entry.removeprefix("ENTRYPOINT "))
+    assert command[-3:] == [".venv/bin/python", "-m", "rpcb_trio"]
+
+
+def test_the_first_process_of_the_image_is_an_init_so_that_no_ended_process_is_left() -> None:
+    described = (ROOT / "Dockerfile").read_text()
+    assert "apt-get install -y --no-install-recommends make tini" in described
+    assert 'ENTRYPOINT ["/usr/bin/tini", "--", ' in described

@@ -24,11 +24,12 @@ from rpcb_trio import (
     Outcome,
     Request,
     SessionLost,
+    SettingError,
     Topology,
     serve,
 )
 from rpcb_trio._pipeline import _deaths as deaths
-from rpcb_trio._pipeline._journal import Journal
+from rpcb_trio._pipeline._journal import PATIENCE, Journal
 from rpcb_trio.testing import Recorder, VirtualExecutor, in_place
 from tests.scenarios import ANSWERS, QUEUE, answers, ask, taken, working
 
@@ -209,6 +210,31 @@ async def test_its_files_are_their_owners_alone(tmp_path: Path) -> None:
     async with opened(tmp_path / "state"):
         [file] = files(tmp_path / "state")
         assert [each.stat().st_mode & 0o777 for each in (tmp_path / "state", file)] == [0o700, 0o600]
+
+
+async def test_a_directory_that_does_not_answer_holds_nobody_up_for_ever(
+    autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal, answering = Journal(), True
+
+    async def offload(function: Callable[[], Any]) -> Any:
+        if not answering:
+            await trio.sleep_forever()
+        return await in_place(function)
+
+    async with journal.opened(tmp_path, QUEUE, offload, required=True):
+        answering, record = False, journal._record
+        await trio.sleep(10)
+        assert await journal.verdict(request("a")) is None
+    with pytest.raises(SettingError, match=r"which can't be used \(it does not answer\);"):
+        async with journal.opened(tmp_path, QUEUE, offload, required=True):
+            pass
+    async with journal.opened(tmp_path, QUEUE, offload, required=False):
+        assert await journal.verdict(request("a")) is None
+    assert trio.current_time() == 10 + 4 * PATIENCE
+    assert "(it does not answer)" in caplog.text
+    assert record is not None
+    record.close(keep=False)
 
 
 async def test_what_is_kept_of_the_dead_is_bounded_in_number_and_age(

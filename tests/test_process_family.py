@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -15,6 +18,7 @@ import trio
 
 from rpcb_trio import ExecutorHung, InferError, KilledWorker
 from rpcb_trio._executors import _handle
+from rpcb_trio._executors._parcel import send
 from tests import crashing
 from tests.test_process_executor import PATIENCE, running
 
@@ -133,7 +137,7 @@ async def test_results_that_take_for_ever_to_be_unpickled_end_the_worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("rpcb_trio._executors._process.GRACE", 0.1)
-    woken = crashing.threading.Event()
+    woken = threading.Event()
     monkeypatch.setattr(crashing, "wait", woken.wait)
     async with running(infer_timeout=0.5) as executor:
         with pytest.raises(ExecutorHung):
@@ -144,9 +148,9 @@ async def test_results_that_take_for_ever_to_be_unpickled_end_the_worker(
 @contextmanager
 def no_descriptor_left() -> Iterator[None]:
     """Use up all descriptors of this process."""
-    soft, hard = crashing.resource.getrlimit(crashing.resource.RLIMIT_NOFILE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken = [os.open(os.devnull, os.O_RDONLY)]
-    crashing.resource.setrlimit(crashing.resource.RLIMIT_NOFILE, (max(taken) + 20, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken) + 20, hard))
     try:
         with suppress(OSError):
             while True:
@@ -155,7 +159,7 @@ def no_descriptor_left() -> Iterator[None]:
     finally:
         for each in taken:
             os.close(each)
-        crashing.resource.setrlimit(crashing.resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_while_the_worker_has_no_descriptor_left_batches_fail_and_then_all_is_well_again() -> None:
@@ -174,10 +178,9 @@ async def test_an_answer_for_which_the_worker_has_no_descriptor_is_lost_alone() 
     process = _handle.Process(_handle.pickled(crashing.make), None)
     try:
         process.prepare()
-        sent = _handle.send
 
-        def send_and_take_all(*args: object) -> None:
-            sent(*args)  # type: ignore[arg-type]
+        def send_and_take_all(to: socket.socket, message: object) -> None:
+            send(to, message)
             holding.enter_context(no_descriptor_left())
 
         with pytest.MonkeyPatch.context() as patch, ExitStack() as holding:

@@ -29,6 +29,7 @@ from rpcb_trio import (
     serve,
 )
 from rpcb_trio._pipeline import _deaths as deaths
+from rpcb_trio._pipeline._identity import SIZE, identity
 from rpcb_trio._pipeline._journal import PATIENCE, Journal
 from rpcb_trio.testing import Recorder, VirtualExecutor, in_place
 from tests.scenarios import ANSWERS, QUEUE, answers, ask, taken, working
@@ -226,7 +227,7 @@ async def test_a_directory_that_does_not_answer_holds_nobody_up_for_ever(
         answering, record = False, journal._record
         await trio.sleep(10)
         assert await journal.verdict(request("a")) is None
-    with pytest.raises(SettingError, match=r"which can't be used \(it does not answer\);"):
+    with pytest.raises(SettingError, match=r"which can't be used \(it does not answer\), so a request"):
         async with journal.opened(tmp_path, QUEUE, offload, required=True):
             pass
     async with journal.opened(tmp_path, QUEUE, offload, required=False):
@@ -270,7 +271,7 @@ async def test_what_is_kept_of_the_dead_is_bounded_in_number_and_age(
     ],
 )
 def test_requests_are_told_apart(one: Request, other: Request) -> None:
-    assert deaths.identity(one) != deaths.identity(other)
+    assert identity(one) != identity(other)
 
 
 async def test_a_killer_is_answered_with_an_error_and_buried_with_its_reason(
@@ -316,10 +317,8 @@ async def test_a_killer_is_answered_with_an_error_and_buried_with_its_reason(
 def noted(directory: Path) -> set[bytes]:
     """What a living worker of this process has in its file."""
     [name] = deaths._own
-    content = (directory / name).read_bytes()[deaths.CELL :]
-    return {content[at : at + deaths.CELL] for at in range(0, len(content), deaths.CELL)} - {
-        bytes(deaths.CELL)
-    }
+    content = (directory / name).read_bytes()[SIZE:]
+    return {content[at : at + SIZE] for at in range(0, len(content), SIZE)} - {bytes(SIZE)}
 
 
 class Watching:
@@ -358,7 +357,7 @@ async def test_each_hook_runs_on_what_is_noted_and_nothing_else_is(
     service = Watching(tmp_path)
     async with working(service, broker, batching=FixedPolicy(3, max_wait=1.0), journal=tmp_path) as running:
         await running.until_settled(3)
-    one, two, three = (deaths.identity(asked(number)) for number in (1, 2, 3))
+    one, two, three = (identity(asked(number)) for number in (1, 2, 3))
     assert service.seen == [
         *(("decode", {each}) for each in (one, two, three)),
         ("infer", {one, two, three}),
@@ -375,7 +374,7 @@ async def test_what_ran_in_a_dead_worker_is_encoded_alone(autojump_clock: MockCl
     service = Watching(tmp_path)
     async with working(service, broker, executors=4, journal=tmp_path) as running:
         await running.until_settled(4)
-    suspects = [{deaths.identity(asked(number))} for number in (1, 2)]
+    suspects = [{identity(asked(number))} for number in (1, 2)]
     encoded = [seen for hook, seen in service.seen if hook == "encode"]
     assert all(each in encoded for each in suspects)
     assert not any(each < seen for each in suspects for _, seen in service.seen)

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from rpcb_trio import MemoryBroker, SettingError, serve
 from rpcb_trio._pipeline import _deaths as deaths
-from rpcb_trio._pipeline._deaths import DeathRecord, identity
+from rpcb_trio._pipeline._deaths import DeathRecord
+from rpcb_trio._pipeline._identity import SIZE, identity
 from tests.journal_siblings import LIVES, WORKERS, request
 from tests.scenarios import QUEUE, answers, ask, steady, working
 
@@ -80,7 +81,7 @@ def test_a_worker_whose_disk_is_full_does_without_and_says_so_once(tmp_path: Pat
         out, errors = worker.communicate(timeout=PATIENCE)
     assert out == "{'1': b'good 1', '2': b'good 2'}\n"
     [line] = errors.splitlines()
-    assert line.startswith(f"there is no journal in {tmp_path} (No space left on device), so a")
+    assert line.startswith(f"journal is {tmp_path}, which can't be used (No space left on device), so")
     assert known(tmp_path) == {}
 
 
@@ -137,7 +138,7 @@ def test_whatever_lies_in_the_directory_no_start_fails_hangs_or_grows(
         litter(directory / f"{record._queue}-1-{number}.running", each)
         litter(directory / f"{record._queue}-1-{number}.new", each)
     record.collect()
-    assert len(record.deaths) <= 200 * 5 / deaths.CELL
+    assert len(record.deaths) <= 200 * 5 / SIZE
     record.collect()
     record.close(keep=False)
     dead = directory / f"{record._queue}-1-x.running"
@@ -180,7 +181,7 @@ async def test_a_directory_that_cannot_be_trusted_is_refused_if_it_was_named_and
     directory = tmp_path / ("file" if make is not BAD["below a file"] else "file/journal")
     make(directory)
     with pytest.raises(
-        SettingError, match=r"^journal is .*/file.*, which can't be used \(.+\); name one that"
+        SettingError, match=r"^journal is .*/file.*, which can't be used \(.+\), so a request"
     ):
         await serve(lambda bodies: bodies, MemoryBroker(), QUEUE, journal=directory)
     broker = MemoryBroker()
@@ -190,7 +191,7 @@ async def test_a_directory_that_cannot_be_trusted_is_refused_if_it_was_named_and
     assert answers(broker) == {"1": b"good 1"}
     [record] = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.getMessage().startswith(f"there is no journal in {directory} (")
+    assert record.getMessage().startswith(f"journal is {directory}, which can't be used (")
     assert not list((tmp_path / "elsewhere").iterdir())
 
 

@@ -19,14 +19,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from rpcb_trio._messages import Request
+from rpcb_trio._pipeline._identity import SIZE
 
 MAGIC = b"rpcb running v1\n"
 """How a file begins; the identities of what runs follow, and zeros where there were more."""
-CELL = 16
-"""Bytes of an identity."""
-LOOKED_AT = 4096
-"""Bytes at either end of a body that its identity is made of, and its length; bodies may be large."""
 MOST_FILES, MOST_IDENTITIES, MOST_BYTES = 1000, 100_000, 2**22
 """Of dead workers that are kept, of what ran in them, and of one file; the oldest go first."""
 LONGEST_KEPT = 7 * 86400.0
@@ -36,17 +32,6 @@ log = logging.getLogger("rpcb_trio")
 
 _own = set[str]()
 """Names of this process's files. It never opens one again: to close it once would free its lock."""
-
-
-def identity(request: Request) -> bytes:
-    """The same for every delivery of a request, in every process."""
-    found = hashlib.blake2b(digest_size=CELL)
-    for part in (request.reply_to, request.correlation_id):
-        found.update(b"\0" if part is None else b"\1%s\0" % part.encode(errors="surrogateescape"))
-    found.update(len(request.body).to_bytes(8, "big"))
-    found.update(request.body[:LOOKED_AT])
-    found.update(request.body[max(LOOKED_AT, len(request.body) - LOOKED_AT) :])
-    return found.digest()
 
 
 class DeathRecord:
@@ -75,9 +60,9 @@ class DeathRecord:
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.write(None, b"")
-            self._path = path.with_suffix(".running")  # only once it is locked: what isn't is a dead worker's
-            _own.add(self._path.name)
-            path.rename(self._path)
+            running = path.with_suffix(".running")  # only once it is locked: what isn't is a dead worker's
+            _own.add(running.name)
+            self._path = path.rename(running)
             self.collect()
         except OSError:
             self.close(keep=False)
@@ -134,18 +119,17 @@ class DeathRecord:
 
 def _read(path: Path) -> frozenset[bytes] | None:
     """What a dead worker ran; None where it lives, or where that can't be known."""
+    file = -1
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
         fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         content = os.read(file, MOST_BYTES + 1)
     except OSError:
         return None
     finally:
-        os.close(file)
-    if content and (len(content) > MOST_BYTES or len(content) % CELL or not content.startswith(MAGIC)):
+        if file >= 0:
+            os.close(file)
+    if content and (len(content) > MOST_BYTES or len(content) % SIZE or not content.startswith(MAGIC)):
         log.warning("%s was no file of a journal, and is removed", path)
         content = b""
-    return frozenset(content[at : at + CELL] for at in range(CELL, len(content), CELL)) - {bytes(CELL)}
+    return frozenset(content[at : at + SIZE] for at in range(SIZE, len(content), SIZE)) - {bytes(SIZE)}

@@ -19,21 +19,20 @@ import trio
 
 from rpcb_trio._errors import BrokerError, DrainTimeout, KilledWorker, SettingError
 from rpcb_trio._messages import Request
-from rpcb_trio._pipeline._deaths import DeathRecord, identity
+from rpcb_trio._pipeline._deaths import DeathRecord
+from rpcb_trio._pipeline._identity import identity
 
 Offload: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 log = logging.getLogger("rpcb_trio")
 
-FRESH = 1.0
-"""Seconds for which what was read of the dead is good enough."""
-PATIENCE = 5.0
-"""Seconds that a directory may take to answer."""
+FRESH, PATIENCE = 1.0, 5.0
+"""Seconds for which what was read of the dead is good enough; that a directory may take to answer."""
 ORDERLY = (trio.Cancelled, KeyboardInterrupt, SettingError, BrokerError, DrainTimeout)
 """How a worker ends that what it ran is not to blame for."""
 NO_JOURNAL = (
-    "there is no journal in %s (%s), so a request that kills this worker is not found out; set journal to a "
-    "directory that is yours alone, or to off"
+    "journal is %s, which can't be used (%s), so a request that kills its worker is not found out; name a "
+    "directory that is yours alone, or set it to off"
 )
 
 
@@ -50,16 +49,13 @@ class Journal:
 
     @asynccontextmanager
     async def opened(
-        self, directory: Path | str | None, queue: str, offload: Offload, *, required: bool
+        self, directory: Path | str, queue: str, offload: Offload, *, required: bool
     ) -> AsyncIterator[None]:
         """Keep it while a queue's worker lives; what runs at its end is left there if it may have ended it.
 
         Raises:
             SettingError: the directory can't be used, and is `required`; if not, one line of the log tells.
         """
-        if directory is None:
-            yield
-            return
         self._offload = offload
         record, reason = None, "it does not answer"
         with trio.move_on_after(PATIENCE):
@@ -67,10 +63,9 @@ class Journal:
                 record = self._record = await offload(lambda: DeathRecord(Path(directory), queue))
             except OSError as error:
                 reason = str(error.strerror)
-        if record is None and required:
-            remedy = "name one that is yours alone, or set it to off"
-            raise SettingError(f"journal is {directory}, which can't be used ({reason}); {remedy}")
         if record is None:
+            if required:
+                raise SettingError(NO_JOURNAL % (directory, reason))
             log.warning(NO_JOURNAL, directory, reason)
         crashed = False
         try:
@@ -113,10 +108,8 @@ class Journal:
             return
         if self._exclusive.locked():
             await self._exclusive.acquire()
-            self._turns += 1
-            self._exclusive.release()
-        else:
-            self._turns += 1
+            self._exclusive.release()  # who is next waits for this turn, too
+        self._turns += 1
         try:
             yield
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -158,7 +159,11 @@ async def serve(
     setup = pipeline.setup(topology)
     pipeline.instruments.notify(Instrument.worker_starting, setup)
     try:
-        async with kept.opened(journal, topology.queue, aside, required=journal_required):
+        async with (
+            nullcontext()
+            if journal is None
+            else kept.opened(journal, topology.queue, aside, required=journal_required)
+        ):
             await _warm_up(executors)
             await life.run(setup)
     finally:

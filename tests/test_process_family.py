@@ -16,7 +16,7 @@ import psutil  # type: ignore[import-untyped] # it carries no types
 import pytest
 import trio
 
-from rpcb_trio import ExecutorHung, InferError, KilledWorker
+from rpcb_trio import ExecutorHung, ExecutorLost, InferError, KilledWorker, ProcessExecutor
 from rpcb_trio._executors import _handle
 from rpcb_trio._executors._parcel import send
 from tests import crashing
@@ -172,6 +172,15 @@ async def test_while_the_worker_has_no_descriptor_left_batches_fail_and_then_all
         ):
             await executor.infer([b"good"])
         assert await executor.infer([b"pid"]) == [pid]
+
+
+async def test_a_process_for_which_no_descriptor_is_left_is_told_in_one_line() -> None:
+    executor = ProcessExecutor(crashing.make)
+    with (
+        no_descriptor_left(),
+        pytest.raises(ExecutorLost, match=r"while it warmed up: .*Too many open files"),
+    ):
+        await executor.warm_up()
 
 
 async def test_an_answer_for_which_the_worker_has_no_descriptor_is_lost_alone() -> None:

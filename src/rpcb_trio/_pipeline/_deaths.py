@@ -23,10 +23,8 @@ from rpcb_trio._pipeline._identity import SIZE
 
 MAGIC = b"rpcb running v1\n"
 """How a file begins; the identities of what runs follow, and zeros where there were more."""
-MOST_FILES, MOST_IDENTITIES, MOST_BYTES = 1000, 100_000, 2**22
-"""Of dead workers that are kept, of what ran in them, and of one file; the oldest go first."""
-LONGEST_KEPT = 7 * 86400.0
-"""Seconds after a death until it is forgotten."""
+MOST_FILES, MOST_IDENTITIES, MOST_BYTES, LONGEST_KEPT = 1000, 100_000, 2**22, 7 * 86400.0
+"""Of dead workers, of what ran in them, of one file; seconds after a death. The oldest go first."""
 
 log = logging.getLogger("rpcb_trio")
 
@@ -47,8 +45,7 @@ class DeathRecord:
         self.directory = directory.absolute()  # wherever a model goes
         self._queue = hashlib.blake2b(queue.encode(errors="surrogateescape"), digest_size=8).hexdigest()
         self._dead: dict[Path, frozenset[bytes]] = {}
-        self._running: dict[object, bytes] = {}
-        self._size = 0
+        self._running, self._size = dict[object, bytes](), 0
         self._lock = threading.Lock()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = directory.lstat().st_mode
@@ -100,8 +97,7 @@ class DeathRecord:
             with suppress(OSError):  # it is gone
                 if path.name not in _own:
                     found.append((path.lstat().st_mtime, path))
-        dead, deaths = dict[Path, frozenset[bytes]](), dict[bytes, int]()
-        files = identities = 0
+        dead, deaths, files, identities = dict[Path, frozenset[bytes]](), dict[bytes, int](), 0, 0
         for died, path in sorted(found, reverse=True):
             ran = self._dead[path] if path in self._dead else _read(path)
             if ran is None:

@@ -45,7 +45,7 @@ class Journal:
         self._collected = 0.0
         self._exclusive = trio.Lock()
         self._turns = 0
-        self._no_turns = trio.lowlevel.ParkingLot()
+        self._turn_ends = trio.lowlevel.ParkingLot()
 
     @asynccontextmanager
     async def opened(
@@ -94,8 +94,7 @@ class Journal:
 
     def is_suspect(self, request: Request) -> bool:
         """Whether it ran in a worker that died."""
-        known = self._record.deaths if request.redelivered and self._record is not None else ()
-        return bool(known) and identity(request) in known
+        return self._record is not None and request.redelivered and identity(request) in self._record.deaths
 
     @asynccontextmanager
     async def turn(self, requests: Sequence[Request]) -> AsyncIterator[None]:
@@ -103,7 +102,7 @@ class Journal:
         if any(map(self.is_suspect, requests)):
             async with self._exclusive:
                 while self._turns:
-                    await self._no_turns.park()
+                    await self._turn_ends.park()
                 yield
             return
         if self._exclusive.locked():
@@ -114,8 +113,7 @@ class Journal:
             yield
         finally:
             self._turns -= 1
-            if not self._turns:
-                self._no_turns.unpark_all()
+            self._turn_ends.unpark_all()
 
     @contextmanager
     def running(self, requests: Sequence[Request]) -> Iterator[None]:

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 
 from tests.amqp.producer import Producer, declare_durable
@@ -95,21 +96,26 @@ async def until_read(producer: Producer, queue: str, bodies: list[bytes]) -> lis
     return letters
 
 
+KILLERS: dict[str, list[tuple[str, str, list[bytes]]]] = {
+    "in infer": [("shout", "classic", [b"abort", b"kill"]), ("shout", "quorum", [b"segfault"])],
+    "around it": [("Decoding", "classic", [b"exit"]), ("Encoding", "classic", [b"segfault", b"bad"])],
+    "with a child that lives on": [("forking", "classic", [b"kill"])],
+}
+
+
+@pytest.mark.parametrize("killers", KILLERS.values(), ids=KILLERS)
 async def test_a_request_that_kills_its_worker_becomes_a_dead_letter_and_all_others_are_answered(
-    serve: Serve, broker: Broker, workplace: Path
+    killers: list[tuple[str, str, list[bytes]]], serve: Serve, broker: Broker, workplace: Path
 ) -> None:
     (workplace / "deadly.py").write_text(DEADLY)
-    async with trio.open_nursery() as nursery:
-        for target, queue_type, *poison in (
-            ("shout", "classic", b"abort", b"kill"),
-            ("shout", "quorum", b"segfault"),
-            ("forking", "classic", b"kill"),
-            ("Decoding", "classic", b"exit"),
-            ("Encoding", "classic", b"segfault", b"bad"),
-        ):
-            nursery.start_soon(survive, serve, broker, target, queue_type, poison)
-    for child in (workplace / "forked").read_text().split():
-        os.kill(int(child), signal.SIGKILL)  # each outlived its worker
+    (workplace / "forked").touch()
+    try:
+        async with trio.open_nursery() as nursery:
+            for target, queue_type, poison in killers:
+                nursery.start_soon(survive, serve, broker, target, queue_type, poison)
+    finally:
+        for child in (workplace / "forked").read_text().split():
+            os.kill(int(child), signal.SIGKILL)  # each outlived its worker
 
 
 async def survive(serve: Serve, broker: Broker, target: str, queue_type: str, poison: list[bytes]) -> None:

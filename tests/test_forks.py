@@ -14,14 +14,18 @@ from tests.amqp.wires import pair, under_both, wired
 
 @contextmanager
 def forked_child() -> Iterator[None]:
-    """A child that lives for as long as this lasts."""
+    """A child that runs, and lives for as long as this lasts."""
     wait, go = os.pipe()
+    here, there = os.pipe()
     child = os.fork()
     if not child:
         os.close(go)
+        os.write(there, b"!")
         os.read(wait, 1)
         os._exit(0)
-    os.close(wait)
+    assert os.read(here, 1) == b"!"
+    for each in (wait, here, there):
+        os.close(each)
     try:
         yield
     finally:

@@ -68,6 +68,20 @@ def test_a_death_is_counted_though_a_child_that_the_model_forked_lives_on(tmp_pa
             os.kill(child, signal.SIGKILL)
 
 
+def test_a_forked_child_that_comes_back_from_a_hook_writes_nothing(tmp_path: Path) -> None:
+    record = DeathRecord(tmp_path, QUEUE)
+    record.write(0, identity(request("alone")))
+    child = os.fork()
+    if not child:
+        try:
+            record.write(0, b"")
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    record.close(keep=True)
+    assert known(tmp_path) == {identity(request("alone")): 1}
+
+
 def test_a_sibling_that_is_stopped_is_not_waited_for(tmp_path: Path) -> None:
     with sibling("stops", tmp_path) as worker:
         os.waitid(os.P_PID, worker.pid, os.WSTOPPED | os.WNOWAIT)

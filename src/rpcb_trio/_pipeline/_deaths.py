@@ -45,13 +45,13 @@ class DeathRecord:
         self.directory = directory.absolute()  # wherever a model goes
         self._queue = hashlib.blake2b(queue.encode(errors="surrogateescape"), digest_size=8).hexdigest()
         self._dead: dict[Path, frozenset[bytes]] = {}
-        self._running, self._size = dict[object, bytes](), 0
+        self._pid, self._running, self._size = os.getpid(), dict[object, bytes](), 0
         self._lock = threading.Lock()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = directory.lstat().st_mode
         if not stat.S_ISDIR(mode) or mode & stat.S_IWOTH:
             raise PermissionError(errno.EACCES, "it is a link, or everybody may write into it")
-        path = self.directory / f"{self._queue}-{os.getpid()}-{os.urandom(8).hex()}.new"
+        path = self.directory / f"{self._queue}-{self._pid}-{os.urandom(8).hex()}.new"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._file, self._path = os.open(path, flags, 0o600), path
         try:
@@ -67,6 +67,8 @@ class DeathRecord:
 
     def write(self, key: object, identities: bytes) -> None:
         """Under a key these run from now on; called in any thread. All is written anew, which is little."""
+        if os.getpid() != self._pid:  # in a child that a hook has forked, and that came back from it, too
+            return
         with self._lock:
             if self._running.pop(key, None) is None and not identities and self._size:
                 return

@@ -2,7 +2,7 @@
 FROM python:3.12-slim
 
 RUN apt-get update \
- && apt-get install -y --no-install-recommends make \
+ && apt-get install -y --no-install-recommends make tini \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE Makefile ./
@@ -20,5 +20,6 @@ ENV RPCB_HEALTH_HOST=0.0.0.0 RPCB_HEALTH_PORT=8080
 EXPOSE 8080
 HEALTHCHECK --interval=15s --timeout=10s --start-period=120s --retries=3 \
   CMD [".venv/bin/python", "-m", "rpcb_trio", "health"]
-ENTRYPOINT [".venv/bin/python", "-m", "rpcb_trio"]
+# Process 1 is an init: it collects what a model's processes leave behind when they end.
+ENTRYPOINT ["/usr/bin/tini", "--", ".venv/bin/python", "-m", "rpcb_trio"]
 CMD ["--help"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,91 @@ class Unpicklable(Exception):
     def __init__(self) -> None:
         super().__init__("it holds a lock")
         self.lock = threading.Lock()
+
+
+wait = time.sleep
+
+
+class Untakable:
+    """Can be pickled, and raises what it is told to when it is unpickled in another process."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return raise_elsewhere, (self.kind, os.getpid())
+
+
+def raise_elsewhere(kind: str, pid: int) -> Any:
+    """What unpickles an `Untakable`."""
+    if os.getpid() == pid:
+        return Untakable(kind)
+    if kind == "hang":
+        wait(3600)
+    raise {"OSError": OSError, "EOFError": EOFError, "KeyboardInterrupt": KeyboardInterrupt}[kind](kind)
+
+
+def fork() -> int:
+    """Fork a helper that lives on and holds all that it inherited."""
+    helper = os.fork()
+    if not helper:
+        time.sleep(3600)
+    return helper
+
+
+def helped_death() -> None:
+    """Die, with a helper that lives on; it says who it is, for it can't be returned."""
+    with Path(HELPERS).open("a") as file:
+        file.write(f"{fork()}\n")
+    os._exit(3)
+
+
+def shell_and_die() -> None:
+    os.system("sleep 3600 & echo $! >>" + HELPERS)  # noqa: S605
+    os._exit(3)
+
+
+def come_back_twice() -> bytes:
+    """Fork, and let parent and child both go on."""
+    os.fork()
+    return b"TWICE"
+
+
+def leak_descriptors() -> bytes:
+    """Open files until there is no descriptor left."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    with suppress(OSError):
+        while True:
+            leaked.append(os.open(os.devnull, os.O_RDONLY))
+    return b"LEAKED"
+
+
+leaked: list[int] = []
+
+HELPERS = os.environ.get("RPCB_TEST_HELPERS", os.devnull)
+"""A file that takes the numbers of processes."""
+
+
+class Unshowable(Exception):
+    """Fails when it is shown, and when it is pickled."""
+
+    def __str__(self) -> str:
+        raise ValueError("not to be shown")
+
+    __repr__ = __str__
+
+    def __reduce__(self) -> Any:
+        raise ValueError("not to be pickled")
+
+
+def sockets() -> list[int]:
+    """The descriptors of all sockets."""
+    found = []
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            if each.readlink().name.startswith("socket:"):
+                found.append(int(each.name))
+    return found
 
 
 def infer(items: list[Any]) -> list[Any]:
@@ -56,6 +143,26 @@ ORDERS: dict[bytes, Callable[[], Any]] = {
     b"unpicklable": lambda: _raise(Unpicklable()),
     b"lock": threading.Lock,
     b"pid": os.getpid,
+    b"group": os.getpgrp,
+    b"fork": fork,
+    b"helped death": helped_death,
+    b"shell and die": shell_and_die,
+    b"twice": come_back_twice,
+    b"leak": leak_descriptors,
+    b"interrupt": lambda: _raise(KeyboardInterrupt()),
+    b"generator exit": lambda: _raise(GeneratorExit()),
+    b"OSError": lambda: Untakable("OSError"),
+    b"EOFError": lambda: Untakable("EOFError"),
+    b"KeyboardInterrupt": lambda: Untakable("KeyboardInterrupt"),
+    b"untakable hang": lambda: Untakable("hang"),
+    b"close all": lambda: os.closerange(0, 64),
+    b"close streams": lambda: os.closerange(0, 3),
+    b"garbage": lambda: [os.write(fd, b"garbage") for fd in sockets()],
+    b"print": lambda: print("garbage", flush=True),  # noqa: T201
+    b"signals": lambda: [signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGTERM)][:0],
+    b"modules": lambda: sys.modules.pop("pickle").__name__,
+    b"unshowable": lambda: _raise(Unshowable()),
+    b"thread": lambda: threading.Thread(target=time.sleep, args=[3600]).start(),
 }
 
 
@@ -84,3 +191,25 @@ class Warmed:
 
     def encode(self, outcome: Any) -> bytes:
         return getattr(outcome, "value", b"failed")
+
+
+def make_with_device() -> Any:
+    """A maker of a model on a device, which is lost over a word; it is played by torch's own error."""
+    import torch  # noqa: PLC0415 - it takes a second
+
+    error = torch.AcceleratorError("CUDA error: device-side assert triggered")
+    lost = False
+
+    def synchronize() -> None:
+        if lost:
+            raise error
+
+    def infer_there(items: list[bytes]) -> list[bytes]:
+        nonlocal lost
+        lost = lost or b"lose" in items
+        synchronize()
+        return [item.upper() for item in items]
+
+    torch.cuda.is_initialized = lambda: True
+    torch.cuda.synchronize = synchronize  # type: ignore[assignment]
+    return infer_there

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from rpcb_trio import Executor, FixedPolicy, HealthInstrument, LogInstrument, MemoryBroker, ThreadExecutor
-from rpcb_trio._pipeline._hooks import HookThreads
+from rpcb_trio._pipeline._hooks import in_thread
 from rpcb_trio._service import bind
 from tests.adversary import HOOKS, WAYS, WHOLE, Adversary
 from tests.scenarios import answers, ask, steady, working
@@ -73,7 +73,7 @@ def test_in_virtual_time_each_misdeed_stays_with_its_request(asked: list[tuple[s
 @settings(steady, max_examples=60)
 def test_in_threads_each_misdeed_stays_with_its_request(asked: list[tuple[str, str]]) -> None:
     async def run() -> None:
-        await check(asked, [ThreadExecutor(bind(Adversary()))], offload=HookThreads(2), decode_threads=2)
+        await check(asked, [ThreadExecutor(bind(Adversary()))], offload=in_thread, decode_threads=2)
 
     trio.run(run)
 
@@ -85,7 +85,7 @@ async def test_every_misdeed_in_every_hook_is_told_in_bounded_lines_and_leaves_t
     hooks = [hook for hook in (*HOOKS, "whole") if way in (WHOLE if hook == "whole" else WAYS)]
     asked = [(hook, way) for hook in hooks]
     failed = await check(
-        [GOOD, *asked, GOOD], [ThreadExecutor(bind(Adversary()))], offload=HookThreads(2), decode_threads=2
+        [GOOD, *asked, GOOD], [ThreadExecutor(bind(Adversary()))], offload=in_thread, decode_threads=2
     )
     lines = [record.getMessage() for record in caplog.records if record.name == "rpcb_trio"]
     told = [line for line in lines if "answered with an error" in line]

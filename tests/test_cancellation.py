@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
@@ -15,13 +17,15 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import Failure, FixedPolicy, MemoryBroker, Outcome, Policy, Success
+from rpcb_trio import Failure, FixedPolicy, MemoryBroker, Outcome, Policy, Request, Success, Topology
 from rpcb_trio._batching import _batcher
-from rpcb_trio._pipeline import _admission, _isolation, _life, _remembered, _stages, _wiring
+from rpcb_trio._pipeline import _admission, _isolation, _journal, _life, _remembered, _stages, _wiring
+from rpcb_trio._pipeline._deaths import DeathRecord
+from rpcb_trio._pipeline._identity import identity
 from rpcb_trio._service import BoundService
 from tests.interventions import AtStep, awaits
 from tests.journal import Journal, check_books
-from tests.scenarios import Running, Shouting, Stubborn, ask, working
+from tests.scenarios import ANSWERS, QUEUE, Running, Shouting, Stubborn, ask, working
 
 STAGES = ["receive", "batch", "compute", "reply"]
 AROUND_THEM = ["serve", "watch", "_stop_when_draining", "_end_if_hooks_hang", "_tell_blockages"]
@@ -47,6 +51,8 @@ class Scenario(NamedTuple):
     settings: Mapping[str, Any] = {}
     keeps_journal: bool = False
     """Whether the worker notes on disk which requests it runs."""
+    are_suspects: bool = False
+    """Whether a worker died before that ran the first requests."""
 
 
 HOOKS = Scenario(
@@ -63,6 +69,7 @@ CROWDED = Scenario(
 )
 WARY = HOOKS._replace(settings={"remember_replies": 8, "check_requester": True})
 NOTING = HOOKS._replace(keeps_journal=True)
+WATCHFUL = NOTING._replace(are_suspects=True)
 STUBBORN = HOOKS._replace(policy=Stubborn(3, max_wait=0.5))
 
 
@@ -81,21 +88,38 @@ def drain(_: MemoryBroker, running: Running) -> None:
     running.worker.drain()
 
 
-async def happen(broker: MemoryBroker, bodies: Sequence[bytes]) -> None:
+async def happen(broker: MemoryBroker, bodies: Sequence[bytes], *, are_suspects: bool) -> None:
     """What happens around the worker, whatever becomes of it."""
     ask(broker, *bodies[:5])
+    if are_suspects:
+        async with broker.open_session(Topology(queue=QUEUE), prefetch=len(bodies)):
+            pass
     await trio.sleep(0.75)
     ask(broker, *bodies[5:])
     await trio.sleep(0.75)
     broker.disconnect()
 
 
+def die_over(bodies: Sequence[bytes], folder: Path) -> None:
+    """Be a worker that dies while it runs these."""
+    names = [body.split()[-1].decode() for body in bodies]
+    record = DeathRecord(folder, QUEUE)
+    requests = [
+        Request(body=body, arrived=0.0, reply_to=ANSWERS, correlation_id=name)
+        for body, name in zip(bodies, names, strict=True)
+    ]
+    record.write(None, b"".join(map(identity, requests)))
+    record.close(keep=True)
+
+
 async def play(scenario: Scenario, stage: str, step: float, action: Action) -> AtStep:
     broker = MemoryBroker()
     journal = Journal(broker)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(happen, broker, scenario.bodies)
+        nursery.start_soon(partial(happen, broker, scenario.bodies, are_suspects=scenario.are_suspects))
         with TemporaryDirectory() as folder, AtStep(stage, step) as cut, trio.move_on_after(60):
+            if scenario.are_suspects:
+                die_over(scenario.bodies[:5], Path(folder))
             async with working(
                 scenario.service(),
                 journal,
@@ -116,8 +140,8 @@ async def play(scenario: Scenario, stage: str, step: float, action: Action) -> A
 @pytest.mark.parametrize("action", [cancel, disconnect, drain])
 @pytest.mark.parametrize(
     "scenario",
-    [HOOKS, PLAIN, CROWDED, WARY, NOTING, STUBBORN],
-    ids=["hooks", "plain", "crowded", "wary", "noting", "stubborn"],
+    [HOOKS, PLAIN, CROWDED, WARY, NOTING, WATCHFUL, STUBBORN],
+    ids=["hooks", "plain", "crowded", "wary", "noting", "watchful", "stubborn"],
 )
 @pytest.mark.parametrize("stage", [*STAGES, *AROUND_THEM])
 async def test_no_request_is_lost_or_answered_twice_whichever_await_is_cut(
@@ -139,8 +163,9 @@ async def test_every_await_of_every_stage_is_among_those_that_are_cut(
     for scenario in (CROWDED, WARY):
         for stage in ("receive", "reply"):
             places |= (await play(scenario, stage, math.inf, cancel)).places
+    monkeypatch.setattr(_journal, "FRESH", -1.0)
     for stage in ("receive", "compute"):
-        places |= (await play(NOTING, stage, math.inf, cancel)).places
+        places |= (await play(WATCHFUL, stage, math.inf, cancel)).places
     for step in range(1, 10):
         places |= (await play(STUBBORN, "batch", step, drain)).places
     assert awaits(_admission, _remembered, _stages, _batcher, _isolation, _life, _wiring) - places == set()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from rpcb_trio import InferError, MemoryBroker, Outcome, Success, ThreadExecutor
-from rpcb_trio._pipeline._hooks import HookThreads
+from rpcb_trio._pipeline._hooks import in_thread
 from rpcb_trio._service import bind
 from rpcb_trio.testing import VirtualExecutor, push_batch
 from tests.scenarios import Shouting, answers, ask, working
@@ -75,7 +75,7 @@ async def test_whatever_a_hook_raises_fails_that_request_alone(way: Callable[[],
     broker, service = MemoryBroker(), Wayward(way)
     ask(broker, b"good 1", b"decode 2", b"infer 3", b"encode 4", b"cost 5", b"good 6")
     executors = [ThreadExecutor(bind(service))]
-    async with working(service, broker, executors=executors, offload=HookThreads(2)) as running:
+    async with working(service, broker, executors=executors, offload=in_thread) as running:
         await running.until_settled(6)
     no_body_causes_it = way in (leave, interrupt, stop_generating, leave_in_a_group)
     assert answers(broker) == {

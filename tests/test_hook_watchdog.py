@@ -25,7 +25,7 @@ from rpcb_trio import (
     WarmUpFailed,
     serve,
 )
-from rpcb_trio._pipeline._hooks import MOST_STUCK, HookThreads
+from rpcb_trio._pipeline._hooks import MOST_STUCK, Hooks, in_thread
 from rpcb_trio._service import bind
 from rpcb_trio.testing import VirtualExecutor, in_place
 from tests.scenarios import QUEUE, Shouting, answers, ask, working
@@ -80,7 +80,7 @@ async def test_where_encode_never_returns_only_that_reply_is_an_error() -> None:
         async with working(
             Waiting(),
             broker,
-            offload=HookThreads(2),
+            offload=in_thread,
             hook_timeout=0.5,
             batching=FixedPolicy(3, max_wait=60),
         ) as running:
@@ -107,29 +107,30 @@ async def test_when_too_many_threads_hang_the_worker_is_not_ready_ends_and_what_
     assert len(answers(broker)) + left == MOST_STUCK + 3
 
 
-async def test_a_thread_that_was_abandoned_takes_nobodys_place_and_gives_it_back_at_its_end() -> None:
-    threads, released = HookThreads(1), threading.Event()
+async def test_what_was_abandoned_takes_nobodys_place_and_others_run_one_at_a_time() -> None:
+    hooks, released = Hooks(in_thread, most=1, timeout=math.inf), threading.Event()
     for _ in range(3):
         with trio.move_on_after(0.05):
-            await threads(released.wait)
-    assert await threads(lambda: "another ran meanwhile") == "another ran meanwhile"
-    released.set()
-    with trio.fail_after(30):
-        while threads.lent:
-            await trio.lowlevel.checkpoint()
-    blocked, started = threading.Event(), trio.Event()
+            await hooks.run(released.wait, "decode")
+    assert await hooks.run(lambda: "another ran meanwhile", "decode") == "another ran meanwhile"
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(threads, blocked.wait)
+        nursery.start_soon(hooks.run, released.wait, "decode")
         await wait_all_tasks_blocked(0.05)
-        nursery.start_soon(_set_after, threads, started)
-        await wait_all_tasks_blocked(0.05)
-        assert not started.is_set(), "one at a time again"
-        blocked.set()
+        with trio.move_on_after(0.05) as waiting:
+            await hooks.run(lambda: "not yet", "decode")
+        released.set()
+    assert waiting.cancelled_caught
 
 
-async def _set_after(threads: HookThreads, started: trio.Event) -> None:
-    await threads(lambda: None)
-    started.set()
+async def test_the_wait_for_a_place_is_not_counted(autojump_clock: MockClock) -> None:
+    async def takes_four_seconds(function: Callable[[], T]) -> T:
+        await trio.sleep(4)
+        return function()
+
+    hooks = Hooks(takes_four_seconds, most=1, timeout=5.0)
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(hooks.run, lambda: None, "decode")
 
 
 async def test_a_warm_up_that_never_returns_ends_the_start_with_the_setting(

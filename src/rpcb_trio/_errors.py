@@ -145,6 +145,8 @@ class KilledWorker(ServiceError):
     """Workers died whenever this request ran; it runs no more, and goes to the dead letters."""
 
     code = "killed-worker"
+    encodable = True
+    """Whether the service's `encode` may make the reply; not where workers died over that, too."""
 
 
 class TooLarge(ServiceError):
@@ -204,6 +206,13 @@ class ExecutorLost(ExecutorHung):
 
     def __init__(self, why: str) -> None:
         RpcbError.__init__(self, f"the executor is lost: {why}; what the worker held is redelivered")
+
+
+class DeviceLost(ExecutorHung):
+    """The model's device is lost to its process for good, as after some CUDA errors; the worker has ended."""
+
+    def __init__(self, why: str) -> None:
+        RpcbError.__init__(self, why)
 
 
 class BrokerError(RpcbError):

@@ -26,7 +26,7 @@ from rpcb_trio._guard import run_infer
 from rpcb_trio._instruments import Instrument, Setup
 from rpcb_trio._messages import Answer, Batch, Failure, Pending, Reply, Request, Run, Settled
 from rpcb_trio._nursery import open_serving_nursery
-from rpcb_trio._pipeline import Codec, Isolation, Resolved, Worker, serve
+from rpcb_trio._pipeline import Codec, Hooks, Isolation, Resolved, Worker, serve
 from rpcb_trio._service import bind
 from rpcb_trio._transports import MemoryBroker
 
@@ -207,7 +207,7 @@ async def push_batch(service: Any, bodies: Sequence[bytes]) -> list[Reply]:
     What fails is isolated and encoded just as the worker does it.
     """
     bound = bind(service)
-    codec = Codec(bound, in_place)
+    codec = Codec(bound, Hooks(in_place, most=1))
     requests = [Request(body=body, arrived=trio.current_time()) for body in bodies]
     decoded = [await codec.decode(request) for request in requests]
     members = [each for each in decoded if isinstance(each, Pending)]

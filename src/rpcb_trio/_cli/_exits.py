@@ -57,7 +57,7 @@ class ExitCode(IntEnum):
     REFUSED = 11, "the broker would not take the request: its queue is full (call)"
     EXECUTOR_HUNG = (
         12,
-        "infer took longer than infer-timeout, or its process can't be started (serve)",
+        "infer took longer than infer-timeout, its process can't be started, or its device is lost (serve)",
     )
     PROBLEMS_FOUND = 13, "something is to be mended (doctor)"
     NOT_MET = 14, "more errors than max-errors allows, or no rate meets the objective (load)"

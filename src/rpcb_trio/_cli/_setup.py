@@ -94,6 +94,7 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
             hook_timeout=settings.hook_timeout,
             warm_up_timeout=settings.warm_up_timeout,
             journal=journal_of(name, settings),
+            journal_required=bool(settings.journal),
             max_deaths=settings.max_deaths,
             decode_threads=settings.decode_threads,
             batch_headers=settings.batch_headers,
@@ -157,27 +158,22 @@ def _events_exchange(exchange: str, settings: Settings) -> str:
 
 
 def journal_of(name: str, settings: Settings) -> Path | None:
-    """The directory of the journal; None, with a line in the log, where the default can't be written."""
-    if settings.journal is not None:
+    """The directory of the journal; None, with a line in the log, where there is no home to put it."""
+    if settings.journal:
         return None if settings.journal == "off" else Path(settings.journal)
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
     try:
-        state = Path(os.environ.get("XDG_STATE_HOME") or "")
         if not state.is_absolute():  # as the standard has it
             state = Path.home() / ".local" / "state"
-        directory = state / "rpcb-trio"
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.access(directory, os.W_OK | os.X_OK):
-            return directory
-        reason = f"{directory} can't be written"
-    except (OSError, RuntimeError) as error:  # there is no home
-        reason = str(error)
-    log.warning(
-        "%s: there is no journal (%s), so a request that kills its worker is not found out; set journal to a "
-        "directory that is yours, or to off",
-        name,
-        reason,
-    )
-    return None
+        return state / "rpcb-trio"
+    except RuntimeError as error:  # there is no home
+        log.warning(
+            "%s: there is no journal (%s), so a request that kills its worker is not found out; set journal "
+            "to a directory that is yours, or to off",
+            name,
+            error,
+        )
+        return None
 
 
 def _devices(settings: Settings) -> str | None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import ctypes
 import os
 import pickle
+import select
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from rpcb_trio._errors import InferError
+from rpcb_trio._errors import InferError, OutcomeError, RpcbError
 from rpcb_trio._executors._model import Model
-from rpcb_trio._executors._parcel import beside, receive, send
+from rpcb_trio._executors._parcel import ParcelError, beside, receive, send, send_error
+from rpcb_trio._forks import close_in_children
+from rpcb_trio._messages import Failure
 from rpcb_trio._service import bind
 
 PR_SET_PDEATHSIG = 1
@@ -24,10 +26,11 @@ PR_SET_PDEATHSIG = 1
 
 def main(descriptor: int, parent: int) -> None:
     """Serve the worker at the other end of a socket until it hangs up or dies."""
-    _die_with(parent)
     for each in (signal.SIGINT, signal.SIGTERM):  # a group's signal is the worker's to obey
         signal.signal(each, signal.SIG_IGN)
+    _die_with(parent)
     with socket.socket(fileno=descriptor) as worker, suppress(EOFError, ConnectionError):
+        close_in_children(worker)
         sys.path[:], make, device = receive(worker)
         model: Model | None = None
 
@@ -39,7 +42,11 @@ def main(descriptor: int, parent: int) -> None:
         if _answer(worker, prepare):
             assert model is not None  # noqa: S101 - for the type checker
             while True:
-                items = receive(worker)
+                try:
+                    items = receive(worker)
+                except ParcelError as error:
+                    _send(worker, None, InferError(f"the items can't be taken there: {error}"))
+                    continue
                 _answer(worker, partial(_infer, model, items))
                 del items
 
@@ -50,37 +57,73 @@ def _answer(worker: socket.socket, compute: Callable[[], Any]) -> bool:
     results: Any = None
     try:
         results = compute()
-    except Exception as error:  # noqa: BLE001 - what the model raises is for the worker to judge
+    except RpcbError as error:
         failure = _portable(error)
-    try:
-        send(worker, (results, failure))
-    except OSError:
-        raise
-    except Exception as error:  # noqa: BLE001 - user code pickles its results
-        send(worker, (None, InferError(f"the results can't be sent: {type(error).__name__}: {error}")))
+    if worker.fileno() < 0:  # the model forked, and this is the child, which has come back from it
+        os._exit(0)
+    _send(worker, results, failure)
     return failure is None
 
 
+def _send(worker: socket.socket, results: Any, failure: Exception | None) -> None:
+    try:
+        send(worker, (results, failure))
+    except ParcelError as error:
+        try:
+            send(worker, (None, InferError(f"the results can't be sent: {error}")))
+        except ParcelError as last:
+            send_error(worker, last.__cause__)
+
+
 def _infer(model: Model, items: list[Any]) -> Any:
-    results = model.infer(items)
-    return beside(results) if isinstance(results, (list, tuple)) else results
+    outcomes = model.infer(items)
+    for each in outcomes:
+        if type(each) is Failure:
+            _portable(each.error)
+    return beside(outcomes)
 
 
-def _portable(error: Exception) -> Exception:
-    """The error itself if it survives the way, else its text in one of ours; its traceback as a note."""
-    error.add_note("".join(traceback.format_exception(error)))
-    with suppress(Exception):  # user code pickles it
-        if type(pickle.loads(pickle.dumps(error))) is type(error):  # noqa: S301 - we made it
-            return error
-    return InferError(f"infer failed: {type(error).__name__}: {error}")
+def _portable(error: RpcbError) -> RpcbError:
+    """An error of ours, without the service's own that it stands for where that does not bear the way."""
+    if isinstance(error, OutcomeError) and error.own is not None:
+        try:
+            bears_it = type(pickle.loads(pickle.dumps(error.own))) is type(error.own)  # noqa: S301 - we made it
+        except BaseException:  # noqa: BLE001 - the service's code pickles it
+            bears_it = False
+        if not bears_it:
+            error.own = None
+    return error
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel end this process with the worker, whatever it is at.
+    """End with the worker, whatever this process is at, and all that it has forked with it.
 
     Elsewhere than on Linux the worker's end is noticed at the socket, between two batches.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        with suppress(OSError, AttributeError):  # an old system, or a Python that was built on one
+            _watch(os.pidfd_open(parent))
     if os.getppid() != parent:
         os._exit(1)
+
+
+def _watch(worker: int) -> None:
+    """Fork a process that ends this one's group when the worker has died.
+
+    What leaves the group, for a session of its own, is not ended. The watch is nobody's child, so that a
+    model that waits for its children does not wait for it.
+    """
+    between = os.fork()
+    if between:
+        os.close(worker)
+        os.waitpid(between, 0)
+    elif os.fork():
+        os._exit(0)
+    else:
+        os.closerange(0, worker)
+        os.closerange(worker + 1, os.sysconf("SC_OPEN_MAX"))
+        death = select.poll()
+        death.register(worker, select.POLLIN)
+        death.poll()
+        os.killpg(0, signal.SIGKILL)

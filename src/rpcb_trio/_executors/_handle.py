@@ -4,78 +4,152 @@ from __future__ import annotations
 
 import os
 import pickle
+import select
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from io import FileIO
 from typing import Any
 
-from rpcb_trio._errors import SettingError
-from rpcb_trio._executors._parcel import beside, receive, send
+from rpcb_trio._errors import DeviceLost, InferError, SettingError
+from rpcb_trio._executors._parcel import ParcelError, Unpacked, beside, receive, send
+from rpcb_trio._forks import close_in_children
 
 CODE = "import sys; from rpcb_trio._executors._child import main; main(int(sys.argv[1]), int(sys.argv[2]))"
 
 
+KIND = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_STREAM
+"""Of socket: where it can, one that keeps apart what the process's own code writes into it by mistake."""
+POLL_MILLISECONDS = 200
+"""How often a death is looked for where nothing tells of it."""
+END_SECONDS = 5.0
+"""How long the end of a killed process is waited for; the kernel may be busy with its memory, or stuck."""
+
+
 class ProcessDied(Exception):
-    """The process died while it was asked; the message says how."""
+    """The process died while it was asked, or can't be started; the message says how."""
 
 
 class Process:
-    """One process, from its start to its end.
+    """One process, from its start to its end, and all that it forks, which ends with it.
 
     Start it in the thread of the event loop: on Linux it dies with the very thread that started it. Ask it in
     another, for asking blocks.
+
+    Raises:
+        ProcessDied: it can't be started.
     """
 
     def __init__(self, make: bytes, device: str | None) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - it is us
-                [sys.executable, "-c", CODE, str(theirs.fileno()), str(os.getpid())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            )
-        self._socket = ours
         self._setup = (list(sys.path), make, device)
-        self.end = weakref.finalize(self, _end, self._process, ours)
-        """Kill it, wait for its end, and free what it had; once it has been called, it does nothing."""
+        try:
+            ours, theirs = socket.socketpair(type=KIND)
+        except OSError as error:
+            raise ProcessDied(str(error)) from error
+        with theirs:
+            try:
+                process = subprocess.Popen(  # noqa: S603 - it is us
+                    [sys.executable, "-c", CODE, str(theirs.fileno()), str(os.getpid())],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                    start_new_session=True,  # a group of its own, to be ended as one
+                )
+            except OSError as error:
+                ours.close()
+                raise ProcessDied(str(error)) from error
+        close_in_children(ours)
+        self._process = process
+        self._socket = ours
+        self._death = _death_of(process)
+        self._asking = threading.Lock()
+        self._end = weakref.finalize(self, _end, process, [ours, self._death], self._asking)
 
     def prepare(self) -> None:
         """Have it make the service and warm it up.
 
         Raises:
-            ProcessDied: it died of that.
+            ProcessDied: it died of that, or is of no use.
             Exception: what `warm_up` raised.
         """
-        self._ask(self._setup)
+        try:
+            self._ask(self._setup)
+        except ParcelError as error:
+            raise ProcessDied(str(error)) from error
 
     def infer(self, items: Sequence[Any]) -> Any:
         """Have it compute a batch.
 
         Raises:
-            ProcessDied: it died of that.
+            ProcessDied: it died of that, or lost its device.
+            InferError: items or results can't be passed on, for want of memory, say. Ask it again.
             Exception: what `infer` raised.
         """
-        return self._ask(beside(items))
+        try:
+            return self._ask(beside(items))
+        except DeviceLost as lost:
+            self.end()
+            raise ProcessDied(str(lost)) from lost
+        except ParcelError as error:
+            if isinstance(
+                error, Unpacked
+            ):  # it lacks room for the smallest error, and may never have it again
+                self.end()
+            raise InferError(f"items or results can't be passed between two processes: {error}") from error
 
     @property
     def is_alive(self) -> bool:
         """Whether it could be asked."""
-        return self._process.poll() is None
+        return self._end.alive and not self._is_dead(0.0)
+
+    def end(self) -> None:
+        """Kill it and all that it has forked, and free what it had; done once, it does nothing."""
+        self._end()
 
     def _ask(self, message: object) -> Any:
-        try:
-            send(self._socket, message)
-            results, error = receive(self._socket)
-        except (EOFError, OSError):
-            raise ProcessDied(_told(self._process.wait())) from None
+        with self._asking:
+            try:
+                send(self._socket, message)
+                self._wait()
+                results, error = receive(self._socket)
+            except (EOFError, OSError, TypeError, ValueError):
+                is_dead = self._is_dead(END_SECONDS)
+                self.end()
+                how = _told(self._process.returncode) if is_dead else "it hung up, and was killed"
+                raise ProcessDied(how) from None
+            finally:
+                if not self._end.alive:  # ended meanwhile, and left to us
+                    _close([self._socket, self._death])
         if error is not None:
             raise error
         return results
+
+    def _wait(self) -> None:
+        """Wait for an answer, or for the process's death, though something it forked may hold its socket."""
+        ready = select.poll()
+        ready.register(self._socket, select.POLLIN)
+        if self._death is not None:
+            ready.register(self._death, select.POLLIN)
+        while not (found := ready.poll(None if self._death is not None else POLL_MILLISECONDS)):
+            if self._process.poll() is not None:
+                raise EOFError
+        if self._socket.fileno() not in dict(found):
+            raise EOFError
+
+    def _is_dead(self, seconds: float) -> bool:
+        """Whether it dies within some time. It is not reaped yet, so that its group keeps its number."""
+        if self._death is None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
+            return self._process.returncode is not None
+        dead = select.poll()
+        dead.register(self._death, select.POLLIN)
+        return bool(dead.poll(1000 * seconds))
 
 
 def pickled(make: Callable[[], Any]) -> bytes:
@@ -99,7 +173,9 @@ def pickled(make: Callable[[], Any]) -> bytes:
     return told
 
 
-def _told(code: int) -> str:
+def _told(code: int | None) -> str:
+    if code is None:
+        return "it can't be ended"
     if code >= 0:
         return f"exit code {code}"
     with suppress(ValueError):
@@ -107,7 +183,26 @@ def _told(code: int) -> str:
     return f"signal {-code}"
 
 
-def _end(process: subprocess.Popen[bytes], ours: socket.socket) -> None:
-    process.kill()
-    process.wait()
-    ours.close()
+def _death_of(process: subprocess.Popen[bytes]) -> FileIO | None:
+    """What can be read once it is dead; None where the system has nothing of that kind."""
+    try:
+        return FileIO(os.pidfd_open(process.pid))
+    except (AttributeError, OSError):
+        return None
+
+
+def _end(process: subprocess.Popen[bytes], open_files: list[Any], asking: threading.Lock) -> None:
+    if process.returncode is None:  # else its group's number may be another's by now
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(END_SECONDS)
+    if asking.acquire(blocking=False):  # else a thread is waiting on them, and will close them
+        _close(open_files)
+        asking.release()
+
+
+def _close(open_files: list[Any]) -> None:
+    for each in open_files:
+        if each is not None:
+            each.close()

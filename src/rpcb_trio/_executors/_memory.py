@@ -19,10 +19,12 @@ from rpcb_trio._guard import (
     traceback_of,
 )
 
+CUDA_ERROR_MEMORY_ALLOCATION = 2
+
 
 def as_too_large(error: BaseException) -> OutcomeError | None:
     """The error in our words where it says that memory ran out, else None; nothing of the batch is in it."""
-    if not issubclass(type(error), (TooLarge, MemoryError, *_torch_errors())):
+    if not (issubclass(type(error), (TooLarge, MemoryError, *_torch_errors())) or _is_out_of_memory(error)):
         return None
     told = judge_infer(error)
     if type(told) is not TooLarge:
@@ -45,6 +47,13 @@ def _torch_errors() -> tuple[type[Exception], ...]:
     torch = sys.modules.get("torch")
     found = (getattr(room, "OutOfMemoryError", None) for room in (torch, getattr(torch, "cuda", None)))
     return tuple(each for each in found if each is not None)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether it is CUDA's own error for this, which torch passes on where it did not allocate by itself."""
+    accelerator_error = getattr(sys.modules.get("torch"), "AcceleratorError", None)
+    is_of_device = accelerator_error is not None and issubclass(type(error), accelerator_error)
+    return is_of_device and getattr(error, "error_code", None) == CUDA_ERROR_MEMORY_ALLOCATION
 
 
 def _clear_frames(error: BaseException) -> None:

@@ -8,9 +8,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rpcb_trio._errors import SettingError
+from rpcb_trio._executors._lost import refuse_lost_device
 from rpcb_trio._executors._memory import as_too_large, empty_cache
 from rpcb_trio._guard import judge_infer, outcomes_of, warming_up
-from rpcb_trio._messages import Outcome
+from rpcb_trio._messages import Failure, Outcome
 from rpcb_trio._service import BoundService
 
 INFER_TIMEOUT = 600.0
@@ -45,6 +46,7 @@ class Model:
             TooLarge: memory ran out (`torch.OutOfMemoryError`, `MemoryError`, or the service says so). What
                 the failed batch held is free again, torch's cache of GPU memory included.
             OutcomeError: `infer` raised, or its results are not one for each item.
+            DeviceLost: no run on its device can succeed any more.
         """
         if "torch" not in sys.modules and self._device is None:  # no modes to set, and no time to lose
             return self._compute(items)
@@ -53,11 +55,16 @@ class Model:
 
     def _compute(self, items: list[Any]) -> list[Outcome[Any]]:
         try:
-            return outcomes_of(self._service.infer(items), len(items))
+            outcomes = outcomes_of(self._service.infer(items), len(items))
         except BaseException as error:
             too_large = as_too_large(error)
             if too_large is None:
+                refuse_lost_device()
                 raise judge_infer(error) from error
+        else:
+            if all(type(each) is Failure for each in outcomes):  # it may have caught the error itself
+                refuse_lost_device()
+            return outcomes
         empty_cache()  # `error` is gone, and with it the last reference to the batch's tensors
         try:
             raise too_large

@@ -4,26 +4,46 @@ One message is one file without a name: the socket carries its descriptor, and n
 have let go. Pickle protocol 5 (PEP 574) keeps the data of large arrays out of the stream; here they are
 copied once, into the file, and the other side's arrays lie on its mapping, private and copied on write.
 
+A message that can't be packed or taken is lost, and nothing else is: the next one comes as ever.
+
 Nothing that a producer sent is unpickled: bodies are bytes, and only what this worker's own code made is
 pickled, on a socket that no other process has.
 """
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import pickle
 import socket
 import struct
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+from rpcb_trio._guard import described
+from rpcb_trio._messages import Success
+from rpcb_trio._shown import shown
 
 ALIGNMENT = 64
 """Bytes; what vector instructions like."""
 LARGE = 65536
 """Bytes from which a `bytes` object goes beside the stream."""
 LENGTH = struct.Struct("<Q")
+HEADER = struct.Struct("<QI")
+"""The size of a message's file; or 0, and the number of the system's error because of which there is none."""
+SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.ETOOMANYREFS}
+"""What a socket says that has come to no harm."""
+
+
+class ParcelError(Exception):
+    """A message could not be packed or taken; it says why. The socket is as good as before."""
+
+
+class Unpacked(ParcelError):
+    """The other side had no room to pack its message, nor an error in its place."""
 
 
 class _Beside:
@@ -37,42 +57,86 @@ class _Beside:
 
 
 def beside(items: Sequence[Any]) -> list[Any]:
-    """The items, with the large bodies among them to go beside the stream."""
-    return [_Beside(each) if type(each) is bytes and len(each) >= LARGE else each for each in items]
+    """The items or outcomes, with the large bodies among them to go beside the stream."""
+    return [Success(_beside(each.value)) if type(each) is Success else _beside(each) for each in items]
+
+
+def _beside(item: Any) -> Any:
+    return _Beside(item) if type(item) is bytes and len(item) >= LARGE else item
 
 
 def send(to: socket.socket, message: object) -> None:
     """Send an object.
 
     Raises:
-        OSError: the other side is gone.
-        Exception: it can't be pickled; nothing was sent.
+        ParcelError: it can't be pickled, or there is no memory or descriptor left for it; nothing was sent.
+        OSError: the socket leads nowhere any more.
     """
-    buffers: list[pickle.PickleBuffer] = []
-    stream = pickle.dumps(message, protocol=5, buffer_callback=buffers.append)
-    file = _unnamed_file()
+    with _told_as_parcel_error():
+        file, size = _packed(message)
     try:
-        size = _write(file, [memoryview(stream), *(each.raw() for each in buffers)])
-        socket.send_fds(to, [LENGTH.pack(size)], [file])
+        socket.send_fds(to, [HEADER.pack(size, 0)], [file])
+    except OSError as error:
+        if error.errno in SHORTAGES:
+            raise ParcelError(str(error)) from error
+        raise
     finally:
         os.close(file)
+
+
+def send_error(to: socket.socket, error: BaseException | None) -> None:
+    """Say that there is no message, where not even an error can be packed.
+
+    Raises:
+        OSError: the socket leads nowhere any more.
+    """
+    to.sendall(HEADER.pack(0, getattr(error, "errno", None) or errno.EIO))
 
 
 def receive(sender: socket.socket) -> Any:
     """Receive an object; its arrays lie on memory of their own.
 
     Raises:
-        EOFError, OSError: the other side is gone.
+        ParcelError: it can't be unpickled, or there is no memory or descriptor left for it; it is gone.
+        EOFError, OSError: the other side is gone, or sends what is no message.
     """
-    header, files, _, _ = socket.recv_fds(sender, LENGTH.size, 1)
-    if len(header) < LENGTH.size or not files:
+    header, files, flags, _ = socket.recv_fds(sender, HEADER.size, 1)
+    if len(header) == HEADER.size and not files:
+        size, code = HEADER.unpack(header)
+        if code and not size:
+            raise Unpacked(os.strerror(code))
+        if flags & socket.MSG_CTRUNC:
+            raise ParcelError(os.strerror(errno.EMFILE))
+    if len(header) < HEADER.size or not files:
         raise EOFError
     try:
-        [size] = LENGTH.unpack(header)
-        stream, *buffers = _parts(memoryview(mmap.mmap(files[0], size, access=mmap.ACCESS_COPY)))
+        with _told_as_parcel_error():
+            size, _ = HEADER.unpack(header)
+            stream, *buffers = _parts(memoryview(mmap.mmap(files[0], size, access=mmap.ACCESS_COPY)))
+            return pickle.loads(stream, buffers=buffers)  # noqa: S301 - our own process made it
     finally:
         os.close(files[0])
-    return pickle.loads(stream, buffers=buffers)  # noqa: S301 - our own process made it
+
+
+@contextmanager
+def _told_as_parcel_error() -> Iterator[None]:
+    """User code pickles and unpickles, and may raise anything."""
+    try:
+        yield
+    except BaseException as error:
+        raise ParcelError(shown(described(error))) from error
+
+
+def _packed(message: object) -> tuple[int, int]:
+    """The file that a message goes in, and its size."""
+    buffers: list[pickle.PickleBuffer] = []
+    stream = pickle.dumps(message, protocol=5, buffer_callback=buffers.append)
+    file = _unnamed_file()
+    try:
+        return file, _write(file, [memoryview(stream), *(each.raw() for each in buffers)])
+    except BaseException:
+        os.close(file)
+        raise
 
 
 def _unnamed_file() -> int:

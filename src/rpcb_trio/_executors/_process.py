@@ -10,11 +10,14 @@ from typing import Any, NoReturn
 import trio
 
 from rpcb_trio._backoff import Backoff
-from rpcb_trio._errors import ExecutorLost, KilledWorker, WrongResultCount
+from rpcb_trio._errors import ExecutorHung, ExecutorLost, KilledWorker, WrongResultCount
 from rpcb_trio._executors._handle import Process, ProcessDied, pickled
 
 MOST_STARTS = 5
 """Attempts to start the process again, before the executor is given up."""
+
+GRACE = 10.0
+"""Seconds for a thread that unpickles results, with the service's code, once the process is killed."""
 
 log = logging.getLogger("rpcb_trio")
 
@@ -22,10 +25,10 @@ log = logging.getLogger("rpcb_trio")
 class ProcessExecutor:
     """Runs a service's `infer` in a process of its own, one batch at a time.
 
-    When that process dies (abort, segmentation fault, `kill -9`), or is killed since it took longer than
-    `infer_timeout` seconds, each item of the batch is computed again alone, in a process that is started
-    anew. An item over which it dies alone `max_deaths` times gets a `KilledWorker` for its result, all others
-    get theirs; the worker's own process lives on.
+    When that process dies (abort, segmentation fault, `kill -9`), loses its device, or is killed since it
+    took longer than `infer_timeout` seconds, what it has forked is killed with it, and each item of the batch
+    is computed again alone, in a process that is started anew. An item over which it dies alone `max_deaths`
+    times gets a `KilledWorker` for its result, all others get theirs; the worker's own process lives on.
 
     Items and results travel by pickle, large arrays and bodies beside it in shared memory. So results should
     be on the CPU. The other hooks run in the worker, which has a service of its own: load weights in
@@ -79,14 +82,16 @@ class ProcessExecutor:
             async with self._limiter:
                 return
         self.close()
-        async with self._limiter:
-            pass
+        await self._comes_back()
 
     async def infer(self, items: Sequence[Any]) -> Sequence[Any]:
         """Compute a batch in the process.
 
         Raises:
             ExecutorLost: the process could not be started again.
+            ExecutorHung: its results take too long to be unpickled, in a thread of the worker's.
+            InferError: there is no memory or no descriptor left to pass on items or results, or they can't
+                be pickled or unpickled.
         """
         if len(items) == 1:
             return await self._insist(items[0])
@@ -140,8 +145,14 @@ class ProcessExecutor:
 
     async def _kill(self) -> NoReturn:
         self.close()
-        async with self._limiter:  # the thread that asked has come back
-            raise ProcessDied(f"killed, since infer took longer than {self._infer_timeout:g} s")
+        await self._comes_back()
+        raise ProcessDied(f"killed, since infer took longer than {self._infer_timeout:g} s")
+
+    async def _comes_back(self) -> None:
+        with trio.move_on_after(GRACE):
+            async with self._limiter:
+                return
+        raise ExecutorHung(self._infer_timeout)
 
     async def _restart(self) -> Process:
         waits = Backoff()

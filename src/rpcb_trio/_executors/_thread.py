@@ -67,6 +67,7 @@ class ThreadExecutor:
                 the failed batch held is free again, torch's cache of GPU memory included.
             OutcomeError: it failed as a whole.
             ExecutorHung: it took longer than `infer_timeout`. Its thread is left to run.
+            DeviceLost: no run on its device can succeed any more.
         """
         if self._infer_timeout == math.inf:
             return await self._lane.run(self._model.infer, list(items))

@@ -2,7 +2,7 @@
 
 from rpcb_trio._pipeline._bounds import MAX_BODY_SIZE, checked_prefetch
 from rpcb_trio._pipeline._codec import Codec, Resolved
-from rpcb_trio._pipeline._hooks import Offload
+from rpcb_trio._pipeline._hooks import Hooks, Offload, in_thread
 from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._life import Worker
 from rpcb_trio._pipeline._serve import serve
@@ -10,10 +10,12 @@ from rpcb_trio._pipeline._serve import serve
 __all__ = [
     "MAX_BODY_SIZE",
     "Codec",
+    "Hooks",
     "Isolation",
     "Offload",
     "Resolved",
     "Worker",
     "checked_prefetch",
+    "in_thread",
     "serve",
 ]

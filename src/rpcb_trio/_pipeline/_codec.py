@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,7 +25,8 @@ from rpcb_trio._messages import (
     Request,
     Success,
 )
-from rpcb_trio._pipeline._hooks import HOOK_TIMEOUT, Offload, Watchdog
+from rpcb_trio._pipeline._hooks import Hooks
+from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._service import BoundService
 from rpcb_trio._shown import shown
 
@@ -69,15 +70,16 @@ class Codec:
     def __init__(
         self,
         service: BoundService,
-        offload: Offload,
+        hooks: Hooks,
         *,
-        hook_timeout: float = HOOK_TIMEOUT,
         batch_headers: bool = False,
+        journal: Journal | None = None,
     ) -> None:
         self._service = service
         self._encode_hook = service.encode or plain_body
-        self.watchdog = Watchdog(offload, hook_timeout)
+        self.hooks = hooks
         self._batch_headers = batch_headers
+        self._journal = journal or Journal()
 
     def resolve(self, batch: Batch, outcomes: Sequence[Outcome[Any]]) -> list[Resolved]:
         """A batch's members with their outcomes, in order."""
@@ -101,9 +103,10 @@ class Codec:
         if self._service.decode is None:
             return self.take_body(request, trio.current_time(), suspect=suspect)
         try:
-            decoded = await self.watchdog.run(
-                lambda: self._decode(request, suspect=suspect), "decode or cost"
-            )
+            async with self._journal.turn([request]):
+                decoded = await self.hooks.run(
+                    lambda: self._decode(request, suspect=suspect), "decode or cost"
+                )
         except HookTimeout as error:
             return Failure(error)
         if isinstance(decoded, Failure):
@@ -122,6 +125,19 @@ class Codec:
         if self._service.encode is None:  # it takes no time; what follows waits for the broker
             return [self._encode(each, max_size) for each in resolved]
         answers: list[Answer] = []
+        for together in self._in_turns(resolved):
+            async with self._journal.turn([each.request for each in together]):
+                answers += await self._encode_together(together, max_size)
+        return answers
+
+    def _in_turns(self, resolved: Sequence[Resolved]) -> list[list[Resolved]]:
+        """Those that may be encoded together; a suspect is encoded alone."""
+        suspects = [each for each in resolved if self._journal.is_suspect(each.request)]
+        others = [each for each in resolved if each not in suspects] if suspects else list(resolved)
+        return [*([others] if others else []), *([each] for each in suspects)]
+
+    async def _encode_together(self, resolved: Sequence[Resolved], max_size: int | None) -> list[Answer]:
+        answers: list[Answer] = []
         while len(answers) < len(resolved):
             answers += await self._encode_in_time(resolved[len(answers) :], max_size)
         return answers
@@ -132,13 +148,14 @@ class Codec:
         is_cut = False
 
         def encode() -> None:
-            for each in resolved:
-                if is_cut:
-                    break
-                encoded.append(self._encode(each, max_size))
+            with self._journal.running([each.request for each in resolved]):
+                for each in resolved:
+                    if is_cut:
+                        break
+                    encoded.append(self._encode(each, max_size))
 
         try:
-            await self.watchdog.run(encode, "encode")
+            await self.hooks.run(encode, "encode")
         except HookTimeout as error:
             is_cut = True
             # Where others were encoded first, the one at hand has had less than its time, and gets it now.
@@ -152,8 +169,14 @@ class Codec:
 
     def _decode(self, request: Request, *, suspect: bool) -> Pending | Failure:
         assert self._service.decode is not None  # noqa: S101 - for the type checker
+        with self._journal.running([request]):
+            return self._decoded(request, self._service.decode, suspect=suspect)
+
+    def _decoded(
+        self, request: Request, decode: Callable[[bytes], Any], *, suspect: bool
+    ) -> Pending | Failure:
         try:
-            item = self._service.decode(request.body)
+            item = decode(request.body)
         except BaseException as error:  # noqa: BLE001 - a bad request spoils nobody, whatever decode raises
             return Failure(judge_decode(error))
         try:
@@ -188,10 +211,12 @@ class Codec:
 
     def _body(self, outcome: Outcome[Any], max_size: int | None) -> bytes | OutcomeError:
         """Encode an outcome; or why that fails."""
+        error = outcome.error if isinstance(outcome, Failure) else None
+        hook = plain_body if isinstance(error, KilledWorker) and not error.encodable else self._encode_hook
         try:
-            body = exact_bytes(self._encode_hook(_as_raised(outcome)))
-        except BaseException as error:  # noqa: BLE001 - a bad result spoils nobody, whatever encode raises
-            return judge_encode(error)
+            body = exact_bytes(hook(_as_raised(outcome)))
+        except BaseException as failed:  # noqa: BLE001 - a bad result spoils nobody, whatever encode raises
+            return judge_encode(failed)
         if max_size is not None and len(body) > max_size:
             return ReplyTooBig(
                 f"the reply has {len(body)} bytes, and {max_size} are allowed (max_reply_size)"

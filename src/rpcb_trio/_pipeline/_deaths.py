@@ -1,141 +1,133 @@
-"""What workers were at when they died: read from the files they left, and remembered from start to start."""
+"""What a queue's workers ran when they died, read from the files that they left.
+
+1. Each worker writes what it runs into a file of its own, and locks it for as long as it lives: with a POSIX
+   record lock, which the kernel frees however the worker ends, and which no forked child keeps.
+2. The file of a dead worker is all that tells of its death. It is kept for a while where something ran.
+3. Nobody waits for anybody: no lock is waited for, no file has two writers, and each may remove what is old.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import logging
 import os
+import stat
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
-import msgspec
+from rpcb_trio._pipeline._identity import SIZE
 
-from rpcb_trio._messages import Request
-
-COUNT = 4
-"""Bytes of a slot that say how many identities follow."""
-IDENTITY = 16
-"""Bytes of an identity."""
-LOOKED_AT = 4096
-"""Bytes at either end of a body that its identity is made of, and its length; bodies may be large."""
-MOST_REMEMBERED = 10_000
-LONGEST_REMEMBERED = 7 * 86400.0
-"""Seconds after its last death until a request is forgotten."""
+MAGIC = b"rpcb running v1\n"
+"""How a file begins; the identities of what runs follow, and zeros where there were more."""
+MOST_FILES, MOST_IDENTITIES, MOST_BYTES, LONGEST_KEPT = 1000, 100_000, 2**22, 7 * 86400.0
+"""Of dead workers, of what ran in them, of one file; seconds after a death. The oldest go first."""
 
 log = logging.getLogger("rpcb_trio")
 
-
-class Deaths(msgspec.Struct):
-    """What is remembered of one request."""
-
-    alone: int
-    """How many workers died while they ran nothing else."""
-    last: float
-    """When one died that ran it, alone or not; seconds since 1970."""
-
-
-def identity(request: Request) -> bytes:
-    """The same for every delivery of a request, in every process."""
-    found = hashlib.blake2b(digest_size=IDENTITY)
-    for part in (request.reply_to, request.correlation_id):
-        found.update(b"\0" if part is None else b"\1%s\0" % part.encode(errors="surrogateescape"))
-    found.update(len(request.body).to_bytes(8, "big"))
-    found.update(request.body[:LOOKED_AT])
-    found.update(request.body[max(LOOKED_AT, len(request.body) - LOOKED_AT) :])
-    return found.digest()
+_own = set[str]()
+"""Names of this process's files. It never opens one again: to close it once would free its lock."""
 
 
 class DeathRecord:
-    """The deaths over one queue's requests, as far as workers that share a directory know.
+    """The deaths over one queue's requests that a directory tells of, and this worker's own file there.
 
-    Each worker holds the lock of its own file for as long as it lives, and the kernel lets go of it however
-    the worker ends. So a file whose lock is free is a dead worker's.
+    Raises:
+        OSError: the directory can't be used; it must not be a link, nor one that everybody may write into.
     """
 
     def __init__(self, directory: Path, queue: str) -> None:
-        self._directory = directory
-        self._name = hashlib.blake2b(queue.encode(), digest_size=8).hexdigest()
-        self._file = directory / f"{self._name}.deaths"
-        self._known: dict[str, Deaths] = {}
+        self.deaths: dict[bytes, int] = {}
+        """For what ran in dead workers, how many ran nothing else, as of the last `collect`."""
+        self.directory = directory.absolute()  # wherever a model goes
+        self._queue = hashlib.blake2b(queue.encode(errors="surrogateescape"), digest_size=8).hexdigest()
+        self._dead: dict[Path, frozenset[bytes]] = {}
+        self._pid, self._running, self._size = os.getpid(), dict[object, bytes](), 0
+        self._lock = threading.Lock()
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = directory.lstat().st_mode
+        if not stat.S_ISDIR(mode) or mode & stat.S_IWOTH:
+            raise PermissionError(errno.EACCES, "it is a link, or everybody may write into it")
+        path = self.directory / f"{self._queue}-{self._pid}-{os.urandom(8).hex()}.new"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file, self._path = os.open(path, flags, 0o600), path
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.write(None, b"")
+            running = path.with_suffix(".running")  # only once it is locked: what isn't is a dead worker's
+            _own.add(running.name)
+            self._path = path.rename(running)
+            self.collect()
+        except OSError:
+            self.close(keep=False)
+            raise
 
-    def of(self, request: Request) -> Deaths | None:
-        """What is known of a request as of the last `collect`."""
-        return self._known.get(identity(request).hex()) if self._known else None
+    def write(self, key: object, identities: bytes) -> None:
+        """Under a key these run from now on; called in any thread. All is written anew, which is little."""
+        if os.getpid() != self._pid:  # in a child that a hook has forked, and that came back from it, too
+            return
+        with self._lock:
+            if self._running.pop(key, None) is None and not identities and self._size:
+                return
+            if identities:
+                self._running[key] = identities
+            content = b"".join([MAGIC, *self._running.values()])
+            self._size = max(self._size, len(content))
+            if self._file >= 0 and os.pwrite(self._file, content.ljust(self._size, b"\0"), 0) < self._size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def close(self, *, keep: bool) -> bool:
+        """The worker ends or does without; its file is left for others, or goes. Whether it was open."""
+        with self._lock:
+            file, self._file = self._file, -1
+            with suppress(OSError):
+                if file >= 0 and not keep:
+                    os.truncate(file, 0)  # another may have opened it already
+                    self._path.unlink()
+            if file >= 0:
+                os.close(file)
+        _own.discard(self._path.name)
+        return file >= 0
 
     def collect(self) -> None:
-        """Take in what dead workers have left."""
-        with self._locked():
-            self._collect()
-
-    def open_file(self, size: int) -> tuple[int, Path]:
-        """Make a file for a worker that lives, of `size` bytes, all zero."""
-        with self._locked():
-            path = self._directory / f"{self._name}-{os.getpid()}-{os.urandom(4).hex()}.running"
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.pwrite(descriptor, bytes(size), 0)
-            self._collect()
-            return descriptor, path
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with (self._directory / f"{self._name}.lock").open("wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
-    def _collect(self) -> None:
-        known = self._read()
-        left = list(self._directory.glob(f"{self._name}-*.running"))
-        dead = [path for path in left if _enter_if_dead(path, known)]
-        if dead:
-            self._write(known)
-            for path in dead:
-                path.unlink()
-        self._known = known
-
-    def _read(self) -> dict[str, Deaths]:
-        try:
-            return _decoder.decode(self._file.read_bytes())
-        except FileNotFoundError:
-            return {}
-        except msgspec.DecodeError as error:
-            log.warning("the record of deaths %s is begun anew: it can't be read (%s)", self._file, error)
-            return {}
-
-    def _write(self, known: dict[str, Deaths]) -> None:
-        now = time.time()
-        recent = sorted(known.items(), key=lambda each: each[1].last)[-MOST_REMEMBERED:]
-        known.clear()
-        known.update((name, each) for name, each in recent if now - each.last < LONGEST_REMEMBERED)
-        written = self._file.with_suffix(".new")
-        written.write_bytes(msgspec.json.encode(known))
-        written.replace(self._file)
+        """Take in what dead workers have left, and remove what tells nothing or is too old."""
+        found: list[tuple[float, Path]] = []
+        for path in self.directory.glob(f"{self._queue}-*.running"):
+            with suppress(OSError):  # it is gone
+                if path.name not in _own:
+                    found.append((path.lstat().st_mtime, path))
+        dead, deaths, files, identities = dict[Path, frozenset[bytes]](), dict[bytes, int](), 0, 0
+        for died, path in sorted(found, reverse=True):
+            ran = self._dead[path] if path in self._dead else _read(path)
+            if ran is None:
+                continue
+            files, identities = files + bool(ran), identities + len(ran)
+            is_old = time.time() - died > LONGEST_KEPT
+            if not ran or is_old or files > MOST_FILES or identities > MOST_IDENTITIES:
+                ran = frozenset()
+                with suppress(OSError):  # another was faster
+                    path.unlink()
+            dead[path] = ran
+            deaths.update({each: deaths.get(each, 0) + (len(ran) == 1) for each in ran})
+        self._dead, self.deaths = dead, deaths
 
 
-_decoder = msgspec.json.Decoder(dict[str, Deaths])
-
-
-def _enter_if_dead(path: Path, known: dict[str, Deaths]) -> bool:
-    """Whether it is a dead worker's file; then what it ran is entered in `known`."""
-    with path.open("rb") as file, suppress(BlockingIOError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        running = running_in(file.read())
-        for each in running:
-            before = known.get(each.hex(), Deaths(0, 0.0)).alone
-            known[each.hex()] = Deaths(before + (len(running) == 1), path.stat().st_mtime)
-        return True
-    return False
-
-
-def running_in(content: bytes) -> list[bytes]:
-    """The identities in all slots of a worker's file, which begins with the size of a slot."""
-    size = int.from_bytes(content[:COUNT], "big")
-    found: list[bytes] = []
-    for start in range(COUNT, len(content), size) if size else ():
-        count = int.from_bytes(content[start : start + COUNT], "big")
-        first = start + COUNT
-        found += [content[at : at + IDENTITY] for at in range(first, first + count * IDENTITY, IDENTITY)]
-    return found
+def _read(path: Path) -> frozenset[bytes] | None:
+    """What a dead worker ran; None where it lives, or where that can't be known."""
+    file = -1
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        content = os.read(file, MOST_BYTES + 1)
+    except OSError:
+        return None
+    finally:
+        if file >= 0:
+            os.close(file)
+    if content and (len(content) > MOST_BYTES or len(content) % SIZE or not content.startswith(MAGIC)):
+        log.warning("%s was no file of a journal, and is removed", path)
+        content = b""
+    return frozenset(content[at : at + SIZE] for at in range(SIZE, len(content), SIZE)) - {bytes(SIZE)}

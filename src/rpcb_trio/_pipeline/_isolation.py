@@ -23,7 +23,7 @@ class Isolation:
 
     def __init__(self, executor: Executor, journal: Journal | None = None, slot: int = 0) -> None:
         self._executor = executor
-        self._journal = journal
+        self._journal = journal or Journal()
         self._slot = slot
         self.runs: list[Run] = []
         """Each run of `infer`, in order."""
@@ -47,9 +47,9 @@ class Isolation:
         return [*await self.infer(members[:middle]), *await self.infer(members[middle:])]
 
     async def _run(self, members: Sequence[Pending]) -> list[Outcome[Any]]:
-        if self._journal is None:
-            return await self._infer(members)
-        async with self._journal.running(self._slot, [member.request for member in members]):
+        requests = [member.request for member in members]
+        async with self._journal.turn(requests):
+            self._journal.note(self._slot, requests)
             return await self._infer(members)
 
     async def _infer(self, members: Sequence[Pending]) -> list[Outcome[Any]]:

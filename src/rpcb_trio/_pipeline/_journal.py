@@ -1,138 +1,146 @@
-"""The death journal: which requests are being decoded or computed, written where it outlives the process.
+"""The death journal: which requests a service's code is run on, written where it outlives the process.
 
-1. Before a service's code runs on requests, their identities are written to the worker's file, and cleared
-   after it. No fsync: the file is to outlive the process, not the machine.
-2. A worker that starts, or that gets a redelivered request, reads what dead workers of its queue have left.
-   What ran alone when its worker died has killed it, as far as anybody can know: that is counted. Where
-   several ran, they are suspects.
-3. What ran in a dead worker runs while nothing else does, so that the next death is no doubt its own.
-4. After `max_deaths` of them it runs no more: it goes to the dead letters, and its producer is told.
+1. Before that code runs, the identities of its requests are written to the worker's file, and cleared after
+   it. No fsync: the file is to outlive the process, not the machine.
+2. What ran alone in a worker that died has killed it, as far as anybody can know: that is counted. Where
+   several ran, they are suspects, and run while nothing else does, so that the next death is their own.
+3. After `max_deaths` of them a request runs no more: it goes to the dead letters, and its producer is told.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import trio
 
-from rpcb_trio._errors import ExecutorHung, KilledWorker, SettingError
+from rpcb_trio._errors import BrokerError, DrainTimeout, KilledWorker, SettingError
 from rpcb_trio._messages import Request
-from rpcb_trio._pipeline._deaths import COUNT, IDENTITY, DeathRecord, identity
+from rpcb_trio._pipeline._deaths import DeathRecord
+from rpcb_trio._pipeline._identity import identity
+
+Offload: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 log = logging.getLogger("rpcb_trio")
 
-FRESH = 1.0
-"""Seconds for which what was read of the dead is good enough."""
+FRESH, PATIENCE = 1.0, 5.0
+"""Seconds for which what was read of the dead is good enough; that a directory may take to answer."""
+ORDERLY = (trio.Cancelled, KeyboardInterrupt, SettingError, BrokerError, DrainTimeout)
+"""How a worker ends that what it ran is not to blame for."""
+NO_JOURNAL = (
+    "journal is %s, which can't be used (%s), so a request that kills its worker is not found out; name a "
+    "directory that is yours alone, or set it to off"
+)
 
 
 class Journal:
-    """Keeps a journal in a directory, with that of all workers that share it.
+    """A worker's journal. While it isn't open, or where it fails, it does nothing and knows nothing."""
 
-    A slot is one of the places where a service's code runs: an executor, or a receiver's decoding.
-
-    Args:
-        directory: where; made if it is not there.
-        queue: whose requests they are.
-        slots: how many there are.
-        most: requests that run in a slot at once.
-        max_deaths: after how many a request runs no more.
-
-    Raises:
-        SettingError: the directory can't be written.
-    """
-
-    def __init__(self, directory: Path | str, queue: str, *, slots: int, most: int, max_deaths: int) -> None:
+    def __init__(self, max_deaths: int = 3) -> None:
         self._max_deaths = max_deaths
-        self._slot_size = COUNT + most * IDENTITY
-        self._turns = trio.Semaphore(slots, max_value=slots)
-        self._slots = slots
-        self._lonely = trio.Lock()
-        self._collected = trio.current_time()
-        try:
-            Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._record = DeathRecord(Path(directory), queue)
-            self._file, self._path = self._record.open_file(COUNT + slots * self._slot_size)
-            os.pwrite(self._file, self._slot_size.to_bytes(COUNT, "big"), 0)
-        except OSError as error:
-            raise SettingError(
-                f"journal is {directory}, which can't be written ({error.strerror}); "
-                "name a directory that is yours, or leave it out"
-            ) from error
-
-    def verdict(self, request: Request) -> KilledWorker | None:
-        """Why a redelivered request is not to be run any more, from what is known by now, if it is so."""
-        if trio.current_time() - self._collected > FRESH:
-            with self._bearing_faults():
-                self._record.collect()
-            self._collected = trio.current_time()
-        deaths = self._record.of(request)
-        if deaths is None or deaths.alone < self._max_deaths:
-            return None
-        return KilledWorker(f"it killed the worker {deaths.alone} times")
+        self._record: DeathRecord | None = None
+        self._collected = 0.0
+        self._exclusive = trio.Lock()
+        self._turns = 0
+        self._turn_ends = trio.lowlevel.ParkingLot()
 
     @asynccontextmanager
-    async def running(self, slot: int, requests: Sequence[Request]) -> AsyncIterator[None]:
-        """While it lasts, a service's code runs on these in a slot.
+    async def opened(
+        self, directory: Path | str, queue: str, offload: Offload, *, required: bool
+    ) -> AsyncIterator[None]:
+        """Keep it while a queue's worker lives; what runs at its end is left there if it may have ended it.
 
-        It is a suspect's turn when nothing else runs. Cancelled, the slot is not cleared.
+        Raises:
+            SettingError: the directory can't be used, and is `required`; if not, one line of the log tells.
         """
-        turns = self._slots if any(map(self._is_suspect, requests)) else 1
-        await self._take(turns)
+        self._offload = offload
+        record, reason = None, "it does not answer"
+        with trio.move_on_after(PATIENCE):
+            try:
+                record = self._record = await offload(lambda: DeathRecord(Path(directory), queue))
+            except OSError as error:
+                reason = str(error.strerror)
+        if record is None:
+            if required:
+                raise SettingError(NO_JOURNAL % (directory, reason))
+            log.warning(NO_JOURNAL, directory, reason)
+        crashed = False
         try:
-            self._write(slot, b"".join([len(requests).to_bytes(COUNT, "big"), *map(identity, requests)]))
             yield
-        except (trio.Cancelled, ExecutorHung):
+        except BaseException as error:
+            crashed = _is_crash(error)
             raise
-        except BaseException:
-            self.clear(slot)
-            raise
-        else:
-            self.clear(slot)
         finally:
-            for _ in range(turns):
-                self._turns.release()
+            self._record = None
+            if record is not None:
+                with trio.move_on_after(PATIENCE, shield=True):
+                    await offload(lambda: record.close(keep=crashed))
 
-    def clear(self, slot: int) -> None:
-        """Nothing runs in a slot, not even what was cancelled there and left behind."""
-        self._write(slot, bytes(COUNT))
+    async def verdict(self, request: Request) -> KilledWorker | None:
+        """Why a redelivered request is not to be run any more, from what is known by now, if it is so."""
+        with trio.move_on_after(PATIENCE), self._bearing_faults() as record:
+            if record is not None and trio.current_time() - self._collected > FRESH:
+                self._collected = trio.current_time()
+                await self._offload(record.collect)
+        deaths = 0 if record is None else record.deaths.get(identity(request), 0)
+        if deaths < self._max_deaths:
+            return None
+        killed = KilledWorker(f"it killed the worker {deaths} times")
+        killed.encodable = deaths == self._max_deaths
+        return killed
 
-    def close(self, *, hung: bool) -> None:
-        """The worker ends; if it `hung`, that counts as a death, and its file is left for others to find."""
-        with self._bearing_faults():
-            if not hung:
-                self._path.unlink(missing_ok=True)
-            os.close(self._file)
+    def is_suspect(self, request: Request) -> bool:
+        """Whether it ran in a worker that died."""
+        return self._record is not None and request.redelivered and identity(request) in self._record.deaths
 
-    def _is_suspect(self, request: Request) -> bool:
-        return request.redelivered and self._record.of(request) is not None
-
-    def _write(self, slot: int, content: bytes) -> None:
-        with self._bearing_faults():
-            os.pwrite(self._file, content, COUNT + slot * self._slot_size)
+    @asynccontextmanager
+    async def turn(self, requests: Sequence[Request]) -> AsyncIterator[None]:
+        """While it lasts, a service's code may run on these; if one is a suspect, while nothing else does."""
+        if any(map(self.is_suspect, requests)):
+            async with self._exclusive:
+                while self._turns:
+                    await self._turn_ends.park()
+                yield
+            return
+        if self._exclusive.locked():
+            await self._exclusive.acquire()
+            self._exclusive.release()  # who is next waits for this turn, too
+        self._turns += 1
+        try:
+            yield
+        finally:
+            self._turns -= 1
+            self._turn_ends.unpark_all()
 
     @contextmanager
-    def _bearing_faults(self) -> Iterator[None]:
-        """A worker does not end for want of a journal."""
-        try:
-            yield
-        except OSError as error:
-            log.warning("the journal in %s fails: %s", self._path.parent, error)
+    def running(self, requests: Sequence[Request]) -> Iterator[None]:
+        """Around a service's code, in the thread that runs it; an error that comes out ends the worker."""
+        key = object()
+        self.note(key, requests)
+        yield
+        self.note(key, ())
 
-    async def _take(self, turns: int) -> None:
-        """Take one turn, or all; who wants all waits for them alone, or two would wait for each other."""
-        if turns == 1:
-            await self._turns.acquire()
-            return
-        async with self._lonely:
-            taken = 0
-            try:
-                for taken in range(turns):  # noqa: B007 - counted for the case that it is cut
-                    await self._turns.acquire()
-            except BaseException:
-                for _ in range(taken):
-                    self._turns.release()
-                raise
+    def note(self, key: object, requests: Sequence[Request]) -> None:
+        """A service's code runs on these, until others do that are noted under the same key, or none."""
+        with self._bearing_faults() as record:
+            if record is not None:
+                record.write(key, b"".join(map(identity, requests)))
+
+    @contextmanager
+    def _bearing_faults(self) -> Iterator[DeathRecord | None]:
+        """A worker does not end for want of a journal. What stands half written would blame the wrong one."""
+        record = self._record
+        try:
+            yield record
+        except OSError as error:
+            if record is not None and record.close(keep=False):
+                log.warning(NO_JOURNAL, record.directory, error.strerror)
+
+
+def _is_crash(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_is_crash, error.exceptions))
+    return not isinstance(error, ORDERLY)

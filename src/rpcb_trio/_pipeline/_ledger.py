@@ -9,6 +9,7 @@ from contextlib import suppress
 import trio
 
 from rpcb_trio._messages import Request
+from rpcb_trio._pipeline._identity import identity
 from rpcb_trio._transports import LARGEST_PREFETCH
 
 MOST_FORGIVEN = LARGEST_PREFETCH
@@ -25,7 +26,7 @@ class Ledger:
     def __init__(self) -> None:
         self._held: set[Request] = set()
         self._deliveries: trio.MemoryReceiveChannel[Request] | None = None
-        self._forgiven: Counter[tuple[object, ...]] = Counter()
+        self._forgiven: Counter[bytes] = Counter()
 
     def __len__(self) -> int:
         unread = 0 if self._deliveries is None else self._deliveries.statistics().current_buffer_used
@@ -42,10 +43,10 @@ class Ledger:
 
     def _forgive(self, request: Request) -> bool:
         """Whether this process held it before, and lives."""
-        identity = _identity(request)
-        times = self._forgiven.pop(identity, 0)
+        known = identity(request)
+        times = self._forgiven.pop(known, 0)
         if times > 1:
-            self._forgiven[identity] = times - 1
+            self._forgiven[known] = times - 1
         return times > 0
 
     def settle(self, requests: Iterable[Request]) -> None:
@@ -55,9 +56,9 @@ class Ledger:
     def lose_session(self) -> None:
         """Strike out all: the broker redelivers it, maybe only after further sessions are lost."""
         self._receive_unread()
-        self._forgiven.update(map(_identity, self._held))
-        for identity in [*self._forgiven][:-MOST_FORGIVEN]:
-            del self._forgiven[identity]
+        self._forgiven.update(map(identity, self._held))
+        for oldest in [*self._forgiven][:-MOST_FORGIVEN]:
+            del self._forgiven[oldest]
         self._held.clear()
 
     def _receive_unread(self) -> None:
@@ -65,7 +66,3 @@ class Ledger:
             with suppress(trio.WouldBlock, trio.EndOfChannel):
                 while True:
                     self.receive([self._deliveries.receive_nowait()])
-
-
-def _identity(request: Request) -> tuple[object, ...]:
-    return request.reply_to, request.correlation_id, hash(request.body)

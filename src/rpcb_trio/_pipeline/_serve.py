@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from rpcb_trio._pipeline._admission import Rules
 from rpcb_trio._pipeline._answering import Answering
 from rpcb_trio._pipeline._bounds import MAX_BODY_SIZE, checked_prefetch
 from rpcb_trio._pipeline._codec import Codec
-from rpcb_trio._pipeline._hooks import HOOK_TIMEOUT, HookThreads, Offload
+from rpcb_trio._pipeline._hooks import HOOK_TIMEOUT, Hooks, Offload, in_thread
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._pipeline._life import Life, Worker
@@ -50,6 +51,7 @@ async def serve(
     hook_timeout: float = HOOK_TIMEOUT,
     warm_up_timeout: float = WARM_UP_TIMEOUT,
     journal: Path | str | None = None,
+    journal_required: bool = True,
     max_deaths: int = 3,
     decode_threads: int = 2,
     offload: Offload | None = None,
@@ -98,7 +100,10 @@ async def serve(
             run; when more than 8 are left so, `serve` raises.
         warm_up_timeout: seconds that warming up may take; infinity for any time.
         journal: a directory, where it is noted which requests a worker runs, so that those that kill their
-            worker are found out. Workers of a machine share it; it takes some kilobytes for each.
+            worker are found out. Workers of a machine share it; it takes some kilobytes for each. It must be
+            no symbolic link, and nothing that everybody may write into.
+        journal_required: whether it is an error if that directory can't be used; if not, a line of the log
+            tells that there is no journal.
         max_deaths: how many workers must have died while they ran a request, and nothing else, until it is
             run no more: it goes to the dead letters, and its producer gets the error `killed-worker`.
         decode_threads: how many threads decode and encode; only for services with these hooks.
@@ -135,21 +140,18 @@ async def serve(
             _at_least_one(name, value)
     _check_timeout("hook_timeout", hook_timeout)
     _check_timeout("warm_up_timeout", warm_up_timeout)
-    offload = offload or HookThreads(decode_threads)
-    codec = Codec(bound, offload, hook_timeout=hook_timeout, batch_headers=batch_headers)
+    _at_least_one("max_deaths", max_deaths)
+    offload = offload or in_thread
+    kept = Journal(max_deaths)
+    codec = Codec(
+        bound,
+        Hooks(offload, most=decode_threads, timeout=hook_timeout),
+        batch_headers=batch_headers,
+        journal=kept,
+    )
     hooks = Instruments([LogInstrument(topology.queue)] if instruments is None else instruments)
     receivers = 1 if bound.decode is None else decode_threads
     prefetch = checked_prefetch(prefetch, policy.max_batch_size, len(executors), max_pending)
-    _at_least_one("max_deaths", max_deaths)
-    kept: Journal | None = None
-    if journal is not None:
-        kept = Journal(
-            journal,
-            topology.queue,
-            slots=len(executors) + receivers,
-            most=policy.max_batch_size,
-            max_deaths=max_deaths,
-        )
     pipeline = Pipeline(
         codec=codec,
         receivers=receivers,
@@ -177,11 +179,14 @@ async def serve(
     setup = pipeline.setup(topology)
     pipeline.instruments.notify(Instrument.worker_starting, setup)
     try:
-        await _warm_up(executors, warm_up_timeout)
-        await life.run(setup)
+        async with (
+            nullcontext()
+            if journal is None
+            else kept.opened(journal, topology.queue, offload, required=journal_required)
+        ):
+            await _warm_up(executors, warm_up_timeout)
+            await life.run(setup)
     finally:
-        if kept is not None:
-            kept.close(hung=bool(pipeline.hung))
         pipeline.instruments.notify(Instrument.worker_stopped, len(pipeline.ledger))
 
 

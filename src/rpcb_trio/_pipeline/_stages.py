@@ -42,9 +42,8 @@ async def receive(
     *,
     admission: Admission,
     instruments: Instruments,
-    journal: Journal | None,
+    journal: Journal,
     ledger: Ledger,
-    slot: int,
 ) -> None:
     """Decode each delivery; one that is refused or can't be decoded goes straight to its answer."""
 
@@ -70,23 +69,19 @@ async def receive(
                 pass_on(admission.admit_promptly(taken))
                 continue
             for request in taken:
-                pass_on([await _admit(request, request in suspects, admission, journal, slot)])
+                pass_on([await _admit(request, request in suspects, admission, journal)])
 
 
 async def _admit(
     request: Request,
     suspect: bool,  # noqa: FBT001 - a request's own property
     admission: Admission,
-    journal: Journal | None,
-    slot: int,
+    journal: Journal,
 ) -> Pending | Resolved | Answer:
-    killed = journal.verdict(request) if suspect and journal is not None else None
+    killed = await journal.verdict(request) if suspect else None
     if killed is not None:
         return Resolved(request, Failure(killed))
-    if journal is None or admission.takes_bodies:
-        return await admission.admit(request, suspect=suspect)
-    async with journal.running(slot, [request]):
-        return await admission.admit(request, suspect=suspect)
+    return await admission.admit(request, suspect=suspect)
 
 
 def _tell_dismissed(instruments: Instruments, answered: Outcomes) -> None:
@@ -124,7 +119,7 @@ async def compute(
     idle: trio.Semaphore,
     give_up: Callable[[ExecutorHung], None],
     instruments: Instruments,
-    journal: Journal | None,
+    journal: Journal,
     slot: int,
 ) -> None:
     """Take one batch whenever the executor is idle; give up when it hangs."""
@@ -133,8 +128,7 @@ async def compute(
         try:
             while True:
                 await executor.idle()
-                if journal is not None:
-                    journal.clear(slot)
+                journal.note(slot, ())  # what an earlier session left there has come to its end
                 idle.release()
                 closed = await batches.receive()
                 instruments.notify(Instrument.batch_closed, closed)
@@ -144,6 +138,7 @@ async def compute(
                 batcher.completed(closed, isolation.runs)
                 seconds = trio.current_time() - started
                 instruments.notify(Instrument.batch_computed, closed, seconds, tuple(isolation.runs))
+                journal.note(slot, ())  # not earlier: what follows from a batch may crash the worker, too
                 closed = None  # while it waits for the next batch, it keeps nothing of this one in memory
         except trio.EndOfChannel:
             return

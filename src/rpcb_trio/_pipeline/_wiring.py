@@ -38,7 +38,7 @@ class Pipeline:
     answering: Answering
     ledger: Ledger
     instruments: Instruments
-    journal: Journal | None
+    journal: Journal
     hung: list[ExecutorHung] = field(default_factory=list)
     """Why the worker must end: executors that will not come back."""
 
@@ -85,7 +85,7 @@ class Pipeline:
                 self.instruments.notify(Instrument.session_blocked, reason)
 
     async def _end_if_hooks_hang(self, session_scope: trio.CancelScope) -> None:
-        error = await self.codec.watchdog.overrun()
+        error = await self.codec.hooks.overrun()
         self.hung.append(error)
         self.instruments.notify(Instrument.executor_hung, error, None)
         session_scope.cancel()
@@ -120,7 +120,7 @@ class Pipeline:
                     rules=self.rules,
                     backlog=lambda: batcher.backlog,
                 )
-                for number in range(self.receivers):
+                for _ in range(self.receivers):
                     intake.start_soon(
                         partial(
                             stages.receive,
@@ -131,7 +131,6 @@ class Pipeline:
                             instruments=self.instruments,
                             journal=self.journal,
                             ledger=self.ledger,
-                            slot=len(self.executors) + number,
                         )
                     )
                 intake.start_soon(stages.batch, batcher, dismissed)

@@ -7,10 +7,10 @@ each batch.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
 
 import msgspec
 import trio
@@ -18,15 +18,13 @@ import trio
 from rpcb_trio._errors import SettingError
 from rpcb_trio._executors import Executor, ThreadExecutor
 from rpcb_trio._messages import Ending, Failure, Outcome, Pending, Request
-from rpcb_trio._pipeline import Codec, Isolation
+from rpcb_trio._pipeline import Codec, Hooks, Isolation, in_thread
 from rpcb_trio._service import BoundService
 from rpcb_trio._tuning._law import Observation
 
 MOST_ROUNDS = 100
 LEAST_ROUNDS = 3
 """A size is measured only if the time allows so many rounds of all up to it."""
-
-T = TypeVar("T")
 
 
 class Sample(msgspec.Struct, frozen=True, eq=False):
@@ -64,7 +62,7 @@ def sizes_up_to(largest: int) -> list[int]:
 
 
 async def _decode(service: BoundService, bodies: Mapping[str, bytes]) -> list[Sample]:
-    codec = Codec(service, _in_thread)
+    codec = Codec(service, Hooks(in_thread, most=1, timeout=math.inf))
     samples = []
     for name, body in bodies.items():
         decoded = await codec.decode(Request(body=body, arrived=trio.current_time()))
@@ -204,7 +202,3 @@ class _Meter:
 def _refuse_failure(name: str, outcome: Outcome[object]) -> None:
     if isinstance(outcome, Failure):
         raise SettingError(f"{name}: the service fails on it: {outcome.error}{outcome.error.origin}")
-
-
-async def _in_thread(function: Callable[[], T]) -> T:
-    return await trio.to_thread.run_sync(partial(function), abandon_on_cancel=True)

@@ -12,6 +12,7 @@ from http import HTTPStatus
 import trio
 
 from rpcb_trio._errors import SettingError
+from rpcb_trio._forks import close_in_children
 from rpcb_trio._instruments import Health, HealthInstrument
 from rpcb_trio.health._http import Response, answer_one
 from rpcb_trio.health._pulse import Pulse
@@ -97,6 +98,8 @@ async def open_health_port(
             f"health_port {port} of health_host {host} can't be listened on: {reason}; set another, or leave "
             "health_port out"
         ) from error
+    for listener in listeners:  # or the next worker could not listen while a model's child lives
+        close_in_children(listener.socket)
     health = HealthPort(workers)
     health.port = listeners[0].socket.getsockname()[1]
     log.info("health: http://%s:%d/livez and /readyz", host, health.port)

@@ -17,6 +17,8 @@ import anyio
 import sniffio
 import trio
 
+from rpcb_trio._forks import close_in_children
+
 SMALLEST_READ, LARGEST_READ = 2**16, 2**20
 """Bytes that are asked for at once; more where much comes."""
 
@@ -43,6 +45,7 @@ class Wire:
         end: Callable[[Exception | None], None],
     ) -> None:
         connected.settimeout(0)
+        close_in_children(connected)
         self._socket = connected
         self._take = take
         self._end = end

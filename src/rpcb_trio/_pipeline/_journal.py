@@ -57,7 +57,7 @@ class Journal:
             SettingError: the directory can't be used, and is `required`; if not, one line of the log tells.
         """
         self._offload = offload
-        record, reason = None, "it does not answer"
+        record, reason, crashed = None, "it does not answer", False
         with trio.move_on_after(PATIENCE):
             try:
                 record = self._record = await offload(lambda: DeathRecord(Path(directory), queue))
@@ -67,7 +67,6 @@ class Journal:
             if required:
                 raise SettingError(NO_JOURNAL % (directory, reason))
             log.warning(NO_JOURNAL, directory, reason)
-        crashed = False
         try:
             yield
         except BaseException as error:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,15 @@ import trio
 
 from rpcb_trio import (
     ExecutorLost,
+    Failure,
     FixedPolicy,
     InferError,
     KilledWorker,
     MemoryBroker,
+    OutcomeError,
     ProcessExecutor,
     SettingError,
+    Success,
     serve,
 )
 from tests import crashing
@@ -33,9 +36,26 @@ from tests.scenarios import QUEUE, answers, ask
 PATIENCE = 30.0
 
 
+class Telling(ProcessExecutor):
+    """Returns what the service returned, and errors in the places of their results."""
+
+    async def infer(self, items: Sequence[Any]) -> list[Any]:
+        return [told(outcome) for outcome in await super().infer(items)]
+
+
+def told(outcome: Any) -> Any:
+    match outcome:
+        case Success(value=value):
+            return value
+        case Failure(error=error):
+            return error
+        case _:
+            return outcome
+
+
 @asynccontextmanager
 async def running(make: Callable[[], Any] = crashing.make, **settings: Any) -> AsyncIterator[ProcessExecutor]:
-    executor = ProcessExecutor(make, **settings)
+    executor = Telling(make, **settings)
     try:
         with trio.fail_after(PATIENCE):
             await executor.warm_up()
@@ -58,20 +78,23 @@ async def test_what_it_computes_comes_back_in_order_and_large_arrays_and_bodies_
     assert large[0, 2] == 2.0, "the memory is nobody else's"
 
 
-async def test_errors_arrive_as_they_are_or_as_their_text() -> None:
+async def test_errors_arrive_with_the_cause_and_the_place_and_the_services_own_where_it_can() -> None:
     async with running() as executor:
-        with pytest.raises(ZeroDivisionError, match="by zero"):
-            await executor.infer([b"raise"])
-        with pytest.raises(crashing.Picky) as caught:
+        with pytest.raises(OutcomeError) as caught:
             await executor.infer([b"picky"])
-        assert caught.value.status == 418
-        for item, told in (
-            (b"unpicklable", "infer failed: Unpicklable: it holds a lock"),
-            (b"leave", "infer failed: SystemExit"),
-            (b"lock", "the results can't be sent: TypeError"),
+        assert isinstance(caught.value.own, crashing.Picky)
+        assert caught.value.own.status == 418
+        for item, cause in (
+            (b"raise", "ZeroDivisionError: by zero"),
+            (b"unpicklable", "Unpicklable: it holds a lock"),
+            (b"leave", "SystemExit"),
         ):
-            with pytest.raises(InferError, match=told):
+            with pytest.raises(InferError) as failed:
                 await executor.infer([item, b"good"])
+            assert failed.value.cause.startswith(cause)
+            assert "crashing.py" in (failed.value.where or "")
+        with pytest.raises(InferError, match="the results can't be sent: TypeError"):
+            await executor.infer([b"lock", b"good"])
         [pid, again] = await executor.infer([b"pid", b"pid"])
         assert pid == again != os.getpid()
 
@@ -138,11 +161,11 @@ async def test_signals_of_the_group_are_the_workers_to_obey() -> None:
 
 WORKER = """
 import os, sys, trio
-from rpcb_trio import ProcessExecutor
+from tests.test_process_executor import Telling
 from tests import crashing
 
 async def main():
-    executor = ProcessExecutor(crashing.make)
+    executor = Telling(crashing.make)
     await executor.warm_up()
     print(*await executor.infer([b"pid"]), flush=True)
     await executor.infer([b"hang"])

@@ -29,6 +29,9 @@ T = TypeVar("T")
 
 log = logging.getLogger("rpcb_trio")
 
+LARGEST_NUMBER = 2**31 - 1
+"""In the headers of a reply."""
+
 
 class Place(msgspec.Struct, frozen=True):
     """A request's place in the batch it was computed in; it keeps none of its batch mates alive."""
@@ -40,8 +43,15 @@ class Place(msgspec.Struct, frozen=True):
 
     @property
     def headers(self) -> dict[str, object]:
-        """As a reply carries it; the wait in whole milliseconds."""
-        return {"rpcb-batch": self.batch, "rpcb-batch-size": self.size, "rpcb-wait": round(1e3 * self.wait)}
+        """As a reply carries it, in numbers of 31 bits, which every client library reads.
+
+        The id begins again at 0 after the largest of them; the wait is in whole milliseconds.
+        """
+        return {
+            "rpcb-batch": self.batch & LARGEST_NUMBER,
+            "rpcb-batch-size": self.size,
+            "rpcb-wait": min(round(1e3 * self.wait), LARGEST_NUMBER),
+        }
 
 
 class Resolved(msgspec.Struct, frozen=True, eq=False):

@@ -12,7 +12,7 @@ import trio
 
 from rpcb_trio._errors import RequesterGone, RpcbError, SessionLost, Unroutable
 from rpcb_trio._messages import Answer, Outgoing, Reply, Request, Settled
-from rpcb_trio._transports._dead_letter import dead_letter_headers
+from rpcb_trio._transports._dead_letter import ROUTING_HEADERS, dead_letter_headers
 from rpcb_trio._transports._deadline import read_deadline
 from rpcb_trio._transports._memory._alarm import Alarm
 from rpcb_trio._transports._memory._queues import Consumer, Message
@@ -100,11 +100,13 @@ class MemorySession:
         exchange, key = self._topology.dead_letter_exchange, self._topology.dead_letter_routing_key
         if exchange is None:
             return
+        headers = request.message.headers.items()
+        own = {name: value for name, value in headers if name not in ROUTING_HEADERS}
         letter = msgspec.structs.replace(
             request.message,
             expiration=None,
             expires=None,
-            headers=dead_letter_headers(request, self._topology.queue, reason),
+            headers={**own, **dead_letter_headers(self._topology.queue, reason)},
         )
         self._router.route(exchange, request.message.routing_key if key is None else key, letter)
 

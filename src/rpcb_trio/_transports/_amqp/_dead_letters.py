@@ -99,8 +99,12 @@ class DeadLetters:
             routing_key=request.delivery.routing_key if key is None else key,
             properties=msgspec.structs.replace(
                 request.properties,
-                headers=headers.amended(own, without=ROUTING_HEADERS) if isinstance(headers, Table) else own,
+                headers=headers.amended(own, _is_kept) if isinstance(headers, Table) else own,
                 expiration=None,
                 user_id=None,
             ),
         )
+
+
+def _is_kept(name: str, _: bytes) -> bool:
+    return name not in ROUTING_HEADERS

@@ -13,7 +13,7 @@ it came in: a table that was read keeps its bytes.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
@@ -37,15 +37,15 @@ class Unsendable(ValueError):
 
 
 class Table(dict[str, object]):
-    """A table that came over the wire. It is written as `written` has it, so nobody may change its fields."""
-
-    __slots__ = ("written",)
+    """A table that came over the wire. Its fields are written as they came, so nobody may change them."""
 
     written: bytes
-    """Its fields, in their order and with their types, as they came."""
+    """Its fields as they came, with their types; without those that are `added`."""
+    added: Mapping[str, object] = {}
+    """Fields of ours."""
 
     def fields(self) -> Iterator[tuple[str, bytes]]:
-        """Each field's name, and all of its bytes."""
+        """The name of each field that came, and all of its bytes."""
         data, at = self.written, 0
         while at < len(data):
             start = at + 1 + data[at]
@@ -53,15 +53,12 @@ class Table(dict[str, object]):
             yield data[at + 1 : start].decode(), data[at:stop]
             at = stop
 
-    def amended(self, own: Mapping[str, object], *, without: Container[str] = ()) -> Table:
-        """The table with fields of ours, in the place of those that have their names or those of `without`.
-
-        Raises:
-            ValueError, TypeError, ArithmeticError, RecursionError, struct.error: AMQP can't carry ours.
-        """
-        kept = [field for name, field in self.fields() if not (name in without or name in own)]
-        made = Table({name: value for name, value in self.items() if name not in without} | dict(own))
-        made.written = b"".join(kept) + _write_fields(own)
+    def amended(self, own: Mapping[str, object], keeps: Callable[[str, bytes], bool]) -> Table:
+        """Those of its fields that `keeps` is true for, by name and bytes, and behind them our `own`."""
+        kept = [(name, field) for name, field in self.fields() if name not in own and keeps(name, field)]
+        made = Table({name: self[name] for name, _ in kept} | dict(own))
+        made.written = b"".join(field for _, field in kept)
+        made.added = own
         return made
 
 
@@ -87,7 +84,9 @@ def write_table(entries: Mapping[str, object]) -> bytes:
     Raises:
         ValueError, TypeError, ArithmeticError, RecursionError, struct.error: AMQP can't carry it.
     """
-    return _sized(entries.written if type(entries) is Table else _write_fields(entries))
+    if type(entries) is Table:
+        return _sized(entries.written + _write_fields(entries.added))
+    return _sized(_write_fields(entries))
 
 
 def _write_fields(entries: Mapping[str, object]) -> bytes:

@@ -14,6 +14,7 @@ from rpcb_trio._errors import RequesterGone, RpcbError, SessionLost, Unroutable
 from rpcb_trio._messages import Answer, Outgoing, Reply, Request, Settled
 from rpcb_trio._transports._dead_letter import ROUTING_HEADERS, dead_letter_headers
 from rpcb_trio._transports._deadline import read_deadline
+from rpcb_trio._transports._echo import ids_of
 from rpcb_trio._transports._memory._alarm import Alarm
 from rpcb_trio._transports._memory._queues import Consumer, Message
 from rpcb_trio._transports._memory._router import Router
@@ -90,7 +91,7 @@ class MemorySession:
         reply = Message(
             body=answer.reply.body,
             correlation_id=answer.reply.correlation_id,
-            headers=answer.reply.headers,
+            headers={**ids_of(answer.request.headers), **answer.reply.headers},
             content_type=answer.reply.content_type,
         )
         has_arrived = self._router.route("", answer.request.reply_to, reply)

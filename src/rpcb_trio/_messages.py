@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Generic, TypeAlias, TypeVar
@@ -21,6 +22,13 @@ NO_HEADERS: Mapping[str, object] = {}
 
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to."
 """How RabbitMQ's direct reply-to addresses begin; what follows is a secret of its requester."""
+
+MADE_BY_A_BROKER = re.compile(r"(?:^|/)(?=amq\.(?!gen-|(?:direct|topic|fanout|headers|match)(?:/|$)))", re.I)
+"""Where in a `reply_to` such an address may begin, whichever broker made it: names with `amq.` are a broker's
+own. The queues that it names itself are no secrets, nor are its exchanges."""
+
+REPLY_TO_PREFIX = re.compile(r"amq\.(?:[a-z]+\.)?reply-to\.|amq\.", re.I)
+"""What of it is the same for all requesters of a broker."""
 
 
 class Request(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -229,9 +237,12 @@ def caller_hash(reply_to: str) -> str:
 
 def shown_address(reply_to: str | None) -> str:
     """A `reply_to` as a log may show it: who knows a direct reply-to address can send there."""
-    if reply_to is None or not reply_to.startswith(DIRECT_REPLY_TO):
+    found = None if reply_to is None else MADE_BY_A_BROKER.search(reply_to)
+    if reply_to is None or found is None:
         return repr(reply_to)
-    return f"'{DIRECT_REPLY_TO}...' (caller {caller_hash(reply_to)})"
+    known = REPLY_TO_PREFIX.match(reply_to, found.end())
+    seen = reply_to[: found.end() if known is None else known.end()]
+    return f"{seen + '...'!r} (caller {caller_hash(reply_to)})"
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):

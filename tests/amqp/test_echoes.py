@@ -113,3 +113,22 @@ async def test_the_embedded_broker_brings_an_x_request_id_and_an_empty_correlati
     found = {reply.body: reply for reply in taken(broker)}
     assert found[b"ok:GOOD 1"].headers == {"X-Request-ID": 7}
     assert found[b"ok:GOOD"].correlation_id == ""
+
+
+@pytest.mark.parametrize(
+    ("reply_to", "otherwise"),
+    [
+        ("exchange/key", ("exchange", "key")),
+        ("amq.topic/a/b", ("amq.topic", "a/b")),
+        ("/queue", ("", "queue")),
+        ("queue", None),
+        ("amq.direct.reply-to.ab/cd", None),
+        ("amq.gen-ab/cd", ("amq.gen-ab", "cd")),
+    ],
+)
+def test_an_address_that_a_broker_made_is_never_taken_apart(
+    reply_to: str, otherwise: tuple[str, str] | None
+) -> None:
+    message = address(Answer(Request(body=b"", arrived=0.0, reply_to=reply_to), Reply(body=b"")))
+    assert message is not None
+    assert (message.exchange, message.routing_key, message.otherwise) == ("", reply_to, otherwise)

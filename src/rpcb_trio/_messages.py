@@ -23,11 +23,13 @@ NO_HEADERS: Mapping[str, object] = {}
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to."
 """How RabbitMQ's direct reply-to addresses begin; what follows is a secret of its requester."""
 
-MADE_BY_A_BROKER = re.compile(r"(?:^|/)(?=amq\.(?!gen-|(?:direct|topic|fanout|headers|match)(?:/|$)))", re.I)
+MADE_BY_A_BROKER = re.compile(
+    r"(?:^|/)(?=amq\.(?!gen-|(?:direct|topic|fanout|headers|match)(?:/|$)))", re.IGNORECASE
+)
 """Where in a `reply_to` such an address may begin, whichever broker made it: names with `amq.` are a broker's
 own. The queues that it names itself are no secrets, nor are its exchanges."""
 
-REPLY_TO_PREFIX = re.compile(r"amq\.(?:[a-z]+\.)?reply-to\.|amq\.", re.I)
+REPLY_TO_PREFIX = re.compile(r"amq\.(?:[a-z]+\.)?reply-to\.|amq\.", re.IGNORECASE)
 """What of it is the same for all requesters of a broker."""
 
 

@@ -30,13 +30,14 @@ from rpcb_trio._transports._amqp._data import (
     PublishStatus,
 )
 from rpcb_trio._transports._amqp._dead_letters import DeadLetters
-from rpcb_trio._transports._amqp._delivered import Delivered, to_request
+from rpcb_trio._transports._amqp._delivered import Delivered, Reading
 from rpcb_trio._transports._amqp._frames import Delivery
 from rpcb_trio._transports._amqp._limits import learned_limit
 from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._outbox import Outbox
 from rpcb_trio._transports._amqp._requesters import Requesters
 from rpcb_trio._transports._amqp._topology import told_by_topology
+from rpcb_trio._transports._deadline import Deadlines
 from rpcb_trio._transports._protocol import Topology
 
 _log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class AmqpSession:
         self._outbox = outbox
         self._dead_letters = DeadLetters(outbox, topology)
         self._topology = topology
+        self._reading = Reading(Deadlines(topology.queue))
         self._prefetch = prefetch
         # The broker keeps no more than `prefetch` unacked, so there is always room.
         self._deliver, self._requests = trio.open_memory_channel[Request](prefetch)
@@ -155,7 +157,7 @@ class AmqpSession:
                 if delivery.properties is None:
                     self._reject_unreadable(delivery.tag)
                 else:
-                    request = to_request(delivery, delivery.properties, arrived, wall)
+                    request = self._reading.request(delivery, delivery.properties, arrived, wall)
                     self._consumption.enter(request)
                     self._deliver.send_nowait(request)
 

@@ -13,7 +13,7 @@ import trio
 from rpcb_trio._errors import RequesterGone, RpcbError, SessionLost, Unroutable
 from rpcb_trio._messages import Answer, Outgoing, Reply, Request, Settled
 from rpcb_trio._transports._dead_letter import ROUTING_HEADERS, dead_letter_headers
-from rpcb_trio._transports._deadline import read_deadline
+from rpcb_trio._transports._deadline import Deadlines
 from rpcb_trio._transports._echo import ids_of
 from rpcb_trio._transports._memory._alarm import Alarm
 from rpcb_trio._transports._memory._queues import Consumer, Message
@@ -39,6 +39,7 @@ class MemorySession:
         self._topology = topology
         self._lost = lost
         self._alarm = alarm
+        self._deadlines = Deadlines(topology.queue)
         self.blockages = alarm.listen()
         self._send_requests, self.requests = trio.open_memory_channel[Request](math.inf)
         self._consumer: Consumer = router.queues[topology.queue].consume(prefetch, self._deliver)
@@ -120,8 +121,13 @@ class MemorySession:
                 arrived=arrived,
                 reply_to=message.reply_to,
                 correlation_id=message.correlation_id,
-                deadline=read_deadline(
-                    arrived, time.time(), lifetime=message.expiration, headers=message.headers
+                deadline=self._deadlines.read(
+                    arrived,
+                    time.time(),
+                    lifetime=message.expiration,
+                    headers=message.headers,
+                    reply_to=message.reply_to,
+                    redelivered=message.redelivered,
                 ),
                 redelivered=message.redelivered,
                 priority=message.priority,

@@ -34,6 +34,7 @@ from rpcb_trio._transports._amqp._delivered import Delivered, Reading
 from rpcb_trio._transports._amqp._frames import Delivery
 from rpcb_trio._transports._amqp._limits import learned_limit
 from rpcb_trio._transports._amqp._loss import Loss
+from rpcb_trio._transports._amqp._methods import Consume
 from rpcb_trio._transports._amqp._outbox import Outbox
 from rpcb_trio._transports._amqp._requesters import Requesters
 from rpcb_trio._transports._amqp._topology import told_by_topology
@@ -141,7 +142,7 @@ class AmqpSession:
         consumption.take, consumption.end = self._take, self._end
         with told_by_topology(f"queue {queue!r}"):
             await consumption.control.ask(Channel.basic_qos, prefetch_count=self._prefetch)
-            consuming = await consumption.control.ask(Channel.basic_consume, queue, _never)
+            consuming = await consumption.control.ask(Channel.rpc, Consume(queue=queue))
         self._consumer_tag = consuming.consumer_tag
 
     def close(self) -> None:
@@ -247,7 +248,3 @@ class AmqpSession:
             shown_address(request.reply_to),
             what,
         )
-
-
-async def _never(_: object) -> None:
-    """What aiormq would call with a delivery; those never reach it."""

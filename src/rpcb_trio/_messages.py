@@ -49,6 +49,9 @@ class Request(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     persistent: bool = False
     """Whether its producer wanted it to outlive the broker's restart; then so does its reply."""
     headers: Mapping[str, object] = NO_HEADERS
+    content_type: str | None = None
+    content_encoding: str | None = None
+    """As its producer wrote it. `body` is still packed where this says so; a service gets it plain."""
     tag: int = 0
     """The delivery tag. It belongs to the session that delivered the request and is void after it."""
 

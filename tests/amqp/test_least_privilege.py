@@ -149,6 +149,6 @@ async def test_nobody_may_take_requests_or_declare_who_has_no_right_to(
     site: Site, role: str, topology: dict[str, str]
 ) -> None:
     asked = Topology(queue=site.queue, **topology)  # type: ignore[arg-type]
-    with pytest.raises(BrokerError, match="may not|has no right to it, so the broker does not tell"):
+    with pytest.raises(BrokerError, match=r"may not|has no right to it, so the broker does not tell"):
         async with site.transport(role).open_session(asked, prefetch=10):
             pass

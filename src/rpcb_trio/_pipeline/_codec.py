@@ -23,6 +23,7 @@ from rpcb_trio._messages import (
     Request,
     Success,
 )
+from rpcb_trio._pipeline._unpacking import is_plain, unpacked_body
 from rpcb_trio._service import BoundService, is_of_the_hook, plain_body
 
 T = TypeVar("T")
@@ -92,11 +93,19 @@ class Codec:
     With `batch_headers`, the reply of each request that was in a batch says so in its headers.
     """
 
-    def __init__(self, service: BoundService, offload: Offload, *, batch_headers: bool = False) -> None:
+    def __init__(
+        self,
+        service: BoundService,
+        offload: Offload,
+        *,
+        batch_headers: bool = False,
+        max_body_size: int | None = None,
+    ) -> None:
         self._service = service
         self._encode_hook = service.encode or plain_body
         self._offload = offload
         self._batch_headers = batch_headers
+        self._max_body_size = max_body_size
 
     def resolve(self, batch: Batch, outcomes: Sequence[Outcome[Any]]) -> list[Resolved]:
         """A batch's members with their outcomes, in order."""
@@ -117,7 +126,7 @@ class Codec:
 
     async def decode(self, request: Request, *, suspect: bool = False) -> Pending | Failure:
         """Decode one request's body; whatever the hooks raise becomes a `Failure`."""
-        if self._service.decode is None:
+        if self._service.decode is None and is_plain(request):
             return self.take_body(request, trio.current_time(), suspect=suspect)
         decoded = await self._offload(lambda: self._decode(request, suspect=suspect))
         if isinstance(decoded, Failure):
@@ -138,9 +147,9 @@ class Codec:
         return await self._offload(lambda: [self._encode(each, max_size) for each in resolved])
 
     def _decode(self, request: Request, *, suspect: bool) -> Pending | Failure:
-        assert self._service.decode is not None  # noqa: S101 - for the type checker
         try:
-            item = self._service.decode(request.body)
+            body = request.body if is_plain(request) else unpacked_body(request, self._max_body_size)
+            item = body if self._service.decode is None else self._service.decode(body)
             cost = 1.0 if self._service.cost is None else _checked_cost(self._service.cost(item))
         except OutcomeError as error:
             return Failure(error)

@@ -72,8 +72,9 @@ async def serve(
             `drop` it without a reply.
         no_reply_to: what becomes of a request that names nobody to answer: `run` it and drop the result, or
             send it to the dead letters (`dead-letter`) without computing it.
-        max_body_size: bytes of the largest body that is decoded; a larger one is refused with the error
-            `too-big`. None for as large as the broker lets pass.
+        max_body_size: bytes of the largest body that is decoded, unpacked where its `content_encoding` is
+            gzip or deflate; a larger one is refused with the error `too-big`. None for as large as the broker
+            lets pass.
         max_reply_size: bytes of the largest reply; a larger one becomes the error `reply-too-big`. None for
             what the broker takes: by default 128 MiB up to RabbitMQ 3.13 and 16 MiB from 4.0 on.
         check_requester: whether to ask the broker before a request is computed if its direct reply-to address
@@ -120,7 +121,7 @@ async def serve(
         if value is not None:
             _at_least_one(name, value)
     offload = offload or offload_to_threads(decode_threads)
-    codec = Codec(bound, offload, batch_headers=batch_headers)
+    codec = Codec(bound, offload, batch_headers=batch_headers, max_body_size=max_body_size)
     hooks = Instruments([LogInstrument(topology.queue)] if instruments is None else instruments)
     receivers = 1 if bound.decode is None else decode_threads
     prefetch = checked_prefetch(prefetch, policy.max_batch_size, len(executors), max_pending)

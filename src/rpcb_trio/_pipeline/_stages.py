@@ -66,7 +66,7 @@ async def receive(
             if instruments.hears(Instrument.request_received):
                 for request in taken:
                     instruments.notify(Instrument.request_received, request)
-            if admission.is_prompt and not suspects:
+            if not suspects and admission.is_prompt(taken):
                 pass_on(admission.admit_promptly(taken))
                 continue
             for request in taken:

@@ -55,6 +55,8 @@ class Reading(msgspec.Struct, frozen=True):
             priority=self.unset_priority if priority is None else priority,
             persistent=properties.delivery_mode == PERSISTENT,
             headers=headers,
+            content_type=properties.content_type,
+            content_encoding=properties.content_encoding,
             tag=delivery.tag,
             delivery=delivery,
         )

@@ -132,6 +132,8 @@ class MemorySession:
                 redelivered=message.redelivered,
                 priority=message.priority,
                 headers=message.headers,
+                content_type=message.content_type,
+                content_encoding=message.content_encoding,
                 tag=tag,
             )
         )

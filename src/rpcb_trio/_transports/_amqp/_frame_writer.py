@@ -16,6 +16,7 @@ from rpcb_trio._transports._amqp._frames import (
     END,
     HEADER,
     METHOD,
+    NACK,
     OVERHEAD,
     PUBLISH,
     REJECT,
@@ -33,6 +34,8 @@ _CONTENT_FRAME = struct.Struct(">BHIHHQ")
 _END = bytes([END])
 _END_AND_HEAD = struct.Struct(">BBHI")
 _SETTLE = struct.Struct(">BHIIQBB")
+REQUEUE: Final = 0b10
+"""A nack's second bit; the first would be for all up to the tag."""
 
 
 def publish(
@@ -81,6 +84,11 @@ def ack(channel: int, tag: int, *, multiple: bool) -> bytes:
     return _SETTLE.pack(METHOD, channel, SETTLE_SIZE, ACK, tag, multiple, END)
 
 
-def reject(channel: int, tag: int, *, requeue: bool) -> bytes:
-    """Give a delivery back, or have the broker dead-letter it."""
-    return _SETTLE.pack(METHOD, channel, SETTLE_SIZE, REJECT, tag, requeue, END)
+def reject(channel: int, tag: int) -> bytes:
+    """Have the broker dead-letter a delivery."""
+    return _SETTLE.pack(METHOD, channel, SETTLE_SIZE, REJECT, tag, False, END)  # noqa: FBT003 - AMQP's bit
+
+
+def give_back(channel: int, tag: int) -> bytes:
+    """Have the broker deliver it again, by a nack: from RabbitMQ 4.3 on, that counts towards no limit."""
+    return _SETTLE.pack(METHOD, channel, SETTLE_SIZE, NACK, tag, REQUEUE, END)

@@ -32,7 +32,7 @@ from rpcb_trio._transports._amqp._data import (
 from rpcb_trio._transports._amqp._dead_letters import DeadLetters
 from rpcb_trio._transports._amqp._delivered import Delivered, Reading
 from rpcb_trio._transports._amqp._frames import Delivery
-from rpcb_trio._transports._amqp._limits import learned_limit
+from rpcb_trio._transports._amqp._limits import learned_limit, unset_priority
 from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._methods import Consume
 from rpcb_trio._transports._amqp._outbox import Outbox
@@ -72,7 +72,7 @@ class AmqpSession:
         self._outbox = outbox
         self._dead_letters = DeadLetters(outbox, topology)
         self._topology = topology
-        self._reading = Reading(Deadlines(topology.queue))
+        self._reading: Reading
         self._prefetch = prefetch
         # The broker keeps no more than `prefetch` unacked, so there is always room.
         self._deliver, self._requests = trio.open_memory_channel[Request](prefetch)
@@ -138,6 +138,8 @@ class AmqpSession:
     async def consume(self, connection: Connection) -> None:
         """Have the requests delivered."""
         queue = self._topology.queue
+        unset = unset_priority(connection.server_properties, self._topology)
+        self._reading = Reading(Deadlines(queue), unset)
         self._consumption = consumption = await connection.data_channel(Consumption)
         consumption.take, consumption.end = self._take, self._end
         with told_by_topology(f"queue {queue!r}"):

@@ -202,3 +202,13 @@ def test_acks_rejects_and_nacks_that_we_write_are_read_by_pamqp_as_they_were_mea
     [(number, nack)] = unmarshalled(writer.give_back(channel, tag))
     assert isinstance(nack, Basic.Nack)
     assert (number, nack.delivery_tag, nack.requeue, nack.multiple) == (channel, tag, True, False)
+
+
+@given(channels, names)
+@steady
+def test_the_end_of_a_consumer_that_we_write_is_read_by_pamqp_as_it_was_meant(
+    channel: int, consumer: str
+) -> None:
+    [(number, cancel)] = unmarshalled(writer.cancel(channel, consumer))
+    assert isinstance(cancel, Basic.Cancel)
+    assert (number, cancel.consumer_tag, cancel.nowait) == (channel, consumer, True)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import trio
+import trio.lowlevel
 
-from rpcb_trio import Answer, Reply, Settled, Topology
+from rpcb_trio import Answer, FixedPolicy, Reply, Settled, Topology, serve
 from rpcb_trio._transports._amqp._limits import unset_priority
 from rpcb_trio.amqp import AmqpTransport
 from tests.amqp.producer import Producer
+from tests.amqp.test_amqp_deadlines import Counting
+from tests.amqp.test_worker_on_rabbitmq import Gate, opened
 from tests.rabbitmq import Broker
 
 LIMIT = 2
@@ -51,6 +56,42 @@ async def test_what_is_given_back_goes_round_for_ever_from_4_3_on_and_until_the_
         await trio.sleep(0.05)
     [(_, properties, _)] = letters
     assert properties.headers["x-death"][0]["reason"] == "delivery_limit"
+
+
+async def test_what_a_worker_that_is_stopped_had_not_begun_counts_towards_no_limit_from_4_3_on(
+    broker: Broker, transport: AmqpTransport, topology: Topology, dead: str
+) -> None:
+    async with transport.open_session(topology, prefetch=1):
+        pass
+    producer, counts = Producer(broker, topology.queue), dict[bytes, list[object]]()
+    await producer.send(b"first", b"second", b"third")
+    for _ in range(2):
+        recorder = Counting()
+        with opened(Gate()) as gate:
+            async with trio.open_nursery() as nursery:
+                start = partial(
+                    serve,
+                    gate,
+                    transport,
+                    topology,
+                    batching=FixedPolicy(1),
+                    prefetch=4,
+                    instruments=[recorder],
+                )
+                await nursery.start(start)
+                await gate.entered.wait()
+                await recorder.wait_for(3)
+                nursery.cancel_scope.cancel()
+        for request in recorder.received:
+            counts.setdefault(request.body, []).append(request.headers.get("x-delivery-count", 0))
+        await trio.lowlevel.checkpoint()
+    begun = {batch.members[0].request.body for batch in recorder.batches}
+    assert len(begun) == 1
+    if broker.version >= (4, 3):
+        assert all(seen == [0, 0] for body, seen in counts.items() if body != b"first")
+        assert counts[b"first"] == [0, 1]
+    else:
+        assert all(seen == [0, 1] for seen in counts.values()), "once, not twice"
 
 
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])

@@ -70,7 +70,9 @@ async def receive(
                 pass_on(admission.admit_promptly(taken))
                 continue
             for request in taken:
+                ledger.begin([request])
                 pass_on([await _admit(request, request in suspects, admission, journal, slot)])
+                ledger.end([request])
 
 
 async def _admit(
@@ -125,6 +127,7 @@ async def compute(
     give_up: Callable[[ExecutorHung], None],
     instruments: Instruments,
     journal: Journal | None,
+    ledger: Ledger,
     slot: int,
 ) -> None:
     """Take one batch whenever the executor is idle; give up when it hangs."""
@@ -138,13 +141,17 @@ async def compute(
                 idle.release()
                 closed = await batches.receive()
                 instruments.notify(Instrument.batch_closed, closed)
+                running = [member.request for member in closed.members]
+                ledger.begin(running)
                 isolation = Isolation(executor, journal, slot)
                 started = trio.current_time()
                 computed.send_nowait(codec.resolve(closed, await isolation.infer(closed.members)))
+                ledger.end(running)
                 batcher.completed(closed, isolation.runs)
                 seconds = trio.current_time() - started
                 instruments.notify(Instrument.batch_computed, closed, seconds, tuple(isolation.runs))
-                closed = None  # while it waits for the next batch, it keeps nothing of this one in memory
+                del running  # while it waits for the next batch, it keeps nothing of this one in memory
+                closed = None
         except trio.EndOfChannel:
             return
         except ExecutorHung as error:

@@ -65,7 +65,10 @@ class Pipeline:
             watchers.start_soon(session.watch)
             watchers.start_soon(self._tell_blockages, session)
             watchers.start_soon(self._stop_when_draining, session, draining)
-            await self._run_stages(session)
+            try:
+                await self._run_stages(session)
+            finally:
+                session.give_back(self.ledger.idle())
             if not (draining.is_set() or self.hung):  # else it would end in silence, and consume no more
                 raise SessionLost("its deliveries ended, though the worker does not drain")
             watchers.cancel_scope.cancel()
@@ -141,6 +144,7 @@ class Pipeline:
                             give_up=give_up,
                             instruments=self.instruments,
                             journal=self.journal,
+                            ledger=self.ledger,
                             slot=slot,
                         )
                     )

@@ -13,6 +13,7 @@ from rpcb_trio._transports._amqp._frames import (
     ACK,
     BASIC,
     BODY,
+    CANCEL,
     END,
     HEADER,
     METHOD,
@@ -29,6 +30,8 @@ _NUMBER_SIZE: Final = 4
 _CONTENT_SIZE: Final = 12
 """Bytes of a method's number, and of a content header without its properties."""
 
+_METHOD = struct.Struct(">BHII")
+NO_WAIT: Final = 1
 _PUBLISH = struct.Struct(">BHIIH")
 _CONTENT_FRAME = struct.Struct(">BHIHHQ")
 _END = bytes([END])
@@ -92,3 +95,10 @@ def reject(channel: int, tag: int) -> bytes:
 def give_back(channel: int, tag: int) -> bytes:
     """Have the broker deliver it again, by a nack: from RabbitMQ 4.3 on, that counts towards no limit."""
     return _SETTLE.pack(METHOD, channel, SETTLE_SIZE, NACK, tag, REQUEUE, END)
+
+
+def cancel(channel: int, consumer: str) -> bytes:
+    """End a consumer, without an answer: nothing that is given back afterwards is delivered to it."""
+    name = short_string(consumer)
+    size = _NUMBER_SIZE + len(name) + 1
+    return b"%b%b%c%c" % (_METHOD.pack(METHOD, channel, size, CANCEL), name, NO_WAIT, END)

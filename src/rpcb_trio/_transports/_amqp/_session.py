@@ -131,6 +131,11 @@ class AmqpSession:
             raise SessionLost(describe(exc)) from exc
         self._deliver.close()
 
+    def give_back(self, requests: Sequence[Request]) -> None:
+        """Give back what nobody is at work on (see `Session`)."""
+        tag, self._consumer_tag = self._consumer_tag, None
+        self._consumption.give_back(requests, tag)
+
     async def watch(self) -> NoReturn:
         """Wait for the end (see `Session`)."""
         await self._loss.watch()

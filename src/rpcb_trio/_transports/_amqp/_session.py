@@ -180,7 +180,7 @@ class AmqpSession:
         """Leave it to the broker, who alone can dead-letter it as it was."""
         _log.warning(
             "queue %s: a request was rejected, for the broker to dead-letter or to drop: its properties are "
-            "not valid AMQP",
+            "not valid AMQP (the queue's own argument x-dead-letter-exchange, or a policy, keeps such)",
             self._topology.queue,
         )
         self._consumption.reject_unread(tag)

@@ -17,8 +17,8 @@ def short(text: bytes) -> bytes:
     return bytes([len(text)]) + text
 
 
-def method(number: int, arguments: bytes) -> bytes:
-    return frame(frames.METHOD, struct.pack(">I", number) + arguments)
+def method(number: int, arguments: bytes, channel: int = 1) -> bytes:
+    return frame(frames.METHOD, struct.pack(">I", number) + arguments, channel)
 
 
 def header(size: int, properties: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rpcb_trio._transports._deadline import BROKER_STAMP_HEADER, DEADLINE_HEADER, read_deadline
+from rpcb_trio._transports._deadline import BROKER_STAMP_HEADER, DEADLINE_HEADER, Deadlines
+from rpcb_trio._transports._times import read_time
 from tests.scenarios import steady
 
 WALL = 1_700_000_000.25
@@ -22,18 +24,26 @@ ROUNDING = 1e-5
 """Seconds; what is left of a UNIX time's digits behind the point."""
 
 MALFORMED = [
-    pytest.param("1700000000", id="a text"),
+    pytest.param("soon", id="a text"),
+    pytest.param("1_700_000_000", id="a number as Python writes it"),
+    pytest.param("\uff11\uff17" + "0" * 8, id="digits of another script"),
+    pytest.param("2023-11-14T22:13:20", id="a local time of nobody knows where"),
+    pytest.param("2023-13-14T22:13:20Z", id="a month that there is not"),
+    pytest.param("9" * 4000, id="a text without end"),
     pytest.param(b"1700000000", id="bytes"),
     pytest.param(-1, id="negative"),
     pytest.param(-math.inf, id="minus infinity"),
     pytest.param(math.inf, id="infinity"),
     pytest.param(math.nan, id="not a number"),
     pytest.param(True, id="a bool"),
-    pytest.param(Decimal("1700000000.5"), id="a Decimal"),
+    pytest.param(Decimal("NaN"), id="a Decimal that is no number"),
+    pytest.param(Decimal("1e999"), id="a Decimal beyond a float"),
     pytest.param(10**400, id="more than a float holds"),
     pytest.param(None, id="nothing"),
     pytest.param([1_700_000_000], id="a list"),
-    pytest.param(datetime(2023, 11, 14, tzinfo=UTC), id="a date"),
+    pytest.param(30, id="seconds from now on"),
+    pytest.param(datetime(1999, 12, 31, tzinfo=UTC), id="a date before there was AMQP"),
+    pytest.param(7_000_000_000, id="the year 2191, or a day in 1970"),
 ]
 
 
@@ -44,7 +54,7 @@ def second_of(seconds: float) -> int:
 
 def read(lifetime: object = None, sent: object = None, **headers: object) -> float | None:
     """The seconds that a request has left at its arrival."""
-    return read_deadline(0.0, WALL, lifetime=lifetime, sent=sent, headers=headers)
+    return Deadlines("work").read(0.0, WALL, lifetime=lifetime, sent=sent, headers=headers)
 
 
 def test_a_request_that_says_nothing_never_expires() -> None:
@@ -56,8 +66,8 @@ def test_a_lifetime_counts_from_the_arrival_where_nothing_says_when_it_began() -
 
 
 def test_a_deadline_is_a_reading_of_trios_clock() -> None:
-    assert read_deadline(1000.0, WALL, lifetime=60.0) == 1060.0
-    assert read_deadline(1000.0, WALL, headers={DEADLINE_HEADER: WALL + 5}) == 1005.0
+    assert Deadlines("work").read(1000.0, WALL, lifetime=60.0) == 1060.0
+    assert Deadlines("work").read(1000.0, WALL, headers={DEADLINE_HEADER: WALL + 5}) == 1005.0
 
 
 def test_a_stamp_without_a_lifetime_is_no_deadline() -> None:
@@ -79,7 +89,7 @@ def test_what_was_sent_in_this_very_second_has_its_whole_lifetime() -> None:
 def test_an_absolute_deadline_is_a_unix_time_whole_or_not() -> None:
     assert read(**{DEADLINE_HEADER: WALL + 2.5}) == pytest.approx(2.5, abs=ROUNDING)
     assert read(**{DEADLINE_HEADER: 1_700_000_005}) == pytest.approx(4.75, abs=ROUNDING)
-    assert read(**{DEADLINE_HEADER: 1}) == pytest.approx(1 - WALL, abs=ROUNDING), "long ago"
+    assert read(**{DEADLINE_HEADER: 1_600_000_000}) == pytest.approx(1.6e9 - WALL, abs=ROUNDING), "long ago"
 
 
 def test_an_absolute_deadline_in_32_bits_counts_as_the_latest_it_may_have_been() -> None:
@@ -99,7 +109,7 @@ def test_a_malformed_header_is_as_if_it_were_not_there(header: str, value: objec
     assert read(**{header: value}) is None
 
 
-@pytest.mark.parametrize("value", MALFORMED)
+@pytest.mark.parametrize("value", [each for each in MALFORMED if each.values[0] not in (30, 7_000_000_000)])
 def test_a_malformed_lifetime_is_none(value: object) -> None:
     assert read(value) is None
 
@@ -109,12 +119,159 @@ def test_a_malformed_lifetime_is_none(value: object) -> None:
     [
         *MALFORMED,
         pytest.param(86400, id="a clock that was never set"),
-        pytest.param(253_370_764_800, id="the year 9999"),
+        pytest.param(-1, id="before there was UNIX"),
         pytest.param(2**64 - 1, id="a date beyond all dates"),
     ],
 )
 def test_a_malformed_timestamp_is_as_if_it_were_not_there(value: object) -> None:
     assert read(60.0, value) == 60.0
+
+
+UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
+
+WAYS: dict[str, Callable[[float], object]] = {
+    "an integer": int,
+    "a float": float,
+    "a text": lambda number: str(int(number)),
+    "a text with a fraction": lambda number: f"{int(number)}.0",
+    "a Decimal": lambda number: Decimal(int(number)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("unit", UNITS)
+def test_an_absolute_deadline_may_be_of_any_unit_and_type(unit: str, way: str) -> None:
+    written = WAYS[way](UNITS[unit] * 1_700_000_005)
+    left = read(**{DEADLINE_HEADER: written})
+    assert left == pytest.approx(4.75, abs=129 if way == "a float" else ROUNDING)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        datetime(2023, 11, 14, 22, 13, 25, tzinfo=UTC),
+        "2023-11-14T22:13:25Z",
+        "2023-11-14T22:13:25.000+00:00",
+        "2023-11-15 00:13:25+02:00",
+    ],
+    ids=str,
+)
+def test_an_absolute_deadline_may_be_a_time_stamp_of_amqp_or_iso_8601(value: object) -> None:
+    assert read(**{DEADLINE_HEADER: value}) == pytest.approx(4.75, abs=ROUNDING)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_timestamp_of_any_unit_counts_as_the_time_it_is(unit: str) -> None:
+    sent = UNITS[unit] * (1_700_000_000 - 45)
+    left = read(60.0, sent)
+    assert left == pytest.approx(60 - 44.25 if unit == "seconds" else 60 - 45.25, abs=0.002)
+
+
+@given(number=st.floats(1e9, 2**32 - 1), unit=st.sampled_from([1, 10**3, 10**6, 10**9]))
+@steady
+def test_no_number_is_a_time_in_two_units(number: float, unit: int) -> None:
+    found = read_time(number * unit)
+    assert found is not None
+    assert found[0] == pytest.approx(number)
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
+
+
+@pytest.mark.parametrize(
+    ("what", "written"),
+    [
+        ("the property timestamp is '86400'", {"sent": 86_400}),
+        ("the property timestamp is '18446744073709551615'", {"sent": 2**64 - 1}),
+        ("the header timestamp_in_ms is 'now'", {"timestamp_in_ms": "now"}),
+        ("the header rpcb-deadline is '30'", {DEADLINE_HEADER: 30}),
+        ("the header rpcb-deadline is 'in a minute'", {DEADLINE_HEADER: "in a minute"}),
+        ("the header rpcb-deadline is '2023-11-14T22:13:20'", {DEADLINE_HEADER: "2023-11-14T22:13:20"}),
+    ],
+    ids=str,
+)
+def test_a_time_that_is_none_is_named_with_its_value_once_and_costs_no_request(
+    what: str, written: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    deadlines = Deadlines("work")
+    sent = written.get("sent")
+    headers = {name: value for name, value in written.items() if name != "sent"}
+    for _ in range(3):
+        assert deadlines.read(0.0, WALL, lifetime=60.0, sent=sent, headers=headers) == 60.0
+    [line] = told(caplog)
+    assert line.startswith(f"queue work: {what}, which is no time")
+
+
+def test_a_value_that_is_too_long_for_a_line_is_cut(caplog: pytest.LogCaptureFixture) -> None:
+    read(60.0, **{DEADLINE_HEADER: "x" * 100_000})
+    assert len(told(caplog)[0]) < 250
+
+
+@pytest.mark.parametrize(
+    ("sent", "headers", "said"),
+    [
+        (WALL - 100, {}, "the clock of the producer 'inbox' seems to be at least 39 s behind this machine's"),
+        (
+            WALL - 100,
+            {"timestamp_in_ms": int(1000 * WALL) - 2000},
+            "the clock of the producer 'inbox' seems to be at least 97 s behind the broker's",
+        ),
+        (
+            None,
+            {"timestamp_in_ms": int(1000 * WALL) - 100_000},
+            "the broker's clock seems to be at least 40 s",
+        ),
+    ],
+    ids=["by the lifetime that the broker grants", "by the broker's stamp", "the broker's own"],
+)
+def test_a_clock_that_is_so_far_behind_that_all_expires_is_told_once_with_the_skew(
+    sent: float | None, headers: dict[str, object], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    deadlines = Deadlines("work")
+    for _ in range(3):
+        left = deadlines.read(
+            0.0,
+            WALL,
+            lifetime=60.0,
+            sent=None if sent is None else second_of(sent),
+            headers=headers,
+            reply_to="inbox",
+        )
+        assert left is not None
+        assert left < 0
+    [line] = told(caplog)
+    assert line.startswith(f"queue work: {said}")
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "sent", "headers", "redelivered"),
+    [
+        (60.0, WALL - 30, {}, False),
+        (60.0, WALL - 100, {}, True),
+        (60.0, WALL - 61.0, {}, False),
+        (None, WALL - 100, {DEADLINE_HEADER: WALL - 5}, False),
+        (60.0, WALL - 10, {DEADLINE_HEADER: WALL - 5}, False),
+    ],
+    ids=[
+        "in time",
+        "held before",
+        "within the rounding",
+        "a deadline alone tells no skew",
+        "a deadline passed",
+    ],
+)
+def test_a_clock_is_not_blamed_where_it_can_not_be_known(
+    lifetime: float | None,
+    sent: float,
+    headers: dict[str, object],
+    redelivered: bool,  # noqa: FBT001 - the broker's mark
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    Deadlines("work").read(
+        0.0, WALL, lifetime=lifetime, sent=second_of(sent), headers=headers, redelivered=redelivered
+    )
+    assert told(caplog) == []
 
 
 def test_zero_is_a_lifetime_but_no_time() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 import trio
 
-from rpcb_trio import DeviceLost, ExecutorHung, FixedPolicy, MemoryBroker, ThreadExecutor
+from rpcb_trio import DeviceLost, ExecutorHung, FixedPolicy, InferError, MemoryBroker, ThreadExecutor
 from rpcb_trio._errors import TooLarge
 from rpcb_trio._service import bind
 from tests import crashing

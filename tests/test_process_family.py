@@ -16,7 +16,7 @@ import psutil  # type: ignore[import-untyped] # it carries no types
 import pytest
 import trio
 
-from rpcb_trio import ExecutorHung, ExecutorLost, InferError, KilledWorker
+from rpcb_trio import ExecutorHung, ExecutorLost, InferError, KilledWorker, Success
 from rpcb_trio._executors import _handle
 from rpcb_trio._executors._parcel import send
 from tests import crashing
@@ -222,7 +222,7 @@ async def test_an_exit_in_infer_fails_its_batch_as_in_a_thread(exit_: str) -> No
 
 async def test_an_error_that_cannot_be_shown_fails_its_batch() -> None:
     async with running() as executor:
-        with pytest.raises(InferError, match="^infer failed: Unshowable$") as caught:
+        with pytest.raises(InferError, match=r"^infer failed: Unshowable$") as caught:
             await executor.infer([b"unshowable"])
         assert caught.value.cause.startswith("Unshowable: (its text can't be shown")
         assert await executor.infer([b"good"]) == [b"GOOD"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Generic, TypeAlias, TypeVar
@@ -28,6 +29,15 @@ NO_HEADERS: Mapping[str, object] = {}
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to."
 """How RabbitMQ's direct reply-to addresses begin; what follows is a secret of its requester."""
 
+MADE_BY_A_BROKER = re.compile(
+    r"(?:^|/)(?=amq\.(?!gen-|(?:direct|topic|fanout|headers|match)(?:/|$)))", re.IGNORECASE
+)
+"""Where in a `reply_to` such an address may begin, whichever broker made it: names with `amq.` are a broker's
+own. The queues that it names itself are no secrets, nor are its exchanges."""
+
+REPLY_TO_PREFIX = re.compile(r"amq\.(?:[a-z]+\.)?reply-to\.|amq\.", re.IGNORECASE)
+"""What of it is the same for all requesters of a broker."""
+
 
 class Request(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """One request as it was delivered. Compared by identity: two deliveries are never the same request.
@@ -45,6 +55,9 @@ class Request(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     persistent: bool = False
     """Whether its producer wanted it to outlive the broker's restart; then so does its reply."""
     headers: Mapping[str, object] = NO_HEADERS
+    content_type: str | None = None
+    content_encoding: str | None = None
+    """As its producer wrote it. `body` is still packed where this says so; a service gets it plain."""
     tag: int = 0
     """The delivery tag. It belongs to the session that delivered the request and is void after it."""
 
@@ -250,9 +263,12 @@ def caller_hash(reply_to: str) -> str:
 
 def shown_address(reply_to: str | None) -> str:
     """A `reply_to` as a log may show it: who knows a direct reply-to address can send there."""
-    if reply_to is None or not reply_to.startswith(DIRECT_REPLY_TO):
+    found = None if reply_to is None else MADE_BY_A_BROKER.search(reply_to)
+    if reply_to is None or found is None:
         return repr(reply_to)
-    return f"'{DIRECT_REPLY_TO}...' (caller {caller_hash(reply_to)})"
+    known = REPLY_TO_PREFIX.match(reply_to, found.end())
+    seen = reply_to[: found.end() if known is None else known.end()]
+    return f"{seen + '...'!r} (caller {caller_hash(reply_to)})"
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):

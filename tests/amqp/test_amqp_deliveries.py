@@ -129,7 +129,8 @@ async def test_unreadable_properties_cost_that_request_only(
 ) -> None:
     producer, dead = Producer(broker, topology.queue), broker.fresh_name("dead")
     await producer.declare(dead)
-    topology = Topology(queue=topology.queue, dead_letter_exchange="", dead_letter_routing_key=dead)
+    buries = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
+    topology = Topology(queue=topology.queue, arguments=buries)
     async with transport.open_session(topology, prefetch=10) as session:
         await producer.send(b"bad", **properties)
         await producer.send(b"good")

@@ -97,7 +97,7 @@ async def test_a_dead_letter_exchange_of_any_type_will_do(
         ({"queue_type": "quorum"}, "x-queue-type"),
         ({"durable": False}, "durable"),
         ({"arguments": {"x-max-priority": 5}}, "x-max-priority"),
-        ({"dead_letter_exchange": "amq.topic"}, "x-dead-letter-exchange"),
+        ({"arguments": {"x-dead-letter-exchange": "amq.topic"}}, "x-dead-letter-exchange"),
     ],
 )
 async def test_a_queue_that_exists_otherwise_is_a_mismatch_that_names_the_argument(
@@ -108,6 +108,91 @@ async def test_a_queue_that_exists_otherwise_is_a_mismatch_that_names_the_argume
     with pytest.raises(TopologyMismatch, match=f"{topology.queue}.* another {argument}; .*declare=passive"):
         await opens(transport, other)
     await opens(transport, msgspec.structs.replace(other, declare="passive", dead_letter_exchange=None))
+
+
+async def test_dead_letters_leave_the_queue_alone_so_that_producers_may_declare_it_as_ever(
+    broker: Broker, transport: AmqpTransport, queue: str
+) -> None:
+    with broker.channel() as channel:
+        channel.queue_declare(queue, durable=True)
+    await opens(transport, Topology(queue=queue, dead_letter_exchange="amq.topic"))
+    await opens(transport, Topology(queue=queue, dead_letter_exchange="", dead_letter_routing_key="dead"))
+    with broker.channel() as channel:
+        channel.queue_declare(queue, durable=True)
+
+
+async def test_a_queue_with_dead_letters_of_its_own_is_taken_with_the_argument_that_the_refusal_names(
+    broker: Broker, transport: AmqpTransport, queue: str
+) -> None:
+    with broker.channel() as channel:
+        channel.queue_declare(queue, durable=True, arguments={"x-dead-letter-exchange": "amq.topic"})
+    topology = Topology(queue=queue, dead_letter_exchange="amq.topic")
+    with pytest.raises(TopologyMismatch, match=r"queue_argument x-dead-letter-exchange=\.\.\. sets it"):
+        await opens(transport, topology)
+    own = {"x-dead-letter-exchange": "amq.topic"}
+    await opens(transport, msgspec.structs.replace(topology, arguments=own))
+
+
+@pytest.mark.parametrize("durable", [True, False])
+@pytest.mark.parametrize("declare", ["passive", "never"])
+async def test_a_queue_that_goes_with_its_last_consumer_is_warned_of_at_the_start(
+    broker: Broker,
+    queue: str,
+    declare: str,
+    durable: bool,  # noqa: FBT001 - as it is declared
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with broker.channel() as channel:
+        channel.queue_declare(queue, durable=durable, auto_delete=True)
+    topology = msgspec.convert({"queue": queue, "declare": declare}, type=Topology)
+    async with AmqpTransport(broker.url).open_session(topology, prefetch=10):
+        pass
+    [line] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith(f"queue {queue}: it is auto-delete: when its last consumer leaves")
+
+
+@pytest.mark.parametrize("declare", ["active", "passive"])
+async def test_a_queue_that_goes_when_nobody_uses_it_is_warned_of_once(
+    broker: Broker, transport: AmqpTransport, queue: str, declare: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with broker.channel() as channel:
+        channel.queue_declare(queue, durable=True, arguments={"x-expires": 60_000})
+    settings = {"queue": queue, "declare": declare, "arguments": {"x-expires": 60_000}}
+    for _ in range(2):
+        await opens(transport, msgspec.convert(settings, type=Topology))
+    [line] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "when nobody has consumed it for 60000 ms, it goes with all that waits in it" in line
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+@pytest.mark.parametrize("declare", ["active", "passive", "never"])
+async def test_a_queue_that_stays_is_not_warned_of_and_none_is_made_by_looking(  # noqa: PLR0917
+    broker: Broker,
+    transport: AmqpTransport,
+    queue: str,
+    declare: str,
+    kind: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with broker.channel() as channel:
+        channel.queue_declare(queue, durable=True, arguments={"x-queue-type": kind})
+    settings = {"queue": queue, "declare": declare, "arguments": {"x-queue-type": kind}}
+    await opens(transport, msgspec.convert(settings, type=Topology))
+    other = broker.fresh_name()
+    with pytest.raises(TopologyMismatch, match="does not exist"):
+        await opens(transport, Topology(queue=other, declare="never"))
+    with pytest.raises(TopologyMismatch, match="does not exist"):
+        await opens(transport, Topology(queue=other, declare="passive"))
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+async def test_an_auto_delete_queue_is_never_taken_for_one_of_ours(
+    broker: Broker, transport: AmqpTransport, queue: str
+) -> None:
+    with broker.channel() as channel:
+        channel.queue_declare(queue, durable=True, auto_delete=True)
+    with pytest.raises(TopologyMismatch, match="another auto_delete; delete it, or use declare=passive"):
+        await opens(transport, Topology(queue=queue))
 
 
 async def test_an_exchange_of_another_type_is_a_mismatch(
@@ -178,13 +263,17 @@ async def test_a_queue_that_another_consumer_has_for_itself_is_no_lack_of_rights
     ("settings", "message"),
     [
         ({"queue": ""}, "queue"),
-        ({"queue": "é"}, "queue 'é' can't be put into AMQP"),
-        ({"queue": "q" * 256}, "can't be put into AMQP"),
+        ({"queue": "\ud800"}, r"queue '\\ud800' can't be put into AMQP"),
+        ({"queue": "q" * 256}, "has 256 bytes, and AMQP carries 255"),
+        ({"queue": "é" * 128}, "has 256 bytes, and AMQP carries 255"),
         (
             {"queue": "q", "declare": "never", "durable": False, "arguments": {}, "routing_keys": ["k"]},
             "routing_keys",
         ),
-        ({"queue": "q", "exchange": "é", "routing_keys": ["k"]}, "exchange 'é' can't be put into AMQP"),
+        (
+            {"queue": "q", "exchange": "\udcff", "routing_keys": ["k"]},
+            r"exchange '\\udcff' can't be put into AMQP",
+        ),
         ({"queue": "q", "dead_letter_routing_key": "k"}, "dead_letter_routing_key"),
         ({"queue": "q", "arguments": {"x-queue-type": "stream"}}, "use queue_type classic or quorum"),
         (

@@ -188,7 +188,7 @@ def test_properties_that_fill_a_frame_are_sent_and_one_byte_more_is_refused() ->
 
 @given(channels, tags, st.booleans())
 @steady
-def test_acks_and_rejects_that_we_write_are_read_by_pamqp_as_they_were_meant(
+def test_acks_rejects_and_nacks_that_we_write_are_read_by_pamqp_as_they_were_meant(
     channel: int,
     tag: int,
     bit: bool,  # noqa: FBT001
@@ -196,6 +196,19 @@ def test_acks_and_rejects_that_we_write_are_read_by_pamqp_as_they_were_meant(
     [(number, ack)] = unmarshalled(writer.ack(channel, tag, multiple=bit))
     assert isinstance(ack, Basic.Ack)
     assert (number, ack.delivery_tag, ack.multiple) == (channel, tag, bit)
-    [(number, reject)] = unmarshalled(writer.reject(channel, tag, requeue=bit))
+    [(number, reject)] = unmarshalled(writer.reject(channel, tag))
     assert isinstance(reject, Basic.Reject)
-    assert (number, reject.delivery_tag, reject.requeue) == (channel, tag, bit)
+    assert (number, reject.delivery_tag, reject.requeue) == (channel, tag, False)
+    [(number, nack)] = unmarshalled(writer.give_back(channel, tag))
+    assert isinstance(nack, Basic.Nack)
+    assert (number, nack.delivery_tag, nack.requeue, nack.multiple) == (channel, tag, True, False)
+
+
+@given(channels, names)
+@steady
+def test_the_end_of_a_consumer_that_we_write_is_read_by_pamqp_as_it_was_meant(
+    channel: int, consumer: str
+) -> None:
+    [(number, cancel)] = unmarshalled(writer.cancel(channel, consumer))
+    assert isinstance(cancel, Basic.Cancel)
+    assert (number, cancel.consumer_tag, cancel.nowait) == (channel, consumer, True)

@@ -14,9 +14,8 @@ from yarl import URL
 
 from rpcb_trio import MemoryBroker, Topology, serve
 from rpcb_trio._cli._checkup import send_through
-from rpcb_trio._cli._findings import Finding, Level, of_connection, of_version
+from rpcb_trio._cli._findings import Level
 from rpcb_trio._cli._settings import Settings
-from rpcb_trio._transports import BrokerFacts
 from rpcb_trio.amqp import AmqpTransport
 from tests.cli.conftest import Ended
 from tests.rabbitmq import Broker
@@ -109,16 +108,75 @@ def test_rights_are_told_one_by_one_and_the_least_that_work_are_enough(
     least = run_command("doctor", "--queue", queue, "--url", url, "--declare=passive")
     assert least.code == 0
     assert rows(least)["may declare"] == ("ok", "no, and declare=passive needs none")
-    other, may_look = broker.fresh_name(), broker.version < (4, 3)  # at a queue without any right to it
+    other = broker.fresh_name()
     declare(broker, other)
     found = rows(run_command("doctor", "--queue", other, "--url", url, "--dead-letter-exchange=amq.topic"))
     assert {what for what, (level, _) in found.items() if level == "problem"} == {
         f"queue {other}",
         "dead letters",
         "may declare",
-    } | ({"may consume"} if may_look else set())
-    assert ("grant read on" in found.get("may consume", ("", ""))[1]) == may_look
+        "may consume",
+    }
+    assert "grant read on" in found["may consume"][1]
+    if broker.version >= (4, 3):  # without any right to a queue one may not look whether it is there
+        assert "grant the user what it needs there" in found[f"queue {other}"][1]
     assert "hunter2" not in least.out + least.err
+
+
+def test_as_many_connections_as_serve_needs_are_opened_at_once(
+    broker: Broker, queue: str, run_command: Run, limited: Callable[[str, str, str], str]
+) -> None:
+    url = limited(".*", ".*", ".*")
+    user = str(URL(url).user)
+    found = []
+    for most in (1, 3, 4):
+        trio.run(broker.rabbitmqctl, "set_user_limits", user, f'{{"max-connections": {most}}}')
+        trio.run(until_alone, broker, user)
+        argv = ("doctor", "--queue", queue, "--url", url, "--check-requester", "--events=told")
+        found.append(rows(run_command(*argv))["connections"])
+    roles = "in, out, check, events"
+    for most, (level, told) in zip((1, 3), found[:2], strict=True):
+        assert level == "problem"
+        assert told.startswith(f"{most} of the 4 that serve needs ({roles}): ")
+        assert "limit" in told
+    assert found[2] == ("ok", f"4, as serve needs them ({roles})")
+
+
+async def until_alone(broker: Broker, user: str) -> None:
+    """Wait until the broker has done with this user's connections: it counts them until then."""
+    with trio.fail_after(30):
+        while user in await broker.rabbitmqctl("list_connections", "user"):  # noqa: ASYNC110 - nobody tells
+            await trio.sleep(0.05)
+
+
+def test_the_connections_of_all_workers_of_a_process_are_counted(
+    broker: Broker, run_command: Run, workplace: Path
+) -> None:
+    first, second = broker.fresh_name(), broker.fresh_name()
+    (workplace / "rpcb.toml").write_text(
+        f"url = '{broker.url}'\n[workers.first]\nqueue = '{first}'\n"
+        f"[workers.second]\nqueue = '{second}'\ncheck_requester = true\n"
+    )
+    ended = run_command("doctor")
+    roles = f"in of {first}, out of {first}, in of {second}, out of {second}, check of {second}"
+    assert rows(ended)["connections"] == ("ok", f"5, as serve needs them ({roles})")
+
+
+@pytest.mark.parametrize(
+    ("declared", "told"),
+    [
+        ({"auto_delete": True}, "it is auto-delete: when its last consumer leaves"),
+        ({"arguments": {"x-expires": 60_000}}, "it has x-expires: when nobody has consumed it for 60000 ms"),
+    ],
+    ids=["auto-delete", "x-expires"],
+)
+def test_a_queue_that_goes_with_all_that_waits_in_it_is_a_warning(
+    broker: Broker, queue: str, run_command: Run, declared: dict[str, Any], told: str
+) -> None:
+    declare(broker, queue, **declared)
+    found = rows(run_command("doctor", "--queue", queue, "--url", broker.url, "--declare=passive"))
+    assert found["what waits"][0] == "warning"
+    assert told in found["what waits"][1]
 
 
 def test_a_broker_that_will_not_have_us_is_a_problem_without_the_password(
@@ -210,61 +268,20 @@ async def test_a_request_goes_all_the_way_by_the_exchange_as_a_producers_would()
     assert "an error reply (infer)" in refused.found
 
 
-FACTS: dict[str, Any] = {
-    "product": "RabbitMQ",
-    "version": "3.10.8",
-    "largest_message": 128 * 2**20,
-    "host": "rabbit.example",
-    "port": 5671,
-    "vhost": "/",
-    "user": "asr",
-    "login": "PLAIN",
-    "heartbeat": 15,
-    "tls": "TLSv1.3",
-    "certificate_days": 90.0,
-}
-
-
-def levels(findings: Iterator[Finding]) -> dict[str, Level]:
-    return {each.what: each.level for each in findings}
-
-
 @pytest.mark.parametrize(
-    ("facts", "what", "level"),
-    [
-        ({}, "tls", Level.OK),
-        ({"tls": None}, "tls", Level.WARNING),
-        ({"tls": None, "host": "127.0.0.1"}, "tls", Level.OK),
-        ({"tls": None, "host": "localhost"}, "tls", Level.OK),
-        ({"verified": False}, "tls", Level.WARNING),
-        ({"certificate_days": 12.0}, "tls", Level.WARNING),
-        ({"heartbeat": 0}, "heartbeat", Level.WARNING),
-    ],
+    "name", ["Requests`1[[System.String]]", "[/red]", "имя", "\x1b[31mred\x07", "a b?c&d=e"]
 )
-def test_what_of_the_connection_is_worth_a_warning(facts: dict[str, Any], what: str, level: Level) -> None:
-    assert levels(of_connection(BrokerFacts(**{**FACTS, **facts})))[what] is level
-
-
-@pytest.mark.parametrize(
-    ("version", "argument", "level"),
-    [
-        ("3.10.8", (), Level.WARNING),
-        ("3.10.8", ("x-delivery-limit=5",), Level.OK),
-        ("4.0.2", (), Level.OK),
-        ("4.1.0-rc.1", (), Level.OK),
-    ],
-)
-def test_a_quorum_queue_without_a_limit_of_deliveries_is_warned_of(
-    version: str, argument: tuple[str, ...], level: Level
+def test_a_queue_of_any_name_is_examined_and_shown_as_it_is_but_for_commands_to_a_terminal(
+    broker: Broker, queue: str, run_command: Run, name: str
 ) -> None:
-    broker = BrokerFacts(**{**FACTS, "version": version})
-    settings = Settings(queue="q", queue_type="quorum", queue_argument=argument)
-    assert levels(of_version(broker, settings))["delivery limit"] is level
-
-
-def test_another_product_is_warned_of_and_nothing_is_said_of_its_version() -> None:
-    broker = BrokerFacts(**{**FACTS, "product": "LavinMQ", "version": "2.0", "largest_message": None})
-    assert levels(of_version(broker, Settings(queue="q"))) == {"product": Level.WARNING}
+    name += queue
+    broker._names.append(name)
+    declare(broker, name)
+    ended = run_command("doctor", "--queue", name, "--url", broker.url)
+    assert ended.code == 0
+    assert "\x1b[31mred" not in ended.out
+    shown = name.replace("\x1b", "\\x1b").replace("\x07", "\\x07")
+    assert rows(ended)[f"queue {shown}"] == ("ok", "there, as the settings say")
 
 
 def test_a_variable_that_is_no_setting_is_a_warning(

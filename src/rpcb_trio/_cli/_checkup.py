@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 import trio
@@ -20,6 +20,8 @@ class Examination(Protocol):
     @property
     def broker(self) -> BrokerFacts: ...
     async def queue(self, name: str) -> QueueFacts | str: ...
+    async def how_it_goes(self, queue: str) -> str | None: ...
+    async def refusal_of_connections(self, channels: Mapping[str, int]) -> tuple[int, str] | None: ...
     async def refusal_of_queue(self, topology: Topology) -> str | None: ...
     async def refusal_of_exchange(self, topology: Topology) -> str | None: ...
     async def missing_exchange(self, name: str) -> str | None: ...
@@ -28,17 +30,28 @@ class Examination(Protocol):
     async def refusal_to_write(self, exchange: str, routing_key: str = "") -> str | None: ...
 
 
-async def examine(asked: Examination, wanted: Topology, settings: Settings) -> AsyncIterator[Finding]:
-    """All that can be found at the broker without sending anything."""
+async def examine(
+    asked: Examination, wanted: Topology, settings: Settings, *, connections: Mapping[str, int]
+) -> AsyncIterator[Finding]:
+    """All that can be found at the broker without sending anything.
+
+    `connections` are those that serve needs, with the channels of each.
+    """
     for finding in (*of_connection(asked.broker), *of_version(asked.broker, settings)):
         yield finding
+    yield _of_connections(connections, await asked.refusal_of_connections(connections))
     seen = await asked.queue(wanted.queue)
     yield await _of_queue(asked, wanted, seen)
+    if isinstance(seen, QueueFacts):
+        ends = await asked.how_it_goes(wanted.queue)
+        if ends is not None:
+            yield warning("what waits", ends, "declare the queue anew without that, if requests should wait")
     if wanted.exchange:
         yield await _of_exchange(asked, wanted)
         yield _of_bindings(wanted)
     yield await _of_dead_letters(asked, wanted)
-    async for finding in _of_permissions(asked, wanted, is_there=isinstance(seen, QueueFacts)):
+    is_missing = isinstance(seen, str) and seen.startswith("NOT_FOUND")
+    async for finding in _of_permissions(asked, wanted, is_missing=is_missing):
         yield finding
     if isinstance(seen, QueueFacts):
         yield _of_traffic(seen)
@@ -108,7 +121,21 @@ async def _of_dead_letters(asked: Examination, wanted: Topology) -> Finding:
     return ok(what, f"{seen}; AMQP can't be asked whether a queue is bound to it" if name else seen)
 
 
-async def _of_permissions(asked: Examination, wanted: Topology, *, is_there: bool) -> AsyncIterator[Finding]:
+def _of_connections(needed: Mapping[str, int], refusal: tuple[int, str] | None) -> Finding:
+    what = "connections"
+    if refusal is None:
+        return ok(what, f"{len(needed)}, as serve needs them ({', '.join(needed)})")
+    count, said = refusal
+    return problem(
+        what,
+        f"{count} of the {len(needed)} that serve needs ({', '.join(needed)}): {said}",
+        "raise the limit of the user, the virtual host or the broker; what is connected already counts too",
+    )
+
+
+async def _of_permissions(
+    asked: Examination, wanted: Topology, *, is_missing: bool
+) -> AsyncIterator[Finding]:
     refusal = await asked.refusal_to_declare(wanted.queue)
     if refusal is None:
         yield ok("may declare", "yes")
@@ -118,7 +145,7 @@ async def _of_permissions(asked: Examination, wanted: Topology, *, is_there: boo
         )
     else:
         yield ok("may declare", f"no, and declare={wanted.declare} needs none")
-    if is_there:
+    if not is_missing:
         refusal = await asked.refusal_to_read(wanted.queue)
         yield _permitted("may consume", refusal, f"grant read on {wanted.queue!r}")
     yield _permitted("may reply", await asked.refusal_to_write(""), "grant write on 'amq.default'")
@@ -140,7 +167,9 @@ def _remedy(refusal: str, if_missing: str) -> str:
         return if_missing
     if refusal.startswith("RESOURCE_LOCKED"):
         return "another connection has it for itself; use another name"
-    return "grant the user some right on it" if refusal.startswith("ACCESS_REFUSED") else "see what it says"
+    if refusal.startswith("ACCESS_REFUSED"):
+        return "grant the user what it needs there; without any right it can't see whether it exists"
+    return "see what it says"
 
 
 async def send_through(way: Transport, settings: Settings, body: bytes, seconds: float) -> Finding:

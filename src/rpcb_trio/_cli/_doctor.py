@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +29,7 @@ from rpcb_trio._cli._url import shown_url, url_of
 from rpcb_trio._cli._variables import unknown_variables
 from rpcb_trio._errors import BrokerError, SettingError
 from rpcb_trio._executors import refuse_missing_device
+from rpcb_trio._shown import on_one_line
 
 REQUEST = Group("Request", sort_key=-1)
 
@@ -80,9 +81,11 @@ def doctor(
     body = _body(send, field)
     console = Console()
     found_problem = False
-    for name, each_target, each in _chosen(target, settings, worker, read_file(config), settings_of):
+    chosen = list(_chosen(target, settings, worker, read_file(config), settings_of))
+    for name, each_target, each in chosen:
+        needed = _connections([other for _, _, other in chosen if shown_url(other) == shown_url(each)])
         findings = [*_of_variables(), *_of_service(each_target, each), *_of_devices(each)]
-        findings += trio.run(_examine, each, body, timeout)
+        findings += trio.run(_examine, each, needed, body, timeout)
         _print(console, name, each, findings)
         found_problem |= any(finding.level is Level.PROBLEM for finding in findings)
     return ExitCode.PROBLEMS_FOUND if found_problem else ExitCode.DONE
@@ -132,7 +135,23 @@ def _of_devices(settings: Settings) -> Iterator[Finding]:
             yield ok("device", f"torch can use {device}" if device != "cpu" else "cpu")
 
 
-async def _examine(settings: Settings, body: bytes | None, seconds: float) -> list[Finding]:
+def _connections(workers: Sequence[Settings]) -> dict[str, int]:
+    """The connections of a process with these workers, by their roles, and how many channels each opens."""
+    needed = dict[str, int]()
+    for each in workers:
+        roles = {"in": 1, "out": 2}
+        if each.check_requester:
+            roles["check"] = 1
+        if each.events is not None:
+            roles["events"] = 1
+        of_whom = f" of {each.queue}" if len(workers) > 1 else ""
+        needed |= {f"{role}{of_whom}": channels for role, channels in roles.items()}
+    return needed
+
+
+async def _examine(
+    settings: Settings, connections: Mapping[str, int], body: bytes | None, seconds: float
+) -> list[Finding]:
     from rpcb_trio.amqp import AmqpTransport  # noqa: PLC0415 - as in `transport`
 
     way = AmqpTransport(
@@ -144,8 +163,9 @@ async def _examine(settings: Settings, body: bytes | None, seconds: float) -> li
     wanted, findings = topology(settings), [of_ack_time(settings)]
     try:
         async with way.open_examination(wanted) as asked:
-            async for finding in examine(asked, wanted, settings):
-                findings.append(finding)  # noqa: PERF401 - what was found before the broker is lost stays found
+            findings = [of_ack_time(settings, asked.broker)]
+            async for finding in examine(asked, wanted, settings, connections=connections):
+                findings.append(finding)
         if body is not None:
             findings.append(await send_through(way, settings, body, seconds))
     except BrokerError as error:
@@ -168,9 +188,8 @@ def _print(console: Console, name: str, settings: Settings, findings: Sequence[F
     for column in ("", "what", "found", "to mend"):
         table.add_column(column, overflow="fold")
     for each in findings:
-        table.add_row(
-            Text(each.level, style=STYLES[each.level]), Text(each.what), Text(each.found), Text(each.remedy)
-        )
+        told = (Text(on_one_line(text)) for text in (each.what, each.found, each.remedy))
+        table.add_row(Text(each.level, style=STYLES[each.level]), *told)
     console.print(table)
     counts = [f"{sum(each.level is level for each in findings)} {level}" for level in Level]
     say(console, f"{', '.join(counts)}\n")

@@ -19,6 +19,10 @@ MIB = 2**20
 SOON = 30.0
 """Days that a certificate should last still."""
 
+SINCE_NEWER_QUORUM = (4, 3)
+"""The version that gave quorum queues strict priorities, stopped counting what is given back unworked, and
+left it to quorum queues to look for deliveries that are not acked in time."""
+
 
 class Level(StrEnum):
     """How bad it is."""
@@ -97,6 +101,10 @@ def of_version(broker: BrokerFacts, settings: Settings) -> Iterator[Finding]:
     yield _of_priorities(broker, settings)
     if settings.queue_type == "quorum":
         yield _of_delivery_limit(broker, settings)
+    if settings.on_refused_reply == "requeue":
+        yield _of_refused_replies(broker, settings)
+    if not settings.durable:
+        yield _of_transience(broker)
 
 
 def _of_direct_replies(broker: BrokerFacts) -> Finding:
@@ -111,20 +119,22 @@ def _of_direct_replies(broker: BrokerFacts) -> Finding:
 def _of_priorities(broker: BrokerFacts, settings: Settings) -> Finding:
     what = "priorities"
     if settings.queue_type == "quorum":
+        if broker.release >= SINCE_NEWER_QUORUM:
+            return ok(what, "32 in a quorum queue, the highest first; a request without one counts as 4")
         if broker.release >= (4, 0):
             return ok(what, "two in a quorum queue: above 4, and the rest; all count among the delivered")
         return ok(what, "none in a quorum queue of this version; they count among the delivered")
-    if any(each.startswith("x-max-priority=") for each in settings.queue_argument):
+    if _given("x-max-priority", settings):
         return ok(what, "the queue has them, and they count among the delivered")
     return ok(what, "count among the delivered only; the queue itself needs x-max-priority for them")
 
 
 def _of_delivery_limit(broker: BrokerFacts, settings: Settings) -> Finding:
     what = "delivery limit"
-    if any(each.startswith("x-delivery-limit=") for each in settings.queue_argument):
-        return ok(what, "as x-delivery-limit says")
+    if _given("x-delivery-limit", settings):
+        return ok(what, f"as x-delivery-limit says; {_what_counts(broker)}")
     if broker.release >= (4, 0):
-        return ok(what, "20, the default of this version")
+        return ok(what, f"20, the default of this version; {_what_counts(broker)}")
     return warning(
         what,
         "none by default in this version: a request that kills workers comes back for ever",
@@ -132,8 +142,36 @@ def _of_delivery_limit(broker: BrokerFacts, settings: Settings) -> Finding:
     )
 
 
-def of_ack_time(settings: Settings) -> Finding:
-    """Whether what is held can be acked in time.
+def _what_counts(broker: BrokerFacts) -> str:
+    if broker.release >= SINCE_NEWER_QUORUM:
+        return "what a worker held when it died or lost its connection counts, what it gives back does not"
+    return "every return counts: by a worker that died or lost its connection, and by one that gives it back"
+
+
+def _of_refused_replies(broker: BrokerFacts, settings: Settings) -> Finding:
+    """Whether a request whose reply is refused goes round for ever."""
+    what = "refused replies"
+    if settings.queue_type == "quorum" and broker.release < SINCE_NEWER_QUORUM:
+        limited = _given("x-delivery-limit", settings) or broker.release >= (4, 0)
+        if limited:
+            return ok(what, "their requests go back until the delivery limit, which buries or drops them")
+    return ok(what, "their requests go back for as long as the broker refuses the replies")
+
+
+def _of_transience(broker: BrokerFacts) -> Finding:
+    what, remedy = "durability", "set durable; a queue that should go by itself has queue_argument x-expires"
+    if broker.release >= (4, 0):
+        found = "none: this version deprecates such queues, a later one refuses them"
+        return warning(what, f"{found}; queue and requests are gone with a restart of the broker", remedy)
+    return warning(what, "none: queue and requests are gone with a restart of the broker", remedy)
+
+
+def _given(argument: str, settings: Settings) -> bool:
+    return any(each.startswith(f"{argument}=") for each in settings.queue_argument)
+
+
+def of_ack_time(settings: Settings, broker: BrokerFacts | None = None) -> Finding:
+    """Whether what is held can be acked in time; without a broker, as by most versions.
 
     Raises:
         SettingError: the settings don't go together.
@@ -142,6 +180,8 @@ def of_ack_time(settings: Settings) -> Finding:
     policy = policy_of(settings)
     executors = max(settings.replicas, len(settings.device))
     prefetch = checked_prefetch(settings.prefetch, policy.max_batch_size, executors, settings.max_pending)
+    if broker is not None and broker.release >= SINCE_NEWER_QUORUM and settings.queue_type == "classic":
+        return ok(what, "none: this version waits for as long as it takes on a classic queue")
     limit = f"{settings.consumer_timeout:g} s (consumer_timeout)"
     if settings.infer_timeout is None:
         return warning(

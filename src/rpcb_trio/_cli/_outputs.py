@@ -13,8 +13,10 @@ from rich.box import HORIZONTALS
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from rpcb_trio._errors import SettingError
+from rpcb_trio._shown import on_one_line
 
 OUTPUT = Group("Output", sort_key=9)
 
@@ -82,7 +84,8 @@ def progress_bar() -> Progress:
 
 def new_table(title: str, *columns: str) -> Table:
     """A table in the house's style, with the figures to the right."""
-    table = Table(title=title, box=HORIZONTALS, title_justify="left")
+    plain = Text(on_one_line(title), style="table.title")  # names in it may look like markup
+    table = Table(title=plain, box=HORIZONTALS, title_justify="left")
     for column in columns:
         table.add_column(column, justify="right")
     return table

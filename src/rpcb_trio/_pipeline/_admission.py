@@ -15,6 +15,7 @@ from rpcb_trio._errors import BodyTooBig, NoReplyTo, Overloaded, RequesterGone
 from rpcb_trio._messages import Answer, Failure, Pending, Request
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._remembered import Remembered
+from rpcb_trio._pipeline._unpacking import is_plain
 from rpcb_trio._transports import Session
 
 TURNS = 2
@@ -66,12 +67,11 @@ class Admission:
         """Whether nothing needs decoding (see `Codec`)."""
         return self._codec.takes_bodies
 
-    @property
-    def is_prompt(self) -> bool:
-        """Whether there is nothing to wait for, so that `admit_promptly` will do."""
+    def is_prompt(self, requests: Sequence[Request]) -> bool:
+        """Whether there is nothing to wait for with any of these, so that `admit_promptly` will do."""
         rules = self._rules
         asks = self._remembered.is_on or rules.checks_requester or rules.max_pending is not None
-        return self._codec.takes_bodies and not asks
+        return self._codec.takes_bodies and not asks and all(map(is_plain, requests))
 
     def admit_promptly(self, requests: Sequence[Request]) -> list[Pending | Resolved | Answer]:
         """As `admit`, for all that are here, of which none is a suspect."""

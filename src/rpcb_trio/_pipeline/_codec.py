@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -27,10 +27,14 @@ from rpcb_trio._messages import (
 )
 from rpcb_trio._pipeline._hooks import Hooks
 from rpcb_trio._pipeline._journal import Journal
+from rpcb_trio._pipeline._unpacking import is_plain, unpacked_body
 from rpcb_trio._service import BoundService
 from rpcb_trio._shown import shown
 
 log = logging.getLogger("rpcb_trio")
+
+LARGEST_NUMBER = 2**31 - 1
+"""In the headers of a reply."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -43,8 +47,15 @@ class Place(msgspec.Struct, frozen=True):
 
     @property
     def headers(self) -> dict[str, object]:
-        """As a reply carries it; the wait in whole milliseconds."""
-        return {"rpcb-batch": self.batch, "rpcb-batch-size": self.size, "rpcb-wait": round(1e3 * self.wait)}
+        """As a reply carries it, in numbers of 31 bits, which every client library reads.
+
+        The id begins again at 0 after the largest of them; the wait is in whole milliseconds.
+        """
+        return {
+            "rpcb-batch": self.batch & LARGEST_NUMBER,
+            "rpcb-batch-size": self.size,
+            "rpcb-wait": min(round(1e3 * self.wait), LARGEST_NUMBER),
+        }
 
 
 class Resolved(msgspec.Struct, frozen=True, eq=False):
@@ -73,12 +84,14 @@ class Codec:
         hooks: Hooks,
         *,
         batch_headers: bool = False,
+        max_body_size: int | None = None,
         journal: Journal | None = None,
     ) -> None:
         self._service = service
         self._encode_hook = service.encode or plain_body
         self.hooks = hooks
         self._batch_headers = batch_headers
+        self._max_body_size = max_body_size
         self._journal = journal or Journal()
 
     def resolve(self, batch: Batch, outcomes: Sequence[Outcome[Any]]) -> list[Resolved]:
@@ -100,7 +113,7 @@ class Codec:
 
     async def decode(self, request: Request, *, suspect: bool = False) -> Pending | Failure:
         """Decode one request's body; whatever the hooks raise becomes a `Failure`."""
-        if self._service.decode is None:
+        if self._service.decode is None and is_plain(request):
             return self.take_body(request, trio.current_time(), suspect=suspect)
         try:
             async with self._journal.turn([request]):
@@ -168,15 +181,13 @@ class Codec:
         return self._answer(resolved, failure, plain_body(failure))
 
     def _decode(self, request: Request, *, suspect: bool) -> Pending | Failure:
-        assert self._service.decode is not None  # noqa: S101 - for the type checker
         with self._journal.running([request]):
-            return self._decoded(request, self._service.decode, suspect=suspect)
+            return self._decoded(request, suspect=suspect)
 
-    def _decoded(
-        self, request: Request, decode: Callable[[bytes], Any], *, suspect: bool
-    ) -> Pending | Failure:
+    def _decoded(self, request: Request, *, suspect: bool) -> Pending | Failure:
         try:
-            item = decode(request.body)
+            body = request.body if is_plain(request) else unpacked_body(request, self._max_body_size)
+            item = body if self._service.decode is None else self._service.decode(body)
         except BaseException as error:  # noqa: BLE001 - a bad request spoils nobody, whatever decode raises
             return Failure(judge_decode(error))
         try:

@@ -26,6 +26,7 @@ class Ledger:
     def __init__(self) -> None:
         self._held: set[Request] = set()
         self._deliveries: trio.MemoryReceiveChannel[Request] | None = None
+        self._running: set[Request] = set()
         self._forgiven: Counter[bytes] = Counter()
 
     def __len__(self) -> int:
@@ -49,6 +50,19 @@ class Ledger:
             self._forgiven[known] = times - 1
         return times > 0
 
+    def begin(self, requests: Iterable[Request]) -> None:
+        """The service's code runs over these."""
+        self._running.update(requests)
+
+    def end(self, requests: Iterable[Request]) -> None:
+        """It has come back from these."""
+        self._running.difference_update(requests)
+
+    def idle(self) -> list[Request]:
+        """Those that are held while no code of the service runs over them, in the order of their delivery."""
+        self._receive_unread()
+        return sorted(self._held - self._running, key=lambda request: request.tag)
+
     def settle(self, requests: Iterable[Request]) -> None:
         """Strike out what is settled."""
         self._held.difference_update(requests)
@@ -60,6 +74,7 @@ class Ledger:
         for oldest in [*self._forgiven][:-MOST_FORGIVEN]:
             del self._forgiven[oldest]
         self._held.clear()
+        self._running.clear()
 
     def _receive_unread(self) -> None:
         if self._deliveries is not None:

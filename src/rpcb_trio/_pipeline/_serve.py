@@ -80,8 +80,9 @@ async def serve(
             `drop` it without a reply.
         no_reply_to: what becomes of a request that names nobody to answer: `run` it and drop the result, or
             send it to the dead letters (`dead-letter`) without computing it.
-        max_body_size: bytes of the largest body that is decoded; a larger one is refused with the error
-            `too-big`. None for as large as the broker lets pass.
+        max_body_size: bytes of the largest body that is decoded, unpacked where its `content_encoding` is
+            gzip or deflate; a larger one is refused with the error `too-big`. None for as large as the broker
+            lets pass.
         max_reply_size: bytes of the largest reply; a larger one becomes the error `reply-too-big`. None for
             what the broker takes: by default 128 MiB up to RabbitMQ 3.13 and 16 MiB from 4.0 on.
         check_requester: whether to ask the broker before a request is computed if its direct reply-to address
@@ -147,6 +148,7 @@ async def serve(
         bound,
         Hooks(offload, most=decode_threads, timeout=hook_timeout),
         batch_headers=batch_headers,
+        max_body_size=max_body_size,
         journal=kept,
     )
     hooks = Instruments([LogInstrument(topology.queue)] if instruments is None else instruments)

@@ -65,11 +65,13 @@ async def receive(
             if instruments.hears(Instrument.request_received):
                 for request in taken:
                     instruments.notify(Instrument.request_received, request)
-            if admission.is_prompt and not suspects:
+            if not suspects and admission.is_prompt(taken):
                 pass_on(admission.admit_promptly(taken))
                 continue
             for request in taken:
+                ledger.begin([request])
                 pass_on([await _admit(request, request in suspects, admission, journal)])
+                ledger.end([request])
 
 
 async def _admit(
@@ -120,6 +122,7 @@ async def compute(
     give_up: Callable[[ExecutorHung], None],
     instruments: Instruments,
     journal: Journal,
+    ledger: Ledger,
     slot: int,
 ) -> None:
     """Take one batch whenever the executor is idle; give up when it hangs."""
@@ -132,14 +135,18 @@ async def compute(
                 idle.release()
                 closed = await batches.receive()
                 instruments.notify(Instrument.batch_closed, closed)
+                running = [member.request for member in closed.members]
+                ledger.begin(running)
                 isolation = Isolation(executor, journal, slot)
                 started = trio.current_time()
                 computed.send_nowait(codec.resolve(closed, await isolation.infer(closed.members)))
+                ledger.end(running)
                 batcher.completed(closed, isolation.runs)
                 seconds = trio.current_time() - started
                 instruments.notify(Instrument.batch_computed, closed, seconds, tuple(isolation.runs))
                 journal.note(slot, ())  # not earlier: what follows from a batch may crash the worker, too
-                closed = None  # while it waits for the next batch, it keeps nothing of this one in memory
+                del running  # while it waits for the next batch, it keeps nothing of this one in memory
+                closed = None
         except trio.EndOfChannel:
             return
         except ExecutorHung as error:

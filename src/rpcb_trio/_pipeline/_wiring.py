@@ -66,7 +66,10 @@ class Pipeline:
             watchers.start_soon(self._tell_blockages, session)
             watchers.start_soon(self._stop_when_draining, session, draining)
             watchers.start_soon(self._end_if_hooks_hang, watchers.cancel_scope)
-            await self._run_stages(session)
+            try:
+                await self._run_stages(session)
+            finally:
+                session.give_back(self.ledger.idle())
             if not (draining.is_set() or self.hung):  # else it would end in silence, and consume no more
                 raise SessionLost("its deliveries ended, though the worker does not drain")
             watchers.cancel_scope.cancel()
@@ -147,6 +150,7 @@ class Pipeline:
                             give_up=give_up,
                             instruments=self.instruments,
                             journal=self.journal,
+                            ledger=self.ledger,
                             slot=slot,
                         )
                     )

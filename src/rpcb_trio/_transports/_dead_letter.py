@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from rpcb_trio._messages import Request
-
 REASON_HEADER = "rpcb-dead-letter-reason"
 QUEUE_HEADER = "rpcb-dead-letter-queue"
 TIME_HEADER = "rpcb-dead-letter-time"
@@ -17,18 +15,19 @@ ROUTING_HEADERS = frozenset({"CC", "BCC"})
 """RabbitMQ sends copies where these say, and a producer may have written anything there."""
 
 
-def dead_letter_headers(request: Request, queue: str, reason: str) -> dict[str, object]:
-    """The request's own headers, why it is a dead letter, from which queue, and since when."""
-    own = {name: value for name, value in request.headers.items() if name not in ROUTING_HEADERS}
+def dead_letter_headers(queue: str, reason: str) -> dict[str, object]:
+    """Our own: why it is a dead letter, from which queue, and since when, as ISO 8601 in UTC.
+
+    They are texts, since there are client libraries that can't read every other type.
+    """
     return {
-        **own,
         REASON_HEADER: one_line(reason),
         QUEUE_HEADER: queue,
-        TIME_HEADER: datetime.now(UTC),
+        TIME_HEADER: datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
 
 
 def one_line(reason: str) -> str:
-    """A reason as a header and a log line bear it."""
-    line = " ".join(reason.split())
+    """A reason as a header and a log line bear it; what UTF-8 can't write is spelt out."""
+    line = " ".join(reason.split()).encode(errors="backslashreplace").decode()
     return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "..."

@@ -5,103 +5,134 @@ There are two ways to say it, and the earlier deadline holds:
 - AMQP's `expiration`: a lifetime. It counts from the earliest time stamp that the message bears, and without
   any from the arrival at the worker; never from later, for a stamp in the future is another machine's clock,
   and must not lengthen a lifetime. The stamps are
-    - the header `timestamp_in_ms`, UNIX milliseconds: when the broker got the message, by its own clock (the
+    - the header `timestamp_in_ms`: when the broker got the message, by its own clock (the
       rabbitmq_message_timestamp plugin writes it);
     - the property `timestamp`, whole UNIX seconds, written by the producer or the same plugin. The fraction
       was cut off, so it counts as the end of its second: up to 1 s late, and never early.
-- the header `rpcb-deadline`: an absolute time, UNIX seconds, whole or not. Some producers' libraries (pamqp's
-  among them) write a float in 32 bits, which tell such a time to 128 s only; one that fits into these counts
-  as the latest it may have been, so that it is not early either. Send whole seconds, or 64 bits.
+- the header `rpcb-deadline`: an absolute time. A float that fits into 32 bits counts as the latest it may
+  have been before it was rounded to these. Send whole seconds, or 64 bits.
 
-What is none of these (a text, a bool, a Decimal, NaN, a time before 1970) is as if it were not there. So is a
-property `timestamp` before 2001: it is from a clock that was never set. One past 2106 counts as milliseconds,
-which some producers write there. Wall clocks are compared once, at the arrival; after that only trio's clock
-counts. A producer whose clock is slow shortens its requests' lives by as much, so clocks should be in step,
-or requests bear no stamps.
+A time is a number of UNIX seconds, milliseconds, microseconds or nanoseconds, as AMQP's numbers, its time
+stamps or a text have it, or ISO 8601 with its offset. What is none of these, or lies before 2001 or after
+2106, is as if it were not there; that is told once. Who writes 0 has set none.
+
+Wall clocks are compared once, at the arrival; after that only trio's clock counts. A producer whose clock is
+slow shortens its requests' lives by as much, so clocks should be in step, or requests bear no stamps. Where
+such a clock can be told from what the broker did, that is told once too.
 """
 
 from __future__ import annotations
 
-import math
-import struct
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Mapping
 
-from rpcb_trio._messages import NO_HEADERS
+from rpcb_trio._messages import NO_HEADERS, shown_address
+from rpcb_trio._transports._times import read_number, read_time, rounding_of
+
+_log = logging.getLogger(__name__)
 
 DEADLINE_HEADER = "rpcb-deadline"
 
 BROKER_STAMP_HEADER = "timestamp_in_ms"
 
-EARLIEST = 1e9
-"""UNIX seconds: no message was sent before."""
+SENT = "the property timestamp"
+BROKER_STAMP = f"the header {BROKER_STAMP_HEADER}"
+UNTIL = f"the header {DEADLINE_HEADER}"
 
-LATEST = 2**32 - 1
-"""UNIX seconds: what is more is in milliseconds."""
+SEEN_SKEW = 1.0
+"""Seconds: clocks that differ by less are in step."""
 
-SINGLE_DIGITS = 24
-LARGEST_SINGLE = 3.4e38
-"""Of a float in 32 bits: the binary digits it has, and about the largest that there is."""
-
-
-def read_deadline(
-    arrived: float,
-    wall: float,
-    *,
-    lifetime: object = None,
-    sent: object = None,
-    headers: Mapping[str, object] = NO_HEADERS,
-) -> float | None:
-    """The request's deadline on trio's clock, in seconds; None if it never expires.
-
-    Args:
-        arrived: when it arrived, on trio's clock.
-        wall: the same moment in UNIX seconds.
-        lifetime: its expiration, in seconds.
-        sent: its property `timestamp`, in UNIX seconds.
-        headers: its headers.
-    """
-    left = []
-    allowed = _number(lifetime)
-    if allowed is not None:
-        left.append(allowed - max((wall - stamp for stamp in _stamps(sent, headers)), default=0.0))
-        left.append(allowed)
-    until = _time(headers.get(DEADLINE_HEADER))
-    if until is not None:
-        left.append(until + _rounding(headers[DEADLINE_HEADER]) - wall)
-    return arrived + min(left) if left else None
+LONGEST_SHOWN = 60
+"""Characters of a value in a line of the log."""
 
 
-def _stamps(sent: object, headers: Mapping[str, object]) -> Iterator[float]:
-    """Since when a lifetime counts, in UNIX seconds."""
-    stamp = headers.get(BROKER_STAMP_HEADER)
-    milliseconds = _time(stamp) if isinstance(stamp, int) else None
-    if milliseconds is not None:
-        yield milliseconds / 1000
-    second = _time(sent)
-    if second is not None and second > LATEST:
-        second /= 1000
-    if second is not None and second >= EARLIEST:
-        yield math.floor(second) + 1.0
+class Deadlines:
+    """Reads when a queue's requests expire, and says once of each kind of time what is wrong with it."""
 
+    def __init__(self, queue: str) -> None:
+        self._queue = queue
+        self._told = set[str]()
 
-def _time(value: object) -> float | None:
-    """A number as a time; who writes 0 has set none."""
-    return _number(value) or None
+    def read(
+        self,
+        arrived: float,
+        wall: float,
+        *,
+        lifetime: object = None,
+        sent: object = None,
+        headers: Mapping[str, object] = NO_HEADERS,
+        reply_to: str | None = None,
+        redelivered: bool = False,
+    ) -> float | None:
+        """The request's deadline on trio's clock, in seconds; None if it never expires.
 
+        Args:
+            arrived: when it arrived, on trio's clock.
+            wall: the same moment in UNIX seconds.
+            lifetime: its expiration, in seconds.
+            sent: its property `timestamp`.
+            headers: its headers.
+            reply_to: whom a line of the log may name.
+            redelivered: whether it was held before, so that it may be older than its lifetime.
+        """
+        left = list[float]()
+        allowed = read_number(lifetime) if isinstance(lifetime, int | float) else None
+        by_broker = by_producer = None
+        if allowed is not None:
+            stamp = headers.get(BROKER_STAMP_HEADER)
+            by_broker = self._time(BROKER_STAMP, stamp, takes=int, most_late=0.0)
+            by_producer = self._time(SENT, sent, takes=object, most_late=1.0)
+            ages = [wall - since for since in (by_broker, by_producer) if since is not None]
+            left += [allowed, allowed - max(ages, default=0.0)]
+        until = headers.get(DEADLINE_HEADER)
+        if until is not None:
+            latest = self._time(UNTIL, until, takes=object, most_late=rounding_of(until))
+            left += [] if latest is None else [latest - wall]
+        if not left:
+            return None
+        if min(left) <= 0 and not redelivered:
+            self._blame_clocks(wall, allowed, by_broker, by_producer, reply_to)
+        return arrived + min(left)
 
-def _rounding(value: object) -> float:
-    """How much later than `value` the time may have been that was rounded to it."""
-    if not isinstance(value, float) or value > LARGEST_SINGLE:
-        return 0.0
-    (single,) = struct.unpack("f", struct.pack("f", value))
-    return math.ldexp(0.5, math.frexp(value)[1] - SINGLE_DIGITS) if single == value else 0.0
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    def _time(self, what: str, value: object, *, takes: type, most_late: float) -> float | None:
+        """The latest that a time may have been, in UNIX seconds, where it may be later by so many units."""
+        if value is None or read_number(value) == 0:
+            return None
+        found = read_time(value) if isinstance(value, takes) else None
+        if found is not None:
+            return found[0] + most_late * found[1]
+        self._tell(
+            what,
+            f"{what} is {str(value)[:LONGEST_SHOWN]!r}, which is no time from 2001 to 2106; it is ignored "
+            "(send UNIX seconds)",
+        )
         return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if 0 <= number < math.inf else None
+
+    def _blame_clocks(
+        self,
+        wall: float,
+        allowed: float | None,
+        by_broker: float | None,
+        by_producer: float | None,
+        reply_to: str | None,
+    ) -> None:
+        """A broker passes on only what is younger than its expiration: what is older bears a wrong stamp."""
+        of_producer = f"the clock of the producer {shown_address(reply_to)}"
+        if by_broker is not None and by_producer is not None and by_broker - by_producer > SEEN_SKEW:
+            self._tell_skew(of_producer, by_broker - by_producer, "the broker's")
+        elif allowed is not None and by_broker is not None and wall - by_broker - allowed > SEEN_SKEW:
+            self._tell_skew("the broker's clock", wall - by_broker - allowed, "this machine's")
+        elif allowed is not None and by_producer is not None and wall - by_producer - allowed > SEEN_SKEW:
+            self._tell_skew(of_producer, wall - by_producer - allowed, "this machine's")
+
+    def _tell_skew(self, whose: str, seconds: float, other: str) -> None:
+        self._tell(
+            "skew",
+            f"{whose} seems to be at least {seconds:.0f} s behind {other}, so that its requests have expired "
+            "when they come; set the clocks, or send no time stamps",
+        )
+
+    def _tell(self, kind: str, what: str) -> None:
+        if kind not in self._told:
+            self._told.add(kind)
+            _log.warning("queue %s: %s", self._queue, what)

@@ -78,6 +78,13 @@ class Session(Protocol):
         """Tell the broker to deliver no more; `requests` ends after what is already here."""
         ...
 
+    def give_back(self, requests: Sequence[Request]) -> None:
+        """Consume no more, and give back what nobody is at work on, before the session is left.
+
+        What is still open then goes back too, but a broker may count that as a failed delivery of it.
+        """
+        ...
+
     async def watch(self) -> None:
         """Wait for the end of the session; never returns.
 

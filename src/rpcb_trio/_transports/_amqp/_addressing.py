@@ -5,16 +5,21 @@ A `reply_to` is one of three:
 - `amq.rabbitmq.reply-to.<token>`: RabbitMQ's direct reply-to. It goes to the default exchange, never split
   (the token is base64, which has a "/"), and not as mandatory: RabbitMQ 3.10 to 4.1 return every such reply
   as unroutable although they deliver it.
-- the name of a queue, whatever characters it has: to the default exchange, mandatory.
+- the name of a queue, whatever characters it has, or another broker's direct reply-to (LavinMQ's is
+  `amq.direct.reply-to.<tag>`): to the default exchange, mandatory.
 - `exchange/routing key`, as Spring's `Address` writes it. A queue of that very name wins, since that is what
   AMQP says a `reply_to` is; the split form is tried once the broker has returned the reply for want of one.
 """
 
 from __future__ import annotations
 
-from rpcb_trio._messages import DIRECT_REPLY_TO, Answer
+from collections.abc import Mapping
+
+from rpcb_trio._messages import DIRECT_REPLY_TO, MADE_BY_A_BROKER, Answer, Reply, Request
 from rpcb_trio._transports._amqp._data import Message
 from rpcb_trio._transports._amqp._properties import Properties
+from rpcb_trio._transports._amqp._tables import Table
+from rpcb_trio._transports._echo import LONGEST_ID, ids_of
 
 TRANSIENT, PERSISTENT = 1, 2
 """Delivery modes. A reply outlives a broker's restart (in a durable queue) where its request did; a direct
@@ -33,11 +38,24 @@ def address(answer: Answer) -> Message | None:
     is_direct = reply_to.startswith(DIRECT_REPLY_TO)
     properties = Properties(
         content_type=reply.content_type,
-        headers=reply.headers or None,
+        headers=(_with_ids(reply, request) if request.headers else reply.headers) or None,
         delivery_mode=PERSISTENT if request.persistent and not is_direct else TRANSIENT,
         correlation_id=request.correlation_id,
     )
     if is_direct:
         return Message(reply.body, properties, reply_to, mandatory=False)
     exchange, slash, key = reply_to.partition("/")
-    return Message(reply.body, properties, reply_to, otherwise=(exchange, key) if slash else None)
+    is_address = slash and not MADE_BY_A_BROKER.match(reply_to)
+    return Message(reply.body, properties, reply_to, otherwise=(exchange, key) if is_address else None)
+
+
+def _with_ids(reply: Reply, request: Request) -> Mapping[str, object]:
+    """The reply's headers, and those of the request that its producer knows it by."""
+    ids = ids_of(request.headers)
+    if not ids:
+        return reply.headers
+    if isinstance(request.headers, Table):
+        return request.headers.amended(
+            reply.headers, lambda name, field: name in ids and len(field) <= LONGEST_ID
+        )
+    return {**ids, **reply.headers}

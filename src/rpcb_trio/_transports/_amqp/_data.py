@@ -19,7 +19,7 @@ import trio
 from rpcb_trio._errors import SessionLost
 from rpcb_trio._transports._amqp import _frames as frames
 from rpcb_trio._transports._amqp._closing import Closing
-from rpcb_trio._transports._amqp._frame_writer import ack, publish, reject
+from rpcb_trio._transports._amqp._frame_writer import ack, cancel, give_back, publish, reject
 from rpcb_trio._transports._amqp._open_deliveries import OpenDeliveries
 from rpcb_trio._transports._amqp._properties import Properties
 from rpcb_trio._transports._amqp._tables import Unsendable
@@ -269,7 +269,17 @@ class Consumption(DataChannel):
 
     def reject_unread(self, tag: int) -> None:
         """Have the broker dead-letter what never became a request."""
-        self.connection.write([reject(self._number, tag, requeue=False)])
+        self.connection.write([reject(self._number, tag)])
+        self.connection.flush()
+
+    def give_back(self, requests: Sequence[Request], consumer: str | None) -> None:
+        """Have the broker deliver these again; to `consumer` no more, where it still consumes."""
+        tags = [request.tag for request in requests if self._open.holds(request)]
+        if self.closing is not None or not tags:
+            return
+        self._open.strike(tags)
+        pieces = [] if consumer is None else [cancel(self._number, consumer)]
+        self.connection.write([*pieces, *(give_back(self._number, tag) for tag in tags)])
         self.connection.flush()
 
     def settle(
@@ -287,8 +297,8 @@ class Consumption(DataChannel):
             raise SessionLost(self.closing.why)
         for tags in (rejected, requeued):
             self._open.strike(tags)
-        pieces = [reject(self._number, tag, requeue=False) for tag in rejected]
-        pieces += [reject(self._number, tag, requeue=True) for tag in requeued]
+        pieces = [reject(self._number, tag) for tag in rejected]
+        pieces += [give_back(self._number, tag) for tag in requeued]
         pieces += [ack(self._number, tag, multiple=multiple) for tag, multiple in self._open.strike(acked)]
         self.connection.write(pieces)
         self.connection.flush()

@@ -17,7 +17,8 @@ from rpcb_trio._messages import shown_address
 from rpcb_trio._transports._amqp._data import Message, PublishResult, PublishStatus
 from rpcb_trio._transports._amqp._delivered import Delivered
 from rpcb_trio._transports._amqp._outbox import Outbox
-from rpcb_trio._transports._dead_letter import dead_letter_headers, one_line
+from rpcb_trio._transports._amqp._tables import Table
+from rpcb_trio._transports._dead_letter import ROUTING_HEADERS, dead_letter_headers, one_line
 from rpcb_trio._transports._protocol import Topology
 
 _log = logging.getLogger(__name__)
@@ -85,17 +86,25 @@ class DeadLetters:
             return [PublishResult(PublishStatus.LOST, str(lost))] * len(messages)
 
     def _message(self, request: Delivered, reason: str) -> Message:
-        """As it was, but for its expiration, its user_id (the broker takes our own only), and its route."""
+        """As it was, but for its expiration, its user_id (the broker takes our own only), and its route.
+
+        Headers keep the types that they came in.
+        """
         key = self._topology.dead_letter_routing_key
+        own = dead_letter_headers(self._topology.queue, reason)
+        headers = request.properties.headers
         return Message(
             body=request.body,
             exchange=self._topology.dead_letter_exchange or "",
             routing_key=request.delivery.routing_key if key is None else key,
             properties=msgspec.structs.replace(
                 request.properties,
-                headers=dead_letter_headers(request, self._topology.queue, reason),
+                headers=headers.amended(own, _is_kept) if isinstance(headers, Table) else own,
                 expiration=None,
                 user_id=None,
-                cluster_id=None,
             ),
         )
+
+
+def _is_kept(name: str, _: bytes) -> bool:
+    return name not in ROUTING_HEADERS

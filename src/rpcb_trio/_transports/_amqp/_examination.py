@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,11 +17,13 @@ import trio
 from aiormq import Channel
 from aiormq.exceptions import ChannelClosed
 
-from rpcb_trio._errors import SessionLost
+from rpcb_trio._errors import BrokerError, SessionLost
 from rpcb_trio._transports._amqp._boundary import describe
 from rpcb_trio._transports._amqp._connection import Connection
 from rpcb_trio._transports._amqp._control import ControlChannel
 from rpcb_trio._transports._amqp._data import Message, Publications, PublishStatus
+from rpcb_trio._transports._amqp._lasting import how_it_goes
+from rpcb_trio._transports._amqp._methods import Consume, DeclareExchange, DeclareQueue
 from rpcb_trio._transports._amqp._properties import Properties
 from rpcb_trio._transports._amqp._topology import queue_arguments
 from rpcb_trio._transports._amqp._url import Address
@@ -39,8 +41,11 @@ class Examination:
     A broker short of memory or disk stops listening to who publishes; who asks on then gets `SessionLost`.
     """
 
-    def __init__(self, connection: Connection, address: Address) -> None:
+    def __init__(
+        self, connection: Connection, address: Address, dial: Callable[[str], Awaitable[Connection]]
+    ) -> None:
         self._connection = connection
+        self._dial = dial
         self._address = address
         self._asking = trio.CancelScope()
         self._blocked: str | None = None
@@ -73,11 +78,38 @@ class Examination:
         found: list[QueueFacts] = []
 
         async def look(channel: ControlChannel) -> None:
-            seen = await channel.ask(Channel.queue_declare, name, passive=True)
+            seen = await channel.ask(Channel.rpc, DeclareQueue(queue=name, passive=True))
             found.append(QueueFacts(ready=seen.message_count or 0, consumers=seen.consumer_count or 0))
 
         refusal = await self._try(look)
         return found[0] if refusal is None else refusal
+
+    async def how_it_goes(self, queue: str) -> str | None:
+        """How a queue goes with all that waits in it; None where it stays, or that is not told."""
+        with self._giving_up():
+            return await how_it_goes(self._connection, queue)
+        return None
+
+    async def refusal_of_connections(self, channels: Mapping[str, int]) -> tuple[int, str] | None:
+        """Which of so many connections is the first that we may not have, and why; None if we may have all.
+
+        Each has a role and so many channels. All are open at once; this one is the first of them.
+        """
+        opened = list[Connection]()
+        try:
+            for count, (role, wanted) in enumerate(channels.items()):
+                try:
+                    if count:
+                        opened.append(await self._dial(role))
+                    connection = opened[-1] if opened else self._connection
+                    for _ in range(wanted if count else 0):
+                        await connection.channel()
+                except (BrokerError, ChannelClosed) as exc:
+                    return count, describe(exc)
+        finally:
+            for connection in opened:
+                await connection.close()
+        return None
 
     async def refusal_of_queue(self, topology: Topology) -> str | None:
         """How an existing queue differs from the settings; None if it is the same.
@@ -86,10 +118,12 @@ class Examination:
         """
         return await self._try(
             lambda channel: channel.ask(
-                Channel.queue_declare,
-                topology.queue,
-                durable=topology.durable,
-                arguments=queue_arguments(topology),
+                Channel.rpc,
+                DeclareQueue(
+                    queue=topology.queue,
+                    durable=topology.durable,
+                    arguments=queue_arguments(topology),
+                ),
             )
         )
 
@@ -97,23 +131,29 @@ class Examination:
         """How an existing exchange differs; None if it is the same. Likewise."""
         return await self._try(
             lambda channel: channel.ask(
-                Channel.exchange_declare,
-                topology.exchange,
-                exchange_type=topology.exchange_type,
-                durable=topology.durable,
+                Channel.rpc,
+                DeclareExchange(
+                    exchange=topology.exchange,
+                    exchange_type=topology.exchange_type,
+                    durable=topology.durable,
+                ),
             )
         )
 
     async def missing_exchange(self, name: str) -> str | None:
         """Why an exchange can't be used; None if it is there."""
-        return await self._try(lambda channel: channel.ask(Channel.exchange_declare, name, passive=True))
+        return await self._try(
+            lambda channel: channel.ask(Channel.rpc, DeclareExchange(exchange=name, passive=True))
+        )
 
     async def refusal_to_declare(self, queue: str) -> str | None:
         """Why we may not declare a queue of that name; None if we may."""
         impossible: dict[str, Any] = {"x-max-length": -1}
         return _unless_impossible(
             await self._try(
-                lambda channel: channel.ask(Channel.queue_declare, queue, durable=True, arguments=impossible)
+                lambda channel: channel.ask(
+                    Channel.rpc, DeclareQueue(queue=queue, durable=True, arguments=impossible)
+                )
             )
         )
 
@@ -122,9 +162,7 @@ class Examination:
         impossible: dict[str, Any] = {"x-priority": "high"}
         return _unless_impossible(
             await self._try(
-                lambda channel: channel.ask(
-                    Channel.basic_consume, queue, _drop, no_ack=False, arguments=impossible
-                )
+                lambda channel: channel.ask(Channel.rpc, Consume(queue=queue, arguments=impossible))
             )
         )
 
@@ -153,7 +191,7 @@ class Examination:
                 await step(channel)
             except ChannelClosed as exc:
                 return describe(exc)
-            except (ValueError, TypeError) as exc:  # pamqp's, before anything is sent
+            except (ValueError, TypeError) as exc:  # the codec's, before anything is sent
                 return f"it can't be put into AMQP: {exc}"
             await channel.close()
         return None
@@ -180,10 +218,6 @@ class Examination:
 
 def _unless_impossible(refusal: str | None) -> str | None:
     return None if refusal is None or refusal.startswith(IMPOSSIBLE) else refusal
-
-
-async def _drop(_: object) -> None:
-    """Nothing is ever delivered to a consumer that is refused."""
 
 
 def _days_left(until: str) -> float:

@@ -13,9 +13,11 @@ from rpcb_trio._transports._amqp._frames import (
     ACK,
     BASIC,
     BODY,
+    CANCEL,
     END,
     HEADER,
     METHOD,
+    NACK,
     OVERHEAD,
     PUBLISH,
     REJECT,
@@ -28,11 +30,15 @@ _NUMBER_SIZE: Final = 4
 _CONTENT_SIZE: Final = 12
 """Bytes of a method's number, and of a content header without its properties."""
 
+_METHOD = struct.Struct(">BHII")
+NO_WAIT: Final = 1
 _PUBLISH = struct.Struct(">BHIIH")
 _CONTENT_FRAME = struct.Struct(">BHIHHQ")
 _END = bytes([END])
 _END_AND_HEAD = struct.Struct(">BBHI")
 _SETTLE = struct.Struct(">BHIIQBB")
+REQUEUE: Final = 0b10
+"""A nack's second bit; the first would be for all up to the tag."""
 
 
 def publish(
@@ -81,6 +87,18 @@ def ack(channel: int, tag: int, *, multiple: bool) -> bytes:
     return _SETTLE.pack(METHOD, channel, SETTLE_SIZE, ACK, tag, multiple, END)
 
 
-def reject(channel: int, tag: int, *, requeue: bool) -> bytes:
-    """Give a delivery back, or have the broker dead-letter it."""
-    return _SETTLE.pack(METHOD, channel, SETTLE_SIZE, REJECT, tag, requeue, END)
+def reject(channel: int, tag: int) -> bytes:
+    """Have the broker dead-letter a delivery."""
+    return _SETTLE.pack(METHOD, channel, SETTLE_SIZE, REJECT, tag, False, END)  # noqa: FBT003 - AMQP's bit
+
+
+def give_back(channel: int, tag: int) -> bytes:
+    """Have the broker deliver it again, by a nack: from RabbitMQ 4.3 on, that counts towards no limit."""
+    return _SETTLE.pack(METHOD, channel, SETTLE_SIZE, NACK, tag, REQUEUE, END)
+
+
+def cancel(channel: int, consumer: str) -> bytes:
+    """End a consumer, without an answer: nothing that is given back afterwards is delivered to it."""
+    name = short_string(consumer)
+    size = _NUMBER_SIZE + len(name) + 1
+    return b"%b%b%c%c" % (_METHOD.pack(METHOD, channel, size, CANCEL), name, NO_WAIT, END)

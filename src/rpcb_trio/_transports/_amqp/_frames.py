@@ -36,6 +36,7 @@ HEARTBEAT_FRAME: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 BASIC: Final = 60
 PUBLISH, RETURN, DELIVER = BASIC << 16 | 40, BASIC << 16 | 50, BASIC << 16 | 60
 ACK, REJECT, NACK = BASIC << 16 | 80, BASIC << 16 | 90, BASIC << 16 | 120
+CANCEL: Final = BASIC << 16 | 30
 """Class and method in one number, as a method frame begins."""
 
 SMALLEST_FRAME_MAX: Final = 4096

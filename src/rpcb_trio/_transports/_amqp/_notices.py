@@ -24,6 +24,7 @@ from rpcb_trio._transports._amqp._data import Consumption, DataChannel
 from rpcb_trio._transports._amqp._frame_writer import publish
 from rpcb_trio._transports._amqp._frames import Delivery
 from rpcb_trio._transports._amqp._loss import Loss
+from rpcb_trio._transports._amqp._methods import BindQueue, DeclareExchange, DeclareQueue
 from rpcb_trio._transports._amqp._properties import Properties
 from rpcb_trio._transports._amqp._topology import told_by_topology
 
@@ -35,6 +36,10 @@ TRANSIENT = 1
 OTHER_TYPE = "it is there, but no topic exchange; name another one"
 MAY_NOT_DECLARE = (
     "it does not exist, and the user may not declare it; grant that, or create it, a durable topic exchange"
+)
+MAY_NOT_LOOK = (
+    "the user has no right to it, so the broker does not tell whether it exists; grant write to who tells, "
+    "read to who listens, and create it, a durable topic exchange, if it does not exist"
 )
 MAY_NOT_PUBLISH = "the user may not publish there; grant write, or leave events out"
 MAY_NOT_LISTEN = "the user may not listen there; grant read on it, and all rights on queues named amq.gen-..."
@@ -116,14 +121,14 @@ class AmqpSubscriber:
                 Channel.queue_declare, "", exclusive=True, auto_delete=True, arguments=bounded
             )
             assert queue.queue is not None  # noqa: S101 - for the type checker
-            await channel.ask(Channel.queue_bind, queue.queue, exchange, "#")
+            await channel.ask(Channel.rpc, BindQueue(queue=queue.queue, exchange=exchange, routing_key="#"))
             await channel.ask(Channel.basic_consume, queue.queue, _never, no_ack=True)
 
     async def depth(self, queue: str) -> int | None:
         """How full a queue is (see `Subscriber`)."""
         async with self._connection.one_question() as channel:
             try:
-                seen = await channel.ask(Channel.queue_declare, queue, passive=True)
+                seen = await channel.ask(Channel.rpc, DeclareQueue(queue=queue, passive=True))
             except (ChannelClosed, ValueError):  # it may be gone, or another's own
                 return None
             return seen.message_count
@@ -156,7 +161,17 @@ async def try_to_publish(connection: Connection, exchange: str) -> None:
     with told_by_topology(shown(exchange), MAY_NOT_PUBLISH):
         channel = await connection.channel()
         await channel.ask(Channel.tx_select)
-        await channel.ask(Channel.basic_publish, b"", exchange=exchange, routing_key="worker")
+        connection.write(
+            publish(
+                channel.number,
+                exchange,
+                "worker",
+                Properties(),
+                b"",
+                mandatory=False,
+                frame_max=connection.frame_max,
+            )
+        )
         await channel.ask(Channel.tx_rollback)
         await channel.close()
 
@@ -190,11 +205,14 @@ async def _find(connection: Connection, exchange: str, refusal: str) -> None:
         await _declare(connection, exchange, passive=True)
     except ChannelNotFoundEntity as exc:
         raise TopologyMismatch(f"{shown(exchange)}: {MAY_NOT_DECLARE} ({refusal})") from exc
+    except ChannelAccessRefused as exc:  # from RabbitMQ 4.3 on, who has no right to it may not look either
+        raise TopologyMismatch(f"{shown(exchange)}: {MAY_NOT_LOOK} ({describe(exc)})") from exc
 
 
 async def _declare(connection: Connection, exchange: str, *, passive: bool) -> None:
     channel = await connection.channel()
     await channel.ask(
-        Channel.exchange_declare, exchange, exchange_type="topic", passive=passive, durable=True
+        Channel.rpc,
+        DeclareExchange(exchange=exchange, exchange_type="topic", passive=passive, durable=True),
     )
     await channel.close()

@@ -19,6 +19,7 @@ from rpcb_trio._transports._amqp._data import (
     PublishResult,
     PublishStatus,
 )
+from rpcb_trio._transports._amqp._methods import DeclareExchange
 
 ABSENT_SECONDS = 5.0
 """How long an exchange that was not there is taken to be absent still."""
@@ -68,8 +69,8 @@ async def _look_for(exchange: str, connection: Connection) -> PublishResult | No
 
 async def _ask(exchange: str, channel: ControlChannel) -> PublishResult | None:
     try:
-        await channel.ask(Channel.exchange_declare, exchange, passive=True)
-    except (ChannelNotFoundEntity, ValueError):  # pamqp refuses names that no exchange can have
+        await channel.ask(Channel.rpc, DeclareExchange(exchange=exchange, passive=True))
+    except (ChannelNotFoundEntity, ValueError):  # there are names that no exchange can have
         return PublishResult(PublishStatus.RETURNED, f"there is no exchange {exchange!r}")
     except ChannelClosed as exc:  # from RabbitMQ 4.3 on, who has no right to it may not look either
         return PublishResult(PublishStatus.BLAMED, describe(exc))

@@ -15,12 +15,12 @@ from collections.abc import Awaitable, Callable
 import trio
 from aiormq import Channel
 from aiormq.exceptions import ChannelClosed, ChannelNotFoundEntity
-from pamqp.commands import Queue
 
 from rpcb_trio._errors import BrokerError
 from rpcb_trio._messages import DIRECT_REPLY_TO, shown_address
 from rpcb_trio._transports._amqp._connection import Connection
 from rpcb_trio._transports._amqp._control import ControlChannel
+from rpcb_trio._transports._amqp._methods import DeclareQueue
 
 _log = logging.getLogger(__name__)
 
@@ -85,14 +85,7 @@ class Requesters:
         if self._channel is None or not self._channel.is_open:
             self._channel = await connection.channel()
         try:
-            await self._channel.ask(Channel.rpc, _Declare(queue=reply_to, passive=True))
+            await self._channel.ask(Channel.rpc, DeclareQueue(queue=reply_to, passive=True))
         except ChannelNotFoundEntity:
             return False
         return True
-
-
-class _Declare(Queue.Declare):
-    """Of a name that has a "=", as base64 does, and pamqp would refuse."""
-
-    def validate(self) -> None:
-        """Let the broker judge."""

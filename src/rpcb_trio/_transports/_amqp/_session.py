@@ -30,13 +30,15 @@ from rpcb_trio._transports._amqp._data import (
     PublishStatus,
 )
 from rpcb_trio._transports._amqp._dead_letters import DeadLetters
-from rpcb_trio._transports._amqp._delivered import Delivered, to_request
+from rpcb_trio._transports._amqp._delivered import Delivered, Reading
 from rpcb_trio._transports._amqp._frames import Delivery
-from rpcb_trio._transports._amqp._limits import learned_limit
+from rpcb_trio._transports._amqp._limits import learned_limit, unset_priority
 from rpcb_trio._transports._amqp._loss import Loss
+from rpcb_trio._transports._amqp._methods import Consume
 from rpcb_trio._transports._amqp._outbox import Outbox
 from rpcb_trio._transports._amqp._requesters import Requesters
 from rpcb_trio._transports._amqp._topology import told_by_topology
+from rpcb_trio._transports._deadline import Deadlines
 from rpcb_trio._transports._protocol import Topology
 
 _log = logging.getLogger(__name__)
@@ -70,6 +72,7 @@ class AmqpSession:
         self._outbox = outbox
         self._dead_letters = DeadLetters(outbox, topology)
         self._topology = topology
+        self._reading: Reading
         self._prefetch = prefetch
         # The broker keeps no more than `prefetch` unacked, so there is always room.
         self._deliver, self._requests = trio.open_memory_channel[Request](prefetch)
@@ -128,6 +131,11 @@ class AmqpSession:
             raise SessionLost(describe(exc)) from exc
         self._deliver.close()
 
+    def give_back(self, requests: Sequence[Request]) -> None:
+        """Give back what nobody is at work on (see `Session`)."""
+        tag, self._consumer_tag = self._consumer_tag, None
+        self._consumption.give_back(requests, tag)
+
     async def watch(self) -> NoReturn:
         """Wait for the end (see `Session`)."""
         await self._loss.watch()
@@ -135,11 +143,13 @@ class AmqpSession:
     async def consume(self, connection: Connection) -> None:
         """Have the requests delivered."""
         queue = self._topology.queue
+        unset = unset_priority(connection.server_properties, self._topology)
+        self._reading = Reading(Deadlines(queue), unset)
         self._consumption = consumption = await connection.data_channel(Consumption)
         consumption.take, consumption.end = self._take, self._end
         with told_by_topology(f"queue {queue!r}"):
             await consumption.control.ask(Channel.basic_qos, prefetch_count=self._prefetch)
-            consuming = await consumption.control.ask(Channel.basic_consume, queue, _never)
+            consuming = await consumption.control.ask(Channel.rpc, Consume(queue=queue))
         self._consumer_tag = consuming.consumer_tag
 
     def close(self) -> None:
@@ -155,7 +165,7 @@ class AmqpSession:
                 if delivery.properties is None:
                     self._reject_unreadable(delivery.tag)
                 else:
-                    request = to_request(delivery, delivery.properties, arrived, wall)
+                    request = self._reading.request(delivery, delivery.properties, arrived, wall)
                     self._consumption.enter(request)
                     self._deliver.send_nowait(request)
 
@@ -170,7 +180,7 @@ class AmqpSession:
         """Leave it to the broker, who alone can dead-letter it as it was."""
         _log.warning(
             "queue %s: a request was rejected, for the broker to dead-letter or to drop: its properties are "
-            "not valid AMQP",
+            "not valid AMQP (the queue's own argument x-dead-letter-exchange, or a policy, keeps such)",
             self._topology.queue,
         )
         self._consumption.reject_unread(tag)
@@ -245,7 +255,3 @@ class AmqpSession:
             shown_address(request.reply_to),
             what,
         )
-
-
-async def _never(_: object) -> None:
-    """What aiormq would call with a delivery; those never reach it."""

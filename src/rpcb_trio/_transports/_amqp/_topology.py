@@ -15,6 +15,8 @@ from rpcb_trio._errors import BrokerError, SessionLost, SettingError, TopologyMi
 from rpcb_trio._transports._amqp._boundary import describe
 from rpcb_trio._transports._amqp._connection import Connection
 from rpcb_trio._transports._amqp._control import ControlChannel
+from rpcb_trio._transports._amqp._lasting import EXPIRES, how_it_goes
+from rpcb_trio._transports._amqp._methods import BindQueue, DeclareExchange, DeclareQueue
 from rpcb_trio._transports._protocol import Topology
 
 _log = logging.getLogger(__name__)
@@ -24,6 +26,11 @@ MATCH_WITHOUT_KEY = {"fanout", "headers"}
 
 MAY_NOT_DECLARE = "the user may not; grant it, or use declare=passive if it exists"
 MAY_NOT_READ = "the user may not read it; grant that"
+MAY_NOT_LOOK = (
+    "the user has no right to it, so the broker does not tell whether it exists; grant the user what it "
+    "needs there, and create it if it does not exist"
+)
+"""From RabbitMQ 4.3 on; older ones let everybody look."""
 
 
 async def declare(connection: Connection, topology: Topology) -> None:
@@ -38,16 +45,33 @@ async def declare(connection: Connection, topology: Topology) -> None:
     await _declare_exchange(connection, topology)
     await _declare_dead_letter_exchange(connection, topology)
     passive = topology.declare == "passive"
-    async with _channel(connection, f"queue {topology.queue!r}") as channel:
+    async with _channel(connection, f"queue {topology.queue!r}", passive=passive) as channel:
         await channel.ask(
-            Channel.queue_declare,
-            topology.queue,
-            passive=passive,
-            durable=topology.durable,
-            arguments=queue_arguments(topology),
+            Channel.rpc,
+            DeclareQueue(
+                queue=topology.queue,
+                passive=passive,
+                durable=topology.durable,
+                arguments=queue_arguments(topology),
+            ),
         )
     if topology.exchange and not passive:
         await _bind(connection, topology)
+
+
+async def tell_of_its_end(connection: Connection, topology: Topology) -> None:
+    """Warn where the queue goes with all that waits in it once no worker consumes it.
+
+    Raises:
+        SessionLost: the connection is gone.
+    """
+    if topology.declare == "active":  # it is as the arguments say, or was refused
+        given = topology.arguments.get("x-expires")
+        ends = None if given is None else EXPIRES.format(given)
+    else:
+        ends = await how_it_goes(connection, topology.queue)
+    if ends is not None:
+        _log.warning("queue %s: %s", topology.queue, ends)
 
 
 def check(topology: Topology) -> None:
@@ -94,13 +118,15 @@ async def _declare_exchange(connection: Connection, topology: Topology) -> None:
         return
     # The broker's own exchanges may not be declared, only checked.
     passive = topology.declare == "passive" or topology.exchange.startswith("amq.")
-    async with _channel(connection, f"exchange {topology.exchange!r}") as channel:
+    async with _channel(connection, f"exchange {topology.exchange!r}", passive=passive) as channel:
         await channel.ask(
-            Channel.exchange_declare,
-            topology.exchange,
-            exchange_type=topology.exchange_type,
-            passive=passive,
-            durable=topology.durable,
+            Channel.rpc,
+            DeclareExchange(
+                exchange=topology.exchange,
+                exchange_type=topology.exchange_type,
+                passive=passive,
+                durable=topology.durable,
+            ),
         )
 
 
@@ -110,13 +136,16 @@ async def _declare_dead_letter_exchange(connection: Connection, topology: Topolo
     if not name:
         return
     try:
-        async with _channel(connection, f"dead-letter exchange {name!r}") as channel:
-            await channel.ask(Channel.exchange_declare, name, passive=True)
+        async with _channel(connection, f"dead-letter exchange {name!r}", passive=True) as channel:
+            await channel.ask(Channel.rpc, DeclareExchange(exchange=name, passive=True))
     except TopologyMismatch as exc:
         if topology.declare == "passive" or not isinstance(exc.__cause__, ChannelNotFoundEntity):
             raise
         async with _channel(connection, f"dead-letter exchange {name!r}") as channel:
-            await channel.ask(Channel.exchange_declare, name, exchange_type="topic", durable=topology.durable)
+            await channel.ask(
+                Channel.rpc,
+                DeclareExchange(exchange=name, exchange_type="topic", durable=topology.durable),
+            )
         _log.warning(
             "queue %s: the dead-letter exchange %r is new, so no queue is bound to it; bind one, or what "
             "can't be answered is dropped",
@@ -133,26 +162,30 @@ async def _bind(connection: Connection, topology: Topology) -> None:
         connection, f"binding of queue {topology.queue!r} to {topology.exchange!r}"
     ) as channel:
         for key in keys:
-            await channel.ask(Channel.queue_bind, topology.queue, topology.exchange, key)
+            await channel.ask(
+                Channel.rpc, BindQueue(queue=topology.queue, exchange=topology.exchange, routing_key=key)
+            )
 
 
 def queue_arguments(topology: Topology) -> dict[str, Any]:
-    """What a queue is declared with."""
+    """What a queue is declared with.
+
+    Nothing of its dead letters: the worker publishes them itself, and producers that declare the queue too
+    would be refused over an argument that they don't know. Who wants it names it among the arguments.
+    """
     arguments = dict(topology.arguments)
     # A classic queue has no type argument on older brokers; with one it would differ from the queues there.
     if topology.queue_type != "classic":
         arguments["x-queue-type"] = topology.queue_type
-    if topology.dead_letter_exchange is not None:
-        arguments["x-dead-letter-exchange"] = topology.dead_letter_exchange
-    if topology.dead_letter_routing_key is not None:
-        arguments["x-dead-letter-routing-key"] = topology.dead_letter_routing_key
     return arguments
 
 
 @asynccontextmanager
-async def _channel(connection: Connection, what: str) -> AsyncIterator[ControlChannel]:
+async def _channel(
+    connection: Connection, what: str, *, passive: bool = False
+) -> AsyncIterator[ControlChannel]:
     """A channel of its own for each thing, because a no from the broker closes the channel."""
-    with told_by_topology(what, MAY_NOT_DECLARE):
+    with told_by_topology(what, MAY_NOT_LOOK if passive else MAY_NOT_DECLARE):
         channel = await connection.channel()
         yield channel
         await channel.close()
@@ -165,7 +198,7 @@ def told_by_topology(what: str, forbidden: str = MAY_NOT_READ) -> Iterator[None]
         yield
     except ChannelClosed as exc:
         raise _refusal(what, describe(exc), forbidden) from exc
-    except (ValueError, TypeError) as exc:  # pamqp's, before anything is sent
+    except (ValueError, TypeError) as exc:  # the codec's, before anything is sent
         raise SettingError(f"{what} can't be put into AMQP: {exc}") from exc
 
 
@@ -174,8 +207,12 @@ def _refusal(what: str, said: str, forbidden: str) -> BrokerError:
     differing = re.search(r"inequivalent arg '([^']+)'", said)
     if "down or inaccessible" in said:  # its node may come back
         return SessionLost(said)
-    if differing:
+    if differing and differing[1] in {"auto_delete", "exclusive"}:
+        remedy = f"it exists with another {differing[1]}; delete it, or use declare=passive"
+    elif differing:
         remedy = f"it exists with another {differing[1]}; set that so, or delete it, or use declare=passive"
+        if differing[1].startswith("x-dead-letter"):
+            remedy += f"; queue_argument {differing[1]}=... sets it"
     elif code == "NOT_FOUND":
         remedy = "it does not exist; create it, or use declare=active"
     elif "reserved prefix" in said:

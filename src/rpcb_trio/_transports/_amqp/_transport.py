@@ -22,7 +22,7 @@ from rpcb_trio._transports._amqp._outbox import Outbox
 from rpcb_trio._transports._amqp._requesters import Requesters
 from rpcb_trio._transports._amqp._session import AmqpSession
 from rpcb_trio._transports._amqp._source import UrlSource
-from rpcb_trio._transports._amqp._topology import check, declare
+from rpcb_trio._transports._amqp._topology import check, declare, tell_of_its_end
 from rpcb_trio._transports._bounds import LARGEST_PREFETCH
 from rpcb_trio._transports._protocol import Topology
 
@@ -63,6 +63,8 @@ class AmqpTransport:
         self._name = name or "rpcb_trio"
         self._refresh = refresh
         self._has_connected = False
+        self._looked_at = set[str]()
+        """Queues whose end was looked at, once for all sessions."""
         self._connections: WeakSet[Connection] = WeakSet()
 
     def __repr__(self) -> str:
@@ -78,6 +80,9 @@ class AmqpTransport:
         async with self._dialling(loss) as dial_as, _closing(await dial_as("in")) as connection:
             connection.on_close(loss.report)
             await declare(connection, topology)
+            if topology.queue not in self._looked_at:
+                self._looked_at.add(topology.queue)
+                await tell_of_its_end(connection, topology)
             blockage = Blockage()
 
             async def dial_out() -> Connection:
@@ -106,7 +111,7 @@ class AmqpTransport:
         loss = Loss()
         async with self._dialling(loss) as dial_as, _closing(await dial_as("examination")) as connection:
             connection.on_close(loss.report)
-            yield Examination(connection, self._source.address)
+            yield Examination(connection, self._source.address, dial_as)
 
     @asynccontextmanager
     async def open_caller(self) -> AsyncIterator[AmqpCaller]:

@@ -26,6 +26,7 @@ class Message(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     priority: int = 0
     headers: Mapping[str, object] = NO_HEADERS
     content_type: str = "application/octet-stream"
+    content_encoding: str | None = None
     redelivered: bool = False
 
 

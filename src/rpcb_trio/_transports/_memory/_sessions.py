@@ -12,8 +12,9 @@ import trio
 
 from rpcb_trio._errors import RequesterGone, RpcbError, SessionLost, Unroutable
 from rpcb_trio._messages import Answer, Outgoing, Reply, Request, Settled
-from rpcb_trio._transports._dead_letter import dead_letter_headers
-from rpcb_trio._transports._deadline import read_deadline
+from rpcb_trio._transports._dead_letter import ROUTING_HEADERS, dead_letter_headers
+from rpcb_trio._transports._deadline import Deadlines
+from rpcb_trio._transports._echo import ids_of
 from rpcb_trio._transports._memory._alarm import Alarm
 from rpcb_trio._transports._memory._queues import Consumer, Message
 from rpcb_trio._transports._memory._router import Router
@@ -38,6 +39,7 @@ class MemorySession:
         self._topology = topology
         self._lost = lost
         self._alarm = alarm
+        self._deadlines = Deadlines(topology.queue)
         self.blockages = alarm.listen()
         self._send_requests, self.requests = trio.open_memory_channel[Request](math.inf)
         self._consumer: Consumer = router.queues[topology.queue].consume(prefetch, self._deliver)
@@ -63,6 +65,9 @@ class MemorySession:
         await trio.lowlevel.checkpoint()
         self._consumer.stop()
         self._send_requests.close()
+
+    def give_back(self, requests: Sequence[Request]) -> None:
+        """Nothing is counted here, so it is done when the session closes."""
 
     async def watch(self) -> NoReturn:
         """Wait for the end."""
@@ -90,7 +95,7 @@ class MemorySession:
         reply = Message(
             body=answer.reply.body,
             correlation_id=answer.reply.correlation_id,
-            headers=answer.reply.headers,
+            headers={**ids_of(answer.request.headers), **answer.reply.headers},
             content_type=answer.reply.content_type,
         )
         has_arrived = self._router.route("", answer.request.reply_to, reply)
@@ -100,11 +105,13 @@ class MemorySession:
         exchange, key = self._topology.dead_letter_exchange, self._topology.dead_letter_routing_key
         if exchange is None:
             return
+        headers = request.message.headers.items()
+        own = {name: value for name, value in headers if name not in ROUTING_HEADERS}
         letter = msgspec.structs.replace(
             request.message,
             expiration=None,
             expires=None,
-            headers=dead_letter_headers(request, self._topology.queue, reason),
+            headers={**own, **dead_letter_headers(self._topology.queue, reason)},
         )
         self._router.route(exchange, request.message.routing_key if key is None else key, letter)
 
@@ -117,12 +124,19 @@ class MemorySession:
                 arrived=arrived,
                 reply_to=message.reply_to,
                 correlation_id=message.correlation_id,
-                deadline=read_deadline(
-                    arrived, time.time(), lifetime=message.expiration, headers=message.headers
+                deadline=self._deadlines.read(
+                    arrived,
+                    time.time(),
+                    lifetime=message.expiration,
+                    headers=message.headers,
+                    reply_to=message.reply_to,
+                    redelivered=message.redelivered,
                 ),
                 redelivered=message.redelivered,
                 priority=message.priority,
                 headers=message.headers,
+                content_type=message.content_type,
+                content_encoding=message.content_encoding,
                 tag=tag,
             )
         )

@@ -53,6 +53,7 @@ class MemoryBroker:
         expiration: float | None = None,
         priority: int | None = None,
         headers: Mapping[str, object] = NO_HEADERS,
+        content_encoding: str | None = None,
     ) -> bool:
         """Put a message into all queues bound there, as a foreign producer would; False if there is none."""
         message = Message(
@@ -63,6 +64,7 @@ class MemoryBroker:
             expiration=expiration,
             priority=priority or 0,
             headers=headers,
+            content_encoding=content_encoding,
         )
         return self._router.route(exchange, routing_key, message)
 

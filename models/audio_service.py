@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from models.audio import MAX_BYTES, MAX_SECONDS, SAMPLE_RATE, Samples, read_audio
-from models.wire import read_request
+from models.wire import AudioRequest, read_request
 
 
 class AudioService:
@@ -26,7 +26,10 @@ class AudioService:
         Raises:
             RefusedRequest: the body or its audio can't be used; carries the status to reply.
         """
-        request = read_request(body)
+        return self.samples(read_request(body))
+
+    def samples(self, request: AudioRequest) -> Samples:
+        """Read a request's audio, as `decode`."""
         return read_audio(
             request.audio, request.format, max_seconds=self._max_seconds, max_bytes=self._max_bytes
         )

@@ -37,6 +37,10 @@ class DemucsShape:
     causal: bool = True
     resample: int = 4
     """How many times the audio's rate the network works at: 1, 2 or 4."""
+    glu: bool = True
+    """Whether each level ends in a gate, which halves its channels; else in a rectifier."""
+    normalize: bool = True
+    """Whether a clip is divided by its loudness first, and its result multiplied by it."""
     floor: float = 1e-3
     """Added to a clip's loudness before it is divided by it."""
 
@@ -84,14 +88,18 @@ class DemucsNet(nn.Module):
         Returns:
             float32 [B, T]; beyond a row's length it means nothing.
         """
-        samples = audio.shape[-1]
+        if not self.shape.normalize:
+            return self._enhanced(audio, lengths)
         loudness = self._loudness(audio, lengths)
-        levelled = audio / (self.shape.floor + loudness)
-        padded = functional.pad(levelled, (0, self.shape.valid_length(samples) - samples))
+        return self._enhanced(audio / (self.shape.floor + loudness), lengths) * loudness
+
+    def _enhanced(self, audio: Tensor, lengths: Sequence[int]) -> Tensor:
+        samples = audio.shape[-1]
+        padded = functional.pad(audio, (0, self.shape.valid_length(samples) - samples))
         levels = [self.shape.frames(length) for length in lengths]
         waves = self._upsampled(padded, [self.shape.valid_length(length) for length in lengths])
         waves = self._decoded(*self._encoded(waves[:, None]), levels)[:, 0]
-        return self._downsampled(waves, [counts[0] for counts in levels])[:, :samples] * loudness
+        return self._downsampled(waves, [counts[0] for counts in levels])[:, :samples]
 
     def _loudness(self, audio: Tensor, lengths: Sequence[int]) -> Tensor:
         """Each row's standard deviation over its own length, [B, 1]."""
@@ -159,18 +167,19 @@ def _encoder_level(outer: int, inner: int, shape: DemucsShape) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv1d(outer, inner, shape.kernel_size, shape.stride),
         nn.ReLU(),
-        nn.Conv1d(inner, 2 * inner, 1),
-        nn.GLU(dim=1),
+        *_gate(inner, shape),
     )
 
 
 def _decoder_level(outer: int, inner: int, shape: DemucsShape) -> nn.Sequential:
-    level = [
-        nn.Conv1d(inner, 2 * inner, 1),
-        nn.GLU(dim=1),
-        nn.ConvTranspose1d(inner, outer, shape.kernel_size, shape.stride),
-    ]
+    level = [*_gate(inner, shape), nn.ConvTranspose1d(inner, outer, shape.kernel_size, shape.stride)]
     return nn.Sequential(*level, *([nn.ReLU()] if outer > 1 else []))
+
+
+def _gate(width: int, shape: DemucsShape) -> list[nn.Module]:
+    if shape.glu:
+        return [nn.Conv1d(width, 2 * width, 1), nn.GLU(dim=1)]
+    return [nn.Conv1d(width, width, 1), nn.ReLU()]
 
 
 def _masked(signal: Tensor, counts: Sequence[int]) -> Tensor:

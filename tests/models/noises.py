@@ -86,4 +86,5 @@ def noise(kind: str, *, dbfs: float, seconds: float) -> Samples:
 def room(seconds: float) -> Samples:
     """A quiet room: pink noise whose power is at -60 dBFS."""
     made = coloured(round(seconds * SAMPLE_RATE), np.random.default_rng(0), 0.5)
-    return (made / np.sqrt(np.mean(np.square(made))) * 1e-3).astype(np.float32)
+    quiet: Samples = (made / np.sqrt(np.mean(np.square(made))) * 1e-3).astype(np.float32)
+    return quiet

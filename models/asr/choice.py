@@ -20,12 +20,13 @@ def recogniser_of(
         name: "moonshine" or "quartznet"; or a recogniser of your own, which is passed on.
         device: torch's name of where to compute; the processor by default.
         threads: Of the recogniser's library.
-        options: The recogniser's own; None stands for its default.
+        options: The recogniser's own; None stands for its default, as does an empty text, by which a command
+            line takes away what a file of settings says.
 
     Raises:
         rpcb_trio.SettingError: there is no such recogniser, or it has no use for an option, or lacks one.
     """
-    given = {option: value for option, value in options.items() if value is not None}
+    given = {option: value for option, value in options.items() if value not in (None, "")}
     if threads < 1:
         raise SettingError(f"threads is {threads}; give 1 or more")
     if not isinstance(name, str):

@@ -42,6 +42,7 @@ def test_a_name_and_plain_options_choose_the_recogniser() -> None:
         ({"lm": "words.arpa"}, "lm is for quartznet"),
         ({"alone": True, "recogniser": "quartznet", "checkpoint": SMALL}, "alone is for moonshine"),
         ({"device": "cuda", "recogniser": Deaf()}, "device"),
+        ({"recogniser": "quartznet", "checkpoint": ""}, "needs a checkpoint"),
         ({"threads": 0}, "threads"),
         ({"recogniser": "quartznet", "checkpoint": SMALL, "beam_width": 8}, "no lm"),
         ({"recogniser": "quartznet", "checkpoint": SMALL, "features": "2"}, "features"),
@@ -87,3 +88,7 @@ def test_the_chinese_deployment_is_the_producers_own_and_names_its_checkpoint() 
     options = dict(option.split("=") for option in settings["option"])
     with pytest.raises(SettingError, match=r"QuartzNet15x5Base-Zh\.nemo"):
         SpeechRecognition(**options).warm_up()
+
+
+def test_an_empty_option_takes_away_what_a_file_says() -> None:
+    assert isinstance(SpeechRecognition("moonshine", checkpoint="", lm="").recogniser, Moonshine)

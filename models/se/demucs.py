@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from models.devices import sent
 from models.se.resampling import Resampler
 
 
@@ -153,7 +154,8 @@ class Recurrence(nn.Module):
         if self.linear is None:
             hidden, _ = self.lstm(frames)
         else:
-            packed = pack_padded_sequence(frames, torch.tensor(counts), enforce_sorted=False)
+            ordered = counts == sorted(counts, reverse=True)  # then nothing is to be sorted on the device
+            packed = pack_padded_sequence(frames, torch.tensor(counts), enforce_sorted=ordered)
             both, _ = pad_packed_sequence(self.lstm(packed)[0], total_length=len(frames))
             hidden = self.linear(both)
         return hidden.permute(1, 2, 0)
@@ -186,5 +188,6 @@ def _masked(signal: Tensor, counts: Sequence[int]) -> Tensor:
     """[B, ..., T] with zeros from each row's count on; itself where there is nothing beyond."""
     if min(counts) >= signal.shape[-1]:
         return signal
-    beyond = torch.arange(signal.shape[-1]) >= torch.tensor(counts)[:, None]
-    return signal.masked_fill(beyond.to(signal.device).view(len(counts), *[1] * (signal.ndim - 2), -1), 0)
+    steps = torch.arange(signal.shape[-1], device=signal.device)
+    beyond = steps >= sent(counts, signal.device)[:, None]
+    return signal.masked_fill(beyond.view(len(counts), *[1] * (signal.ndim - 2), -1), 0)

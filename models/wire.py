@@ -73,7 +73,7 @@ class AudioRequest(msgspec.Struct, frozen=True):
     audio: bytes
     format: str | None = None
     segments: Any = msgspec.UNSET
-    """True where the reply of speech recognition may have its third field; all else is ignored."""
+    """True (or the text) where the reply of recognition may have its third field; all else is ignored."""
 
 
 class SpokenSegment(msgspec.Struct, frozen=True):

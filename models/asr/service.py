@@ -18,6 +18,7 @@ from models.audio_service import AudioService
 from models.wire import Recognition, SpokenSegment, Status, read_request, status_of
 from rpcb_trio import Failure, Outcome, SettingError, Success
 
+_TRUE: Final = (True, "true", "1")
 MAX_SECONDS: Final = 1800.0
 """The longest recording by default, in seconds: 115 MB of samples, 22 s of the default recogniser's CPU."""
 
@@ -145,7 +146,7 @@ class SpeechRecognition:
             RefusedRequest: the body or its audio can't be used; carries the status to reply.
         """
         request = read_request(body)
-        return Recording(self._hearing.segments(self._audio.samples(request)), request.segments is True)
+        return Recording(self._hearing.segments(self._audio.samples(request)), request.segments in _TRUE)
 
     def cost(self, item: Recording) -> float:
         """Seconds of audio to be recognised."""

@@ -151,6 +151,14 @@ async def test_who_asks_for_segments_gets_them_and_nobody_else_an_extra_key() ->
     assert 0 <= segment["start"] < segment["end"] <= 3
 
 
+@pytest.mark.parametrize(
+    ("asked", "given"), [("true", True), (1, True), ("no", False), (None, False), ([], False)]
+)
+def test_what_is_no_wish_for_segments_is_ignored(*, asked: object, given: bool) -> None:
+    body = msgspec.msgpack.encode({"audio": audio_file("wav"), "format": "wav", "segments": asked})
+    assert SpeechRecognition(Lengths(), speech_only=False).decode(body).with_times == given
+
+
 async def test_who_asks_for_segments_of_a_room_without_a_voice_gets_none() -> None:
     body = msgspec.msgpack.encode(AudioRequest(wav_bytes(room(2.0)), "wav", segments=True))
     (reply,) = await push_batch(service, [body])

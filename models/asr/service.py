@@ -12,7 +12,7 @@ import numpy as np
 from models.asr.choice import recogniser_of
 from models.asr.hearing import Hearing, Said
 from models.asr.recogniser import Recogniser
-from models.asr.segments import Segment
+from models.asr.segments import Segment, whole
 from models.audio import MAX_BYTES, SAMPLE_RATE
 from models.audio_service import AudioService
 from models.wire import Recognition, SpokenSegment, Status, read_request, status_of
@@ -20,7 +20,7 @@ from rpcb_trio import Failure, Outcome, SettingError, Success
 
 _TRUE: Final = (True, "true", "1")
 MAX_SECONDS: Final = 1800.0
-"""The longest recording by default, in seconds: 115 MB of samples, 22 s of the default recogniser's CPU."""
+"""The longest recording by default, in seconds: 58 MB while it waits, and 22 s of moonshine's CPU."""
 
 
 @runtime_checkable
@@ -69,7 +69,7 @@ class SpeechRecognition:
         features: See `QuartzNet`.
         precision: See `QuartzNet`.
         max_seconds: The longest recording, in seconds; a longer one is refused. Recordings are recognised in
-            segments of 16 s at most; while one waits for its turn it takes 64 kB a second.
+            segments of 16 s at most; while one waits for its turn it takes 32 kB a second.
         max_bytes: The largest audio file, in bytes; a larger one is refused.
 
     Raises:
@@ -137,7 +137,7 @@ class SpeechRecognition:
         self._hearing.load()
         noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE).astype(np.float32)
         self._hearing.segments(noise)
-        self._hearing.hear([[Segment(0, noise)]])
+        self._hearing.hear([whole(noise)])
 
     def decode(self, body: bytes) -> Recording:
         """Turn a request's body into what is spoken in its audio.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from models.asr.segments import Stretch
 from models.audio import Samples, is_silent
@@ -29,7 +30,7 @@ _BLOCK = 512  # frames in one call: 16 s
 _ON, _OFF = 0.5, 0.35  # the probabilities at which speech begins and ends, as Silero's authors have them
 _LEVEL = 0.25  # where the loud samples are brought, for the model hears less in quiet speech
 _LOUD = 99.0  # per cent of samples are no louder than those, so that clicks do not set the level
-_MAX_GAIN = 1000.0  # for what is below -70 dBFS is a recorder's own noise
+_MAX_GAIN, _SILENCE = 1000.0, 1e-9  # what is below -70 dBFS is a recorder's own noise
 
 
 class VoiceActivity:
@@ -70,7 +71,7 @@ class VoiceActivity:
         session = self._loaded()
         hidden = cell = np.zeros((1, 1, _STATE), np.float32)
         found = [np.zeros(0, np.float32)]
-        for block in _blocks(_levelled(clip)):
+        for block in _blocks(clip, _gain(clip)):
             feed = {"input": block, "h": hidden, "c": cell}
             probabilities, hidden, cell = session.run(["speech_probs", "hn", "cn"], feed)
             found.append(probabilities.reshape(-1))
@@ -94,18 +95,18 @@ class VoiceActivity:
             return self._session
 
 
-def _levelled(clip: Samples) -> Samples:
-    loudest = np.percentile(np.abs(clip[:: 1 + len(clip) // 100_000]), _LOUD)
-    gain = np.float32(min(_LEVEL / max(loudest, 1e-9), _MAX_GAIN))
-    levelled: Samples = np.clip(clip * gain, -1, 1)
-    return levelled
+def _gain(clip: Samples) -> np.float32:
+    loud = np.percentile(np.abs(clip[:: 1 + len(clip) // 100_000]), _LOUD) if len(clip) else 1.0
+    return np.float32(min(_LEVEL / max(loud, _SILENCE), _MAX_GAIN))
 
 
-def _blocks(clip: Samples) -> Iterator[npt.NDArray[np.float32]]:
-    """Frames [up to 512, 64 + 512], each with what comes before it."""
-    count = -(-len(clip) // _FRAME)
-    padded = np.zeros(_CONTEXT + count * _FRAME, np.float32)
-    padded[_CONTEXT : _CONTEXT + len(clip)] = clip
-    frames = np.lib.stride_tricks.sliding_window_view(padded, _CONTEXT + _FRAME)[::_FRAME]
-    for start in range(0, count, _BLOCK):
-        yield np.ascontiguousarray(frames[start : start + _BLOCK])
+def _blocks(clip: Samples, gain: np.float32) -> Iterator[npt.NDArray[np.float32]]:
+    """Frames [up to 512, 64 + 512] at the right level, each with what comes before it."""
+    for start in range(0, len(clip), _BLOCK * _FRAME):
+        before = clip[max(start - _CONTEXT, 0) : start]
+        part = clip[start : start + _BLOCK * _FRAME]
+        padded = np.zeros(_CONTEXT + -(-len(part) // _FRAME) * _FRAME, np.float32)
+        padded[_CONTEXT - len(before) : _CONTEXT] = before
+        padded[_CONTEXT : _CONTEXT + len(part)] = part
+        levelled = np.clip(padded * gain, -1, 1)
+        yield np.ascontiguousarray(sliding_window_view(levelled, _CONTEXT + _FRAME)[::_FRAME])

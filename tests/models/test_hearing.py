@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from models.asr import Moonshine
 from models.asr.hearing import Hearing, Said
 from models.asr.segments import LONGEST, Stretch, spoken
+from models.asr.voice_activity import _blocks
 from models.audio import SAMPLE_RATE, Samples, read_audio
 from models.noise import mixed
 from models.recordings import recordings
@@ -154,16 +155,26 @@ def test_segments_hold_all_speech_once_in_order_and_within_the_bound(length: int
     stretches = [
         Stretch(start, stop, 0.95) for start, stop in zip(ends[::2], ends[1::2], strict=False) if start < stop
     ]
-    clip = np.arange(length, dtype=np.float32)
+    clip = (np.arange(length) % 1009 / 1009).astype(np.float32)
     segments = spoken(clip, stretches)
-    held = [int(value) for segment in segments for value in (segment.samples[0], segment.samples[-1])]
-    assert held == sorted(held)
+    assert all(one.start + len(one.pcm) <= other.start for one, other in pairwise(segments))
     for segment in segments:
-        assert segment.samples[0] == segment.start
-        assert segment.seconds <= LONGEST
+        own = clip[segment.start : segment.start + len(segment.pcm)]
+        np.testing.assert_allclose(segment.samples, own, atol=2**-15)
+        assert 0 < segment.seconds <= LONGEST
     for stretch in stretches:
-        assert any(each.start <= stretch.start < each.start + len(each.samples) for each in segments)
-        assert any(each.start < stretch.stop <= each.start + len(each.samples) for each in segments)
+        assert any(each.start <= stretch.start < each.start + len(each.pcm) for each in segments)
+        assert any(each.start < stretch.stop <= each.start + len(each.pcm) for each in segments)
+
+
+def test_a_long_clips_frames_are_those_of_one_piece() -> None:
+    clip = np.concatenate([part for each in speech()[:9] for part in (each, room(0.5))])
+    assert len(clip) > 512 * 512
+    frames = np.concatenate(list(_blocks(clip, np.float32(1))))
+    padded = np.concatenate((np.zeros(64, np.float32), clip, np.zeros(-len(clip) % 512, np.float32)))
+    assert len(frames) == (len(padded) - 64) // 512
+    for number, frame in enumerate(frames):
+        np.testing.assert_array_equal(frame, padded[number * 512 : number * 512 + 576])
 
 
 def test_without_its_library_the_gate_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

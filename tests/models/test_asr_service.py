@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +139,15 @@ async def test_a_room_without_a_voice_and_a_single_sample_have_an_empty_sentence
     ]
     replies = await push_batch(service, bodies)
     assert [read(reply.body) for reply in replies] == [("", 200)] * 3
+
+
+def test_what_goes_to_a_process_and_comes_back_is_the_speech_alone() -> None:
+    clip = np.concatenate((read_audio(recordings()[1].path.read_bytes()), room(60.0)))
+    asr = SpeechRecognition(Lengths())
+    packed = pickle.dumps(asr.decode(request(wav_bytes(clip))))
+    assert len(packed) < 4 * 32_000
+    (transcript,) = pickle.loads(pickle.dumps(asr.infer([pickle.loads(packed)])))  # noqa: S301 (its own)
+    assert transcript.said[0].text == f"{transcript.said[0].end - transcript.said[0].start:.1f}"
 
 
 async def test_who_asks_for_segments_gets_them_and_nobody_else_an_extra_key() -> None:

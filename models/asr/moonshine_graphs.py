@@ -159,8 +159,17 @@ def _session(path: Path, threads: int, providers: list[Provider]) -> onnxruntime
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores
     options.log_severity_level = 4  # its errors are raised, and need not be printed as well
-    session = onnxruntime.InferenceSession(path, options, providers=providers)
-    wanted, used = providers[0][0], session.get_providers()[0]
+    wanted = providers[0][0]
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=providers)
+    except Exception as error:
+        if wanted == _CPU:
+            raise
+        reason = " ".join(str(error).split())[:300]
+        raise SettingError(
+            f"onnxruntime can't load moonshine with {wanted} ({reason}); leave device out"
+        ) from error
+    used = session.get_providers()[0]
     if used != wanted:  # onnxruntime goes on without it, and would be found out by its slowness
         raise SettingError(
             f"onnxruntime can't use {wanted} and takes {used}; mend its installation, or leave device out"

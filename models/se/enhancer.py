@@ -96,8 +96,8 @@ class Demucs(_TorchEnhancer):
     """Demucs from a `.th` checkpoint of denoiser's: dns48, dns64, master64, or what its trainer wrote.
 
     Its work is nearly all convolutions, which cost what the padded samples cost. Measured on one thread, per
-    clip of 5 s: dns48 takes 0.90 s alone and 0.56 s in a batch of 4, the shipped small one about 30 ms alone
-    and in a batch of 8. Of 25 clips of 2 to 8 s, that one takes 0.64 s one by one and in batches of clips
+    clip of 5 s: dns48 takes 0.90 s alone and 0.56 s in a batch of 4, the shipped small one 20 to 30 ms, alone
+    as in a batch of 8. Of 25 clips of 2 to 8 s, that one takes 0.64 s one by one and in batches of clips
     whose lengths differ by 5 %, 0.97 s by 40 %, and 2.19 s as one batch.
     Memory: 23 MB for each second of padded audio with dns48, so a batch holds 32 s, or one longer clip.
 

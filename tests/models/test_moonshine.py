@@ -131,6 +131,20 @@ def test_a_provider_that_onnxruntime_drops_in_silence_is_refused(monkeypatch: py
         Moonshine(device="cuda:0").load()
 
 
+def test_a_provider_that_can_not_take_the_model_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no kernel for this step\non this device")
+
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr("onnxruntime.InferenceSession", fail)
+    with pytest.raises(
+        SettingError, match=r"with CUDAExecutionProvider \(no kernel for this step on this device\)"
+    ):
+        Moonshine(device="cuda:0").load()
+    with pytest.raises(RuntimeError):
+        Moonshine().load()
+
+
 def test_another_one_on_a_device_has_the_same_settings_and_on_its_own_is_itself(moonshine: Moonshine) -> None:
     assert moonshine.on_device("cpu") is moonshine
     placed = Moonshine(alone=True, threads=2).on_device("cuda:1")

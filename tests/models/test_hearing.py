@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from functools import cache
 from itertools import pairwise
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from models.asr import Moonshine
 from models.asr.hearing import Hearing, Said
 from models.asr.segments import LONGEST, Stretch, spoken
-from models.asr.voice_activity import _blocks
+from models.asr.voice_activity import MODEL, _blocks
 from models.audio import SAMPLE_RATE, Samples, read_audio
 from models.noise import mixed
 from models.recordings import recordings
@@ -175,6 +176,10 @@ def test_a_long_clips_frames_are_those_of_one_piece() -> None:
     assert len(frames) == (len(padded) - 64) // 512
     for number, frame in enumerate(frames):
         np.testing.assert_array_equal(frame, padded[number * 512 : number * 512 + 576])
+
+
+def test_the_model_is_the_file_that_its_card_says() -> None:
+    assert hashlib.sha256(MODEL.read_bytes()).hexdigest() in MODEL.with_suffix(".md").read_text()
 
 
 def test_without_its_library_the_gate_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,13 +13,14 @@ import pytest
 
 from models.asr import SpeechRecognition, service
 from models.asr.hearing import Said
-from models.asr.service import Transcript
+from models.asr.segments import Segment
+from models.asr.service import Recording, Transcript
 from models.audio import SAMPLE_RATE, Samples, read_audio
 from models.recordings import recordings
 from models.se.wav import wav_bytes
 from models.wer import word_error_rate
 from models.wire import AudioRequest, Recognition, RefusedRequest, Status
-from rpcb_trio import Expired, Failure, InferError, Service, Success
+from rpcb_trio import Expired, Failure, InferError, Service, Success, TooLarge
 from rpcb_trio.testing import push_batch
 from tests.models.noises import noise, room
 from tests.models.sounds import audio_file
@@ -148,6 +149,16 @@ def test_what_goes_to_a_process_and_comes_back_is_the_speech_alone() -> None:
     assert len(packed) < 4 * 32_000
     (transcript,) = pickle.loads(pickle.dumps(asr.infer([pickle.loads(packed)])))  # noqa: S301 (its own)
     assert transcript.said[0].text == f"{transcript.said[0].end - transcript.said[0].start:.1f}"
+
+
+def test_long_recordings_are_no_batch_of_hours_and_the_worker_divides_them() -> None:
+    asr = SpeechRecognition(Lengths(), speech_only=False)
+    long = Recording([Segment(0, np.zeros(1000 * SAMPLE_RATE, np.int16))], with_times=False)
+    assert len(asr.infer([long] * 3)) == 3
+    with pytest.raises(TooLarge, match="4000 s of speech"):
+        asr.infer([long] * 4)
+    whole_hours = Recording([*long.segments] * 4, with_times=False)
+    assert len(asr.infer([whole_hours])) == 1
 
 
 async def test_who_asks_for_segments_gets_them_and_nobody_else_an_extra_key() -> None:

@@ -8,8 +8,8 @@ a clip about a twentieth of what a loop of its own does, so lengths need only be
 keeps a clip's text nearly free of its batch: they share only the loop's 8-bit rounding, whose scale is that
 of the largest value in the whole loop. With `alone` each clip has a loop of its own, and so its own text.
 
-The model's own confidence tells nothing of noise: where nobody speaks it is sure of "You" (0.95 and more, as
-of most words), or writes one thing over and over. What is no speech must be kept from it.
+The model's own confidence tells nothing of noise: where nobody speaks it gives "You" 0.7 to 0.96, more than
+some words that it hears rightly, or writes one thing over and over. What is no speech must be kept from it.
 """
 
 from __future__ import annotations

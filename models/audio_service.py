@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from models.audio import DECODE_MEMORY, MAX_BYTES, MAX_SECONDS, SAMPLE_RATE, Samples, read_audio
-from models.wire import read_request
+from models.wire import AudioRequest, read_request
 from rpcb_trio import SettingError
 
 _LEAST_MEMORY = 16  # MiB
@@ -43,7 +43,10 @@ class AudioService:
         Raises:
             RefusedRequest: the body or its audio can't be used; carries the status to reply.
         """
-        request = read_request(body)
+        return self.samples(read_request(body))
+
+    def samples(self, request: AudioRequest) -> Samples:
+        """Read a request's audio, as `decode`."""
         return read_audio(
             request.audio,
             request.format,

@@ -22,14 +22,20 @@ from rpcb_trio import CallError, RpcbError, RpcClient, open_client
 
 ReplyT = TypeVar("ReplyT")
 
+_REASON = "rpcb-error-reason"
+
 
 class PartFailed(Exception):
-    """One of the services could not do its part; `part` is its queue, `status` what it said."""
+    """One of the services could not do its part.
 
-    def __init__(self, part: str, status: int) -> None:
-        super().__init__(f"{part} answered with status {status}")
+    `part` is its queue, `status` what it said, and `reason` why, in words, where the worker tells.
+    """
+
+    def __init__(self, part: str, status: int, reason: str | None = None) -> None:
+        super().__init__(f"{part} answered with status {status}" + (f": {reason}" if reason else ""))
         self.part = part
         self.status = status
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -71,9 +77,9 @@ class Ears:
             rpcb_trio.CallError: it did not answer.
         """
         queue = self._queues.recognition
-        reply = await self._ask(queue, audio, file_format, Recognition)
+        reply, reason = await self._ask(queue, audio, file_format, Recognition)
         if reply.other != Status.SUCCESS:
-            raise PartFailed(queue, reply.other)
+            raise PartFailed(queue, reply.other, reason)
         return reply.sentence
 
     async def enhance(self, audio: bytes, *, file_format: str = "wav") -> bytes:
@@ -83,9 +89,9 @@ class Ears:
             PartFailed, rpcb_trio.CallError: as `recognise`.
         """
         queue = self._queues.enhancement
-        reply = await self._ask(queue, audio, file_format, Enhancement)
+        reply, reason = await self._ask(queue, audio, file_format, Enhancement)
         if reply.data is None:
-            raise PartFailed(queue, reply.status)
+            raise PartFailed(queue, reply.status, reason)
         return reply.data.enhance
 
     async def hear(self, audio: bytes, *, file_format: str = "wav") -> Heard:
@@ -116,10 +122,14 @@ class Ears:
             raise failures[0]
         return Heard(as_it_came, once_enhanced, enhanced)
 
-    async def _ask(self, queue: str, audio: bytes, file_format: str, shape: type[ReplyT]) -> ReplyT:
+    async def _ask(
+        self, queue: str, audio: bytes, file_format: str, shape: type[ReplyT]
+    ) -> tuple[ReplyT, str | None]:
+        """What a service answers, and why it failed, which has no place in its reply's body."""
         body = msgspec.msgpack.encode(AudioRequest(audio=audio, format=file_format))
         reply = await self._client.call(body, queue=queue, timeout=self._timeout)
-        return msgspec.msgpack.decode(reply.body, type=shape)
+        reason = reply.headers.get(_REASON)
+        return msgspec.msgpack.decode(reply.body, type=shape), reason if isinstance(reason, str) else None
 
 
 async def _main(*files: Path, url: str = "amqp://guest:guest@localhost:5672/", timeout: float = 30.0) -> int:  # noqa: ASYNC109 - as RpcClient.call

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from rpcb_trio import SettingError
 
@@ -44,31 +46,96 @@ def set_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def uploaded(batches: Iterable[torch.Tensor], device: torch.device) -> Iterator[torch.Tensor]:
-    """Bring batches to the device, one ahead of the one that is computed.
+class Lane:
+    """A replica's own way on its device, made once: a stream to compute on and one for copies.
 
-    On a GPU each goes by pinned memory and a stream of its own, so that the next batch's copy overlaps the
-    present one's work. On the CPU they are passed on as they are.
+    Streams that are made anew for each batch would keep memory of their own each, and on the default stream
+    two replicas of one GPU would wait for each other. On the processor there are no streams.
 
     Args:
-        batches: In host memory, of any shapes and types; taken one ahead.
-        device: As `resolve_device` found it.
-
-    Yields:
-        The same batches on the device, safe to use on the current stream.
+        device: As `resolve_device` found it. What is there already, weights above all, is awaited.
     """
-    if device.type != "cuda":
-        yield from (batch.to(device) for batch in batches)
-        return
-    side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    ahead: tuple[torch.Tensor, torch.cuda.Event] | None = None
-    for batch in batches:
-        copying = _copying(batch, device, side)
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._streams: tuple[torch.cuda.Stream, torch.cuda.Stream] | None = None
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+            self._streams = torch.cuda.Stream(device), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def computing(self) -> AbstractContextManager[object]:
+        """Within it torch computes on the lane's own stream."""
+        if self._streams is None:
+            return nullcontext()
+        return torch.cuda.stream(self._streams[0])
+
+    def uploaded(self, batches: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Bring batches to the device, one ahead of the one that is computed.
+
+        On a GPU each goes by pinned memory and the stream for copies, so that the next batch's copy overlaps
+        the present one's work. On the CPU they are passed on as they are.
+
+        Args:
+            batches: In host memory, of any shapes and types; taken one ahead.
+
+        Yields:
+            The same batches on the device, safe to use on the current stream.
+        """
+        if self._streams is None:
+            yield from (batch.to(self._device) for batch in batches)
+            return
+        _, side = self._streams
+        ahead: tuple[torch.Tensor, torch.cuda.Event] | None = None
+        for batch in batches:
+            copying = _copying(batch, self._device, side)
+            if ahead is not None:
+                yield _arrived(*ahead)
+            ahead = copying
         if ahead is not None:
             yield _arrived(*ahead)
-        ahead = copying
-    if ahead is not None:
-        yield _arrived(*ahead)
+
+
+def sent(numbers: Sequence[int], device: torch.device) -> torch.Tensor:
+    """A few whole numbers, int64 on the device, without waiting for what it still computes."""
+    there = torch.tensor(numbers)
+    return there if device.type == "cpu" else there.pin_memory().to(device, non_blocking=True)
+
+
+class _Exact:
+    """Counts who needs exact float32: the switch is the process's, and the last to leave turns it back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before = (False, False)
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Within it no product or convolution of float32 is rounded to TF32, which has 10 bits of 23."""
+        with self._lock:
+            if not self._inside:
+                self._before = _tf32()
+                _set_tf32(products=False, convolutions=False)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside:
+                    _set_tf32(products=self._before[0], convolutions=self._before[1])
+
+
+exact = _Exact()
+
+
+def _tf32() -> tuple[bool, bool]:
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+def _set_tf32(*, products: bool, convolutions: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = products
+    torch.backends.cudnn.allow_tf32 = convolutions
 
 
 def _copying(

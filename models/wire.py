@@ -6,6 +6,7 @@ Its plain `ObjectMapper` fails on an extra key, so whatever else there is to say
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 import msgspec
 
@@ -71,13 +72,25 @@ class AudioRequest(msgspec.Struct, frozen=True):
 
     audio: bytes
     format: str | None = None
+    segments: Any = msgspec.UNSET
+    """True (or the text) where the reply of recognition may have its third field; all else is ignored."""
 
 
-class Recognition(msgspec.Struct, frozen=True):
+class SpokenSegment(msgspec.Struct, frozen=True):
+    """What was said from when to when, in seconds from the audio's beginning."""
+
+    start: float
+    end: float
+    text: str
+
+
+class Recognition(msgspec.Struct, frozen=True, omit_defaults=True):
     """The reply of speech recognition. The field order is the wire's."""
 
     sentence: str
     other: int
+    segments: list[SpokenSegment] | None = None
+    """Only for who asked for it, so that the Java side's mapper never meets it."""
 
 
 class Enhanced(msgspec.Struct, frozen=True):

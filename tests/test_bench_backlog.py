@@ -97,8 +97,9 @@ def test_each_policy_is_measured_with_each_mix(
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_has_a_service_with_all_hooks(model: Model) -> None:
     service = backlog.served(model)
-    clip = clips_of("short", 1, 0)[0]
-    assert service.cost(clip) == pytest.approx(len(clip) / SAMPLE_RATE)
+    clips = clips_of("short", 1, 0)
+    cost = service.cost(service.decode(bodies_of(clips)[0]))
+    assert 0 < cost <= len(clips[0]) / SAMPLE_RATE  # a recogniser leaves out what is no speech
     for hook in ("decode", "infer", "encode", "warm_up"):
         assert callable(getattr(service, hook))
 

@@ -86,7 +86,7 @@ def literals(tree: ast.AST) -> Iterator[str]:
 
 @cache
 def words_of_the_code() -> str:
-    sources = (ROOT / "src").rglob("*.py")
+    sources = [path for folder in ("src", "models") for path in (ROOT / folder).rglob("*.py")]
     return "\0".join(text for path in sources for text in literals(ast.parse(path.read_text())))
 
 

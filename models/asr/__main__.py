@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from models.asr.choice import recogniser_of
+from models.asr.hearing import Hearing, Said
 from models.asr.quartznet import QuartzNet
-from models.asr.recogniser import Recogniser
-from models.audio import MAX_SECONDS, AudioError, Samples, read_audio
+from models.asr.service import MAX_SECONDS
+from models.audio import AudioError, Samples, read_audio
 from rpcb_trio import SettingError
 
 DONE, SOME_FAILED, WRONG_SETTING, STOPPED = 0, 1, 2, 130
@@ -50,6 +51,8 @@ def transcribe(
     lm: Path | None = None,
     batch_size: int = 16,
     log_probs: Path | None = None,
+    times: bool = False,
+    speech_only: bool = True,
     max_seconds: float = MAX_SECONDS,
     device: str | None = None,
     threads: int = 1,
@@ -63,29 +66,36 @@ def transcribe(
         lm: For quartznet: a language model, ARPA or KenLM's binary.
         batch_size: How many recordings the recogniser takes at once.
         log_probs: For quartznet: write an .npz file with an array [T', V + 1] for each recording, under its
-            name without suffix, or its path where two have one name.
+            name without suffix, or its path where two have one name. Recordings are then recognised whole.
+        times: Write a line for each stretch of speech, with the seconds from which to which it lasts.
+        speech_only: Keep noise, tones, music and long pauses from the recogniser.
         max_seconds: The longest recording, in seconds; memory grows with it.
-        device: Where quartznet computes: cpu, cuda:0.
+        device: Where to compute: cpu, cuda:0.
         threads: Of the recogniser.
     """
-    _refuse_senseless(files, batch_size, log_probs, recogniser)
+    _refuse_senseless(files, batch_size, log_probs, recogniser, times=times)
     model = recogniser_of(recogniser, device=device, threads=threads, checkpoint=checkpoint, lm=lm)
-    model.load()
+    hearing = Hearing(model, gate=speech_only and log_probs is None)
+    hearing.load()
     arrays: dict[Path, np.ndarray] = {}
     done = 0
-    for file, text, found in _transcribed(model, files, batch_size, max_seconds):
-        done += 1
-        sys.stdout.write(f"{text}\n" if len(files) == 1 else f"{file}\t{text}\n")
-        sys.stdout.flush()
-        if log_probs is not None and found is not None:
-            arrays[file] = found
+    for batch in _read_in_batches(files, batch_size, max_seconds):
+        if log_probs is not None and isinstance(model, QuartzNet):
+            found = model.log_probs([clip for _, clip in batch])
+            arrays.update(zip([file for file, _ in batch], found, strict=True))
+            heard = [[Said(0.0, 0.0, text)] for text in model.texts(found)]
+        else:
+            heard = hearing.hear([hearing.segments(clip) for _, clip in batch])
+        for (file, _), said in zip(batch, heard, strict=True):
+            _show(f"{file}\t" if len(files) > 1 else "", said, times=times)
+        done += len(batch)
     if log_probs is not None:
         _write(log_probs, arrays)
     return DONE if done == len(files) else SOME_FAILED
 
 
 def _refuse_senseless(
-    files: Sequence[Path], batch_size: int, log_probs: Path | None, recogniser: str
+    files: Sequence[Path], batch_size: int, log_probs: Path | None, recogniser: str, *, times: bool
 ) -> None:
     if not files:
         raise SettingError("no files are given; name the recordings to transcribe")
@@ -93,27 +103,30 @@ def _refuse_senseless(
         raise SettingError(f"batch-size is {batch_size}; give 1 or more")
     if log_probs is not None and recogniser == "moonshine":
         raise SettingError("moonshine has no log-probabilities of frames; --log-probs is for quartznet")
+    if log_probs is not None and times:
+        raise SettingError("--log-probs is for whole recordings; leave --times out")
 
 
-def _transcribed(
-    model: Recogniser, files: Sequence[Path], batch_size: int, max_seconds: float
-) -> Iterator[tuple[Path, str, np.ndarray | None]]:
-    """Each file that can be read, its text, and its log-probabilities where the model has them."""
+def _read_in_batches(
+    files: Sequence[Path], batch_size: int, max_seconds: float
+) -> Iterator[list[tuple[Path, Samples]]]:
+    """Those files that can be read."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("transcribing", total=len(files))
         for start in range(0, len(files), batch_size):
             batch = files[start : start + batch_size]
-            read = [(file, clip) for file in batch if (clip := _read(file, max_seconds)) is not None]
-            clips = [clip for _, clip in read]
-            if isinstance(model, QuartzNet):
-                found = model.log_probs(clips)
-                texts = model.texts(found)
-                yield from zip([file for file, _ in read], texts, found, strict=True)
-            else:
-                for (file, _), text in zip(read, model.transcribe(clips), strict=True):
-                    yield file, text, None
+            yield [(file, clip) for file in batch if (clip := _read(file, max_seconds)) is not None]
             progress.advance(task, len(batch))
+
+
+def _show(name: str, said: Sequence[Said], *, times: bool) -> None:
+    lines = [" ".join(each.text for each in said)]
+    if times:
+        lines = [f"{each.start:.2f}\t{each.end:.2f}\t{each.text}" for each in said]
+    for line in lines:
+        sys.stdout.write(f"{name}{line}\n")
+    sys.stdout.flush()
 
 
 def _read(file: Path, max_seconds: float) -> Samples | None:

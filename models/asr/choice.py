@@ -20,12 +20,13 @@ def recogniser_of(
         name: "moonshine" or "quartznet"; or a recogniser of your own, which is passed on.
         device: torch's name of where to compute; the processor by default.
         threads: Of the recogniser's library.
-        options: QuartzNet's own; None stands for its default.
+        options: The recogniser's own; None stands for its default, as does an empty text, by which a command
+            line takes away what a file of settings says.
 
     Raises:
         rpcb_trio.SettingError: there is no such recogniser, or it has no use for an option, or lacks one.
     """
-    given = {option: value for option, value in options.items() if value is not None}
+    given = {option: value for option, value in options.items() if value not in (None, "")}
     if threads < 1:
         raise SettingError(f"threads is {threads}; give 1 or more")
     if not isinstance(name, str):
@@ -42,16 +43,19 @@ def _own(recogniser: Recogniser, device: str | None, options: Mapping[str, Any])
 
 
 def _moonshine(device: str | None, threads: int, options: Mapping[str, Any]) -> Moonshine:
-    for option in options:
-        raise SettingError(f"{option} is for quartznet; recogniser is moonshine")
-    if device not in {None, "cpu"}:
-        raise SettingError(f"device is {device}, but moonshine runs on the cpu; leave device out")
-    return Moonshine(threads=threads)
+    for option in sorted(options.keys() - {"alone"}):
+        raise SettingError(
+            f"{option} is for quartznet, but recogniser is moonshine; set recogniser to quartznet, or leave "
+            f"{option} out"
+        )
+    return Moonshine(threads=threads, device=device or "cpu", **options)
 
 
 def _quartznet(device: str | None, threads: int, options: Mapping[str, Any]) -> QuartzNet:
     if "checkpoint" not in options:
         raise SettingError("quartznet needs a checkpoint: give the path of a .nemo file")
+    if "alone" in options:
+        raise SettingError("alone is for moonshine; quartznet's texts never depend on their batch")
     for option in ("lm_weight", "word_bonus", "beam_width"):
         if option in options and "lm" not in options:
             raise SettingError(f"{option} is set, but there is no lm to use it with")

@@ -8,9 +8,10 @@ step takes that and one token, and gives the next. Source: the graphs themselves
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from models.audio import Samples
 from rpcb_trio import SettingError
@@ -24,12 +25,18 @@ except ModuleNotFoundError as missing:
 
 Floats: TypeAlias = "npt.NDArray[np.float32]"
 Whole: TypeAlias = "npt.NDArray[np.int64]"
+Provider: TypeAlias = tuple[str, dict[str, str]]
+"""One of onnxruntime's, and its options."""
 Cache: TypeAlias = dict[str, Floats]
 """Input name -> keys or values [B, 8 heads, T, 36]; T is tokens so far, or the encoder's frames."""
 
+_CPU: Final = "CPUExecutionProvider"
+_CUDA: Final = "CUDAExecutionProvider"
 _MIN_SAMPLES = 895  # what the encoder's three strided convolutions need for one frame
 _START, _END = 1, 2
 _HEADS, _HEAD_WIDTH, _WIDTH = 8, 36, 288
+_REPEATS = 8  # of a phrase, one after another, that nobody says: the model repeats itself
+_LONGEST_PHRASE = 12  # tokens
 
 
 @dataclass(eq=False)
@@ -46,9 +53,14 @@ class Utterance:
 
     def take(self, token: int) -> None:
         """Take the token the model chose."""
-        if token != _END:
-            self.tokens.append(token)
-        self.done = token == _END or len(self.tokens) >= self.max_tokens
+        if token == _END:
+            self.done = True
+            return
+        self.tokens.append(token)
+        repeated = _repeated(self.tokens)
+        if repeated:
+            del self.tokens[-repeated:]
+        self.done = repeated > 0 or len(self.tokens) >= self.max_tokens
 
 
 class Graphs:
@@ -58,11 +70,16 @@ class Graphs:
         encoder: Path of `encoder_model.ort`.
         decoder: Path of `decoder_model_merged.ort`.
         threads: Of each run.
+        device: `cpu`, or `cuda:N` where onnxruntime has the provider for it.
+
+    Raises:
+        rpcb_trio.SettingError: this onnxruntime can't use the device.
     """
 
-    def __init__(self, encoder: Path, decoder: Path, *, threads: int) -> None:
-        self._encoder = _session(encoder, threads)
-        self._decoder = _session(decoder, threads)
+    def __init__(self, encoder: Path, decoder: Path, *, threads: int, device: str = "cpu") -> None:
+        providers = _providers(device, onnxruntime.get_available_providers())
+        self._encoder = _session(encoder, threads, providers)
+        self._decoder = _session(decoder, threads, providers)
         inputs = [one.name for one in self._decoder.get_inputs()]
         self._cached = [name for name in inputs if name.startswith("past_key_values.")]
         self._growing = [name for name in self._cached if ".decoder." in name]
@@ -110,13 +127,54 @@ class Graphs:
         return logits[:, -1].argmax(axis=-1), dict(zip(wanted, caches, strict=True))
 
 
-def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def _repeated(tokens: list[int]) -> int:
+    """How many tokens at the end only repeat what stands before them; 0 unless they do so again and again."""
+    for phrase in range(1, min(_LONGEST_PHRASE, len(tokens) // _REPEATS) + 1):
+        if tokens[-1] != tokens[-1 - phrase]:
+            continue
+        tail = phrase * (_REPEATS - 1)
+        if tokens[-tail:] == tokens[-tail - phrase : -phrase]:
+            return tail
+    return 0
+
+
+def _providers(device: str, available: Sequence[str]) -> list[Provider]:
+    """What onnxruntime is to compute with, the first that can do a step; the processor can do all."""
+    kind, _, number = device.partition(":")
+    if kind == "cpu" and not number:
+        return [(_CPU, {})]
+    if kind != "cuda" or not (number or "0").isdecimal():
+        raise SettingError(f"device is {device}, but moonshine runs on cpu or cuda:N; name one of them")
+    if _CUDA not in available:
+        raise SettingError(
+            f"device is {device}, but this onnxruntime has no {_CUDA} (it has {', '.join(available)}); "
+            "pip install onnxruntime-gpu in place of onnxruntime, or leave device out"
+        )
+    return [(_CUDA, {"device_id": number or "0"}), (_CPU, {})]
+
+
+def _session(path: Path, threads: int, providers: list[Provider]) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores
     options.log_severity_level = 4  # its errors are raised, and need not be printed as well
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    wanted = providers[0][0]
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=providers)
+    except Exception as error:
+        if wanted == _CPU:
+            raise
+        reason = " ".join(str(error).split())[:300]
+        raise SettingError(
+            f"onnxruntime can't load moonshine with {wanted} ({reason}); leave device out"
+        ) from error
+    used = session.get_providers()[0]
+    if used != wanted:  # onnxruntime goes on without it, and would be found out by its slowness
+        raise SettingError(
+            f"onnxruntime can't use {wanted} and takes {used}; mend its installation, or leave device out"
+        )
+    return session
 
 
 def _mask(samples: list[int]) -> Whole:

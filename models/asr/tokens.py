@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable
 
 _BYTE = re.compile(rb"<0x([0-9A-Fa-f]{2})>")
 _SPECIAL = re.compile(rb"<[^>]+>")
+_UTF_8 = codecs.getincrementaldecoder("utf-8")
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # SentencePiece's mark for a space
 
 
@@ -30,9 +32,12 @@ class Tokens:
         return len(self._pieces)
 
     def text(self, numbers: Iterable[int]) -> str:
-        """Join tokens to a text; bytes that are no UTF-8 become U+FFFD."""
+        """Join tokens to a text; bytes that are no UTF-8 become U+FFFD.
+
+        A character that is not complete at the end, where the tokens were cut off, is left out.
+        """
         joined = b"".join(self._pieces[number] for number in numbers)
-        return joined.decode(errors="replace").replace(_SPACE, " ").strip()
+        return _UTF_8(errors="replace").decode(joined).replace(_SPACE, " ").strip()
 
 
 def _spoken(piece: bytes) -> bytes:

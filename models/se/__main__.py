@@ -42,6 +42,9 @@ def enhance(
     output: Path | None = None,
     model: str = "dtln",
     checkpoint: Path | None = None,
+    stride: int | None = None,
+    resample: int | None = None,
+    normalize: bool | None = None,
     dry: float = 0.0,
     batch_size: int = 8,
     max_seconds: float = MAX_SECONDS,
@@ -55,6 +58,9 @@ def enhance(
         output: The directory to write to; each recording's own otherwise.
         model: dtln or demucs.
         checkpoint: For demucs: a .th file (dns48, dns64, master64, your own); a small one otherwise.
+        stride: Of demucs' network, where the file has weights alone, as the following two.
+        resample: How many times the audio's rate it works at: 1, 2 or 4.
+        normalize: Whether it wants each clip at one loudness.
         dry: Share of the original in the result, 0 to 1.
         batch_size: How many recordings the model takes at once.
         max_seconds: The longest recording, in seconds; memory grows with it.
@@ -67,7 +73,16 @@ def enhance(
         raise SettingError(f"batch-size is {batch_size}; give 1 or more")
     targets = _targets(files, output)
     chosen = str(checkpoint) if checkpoint else None
-    service = SpeechEnhancement(model, checkpoint=chosen, dry=dry, device=device, threads=threads)
+    service = SpeechEnhancement(
+        model,
+        checkpoint=chosen,
+        stride=stride,
+        resample=resample,
+        normalize=normalize,
+        dry=dry,
+        device=device,
+        threads=threads,
+    )
     service.warm_up()
     sources = list(targets)
     batches = [sources[start : start + batch_size] for start in range(0, len(sources), batch_size)]

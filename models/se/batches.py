@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from models.audio import SAMPLE_RATE, Samples
-from models.devices import resolve_device, set_threads, uploaded
+from models.devices import Lane, exact, resolve_device, set_threads
 
 
 class BatchedNetwork:
@@ -37,8 +37,9 @@ class BatchedNetwork:
     ) -> None:
         set_threads(threads)
         self._threads = threads
-        self._device = resolve_device(device)
-        self._network: Callable[[torch.Tensor, Sequence[int]], torch.Tensor] = network.to(self._device)
+        place = resolve_device(device)
+        self._network: Callable[[torch.Tensor, Sequence[int]], torch.Tensor] = network.to(place)
+        self._lane = Lane(place)
         self._most_padding = most_padding
         self._most_seconds = most_seconds
 
@@ -48,8 +49,8 @@ class BatchedNetwork:
         groups = self._neighbours([len(clip) for clip in clips])
         padded = (_padded([clips[index] for index in group]) for group in groups)
         enhanced: list[Samples] = list(clips)
-        with torch.inference_mode():
-            for group, batch in zip(groups, uploaded(padded, self._device), strict=True):
+        with torch.inference_mode(), self._lane.computing(), exact():
+            for group, batch in zip(groups, self._lane.uploaded(padded), strict=True):
                 rows = self._network(batch, [len(clips[index]) for index in group]).cpu().numpy()
                 for index, row in zip(group, rows, strict=True):
                     enhanced[index] = row[: len(clips[index])]

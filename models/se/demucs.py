@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from models.devices import sent
 from models.se.resampling import Resampler
 
 
@@ -37,6 +38,10 @@ class DemucsShape:
     causal: bool = True
     resample: int = 4
     """How many times the audio's rate the network works at: 1, 2 or 4."""
+    glu: bool = True
+    """Whether each level ends in a gate, which halves its channels; else in a rectifier."""
+    normalize: bool = True
+    """Whether a clip is divided by its loudness first, and its result multiplied by it."""
     floor: float = 1e-3
     """Added to a clip's loudness before it is divided by it."""
 
@@ -84,14 +89,18 @@ class DemucsNet(nn.Module):
         Returns:
             float32 [B, T]; beyond a row's length it means nothing.
         """
-        samples = audio.shape[-1]
+        if not self.shape.normalize:
+            return self._enhanced(audio, lengths)
         loudness = self._loudness(audio, lengths)
-        levelled = audio / (self.shape.floor + loudness)
-        padded = functional.pad(levelled, (0, self.shape.valid_length(samples) - samples))
+        return self._enhanced(audio / (self.shape.floor + loudness), lengths) * loudness
+
+    def _enhanced(self, audio: Tensor, lengths: Sequence[int]) -> Tensor:
+        samples = audio.shape[-1]
+        padded = functional.pad(audio, (0, self.shape.valid_length(samples) - samples))
         levels = [self.shape.frames(length) for length in lengths]
         waves = self._upsampled(padded, [self.shape.valid_length(length) for length in lengths])
         waves = self._decoded(*self._encoded(waves[:, None]), levels)[:, 0]
-        return self._downsampled(waves, [counts[0] for counts in levels])[:, :samples] * loudness
+        return self._downsampled(waves, [counts[0] for counts in levels])[:, :samples]
 
     def _loudness(self, audio: Tensor, lengths: Sequence[int]) -> Tensor:
         """Each row's standard deviation over its own length, [B, 1]."""
@@ -145,7 +154,8 @@ class Recurrence(nn.Module):
         if self.linear is None:
             hidden, _ = self.lstm(frames)
         else:
-            packed = pack_padded_sequence(frames, torch.tensor(counts), enforce_sorted=False)
+            ordered = counts == sorted(counts, reverse=True)  # then nothing is to be sorted on the device
+            packed = pack_padded_sequence(frames, torch.tensor(counts), enforce_sorted=ordered)
             both, _ = pad_packed_sequence(self.lstm(packed)[0], total_length=len(frames))
             hidden = self.linear(both)
         return hidden.permute(1, 2, 0)
@@ -159,23 +169,25 @@ def _encoder_level(outer: int, inner: int, shape: DemucsShape) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv1d(outer, inner, shape.kernel_size, shape.stride),
         nn.ReLU(),
-        nn.Conv1d(inner, 2 * inner, 1),
-        nn.GLU(dim=1),
+        *_gate(inner, shape),
     )
 
 
 def _decoder_level(outer: int, inner: int, shape: DemucsShape) -> nn.Sequential:
-    level = [
-        nn.Conv1d(inner, 2 * inner, 1),
-        nn.GLU(dim=1),
-        nn.ConvTranspose1d(inner, outer, shape.kernel_size, shape.stride),
-    ]
+    level = [*_gate(inner, shape), nn.ConvTranspose1d(inner, outer, shape.kernel_size, shape.stride)]
     return nn.Sequential(*level, *([nn.ReLU()] if outer > 1 else []))
+
+
+def _gate(width: int, shape: DemucsShape) -> list[nn.Module]:
+    if shape.glu:
+        return [nn.Conv1d(width, 2 * width, 1), nn.GLU(dim=1)]
+    return [nn.Conv1d(width, width, 1), nn.ReLU()]
 
 
 def _masked(signal: Tensor, counts: Sequence[int]) -> Tensor:
     """[B, ..., T] with zeros from each row's count on; itself where there is nothing beyond."""
     if min(counts) >= signal.shape[-1]:
         return signal
-    beyond = torch.arange(signal.shape[-1]) >= torch.tensor(counts)[:, None]
-    return signal.masked_fill(beyond.to(signal.device).view(len(counts), *[1] * (signal.ndim - 2), -1), 0)
+    steps = torch.arange(signal.shape[-1], device=signal.device)
+    beyond = steps >= sent(counts, signal.device)[:, None]
+    return signal.masked_fill(beyond.view(len(counts), *[1] * (signal.ndim - 2), -1), 0)

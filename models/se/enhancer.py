@@ -6,7 +6,7 @@ import math
 import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from models.audio import Samples
 from rpcb_trio import SettingError
@@ -96,8 +96,8 @@ class Demucs(_TorchEnhancer):
     """Demucs from a `.th` checkpoint of denoiser's: dns48, dns64, master64, or what its trainer wrote.
 
     Its work is nearly all convolutions, which cost what the padded samples cost. Measured on one thread, per
-    clip of 5 s: dns48 takes 0.90 s alone and 0.56 s in a batch of 4, the shipped small one about 30 ms alone
-    and in a batch of 8. Of 25 clips of 2 to 8 s, that one takes 0.64 s one by one and in batches of clips
+    clip of 5 s: dns48 takes 0.90 s alone and 0.56 s in a batch of 4, the shipped small one 20 to 30 ms, alone
+    as in a batch of 8. Of 25 clips of 2 to 8 s, that one takes 0.64 s one by one and in batches of clips
     whose lengths differ by 5 %, 0.97 s by 40 %, and 2.19 s as one batch.
     Memory: 23 MB for each second of padded audio with dns48, so a batch holds 32 s, or one longer clip.
 
@@ -105,20 +105,31 @@ class Demucs(_TorchEnhancer):
         checkpoint: The file; the small one that is shipped where it is None.
         device: As `Dtln`'s.
         threads: As `Dtln`'s.
+        stride: Of the network, as the following two, where the file does not tell; see `load_demucs`.
+        resample: See `load_demucs`.
+        normalize: See `load_demucs`.
     """
 
     def __init__(
-        self, checkpoint: str | Path | None = None, *, device: str | None = None, threads: int = 1
+        self,
+        checkpoint: str | Path | None = None,
+        *,
+        device: str | None = None,
+        threads: int = 1,
+        stride: int | None = None,
+        resample: int | None = None,
+        normalize: bool | None = None,
     ) -> None:
         super().__init__(device=device, threads=threads)
         self._checkpoint = Path(checkpoint or SMALL_DEMUCS)
+        self._given: dict[str, Any] = {"stride": stride, "resample": resample, "normalize": normalize}
 
     def _read(self) -> BatchedNetwork:
         from models.se.batches import BatchedNetwork  # noqa: PLC0415 (they import torch)
         from models.se.checkpoint import load_demucs  # noqa: PLC0415
 
         return BatchedNetwork(
-            load_demucs(self._checkpoint),
+            load_demucs(self._checkpoint, **self._given),
             device=self._device,
             threads=self._threads,
             most_padding=0.05,
@@ -127,22 +138,40 @@ class Demucs(_TorchEnhancer):
 
 
 def named_enhancer(
-    model: str, checkpoint: str | None = None, *, device: str | None = None, threads: int = 1
+    model: str,
+    checkpoint: str | None = None,
+    *,
+    device: str | None = None,
+    threads: int = 1,
+    **network: Any,
 ) -> Enhancer:
     """The enhancer of that name: `dtln` or `demucs`.
 
+    Args:
+        model: The name.
+        checkpoint: Of demucs.
+        device: As `Dtln`'s.
+        threads: As `Dtln`'s.
+        network: Of demucs: stride, resample and normalize; None stands for what the file tells.
+
     Raises:
-        rpcb_trio.SettingError: there is no such model, or a checkpoint is given that it can't take.
+        rpcb_trio.SettingError: there is no such model, or something is given that it can't take.
     """
+    given = {name: value for name, value in network.items() if value is not None}
     match model:
         case "dtln" if checkpoint is not None:
             raise SettingError(
                 f"checkpoint is {checkpoint}, but dtln has its own weights; set model to demucs"
             )
+        case "dtln" if given:
+            name = next(iter(given))
+            raise SettingError(
+                f"{name} is for demucs, but model is dtln; set model to demucs, or leave {name} out"
+            )
         case "dtln":
             return Dtln(device=device, threads=threads)
         case "demucs":
-            return Demucs(checkpoint, device=device, threads=threads)
+            return Demucs(checkpoint, device=device, threads=threads, **given)
         case _:
             raise SettingError(f"model is {model}; give dtln or demucs")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 
@@ -22,6 +24,10 @@ class SpeechEnhancement(AudioService):
         model: `dtln`, `demucs` or an enhancer of your own. Nothing is loaded before `warm_up` or the first
             batch.
         checkpoint: For demucs: a `.th` file.
+        stride: For demucs, where the checkpoint is a plain dictionary of weights, which does not tell it, as
+            the following two; see `load_demucs`.
+        resample: See `load_demucs`.
+        normalize: See `load_demucs`.
         dry: Share of the original in the reply, 0 to 1. A recogniser that hears the reply does better with
             some of it, 0.3 say.
         device: The model's torch name (`cpu`, `cuda:0`); None is the CPU. Each replica's own, where the
@@ -40,6 +46,9 @@ class SpeechEnhancement(AudioService):
         model: str | Enhancer = "dtln",
         *,
         checkpoint: str | None = None,
+        stride: int | None = None,
+        resample: int | None = None,
+        normalize: bool | None = None,
         dry: float = 0.0,
         device: str | None = None,
         threads: int = 1,
@@ -50,8 +59,9 @@ class SpeechEnhancement(AudioService):
         super().__init__(max_seconds=max_seconds, max_bytes=max_bytes, decode_memory=decode_memory)
         if not 0 <= dry <= 1:
             raise SettingError(f"dry is {dry:g}; give a share from 0 to 1")
+        self._network: dict[str, Any] = {"stride": stride, "resample": resample, "normalize": normalize}
         if isinstance(model, str):
-            self.enhancer = named_enhancer(model, checkpoint, device=device, threads=threads)
+            self.enhancer = named_enhancer(model, checkpoint, device=device, threads=threads, **self._network)
         else:
             self.enhancer = model
         self._model = model
@@ -64,6 +74,7 @@ class SpeechEnhancement(AudioService):
         return SpeechEnhancement(
             self._model,
             checkpoint=self._checkpoint,
+            **self._network,
             dry=self._dry,
             device=device,
             threads=self._threads,

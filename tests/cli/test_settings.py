@@ -168,6 +168,26 @@ def test_the_first_to_say_something_is_heard(
     assert without_worker == expected({**said[3], **said[1], **said[0]})
 
 
+@pytest.mark.parametrize("key", ["option", "queue_argument"])
+@pytest.mark.parametrize("table", [False, True], ids=["top", "worker"])
+@pytest.mark.parametrize("by", ["flag", "variable"])
+def test_a_pair_that_is_said_replaces_the_files_one_of_its_name_and_no_other(
+    *, key: str, table: bool, by: str, workplace: Path
+) -> None:
+    pairs = as_toml({key: ["a=1", "b=2", "c=x=y"]})
+    (workplace / "rpcb.toml").write_text(f"[workers.it]\n{pairs}" if table else f"{pairs}[workers.it]\n")
+    said = {key: ["b=3", "d=4"]}
+    with mock.patch.dict(os.environ, as_variables(said) if by == "variable" else {}):
+        _, found = settings_of(["serve", *(as_flags(said) if by == "flag" else [])], "it")
+    assert found == expected({key: ["b=3", "d=4", "a=1", "c=x=y"]})
+
+
+def test_a_workers_own_pairs_are_not_joined_with_those_of_the_file_itself(workplace: Path) -> None:
+    (workplace / "rpcb.toml").write_text('option = ["a=1"]\n[workers.it]\noption = ["b=2"]\n')
+    assert settings_of(["serve"], "it")[1] == expected({"option": ["b=2"]})
+    assert settings_of(["serve", "--option=c=3"], "it")[1] == expected({"option": ["c=3", "b=2"]})
+
+
 def test_the_target_of_a_worker_may_be_shared_or_its_own(workplace: Path) -> None:
     (workplace / "rpcb.toml").write_text('target = "a:b"\n[workers.one]\n[workers.two]\ntarget = "c:d"\n')
     assert settings_of(["serve"], "one") == ("a:b", Settings())

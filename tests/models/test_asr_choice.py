@@ -38,9 +38,11 @@ def test_a_name_and_plain_options_choose_the_recogniser() -> None:
     [
         ({"recogniser": "whisper"}, "moonshine or quartznet"),
         ({"recogniser": "quartznet"}, "checkpoint"),
-        ({"checkpoint": SMALL}, "checkpoint is for quartznet"),
+        ({"checkpoint": SMALL}, "checkpoint is for quartznet, but recogniser is moonshine"),
         ({"lm": "words.arpa"}, "lm is for quartznet"),
-        ({"device": "cuda"}, "moonshine runs on the cpu"),
+        ({"alone": True, "recogniser": "quartznet", "checkpoint": SMALL}, "alone is for moonshine"),
+        ({"device": "cuda", "recogniser": Deaf()}, "device"),
+        ({"recogniser": "quartznet", "checkpoint": ""}, "needs a checkpoint"),
         ({"threads": 0}, "threads"),
         ({"recogniser": "quartznet", "checkpoint": SMALL, "beam_width": 8}, "no lm"),
         ({"recogniser": "quartznet", "checkpoint": SMALL, "features": "2"}, "features"),
@@ -69,10 +71,10 @@ def test_each_device_has_a_recogniser_of_its_own_where_it_cares() -> None:
     assert placed.recogniser is not service.recogniser
     with pytest.raises(Exception, match="1000 are allowed"):
         placed.decode(msgspec.msgpack.encode(AudioRequest(bytes(1001), "wav")))
-    moonshine = SpeechRecognition()
-    assert moonshine.on_device("cpu") is moonshine
+    deaf = SpeechRecognition(Deaf())
+    assert deaf.on_device("cpu") is deaf
     with pytest.raises(SettingError, match="runs on the cpu"):
-        moonshine.on_device("cuda:0")
+        deaf.on_device("cuda:0")
 
 
 def test_the_chinese_deployment_is_the_producers_own_and_names_its_checkpoint() -> None:
@@ -86,3 +88,7 @@ def test_the_chinese_deployment_is_the_producers_own_and_names_its_checkpoint() 
     options = dict(option.split("=") for option in settings["option"])
     with pytest.raises(SettingError, match=r"QuartzNet15x5Base-Zh\.nemo"):
         SpeechRecognition(**options).warm_up()
+
+
+def test_an_empty_option_takes_away_what_a_file_says() -> None:
+    assert isinstance(SpeechRecognition("moonshine", checkpoint="", lm="").recogniser, Moonshine)

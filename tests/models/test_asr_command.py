@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from models.asr.__main__ import main
+from models.audio import SAMPLE_RATE, read_audio
 from models.recordings import recordings
+from models.se.wav import wav_bytes
 from tests.models.nemo_files import DATA
 from tests.models.sounds import audio_file
 
@@ -33,6 +35,19 @@ def test_several_recordings_give_a_line_each_in_their_order(
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition("\t")[0] for line in lines] == FILES
     assert "followed by" in lines[0].partition("\t")[2]
+
+
+def test_times_give_a_line_for_each_stretch_of_speech(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = (read_audio(Path(file).read_bytes()) for file in (FILES[1], FILES[0]))
+    apart = np.concatenate((one, np.zeros(6 * SAMPLE_RATE, np.float32), other))
+    (tmp_path / "two.wav").write_bytes(wav_bytes(apart))
+    assert main([str(tmp_path / "two.wav"), "--times"]) == 0
+    first, second = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert float(first[0]) == 0.0
+    assert 6.0 < float(second[0]) < float(second[1])
+    assert first[2] == "All circuits are busy now."
 
 
 def test_a_language_model_mends_the_text(capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,10 +91,12 @@ def test_what_cannot_be_read_is_one_line_each_and_the_others_are_transcribed(
         ([], "no files are given"),
         ([FILES[0], "--batch-size", "0"], "batch-size is 0"),
         ([FILES[0], "--log-probs", "out.npz"], "moonshine has no log-probabilities"),
+        ([FILES[0], *QUARTZNET, "--log-probs", "out.npz", "--times"], "leave --times out"),
         ([FILES[0], "--recogniser", "whisper"], "moonshine or quartznet"),
         ([FILES[0], "--recogniser", "quartznet"], "needs a checkpoint"),
         ([FILES[0], "--checkpoint", SMALL], "checkpoint is for quartznet"),
-        ([FILES[0], "--device", "cuda:9"], "moonshine runs on the cpu"),
+        ([FILES[0], "--device", "cuda:9"], "no CUDAExecutionProvider"),
+        ([FILES[0], "--device", "tpu"], "moonshine runs on cpu or cuda:N"),
         ([FILES[0], *QUARTZNET, "--device", "cuda:99"], "device is cuda:99"),
         ([FILES[0], *QUARTZNET, "--lm", "missing.arpa"], "missing.arpa"),
         ([FILES[0], *QUARTZNET, "--log-probs", "no/such/folder.npz"], "no/such/folder.npz"),

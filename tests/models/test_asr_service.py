@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from models.asr import SpeechRecognition, service
-from models.audio import SAMPLE_RATE, Samples
+from models.asr.hearing import Said
+from models.asr.segments import Segment
+from models.asr.service import Recording, Transcript
+from models.audio import SAMPLE_RATE, Samples, read_audio
 from models.recordings import recordings
+from models.se.wav import wav_bytes
 from models.wer import word_error_rate
 from models.wire import AudioRequest, Recognition, RefusedRequest, Status
-from rpcb_trio import Expired, Failure, InferError, Service, Success
+from rpcb_trio import Expired, Failure, InferError, Service, Success, TooLarge
 from rpcb_trio.testing import push_batch
+from tests.models.noises import noise, room
 from tests.models.sounds import audio_file
 
 ROOT = Path(__file__).parents[2]
+ONE_SAMPLE = np.full(1, 0.5, np.float32)
 
 
 class Lengths:
@@ -54,7 +62,7 @@ def test_warming_up_loads_the_recogniser() -> None:
 
 
 def test_a_clips_cost_is_its_seconds() -> None:
-    asr = SpeechRecognition(Lengths())
+    asr = SpeechRecognition(Lengths(), speech_only=False)
     assert asr.cost(asr.decode(request(audio_file("wav", seconds=1.5, rate=48_000)))) == pytest.approx(1.5)
 
 
@@ -66,7 +74,8 @@ def test_a_clip_beyond_the_services_own_limits_is_refused() -> None:
 
 
 def test_a_result_is_encoded_with_status_200() -> None:
-    assert read(service.encode(Success("hello"))) == ("hello", 200)
+    said = [Said(0.0, 1.5, "hello"), Said(4.0, 5.0, "world")]
+    assert read(service.encode(Success(Transcript(said, with_times=False)))) == ("hello world", 200)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +102,7 @@ async def test_what_cannot_be_heard_is_told_so_and_its_batch_mates_notice_nothin
         request(audio_file("flac")[:3000], "wav"),
         request(audio_file("g722", seconds=2.0), "g722"),
     ]
-    replies = await push_batch(SpeechRecognition(Lengths()), bodies)
+    replies = await push_batch(SpeechRecognition(Lengths(), speech_only=False), bodies)
     assert [read(reply.body) for reply in replies] == [
         ("1.0", 200),
         ("", 407),
@@ -113,7 +122,7 @@ async def test_a_clip_the_recogniser_fails_at_is_409_and_its_batch_mates_notice_
             return super().transcribe(clips)
 
     bodies = [request(audio_file("wav", seconds=seconds)) for seconds in (1.0, 0.5, 2.0)]
-    replies = await push_batch(SpeechRecognition(FailsAtShort()), bodies)
+    replies = await push_batch(SpeechRecognition(FailsAtShort(), speech_only=False), bodies)
     assert [read(reply.body) for reply in replies] == [("1.0", 200), ("", 409), ("2.0", 200)]
 
 
@@ -123,6 +132,85 @@ async def test_real_speech_is_recognised_from_message_to_message() -> None:
     answers = [read(reply.body) for reply in replies]
     assert {status for _, status in answers} == {200}
     assert word_error_rate([clip.text for clip in clips], [sentence for sentence, _ in answers]) <= 0.06
+
+
+async def test_a_room_without_a_voice_and_a_single_sample_have_an_empty_sentence() -> None:
+    bodies = [
+        request(wav_bytes(clip)) for clip in (room(4.0), noise("click", dbfs=-6, seconds=1), ONE_SAMPLE)
+    ]
+    replies = await push_batch(service, bodies)
+    assert [read(reply.body) for reply in replies] == [("", 200)] * 3
+
+
+def test_what_goes_to_a_process_and_comes_back_is_the_speech_alone() -> None:
+    clip = np.concatenate((read_audio(recordings()[1].path.read_bytes()), room(60.0)))
+    asr = SpeechRecognition(Lengths())
+    packed = pickle.dumps(asr.decode(request(wav_bytes(clip))))
+    assert len(packed) < 4 * 32_000
+    (transcript,) = pickle.loads(pickle.dumps(asr.infer([pickle.loads(packed)])))  # noqa: S301 (its own)
+    assert transcript.said[0].text == f"{transcript.said[0].end - transcript.said[0].start:.1f}"
+
+
+def test_long_recordings_are_no_batch_of_hours_and_the_worker_divides_them() -> None:
+    asr = SpeechRecognition(Lengths(), speech_only=False)
+    long = Recording([Segment(0, np.zeros(1000 * SAMPLE_RATE, np.int16))], with_times=False)
+    assert len(asr.infer([long] * 3)) == 3
+    with pytest.raises(TooLarge, match="4000 s of speech"):
+        asr.infer([long] * 4)
+    whole_hours = Recording([*long.segments] * 4, with_times=False)
+    assert len(asr.infer([whole_hours])) == 1
+
+
+async def test_who_asks_for_segments_gets_them_and_nobody_else_an_extra_key() -> None:
+    audio = recordings()[1].path.read_bytes()
+    bodies = [request(audio), msgspec.msgpack.encode(AudioRequest(audio, "wav", segments=True))]
+    plain, timed = (msgspec.msgpack.decode(reply.body) for reply in await push_batch(service, bodies))
+    assert list(plain) == ["sentence", "other"]
+    assert list(timed) == ["sentence", "other", "segments"]
+    (segment,) = timed["segments"]
+    assert segment["text"] == timed["sentence"] == plain["sentence"]
+    assert 0 <= segment["start"] < segment["end"] <= 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"), [("true", True), (1, True), ("no", False), (None, False), ([], False)]
+)
+def test_what_is_no_wish_for_segments_is_ignored(*, asked: object, given: bool) -> None:
+    body = msgspec.msgpack.encode({"audio": audio_file("wav"), "format": "wav", "segments": asked})
+    assert SpeechRecognition(Lengths(), speech_only=False).decode(body).with_times == given
+
+
+async def test_who_asks_for_segments_of_a_room_without_a_voice_gets_none() -> None:
+    body = msgspec.msgpack.encode(AudioRequest(wav_bytes(room(2.0)), "wav", segments=True))
+    (reply,) = await push_batch(service, [body])
+    assert msgspec.msgpack.decode(reply.body) == {"sentence": "", "other": 200, "segments": []}
+
+
+async def test_a_recording_beyond_two_minutes_is_recognised_beside_a_short_one() -> None:
+    clips = [read_audio(clip.path.read_bytes()) for clip in recordings()]
+    long = np.concatenate([part for clip in clips for part in (clip, room(0.8))])
+    assert len(long) > 120 * SAMPLE_RATE
+    bodies = [request(wav_bytes(clip)) for clip in (long, clips[1])]
+    answers = [read(reply.body) for reply in await push_batch(service, bodies)]
+    assert [status for _, status in answers] == [200, 200]
+    assert word_error_rate([" ".join(clip.text for clip in recordings())], [answers[0][0]]) <= 0.08
+    assert answers[1][0] == "All circuits are busy now."
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "the request's body is empty"),
+        (b"no msgpack", "not an audio request"),
+        (request(b"%PDF-1.7", "pdf"), "'pdf'"),
+        (request(audio_file("wav", seconds=2.0)), "longer than the 1 s allowed"),
+    ],
+)
+def test_why_a_request_is_refused_is_said_in_words(body: bytes, reason: str) -> None:
+    with pytest.raises(RefusedRequest) as caught:
+        SpeechRecognition(Lengths(), max_seconds=1.0).decode(body)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_importing_the_service_loads_no_model() -> None:

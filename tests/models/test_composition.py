@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import cast
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ import trio
 
 from models.composition import Ears, PartFailed
 from models.wire import AudioRequest, Enhanced, Enhancement, Recognition, Status
-from rpcb_trio import MemoryBroker, Unroutable, open_client, serve
+from rpcb_trio import MemoryBroker, Reply, RpcClient, Unroutable, open_client, serve
 from rpcb_trio.testing import VirtualExecutor, in_place
 
 
@@ -69,6 +70,21 @@ async def test_the_part_that_failed_is_named_with_its_status(autojump_clock: tri
         with pytest.raises(PartFailed, match="seBase answered with status 409") as failed:
             await listening.hear(b"***")
     assert (failed.value.part, failed.value.status) == ("seBase", Status.ALGORITHM_FAILED)
+
+
+async def test_why_a_part_failed_is_said_in_words_where_its_worker_tells() -> None:
+    refusal = Reply(
+        body=msgspec.msgpack.encode(Recognition("", Status.UNPARSEABLE)),
+        headers={"rpcb-error": "request", "rpcb-error-reason": "the audio is longer than the 5 s allowed"},
+    )
+
+    class Refuses:
+        async def call(self, _: bytes, **__: object) -> Reply:
+            return refusal
+
+    with pytest.raises(PartFailed, match="status 403: the audio is longer than the 5 s allowed") as failed:
+        await Ears(cast("RpcClient", Refuses())).recognise(b"a")
+    assert failed.value.reason == "the audio is longer than the 5 s allowed"
 
 
 async def test_a_part_that_is_not_there_is_told_as_such(autojump_clock: trio.testing.MockClock) -> None:

@@ -82,6 +82,32 @@ def test_in_double_precision_a_batch_changes_nothing_at_all(case: tuple[DemucsNe
         assert off(row[: output.shape[1]], output[0]) <= 1e-13
 
 
+@pytest.mark.parametrize(
+    "options", [{"glu": False}, {"normalize": False}, {"glu": False, "normalize": False}]
+)
+def test_without_gates_or_normalising_a_batch_changes_nothing_either(options: dict[str, bool]) -> None:
+    torch.manual_seed(0)
+    network = DemucsNet(DemucsShape(widths=(4, 8, 16), stride=2, resample=2, **options)).double().eval()
+    lengths = [4001, 2500, 700]
+    generator = np.random.default_rng(0)
+    audio = np.stack([np.pad(generator.normal(size=length), (0, 4001 - length)) for length in lengths])
+    rows = enhanced(network, audio, lengths)
+    for row, clip, length in zip(rows, audio, lengths, strict=True):
+        assert off(row[:length], enhanced(network, clip[np.newaxis, :length], [length])[0]) <= 1e-12
+
+
+def test_without_normalising_a_clip_is_taken_as_loud_as_it_is() -> None:
+    torch.manual_seed(0)
+    network = DemucsNet(DemucsShape(widths=(4, 8), normalize=False)).eval()
+    levelled = DemucsNet(DemucsShape(widths=(4, 8), floor=1e-9)).eval()
+    levelled.load_state_dict(network.state_dict())
+    clip = np.random.default_rng(0).normal(size=(1, 3000)).astype(np.float32)
+    clip /= torch.from_numpy(clip).std().item()
+    assert off(enhanced(network, clip, [3000]), enhanced(levelled, clip, [3000])) <= 1e-5
+    quiet = clip * np.float32(0.1)
+    assert off(enhanced(network, quiet, [3000]), enhanced(levelled, quiet, [3000])) > 0.01
+
+
 @torch.inference_mode()
 def test_resampling_is_the_genuine_networks(case: tuple[DemucsNet, Arrays]) -> None:
     network, arrays = case

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from models.se.checkpoint import load_demucs
+from models.se.checkpoint import Given, _agreed, load_demucs
+from models.se.demucs import DemucsNet, DemucsShape
 from rpcb_trio import SettingError
 
 DATA = Path(__file__).parents[1] / "data" / "demucs"
@@ -23,9 +24,9 @@ def state() -> State:
     return dict(torch.load(PLAIN, weights_only=True))
 
 
-def refusal(path: Path) -> str:
+def refusal(path: Path, **given: Any) -> str:
     with pytest.raises(SettingError) as caught:
-        load_demucs(path)
+        load_demucs(path, **given)
     text = str(caught.value)
     assert str(path) in text
     assert "\n" not in text
@@ -38,7 +39,7 @@ def saved(path: Path, content: object) -> Path:
 
 
 def test_a_package_of_the_trainers_is_the_same_network_as_its_plain_weights() -> None:
-    plain, package = load_demucs(PLAIN), load_demucs(DATA / "demucs_h4_causal.pkg.th")
+    plain, package = load_demucs(PLAIN, stride=4, resample=4), load_demucs(DATA / "demucs_h4_causal.pkg.th")
     assert plain.shape == package.shape
     for name, tensor in plain.state_dict().items():
         assert torch.equal(tensor, package.state_dict()[name])
@@ -49,11 +50,61 @@ def test_a_package_tells_what_weights_cannot(tmp_path: Path) -> None:
     shape = load_demucs(saved(tmp_path / "package.th", {"kwargs": kwargs, "state": state()})).shape
     assert (shape.stride, shape.resample, shape.floor) == (2, 2, 0.01)
     assert shape.widths == (4, 8, 16, 32, 64)
+    shape = load_demucs(saved(tmp_path / "loud.th", {"kwargs": {"normalize": False}, "state": state()})).shape
+    assert (shape.normalize, shape.stride, shape.resample) == (False, 4, 4)
+
+
+@pytest.mark.parametrize("given", [{}, {"stride": 2}, {"resample": 2}])
+def test_weights_alone_do_not_tell_stride_and_resample_and_are_refused_without_them(given: State) -> None:
+    text = refusal(PLAIN, **given)
+    assert ("stride" if "stride" not in given else "resample") in text
+    shape = load_demucs(PLAIN, stride=2, resample=1, normalize=False).shape
+    assert (shape.stride, shape.resample, shape.normalize) == (2, 1, False)
+
+
+def test_what_a_package_tells_can_not_be_overruled() -> None:
+    package = DATA / "demucs_h4_causal.pkg.th"
+    assert load_demucs(package, stride=4, resample=4, normalize=True).shape == load_demucs(package).shape
+    for name, value in {"stride": 2, "resample": 1, "normalize": False}.items():
+        assert f"leave {name} out" in refusal(package, **{name: value})
+
+
+@pytest.mark.parametrize("given", [{"stride": 0}, {"resample": 3}, {"stride": 65}])
+def test_a_value_that_no_network_has_is_refused(given: State) -> None:
+    with pytest.raises(SettingError, match=next(iter(given))):
+        load_demucs(PLAIN, **given)
+
+
+def test_the_public_networks_need_nothing_said() -> None:
+    with torch.device("meta"):
+        weights = DemucsNet(DemucsShape()).state_dict()
+    kernels = [weights[f"encoder.{level}.0.weight"] for level in range(5)]
+    assert (
+        _agreed(PLAIN, kernels, None, Given()).stride,
+        _agreed(PLAIN, kernels, None, Given()).resample,
+    ) == (4, 4)
+    with pytest.raises(SettingError, match="stride"):
+        _agreed(PLAIN, kernels[:4], None, Given())
+
+
+@pytest.mark.parametrize("packaged", [True, False])
+def test_a_network_without_gates_is_known_by_its_weights(tmp_path: Path, *, packaged: bool) -> None:
+    torch.manual_seed(0)
+    genuine = DemucsNet(DemucsShape(widths=(4, 8), stride=2, resample=2, glu=False)).eval()
+    weights = genuine.state_dict()
+    assert weights["encoder.0.2.weight"].shape == (4, 4, 1)
+    kwargs = {"hidden": 4, "depth": 2, "stride": 2, "resample": 2, "glu": False}
+    if packaged:
+        network = load_demucs(saved(tmp_path / "package.th", {"kwargs": kwargs, "state": weights}))
+    else:
+        network = load_demucs(saved(tmp_path / "plain.th", weights), stride=2, resample=2)
+    assert network.shape == genuine.shape
+    assert not any(isinstance(module, torch.nn.GLU) for module in network.modules())
 
 
 def test_half_precision_weights_become_float32(tmp_path: Path) -> None:
     halves = {name: tensor.half() for name, tensor in state().items()}
-    network = load_demucs(saved(tmp_path / "halves.th", halves))
+    network = load_demucs(saved(tmp_path / "halves.th", halves), stride=4, resample=4)
     assert {tensor.dtype for tensor in network.parameters()} == {torch.float32}
 
 
@@ -85,7 +136,7 @@ def no_encoder(weights: State) -> None:
 def test_what_differs_is_named(tmp_path: Path, change: Callable[[State], None], named: str) -> None:
     weights = state()
     change(weights)
-    assert named in refusal(saved(tmp_path / "other.th", weights))
+    assert named in refusal(saved(tmp_path / "other.th", weights), stride=4, resample=4)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +146,6 @@ def test_what_differs_is_named(tmp_path: Path, change: Callable[[State], None], 
         ({"resample": 3}, "resample"),
         ({"stride": 0}, "stride"),
         ({"sample_rate": 8_000}, "sample_rate"),
-        ({"normalize": False}, "normalize"),
         ([4, 5], "kwargs"),
     ],
 )

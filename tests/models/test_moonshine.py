@@ -7,12 +7,15 @@ from functools import cache
 
 import numpy as np
 import pytest
+import soxr
 
 from models.asr import Moonshine
-from models.asr.moonshine import _groups
+from models.asr.moonshine import _groups, _words
+from models.asr.moonshine_graphs import Utterance, _providers
 from models.audio import SAMPLE_RATE, Samples, read_audio
 from models.recordings import recordings
 from models.wer import normalised, word_error_rate
+from rpcb_trio import SettingError
 from tests.models.sounds import tone
 
 LIBRIVOX = [clip for clip in recordings() if clip.name.startswith("librivox")]
@@ -54,6 +57,98 @@ def test_a_clips_words_hardly_depend_on_its_batch(moonshine: Moonshine, alone: l
     together = in_batches(moonshine, speech(), 8)
     same = sum(normalised(one) == normalised(other) for one, other in zip(alone, together, strict=True))
     assert same >= 0.8 * len(alone)  # 8-bit arithmetic rounds by the batch's largest values
+
+
+def test_alone_a_clips_text_is_its_own_whatever_its_batch(alone: list[str]) -> None:
+    assert Moonshine(alone=True).transcribe(speech()) == alone
+
+
+def test_speech_half_as_fast_again_is_not_cut_short(
+    moonshine: Moonshine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = [soxr.resample(clip, 1.5 * SAMPLE_RATE, SAMPLE_RATE) for clip in speech()]
+    texts = in_batches(moonshine, fast, 5)
+    monkeypatch.setattr("models.asr.moonshine._TOKENS_PER_SECOND", 60.0)
+    assert in_batches(moonshine, fast, 5) == texts
+    assert word_error_rate(TEXTS, texts) <= 0.45
+
+
+def utterance(tokens: list[int], most: int = 500) -> Utterance:
+    one = Utterance(samples=0, frames=0, max_tokens=most, cache={})
+    for token in tokens:
+        if one.done:
+            break
+        one.take(token)
+    return one
+
+
+@pytest.mark.parametrize("phrase", [[7], [7, 8], [7, 8, 9], [7] * 3 + [8] * 3, [*range(10, 22)]])
+def test_a_phrase_that_is_repeated_without_end_is_kept_once(phrase: list[int]) -> None:
+    one = utterance([3, 4, *phrase * 30])
+    assert one.done
+    assert one.tokens == [3, 4, *phrase]
+
+
+@pytest.mark.parametrize("phrase", [[7], [7, 8], [7, 8, 9, 10, 11]])
+def test_what_people_repeat_stays(phrase: list[int]) -> None:
+    assert utterance([3, *phrase * 7, 5, 2]).tokens == [3, *phrase * 7, 5]
+
+
+def test_signs_alone_are_no_text() -> None:
+    assert [_words(text) for text in ("♪ ♪", "...", "", "🎵❤", "A.", "世界")] == [
+        "",
+        "",
+        "",
+        "",
+        "A.",
+        "世界",
+    ]
+
+
+def test_a_gpu_is_used_where_onnxruntime_has_the_provider_and_is_refused_where_not() -> None:
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert _providers("cpu", both) == [("CPUExecutionProvider", {})]
+    assert _providers("cuda:1", both) == [
+        ("CUDAExecutionProvider", {"device_id": "1"}),
+        ("CPUExecutionProvider", {}),
+    ]
+    assert _providers("cuda", both)[0] == ("CUDAExecutionProvider", {"device_id": "0"})
+    with pytest.raises(
+        SettingError, match="device is cuda:1, but this onnxruntime has no CUDAExecutionProvider"
+    ):
+        _providers("cuda:1", both[1:])
+    for name in ("gpu", "cuda:x", "cpu:0", ""):
+        with pytest.raises(SettingError, match="runs on cpu or cuda:N"):
+            _providers(name, both)
+
+
+def test_a_provider_that_onnxruntime_drops_in_silence_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(SettingError, match="can't use"),
+    ):
+        Moonshine(device="cuda:0").load()
+
+
+def test_a_provider_that_can_not_take_the_model_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no kernel for this step\non this device")
+
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr("onnxruntime.InferenceSession", fail)
+    with pytest.raises(
+        SettingError, match=r"with CUDAExecutionProvider \(no kernel for this step on this device\)"
+    ):
+        Moonshine(device="cuda:0").load()
+    with pytest.raises(RuntimeError):
+        Moonshine().load()
+
+
+def test_another_one_on_a_device_has_the_same_settings_and_on_its_own_is_itself(moonshine: Moonshine) -> None:
+    assert moonshine.on_device("cpu") is moonshine
+    placed = Moonshine(alone=True, threads=2).on_device("cuda:1")
+    assert (placed._device, placed._alone, placed._threads) == ("cuda:1", True, 2)
 
 
 def test_texts_come_in_the_order_of_their_clips(moonshine: Moonshine, alone: list[str]) -> None:

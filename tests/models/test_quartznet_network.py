@@ -90,6 +90,29 @@ def test_a_dense_block_adds_what_all_dense_blocks_before_it_gave() -> None:
     }
 
 
+def test_half_precision_casts_the_convolutions_once_and_no_normalisation() -> None:
+    config = configuration()
+    network = network_of(config_of(config), random_weights(config))
+    halved = network_of(config_of(config), random_weights(config))
+    halved.halve(torch.bfloat16)
+    kinds = {
+        type(layer): {each.dtype for each in layer.parameters()}
+        for layer in halved.modules()
+        if layer._parameters
+    }
+    assert kinds == {torch.nn.Conv1d: {torch.bfloat16}, torch.nn.BatchNorm2d: {torch.float32}}
+    audio, lengths = (
+        torch.randn(2, 8000, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([8000, 5000]),
+    )
+    with torch.inference_mode():
+        (whole, frames), (half, same) = network(audio, lengths), halved(audio, lengths)
+    assert half.dtype == torch.float32
+    assert frames.tolist() == same.tolist()
+    for row, other, count in zip(whole, half, frames.tolist(), strict=True):
+        assert (row[:count].exp() - other[:count].exp()).abs().max() < 0.05
+
+
 @settings(max_examples=15, deadline=None)
 @given(
     name=st.sampled_from(sorted(JASPERS)),

@@ -44,3 +44,10 @@ def test_a_piece_of_128_bytes_or_more_has_a_length_of_two_bytes() -> None:
 def test_a_file_that_ends_within_a_piece_is_refused(blob: bytes) -> None:
     with pytest.raises(ValueError, match="ends within"):
         Tokens(blob)
+
+
+def test_a_character_that_is_cut_off_at_the_end_is_left_out_and_a_broken_one_within_is_marked() -> None:
+    note = "♪".encode()
+    tokens = Tokens(stored(SPACE + b"la", *(b"<0x%02X>" % byte for byte in note)))
+    assert [tokens.text([0, 1, 2, 3][:count]) for count in range(1, 5)] == ["la", "la", "la", "la♪"]
+    assert tokens.text([1, 2, 0]) == "\N{REPLACEMENT CHARACTER} la"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 import numpy as np
@@ -14,7 +13,7 @@ from models.asr.quartznet._loading import load
 from models.asr.quartznet._options import Options
 from models.asr.quartznet._text import LogProbs
 from models.audio import Samples
-from models.devices import set_threads, uploaded
+from models.devices import Lane, exact, sent, set_threads
 from rpcb_trio import SettingError
 
 _DTYPES: Final = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -30,12 +29,15 @@ class Engine:
 
     def __init__(self, options: Options) -> None:
         self._loaded = load(options.checkpoint, device=options.device, features=options.features)
-        self._half = _DTYPES.get(options.precision)
         self._threads = options.threads
-        if self._half is not None and self._loaded.device.type != "cuda":
-            raise SettingError(
-                f"precision is {options.precision}, which is for cuda alone; device is {options.device}"
-            )
+        half = _DTYPES.get(options.precision)
+        if half is not None:
+            if self._loaded.device.type != "cuda":
+                raise SettingError(
+                    f"precision is {options.precision}, which is for cuda alone; device is {options.device}"
+                )
+            self._loaded.network.halve(half)
+        self._lane = Lane(self._loaded.device)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -55,15 +57,12 @@ class Engine:
         set_threads(self._threads)
         device = self._loaded.device
         padded = (_padded(group) for group in groups)
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), self._lane.computing(), exact():
             running = [
-                self._loaded.network(audio, torch.tensor([len(clip) for clip in group], device=device))
-                for group, audio in zip(groups, uploaded(padded, device), strict=True)
+                self._loaded.network(audio, sent([len(clip) for clip in group], device))
+                for group, audio in zip(groups, self._lane.uploaded(padded), strict=True)
             ]
             return [_rows(*each) for each in running]
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        return nullcontext() if self._half is None else torch.autocast("cuda", self._half)
 
 
 def _padded(clips: Sequence[Samples]) -> Tensor:

@@ -34,16 +34,25 @@ class Network(nn.Module):
         self.preprocessor = _Preprocessor(Features(config.spectrogram, features))
         self.encoder = _Encoder(config.encoder)
         self.decoder = _Decoder(config.encoder.jasper[-1].filters, len(config.labels) + 1)
+        self._dtype = torch.float32
 
     def forward(self, audio: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute features, then all else."""
-        with torch.autocast(audio.device.type, enabled=False):  # a spectrum needs the range of float32
-            features, frames = self.preprocessor.featurizer(audio, lengths)
-        return self.recognise(features, frames)
+        """Compute features, in float32 whatever comes after them, then all else."""
+        return self.recognise(*self.preprocessor.featurizer(audio, lengths))
+
+    def halve(self, dtype: torch.dtype) -> None:
+        """Keep the convolutions in a type of half the width from now on, and compute them in it.
+
+        Normalisations stay in float32, whose range their deviations need.
+        """
+        for layer in (*self.encoder.modules(), *self.decoder.modules()):
+            if isinstance(layer, nn.Conv1d):
+                layer.to(dtype)
+        self._dtype = dtype
 
     def recognise(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Compute log-probabilities of features [B, M, T] and frames int64 [B]."""
-        encoded, frames = self.encoder(features, frames)
+        encoded, frames = self.encoder(features.to(self._dtype), frames)
         scores = self.decoder.decoder_layers(encoded).transpose(1, 2)
         return nn.functional.log_softmax(scores.float(), dim=-1), frames
 

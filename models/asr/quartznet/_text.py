@@ -14,6 +14,7 @@ from typing import Final, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from models.asr.quartznet._lm import refuse_other_files, refuse_other_languages, without_kenlms_lines
 from rpcb_trio import SettingError
 
 LogProbs: TypeAlias = "npt.NDArray[np.float32]"
@@ -23,7 +24,7 @@ _NEW_WORD: Final = (
     "\N{LOWER ONE EIGHTH BLOCK}"  # before a label that begins a word, as in sub-word vocabularies
 )
 _IDEOGRAPHS: Final = ("\N{CJK UNIFIED IDEOGRAPH-3400}", "\N{CJK UNIFIED IDEOGRAPH-9FFF}")
-_LM_MARKS: Final = (b"mmap lm http://kheafield.com/code", b"\\data\\", b"\x1f\x8b")  # KenLM's, ARPA, gzip
+_LEAST_LABEL, _LEAST_BEGINNING = -5.0, -10.0  # wider ones found no better texts, and took twice the time
 
 
 class TextDecoder(Protocol):
@@ -50,9 +51,13 @@ class Greedy:
 class BeamSearch:
     """Looks for the text that recogniser and language model find best together.
 
-    Among all texts, the one with the largest sum of its log-probability, `weight` times the language model's
-    (both natural) and `bonus` for each word. A word is what stands between spaces; where the labels are
-    Chinese, each character is a word, so the model should be one of characters.
+    Of the texts that it follows, the one with the largest sum of its log-probability, `weight` times the
+    language model's (both natural) and `bonus` for each word. It follows, in each frame, the labels whose
+    log-probability is at least -5 (or the best one), and the `width` best beginnings, as far as they are not
+    10 behind the best; so a text that begins badly is lost, however well it goes on.
+
+    A word is what stands between spaces; where the labels are Chinese, each character is a word, and the
+    model must be one of characters.
 
     Args:
         labels: The text of each output but the last, the blank.
@@ -63,7 +68,8 @@ class BeamSearch:
         width: How many beginnings of texts are kept.
 
     Raises:
-        rpcb_trio.SettingError: the extra or the file is missing, or it is no language model.
+        rpcb_trio.SettingError: the extra or the file is missing, or it is no language model, or one whose
+            words the labels can't write.
     """
 
     def __init__(self, labels: Sequence[str], path: Path, *, weight: float, bonus: float, width: int) -> None:
@@ -73,11 +79,13 @@ class BeamSearch:
             raise SettingError(
                 "a language model needs ctc-beam-decoder: pip install 'rpcb-trio[lm]'"
             ) from error
-        _refuse_other_files(path)
+        refuse_other_files(path)
         self._joined = any(_IDEOGRAPHS[0] <= label[:1] <= _IDEOGRAPHS[1] for label in labels)
+        refuse_other_languages(path, labels, single=self._joined)
         names = [_NEW_WORD + label.strip() for label in labels] if self._joined else list(labels)
         try:
-            self._decoder = build_ctcdecoder(names, path, alpha=weight, beta=bonus)
+            with without_kenlms_lines():
+                self._decoder = build_ctcdecoder(names, path, alpha=weight, beta=bonus)
         except (ValueError, OSError) as error:
             reason = " ".join(str(error).split())
             raise SettingError(f"lm is {path}, which is no language model ({reason})") from error
@@ -88,17 +96,13 @@ class BeamSearch:
 
     def text(self, log_probs: LogProbs) -> str:
         """Decode one clip; its GIL is free meanwhile."""
+        if not len(log_probs):
+            return ""
         with self._alone:
-            found: str = self._decoder.decode(log_probs, beam_width=self._width) if len(log_probs) else ""
+            found: str = self._decoder.decode(
+                log_probs,
+                beam_width=self._width,
+                token_min_logp=_LEAST_LABEL,
+                beam_prune_logp=_LEAST_BEGINNING,
+            )
         return "".join(found.split()) if self._joined else found
-
-
-def _refuse_other_files(path: Path) -> None:
-    """Tell plainly what KenLM would tell at length, or not survive."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(256).lstrip()
-    except OSError as error:
-        raise SettingError(f"lm is {path}, which can't be read: {error.strerror}") from error
-    if not start.startswith(_LM_MARKS):
-        raise SettingError(f"lm is {path}, which is neither an ARPA file nor KenLM's binary")

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
-from cyclopts import App, Argument, ArgumentCollection
+from cyclopts import App, Argument, ArgumentCollection, Token
 from cyclopts.config import Dict
 
 from rpcb_trio._cli._gateway_settings import GatewaySettings
@@ -100,10 +100,16 @@ class FileLayer:
             return
         file = read_file(Path(config.tokens[0].value) if config.tokens else None)
         taken = {_key(each) for each in arguments if each.keys or _key(each) in BESIDES}
+        said = {key: each for each in arguments if (key := _key(each)) in PAIRS and each.tokens}
         for source, table in file.layers(self.worker, commands[0] if commands else ""):
             known = {key: value for key, value in table.items() if key in taken}
+            for key in said.keys() & known.keys():
+                _join_pairs(said.pop(key), known.pop(key), source)
             Dict(known, source=source, use_commands_as_keys=False)(app, commands, arguments)
 
+
+PAIRS = ("option", "queue_argument")
+"""Lists of NAME=VALUE: a flag or a variable replaces the file's one of its name, and leaves the others."""
 
 BESIDES = ("target", "queue")
 """What commands take from the file besides the fields of their settings."""
@@ -135,6 +141,15 @@ def read_file(path: Path | None) -> SettingsFile:
     gateway = top.pop("gateway", {})
     _check(gateway, GatewaySettings, f"{name} [gateway]")
     return SettingsFile(name, top, workers, gateway, top.pop("routes", {}))
+
+
+def _join_pairs(argument: Argument, pairs: Sequence[object], source: str) -> None:
+    """Add a table's pairs to those that a flag or a variable said, which come first."""
+    named = {token.value.partition("=")[0] for token in argument.tokens}
+    for pair in map(str, pairs):
+        if pair.partition("=")[0] not in named:
+            index = len(argument.tokens)
+            argument.append(Token(keyword=argument.name, value=pair, source=source, index=index))
 
 
 def _key(argument: Argument) -> str:

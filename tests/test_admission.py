@@ -207,10 +207,11 @@ async def serve_all(
         offload=slowly,
         service_time=float,
         drain_timeout=1000.0,
-    ):
+    ) as running:
         for number, pause in enumerate(arrivals):
             await trio.sleep(pause / 4)
             ask(broker, *crowd(number))
+        await running.until_settled(len(arrivals))
     replies = answers(broker)
     assert sorted(replies, key=str) == sorted(map(str, range(len(arrivals))))
     return policy, Counter(body.split()[0] for body in replies.values())

@@ -149,7 +149,7 @@ async def test_what_lies_delivered_but_unread_counts_as_held(autojump_clock: Moc
 
     async def drain() -> None:
         async with working(
-            Shouting(), broker, offload=slowly, decode_threads=2, drain_timeout=2, instruments=[running]
+            Shouting(), broker, offload=slowly, decode_threads=2, drain_timeout=3, instruments=[running]
         ) as it:
             await trio.sleep(0.5)  # two are being decoded
             assert it.worker.held == 12

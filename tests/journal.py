@@ -57,6 +57,7 @@ class SteppedSession:
         self.blockages = session.blockages
         self.max_reply_size = session.max_reply_size
         self.has_requester = session.has_requester
+        self.apart = session.apart
 
     async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
         endings = [await self._publish(answer) for answer in answers]

@@ -23,7 +23,7 @@ from tests.interventions import AtStep, awaits
 from tests.journal import Journal, check_books
 from tests.scenarios import Running, Shouting, Stubborn, ask, working
 
-STAGES = ["receive", "batch", "compute", "reply"]
+STAGES = ["receive", "batch", "compute", "reply", "settle"]
 AROUND_THEM = ["serve", "watch", "_stop_when_draining", "_tell_blockages"]
 
 

@@ -157,16 +157,33 @@ async def reply(
     *,
     session: Session,
     answering: Answering,
-    instruments: Instruments,
-    ledger: Ledger,
+    settle: Callable[[Sequence[Answer]], None],
 ) -> None:
-    """Encode and settle; all that is ready goes in one write to the broker."""
+    """Encode, and have settled; all that is ready goes in one write to the broker.
+
+    It does not wait for that: the broker may confirm a reply late, or never. What is not settled is held, so
+    the prefetch bounds how many settlements there are.
+    """
     with computed:
         async for first in computed:
             outcomes = [each for ready in (first, *_at_hand(computed)) for each in ready]
-            answers, settled = await answering.answer(outcomes, session)
-            ledger.settle([answer.request for answer in answers])
-            instruments.notify(Instrument.requests_settled, answers, settled)
+            answers = await answering.answer(outcomes, session)
+            for group in session.apart(answers):
+                settle(group)
+
+
+async def settle(
+    answers: Sequence[Answer],
+    *,
+    session: Session,
+    answering: Answering,
+    instruments: Instruments,
+    ledger: Ledger,
+) -> None:
+    """Settle what is answered; a task of its own each time."""
+    answers, settled = await answering.settle(answers, session)
+    ledger.settle([answer.request for answer in answers])
+    instruments.notify(Instrument.requests_settled, answers, settled)
 
 
 def _at_hand(channel: trio.MemoryReceiveChannel[T]) -> list[T]:

@@ -89,6 +89,14 @@ class Pipeline:
         send_batches, batches = trio.open_memory_channel[Batch](len(self.executors))
         send_computed, computed = trio.open_memory_channel[stages.Outcomes](self.prefetch)
 
+        settle = partial(
+            stages.settle,
+            session=session,
+            answering=self.answering,
+            instruments=self.instruments,
+            ledger=self.ledger,
+        )
+
         def give_up(error: ExecutorHung) -> None:
             """Start nothing more: what has not started goes back to the broker with the session's end."""
             self.hung.append(error)
@@ -144,14 +152,13 @@ class Pipeline:
                             slot=slot,
                         )
                     )
-                for _ in range(len(self.executors) + 1):  # one encodes while others await confirms
+                for _ in range(len(self.executors) + 1):  # one encodes while others do
                     nursery.start_soon(
                         partial(
                             stages.reply,
                             computed.clone(),
                             session=session,
                             answering=self.answering,
-                            instruments=self.instruments,
-                            ledger=self.ledger,
+                            settle=partial(nursery.start_soon, settle),
                         )
                     )

@@ -70,6 +70,10 @@ class Session(Protocol):
         """
         ...
 
+    def apart(self, answers: Sequence[Answer]) -> Sequence[Sequence[Answer]]:
+        """Divide answers to be settled at once, so that none waits for an address that gives trouble."""
+        ...
+
     async def has_requester(self, reply_to: str) -> bool:
         """False where a direct reply-to address is known to lead nowhere any more."""
         ...

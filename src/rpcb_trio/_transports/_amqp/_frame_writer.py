@@ -16,6 +16,7 @@ from rpcb_trio._transports._amqp._frames import (
     END,
     HEADER,
     METHOD,
+    NACK,
     OVERHEAD,
     PUBLISH,
     REJECT,
@@ -33,6 +34,9 @@ _CONTENT_FRAME = struct.Struct(">BHIHHQ")
 _END = bytes([END])
 _END_AND_HEAD = struct.Struct(">BBHI")
 _SETTLE = struct.Struct(">BHIIQBB")
+MULTIPLE: Final = 1
+REQUEUE: Final = 2
+"""Bits of `basic.nack`."""
 
 
 def publish(
@@ -79,6 +83,11 @@ def _address(channel: int, exchange: str, routing_key: str, mandatory: bool) -> 
 def ack(channel: int, tag: int, *, multiple: bool) -> bytes:
     """Tell the broker that a delivery is done with, or all up to it."""
     return _SETTLE.pack(METHOD, channel, SETTLE_SIZE, ACK, tag, multiple, END)
+
+
+def nack_all(channel: int) -> bytes:
+    """Give all deliveries of a channel back."""
+    return _SETTLE.pack(METHOD, channel, SETTLE_SIZE, NACK, 0, MULTIPLE | REQUEUE, END)
 
 
 def reject(channel: int, tag: int, *, requeue: bool) -> bytes:

@@ -19,6 +19,7 @@ from rpcb_trio._errors import (
     Refused,
     RemoteError,
     ReplyTimeout,
+    RequestTooBig,
     RpcbError,
     SessionLost,
     SettingError,
@@ -62,6 +63,7 @@ class ExitCode(IntEnum):
     PROBLEMS_FOUND = 13, "something is to be mended (doctor)"
     NOT_MET = 14, "more errors than max-errors allows, or no rate meets the objective (load)"
     NO_EVENTS = 15, "no worker tells of itself (top)"
+    TOO_BIG = 16, "the request is larger than the broker takes (call)"
     STOPPED_BY_SIGINT = 130, "stopped at once: by the second SIGINT (call, demo, load: by the first)"
     STOPPED_BY_SIGTERM = 143, "stopped at once: by the second SIGTERM"
 
@@ -78,6 +80,7 @@ CODES: dict[type[RpcbError], ExitCode] = {
     ReplyTimeout: ExitCode.REPLY_TIMEOUT,
     CallInterrupted: ExitCode.INTERRUPTED,
     Refused: ExitCode.REFUSED,
+    RequestTooBig: ExitCode.TOO_BIG,
 }
 
 

@@ -98,12 +98,17 @@ class CallerSession(Protocol):
         """Have `take` called with each reply as it comes; it may not wait. To be named before any request."""
         ...
 
-    async def publish(self, request: Outgoing, failed: Callable[[RpcbError], None]) -> None:
+    async def publish(
+        self, request: Outgoing, failed: Callable[[RpcbError], None]
+    ) -> Callable[[], None] | None:
         """Send a request. Where the broker refuses it later, `failed` is called with the error.
+
+        Returns what is to be called once nobody awaits its reply any more, where that has to be known.
 
         Raises, or tells later:
             Unroutable: no queue is bound there.
-            Refused: the broker would not take it; its queue is full.
+            Refused: the broker would not take it; its queue is full, or the user may not publish there.
+            RequestTooBig: it is larger than the broker takes.
             SettingError: it can't be put into the broker's protocol.
             SessionLost: the connection is gone.
         """

@@ -167,6 +167,11 @@ class Publications(DataChannel):
         """The tags of messages that may come back, by their message id: that is how they are known again."""
         self._name = uuid4().hex
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the broker has spoken on all that was published."""
+        return not self._unconfirmed
+
     def publish(
         self, messages: Sequence[Message | None], refusals: Mapping[int, PublishResult] = NO_REFUSALS
     ) -> Confirms:

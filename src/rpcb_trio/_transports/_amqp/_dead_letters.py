@@ -85,7 +85,7 @@ class DeadLetters:
         """On a channel of their own: a broker that forbids the exchange closes it, and no reply is hurt."""
         try:
             publisher = await self._outbox.side_channel()
-            results = await (await publisher.send(messages)).results(CONFIRM_SECONDS)
+            results = await self._outbox.results(await publisher.send(messages), CONFIRM_SECONDS)
         except SessionLost as lost:
             return [PublishResult(PublishStatus.LOST, str(lost))] * len(messages)
         return [UNCONFIRMED if result is OPEN else result for result in results]

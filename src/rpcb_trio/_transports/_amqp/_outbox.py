@@ -19,11 +19,12 @@ import trio
 from aiormq.exceptions import ChannelClosed
 
 from rpcb_trio._errors import BrokerError, SessionLost
+from rpcb_trio._transports._amqp._blockage import Blockage
 from rpcb_trio._transports._amqp._connection import Connection
 from rpcb_trio._transports._amqp._data import OPEN, Message, PublishResult, PublishStatus
 from rpcb_trio._transports._amqp._limits import is_too_big
 from rpcb_trio._transports._amqp._loss import Loss
-from rpcb_trio._transports._amqp._publishing import Publisher
+from rpcb_trio._transports._amqp._publishing import Publisher, Sending
 from rpcb_trio._transports._amqp._rights import Rights, try_to_publish
 
 RETRY_WAITS = (0.0, 0.05, 0.2, 0.5)
@@ -47,9 +48,12 @@ DIAL_WAITS = (0.0, 0.2, 0.5, 1.0, 2.0)
 class Outbox:
     """Sends replies."""
 
-    def __init__(self, loss: Loss, dial: Callable[[], Awaitable[Connection]], rights: Rights) -> None:
+    def __init__(
+        self, loss: Loss, dial: Callable[[], Awaitable[Connection]], blockage: Blockage, rights: Rights
+    ) -> None:
         self._loss = loss
         self._dial = dial
+        self._blockage = blockage
         self._rights = rights
         self._publisher: Publisher | None = None
         self._side: Publisher | None = None
@@ -90,6 +94,14 @@ class Outbox:
                 self._side = await Publisher.open(connection, self._rights)
             return self._side
 
+    async def results(self, sending: Sending, seconds: float) -> list[PublishResult]:
+        """Wait for the broker's word, so many seconds of those in which it takes any."""
+        while True:
+            results = await sending.results(seconds)
+            if OPEN not in results or not self._blockage.is_alarm:
+                return results
+            await self._blockage.alarm_is_over()
+
     async def insist(
         self, messages: Sequence[Message | None], results: Sequence[PublishResult]
     ) -> list[PublishResult]:
@@ -115,7 +127,7 @@ class Outbox:
                     publisher = own or await self.open()
                     if own is not None and not own.is_open:
                         publisher = own = await self._reopen(own)
-                    found[n] = _alone(await _offer(messages[n], publisher), is_alone=publisher is own)
+                    found[n] = _alone(await self._offer(messages[n], publisher), is_alone=publisher is own)
                     if own is not None and found[n].is_poison:
                         own = await self._reopen(own)
                         found[n] = await _unless_all_are_refused(found[n], own)
@@ -127,6 +139,14 @@ class Outbox:
             if own is not None:
                 await own.connection.close()
         return found
+
+    async def _offer(self, message: Message | None, publisher: Publisher) -> PublishResult:
+        try:
+            sending = await publisher.send([message])
+            [result] = await self.results(sending, ALONE_SECONDS)
+        except SessionLost as lost:
+            return PublishResult(PublishStatus.LOST, str(lost))
+        return UNCONFIRMED if result is OPEN else result
 
     def refuse(self, reason: str) -> NoReturn:
         """End the session, for it is the worker or the broker that is in no condition to send.
@@ -181,15 +201,6 @@ class Outbox:
         except BaseException:
             await connection.close()
             raise
-
-
-async def _offer(message: Message | None, publisher: Publisher) -> PublishResult:
-    try:
-        sending = await publisher.send([message])
-        [result] = await sending.results(ALONE_SECONDS)
-    except SessionLost as lost:
-        return PublishResult(PublishStatus.LOST, str(lost))
-    return UNCONFIRMED if result is OPEN else result
 
 
 async def _unless_all_are_refused(result: PublishResult, publisher: Publisher) -> PublishResult:

@@ -88,7 +88,7 @@ class AmqpTransport:
             await self._rights.verify(connection)
             if topology.dead_letter_exchange is not None:
                 self._rights.claim(topology.dead_letter_exchange)
-            outbox = Outbox(loss, dial_out, self._rights)
+            outbox = Outbox(loss, dial_out, blockage, self._rights)
             requesters = Requesters(lambda: dial_as("check"))
             session = AmqpSession(loss, outbox, blockage, requesters, topology=topology, prefetch=prefetch)
             try:

@@ -10,7 +10,7 @@ from typing import NoReturn, cast
 import msgspec
 import trio
 
-from rpcb_trio._errors import RequesterGone, RpcbError, SessionLost, Unroutable
+from rpcb_trio._errors import RequesterGone, RequestTooBig, RpcbError, SessionLost, Unroutable
 from rpcb_trio._messages import Answer, Outgoing, Reply, Request, Settled
 from rpcb_trio._transports._dead_letter import dead_letter_headers
 from rpcb_trio._transports._deadline import read_deadline
@@ -29,11 +29,10 @@ class Delivered(Request, frozen=True, eq=False, kw_only=True):
 class MemorySession:
     """Implements `Session`."""
 
-    max_reply_size = None
-
     def __init__(
         self, router: Router, alarm: Alarm, lost: trio.Event, *, topology: Topology, prefetch: int
     ) -> None:
+        self.max_reply_size: int | None = None
         self._router = router
         self._topology = topology
         self._lost = lost
@@ -135,8 +134,9 @@ class MemorySession:
 class MemoryCaller:
     """Implements `CallerSession`."""
 
-    def __init__(self, router: Router, lost: trio.Event) -> None:
+    def __init__(self, router: Router, lost: trio.Event, max_message_size: int | None) -> None:
         self._router = router
+        self._most = max_message_size
         self._address = router.add_caller(self._deliver)
         self._lost = lost
         self._take: Callable[[Reply], None]
@@ -150,6 +150,8 @@ class MemoryCaller:
         await trio.lowlevel.checkpoint()
         if self._lost.is_set():
             raise SessionLost("the embedded broker has disconnected")
+        if self._most is not None and len(request.body) > self._most:
+            raise RequestTooBig(request.why_too_big(self._most))
         message = Message(
             body=request.body,
             routing_key=request.routing_key,

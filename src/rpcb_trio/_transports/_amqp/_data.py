@@ -20,7 +20,7 @@ import trio
 from rpcb_trio._errors import SessionLost
 from rpcb_trio._transports._amqp import _frames as frames
 from rpcb_trio._transports._amqp._closing import Closing
-from rpcb_trio._transports._amqp._frame_writer import ack, nack_all, publish, reject
+from rpcb_trio._transports._amqp._frame_writer import ack, nack_up_to, publish, reject
 from rpcb_trio._transports._amqp._open_deliveries import OpenDeliveries
 from rpcb_trio._transports._amqp._properties import Properties
 from rpcb_trio._transports._amqp._tables import Unsendable
@@ -308,15 +308,16 @@ class Consumption(DataChannel):
     @property
     def is_holding(self) -> bool:
         """Whether anything is open."""
-        return len(self._open) > 0
+        return self._open.newest is not None
 
     def give_back(self) -> None:
         """Return all that is open, as unworked; who consumes still gets it again at once.
 
         By `nack`: from RabbitMQ 4.3 on that does not count towards a delivery limit, as `reject` does.
         """
-        if self.closing is None:
-            self.connection.write([nack_all(self._number)])
+        newest = self._open.newest
+        if self.closing is None and newest is not None:
+            self.connection.write([nack_up_to(self._number, newest)])
             self.connection.flush()
 
     def settle(

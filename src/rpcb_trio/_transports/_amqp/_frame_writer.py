@@ -85,9 +85,9 @@ def ack(channel: int, tag: int, *, multiple: bool) -> bytes:
     return _SETTLE.pack(METHOD, channel, SETTLE_SIZE, ACK, tag, multiple, END)
 
 
-def nack_all(channel: int) -> bytes:
-    """Give all deliveries of a channel back."""
-    return _SETTLE.pack(METHOD, channel, SETTLE_SIZE, NACK, 0, MULTIPLE | REQUEUE, END)
+def nack_up_to(channel: int, tag: int) -> bytes:
+    """Give all deliveries up to this one back."""
+    return _SETTLE.pack(METHOD, channel, SETTLE_SIZE, NACK, tag, MULTIPLE | REQUEUE, END)
 
 
 def reject(channel: int, tag: int, *, requeue: bool) -> bytes:

@@ -16,6 +16,11 @@ class OpenDeliveries:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def newest(self) -> int | None:
+        """The tag of the delivery that came last, of those that are open; None where none is."""
+        return next(reversed(self._open), None)
+
     def enter(self, request: Request) -> None:
         """A request was delivered; tags only ever grow, so the dict stays in their order."""
         self._open[request.tag] = request

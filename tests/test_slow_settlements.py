@@ -26,10 +26,10 @@ class Unconfirming(MemoryBroker):
         async with super().open_session(topology, prefetch=prefetch) as session:
             settle = session.settle
 
-            async def settle_late(given: Sequence[Answer]) -> list[Settled]:
-                if any(answer.request.reply_to == MUTE for answer in given):
+            async def settle_late(answers: Sequence[Answer]) -> list[Settled]:
+                if any(answer.request.reply_to == MUTE for answer in answers):
                     await trio.sleep(self.seconds)
-                return await settle(given)
+                return await settle(answers)
 
             session.settle = settle_late  # type: ignore[method-assign] # to meddle with it
             yield session

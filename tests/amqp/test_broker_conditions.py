@@ -125,9 +125,9 @@ class ScriptedConnection(CountingBroker):
     on_blocked = on_close
 
     def write(self, pieces: Iterable[bytes | memoryview]) -> None:
-        pieces = [bytes(piece) for piece in pieces]
-        self._addresses.append(pieces[0])
-        super().write(pieces)
+        copied = [bytes(piece) for piece in pieces]
+        self._addresses.append(copied[0])
+        super().write(copied)
 
     def flush(self) -> None:
         channel = self._channel

@@ -65,11 +65,22 @@ def test_a_worker_lacks_a_right_only_where_its_messages_passed_or_settings_name_
     for exchange in claimed:
         rights.claim(exchange)
     for exchange in passed:
-        rights.note_passed(exchange)
+        rights.note_passed(exchange, "key")
     lacking = rights.lacks(NO_WRITE.format(refused))
     if refused in {"amq.default", *passed, *claimed}:
         assert lacking is not None
         assert f"may not publish to exchange '{refused}'; grant write on it" in lacking
     else:
         assert lacking is None
-    assert rights.lacks(NO_TOPIC) is rights.lacks(INTERNAL) is None
+    assert rights.lacks(NO_TOPIC.replace("'x'", "'elsewhere'")) is None
+    assert rights.lacks(INTERNAL) is None
+
+
+def test_a_routing_key_that_passed_before_and_is_refused_now_is_a_right_that_was_taken() -> None:
+    rights = Rights()
+    rights.note_passed("x", "another")
+    assert rights.lacks(NO_TOPIC) is None, "another key says nothing of this one"
+    rights.note_passed("x", "k")
+    lacking = rights.lacks(NO_TOPIC)
+    assert lacking is not None
+    assert "may not publish to exchange 'x'" in lacking

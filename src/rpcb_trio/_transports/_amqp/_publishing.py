@@ -161,7 +161,7 @@ class Sending:
             results = await self._confirms.wait(seconds)
             for place, message in otherwise.items():
                 if results[place].status in PASSED:
-                    self._publisher.rights.note_passed(message.exchange)
+                    self._publisher.rights.note_passed(message.exchange, message.routing_key)
         return list(results)
 
     def abandon(self, places: Collection[int]) -> None:

@@ -3,7 +3,7 @@
 | what the broker says | it is about |
 |---|---|
 | channel: 403 for an exchange | the worker: its user lacks a right. Or the request, where its `reply_to` names an exchange that this worker never could write to (see `Rights`) |
-| channel: 403 for a topic (a routing key), or for an internal exchange | the request: another routing key or exchange would pass |
+| channel: 403 for a topic (a routing key), or for an internal exchange | the request: another routing key or exchange would pass. Or the worker, where that very key has passed |
 | channel: 404, 405, 406, 311, 313 | the request: its address, its size, its properties |
 | connection: 501 to 505, 540, 541 | the request, if the connection ends over it again when it is sent alone and other messages pass |
 | connection: 320 (shutdown, maintenance, an operator), 506 (resources), 530 (a limit, a virtual host) | the broker |
@@ -27,6 +27,7 @@ OF_CONNECTION = frozenset({501, 502, 503, 504, 505, 540, 541})
 """Codes with which a broker closes a channel or a connection over what it was sent (AMQP 0-9-1, 1.2)."""
 
 REFUSED_EXCHANGE = re.compile(r"access to exchange '(.*?)' in vhost")
+REFUSED_TOPIC = re.compile(r"access to topic '(.*)' in exchange '(.*?)' in vhost")
 OWN_FAULT = re.compile(r"access to topic '|internal exchange '")
 
 DEFAULT_EXCHANGE = "amq.default"
@@ -48,6 +49,12 @@ def blame(code: int, said: str, *, is_of_connection: bool) -> Blame:
     if code == ACCESS_REFUSED:
         return Blame.REQUEST if OWN_FAULT.search(said) else Blame.WORKER
     return Blame.REQUEST if code in OF_CHANNEL else Blame.BROKER
+
+
+def refused_topic(said: str) -> tuple[str, str] | None:
+    """The exchange, and the routing key that we may not use there; None if a broker said nothing so."""
+    found = REFUSED_TOPIC.search(said)
+    return (found[2], found[1]) if found else None
 
 
 def refused_exchange(said: str) -> str | None:

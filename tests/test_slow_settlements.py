@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from rpcb_trio import Answer, DrainTimeout, FixedPolicy, MemoryBroker, Settled, Topology
-from rpcb_trio._transports import Session
+from rpcb_trio._transports import Rest, Session
 from tests.scenarios import Shouting, answers, ask, working
 
 MUTE = "mute"
@@ -26,12 +26,19 @@ class Unconfirming(MemoryBroker):
         async with super().open_session(topology, prefetch=prefetch) as session:
             settle = session.settle
 
-            async def settle_late(answers: Sequence[Answer]) -> list[Settled]:
-                if any(answer.request.reply_to == MUTE for answer in answers):
-                    await trio.sleep(self.seconds)
-                return await settle(answers)
+            async def settle_promptly(
+                answers: Sequence[Answer],
+            ) -> tuple[Sequence[Settled | None], Rest | None]:
+                if all(answer.request.reply_to != MUTE for answer in answers):
+                    return await settle(answers), None
 
-            session.settle = settle_late  # type: ignore[method-assign] # to meddle with it
+                async def wait() -> list[Settled]:
+                    await trio.sleep(self.seconds)
+                    return await settle(answers)
+
+                return [None] * len(answers), wait
+
+            session.settle_promptly = settle_promptly  # type: ignore[method-assign] # to meddle with it
             yield session
 
 

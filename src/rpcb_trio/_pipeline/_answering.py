@@ -10,7 +10,7 @@ from rpcb_trio._instruments import Instrument, Instruments
 from rpcb_trio._messages import Answer, Failure, Settled
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._remembered import Remembered
-from rpcb_trio._transports import Session
+from rpcb_trio._transports import Rest, Session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +33,10 @@ class Answering:
         return [*ready, *encoded]
 
     async def settle(
-        self, answers: Sequence[Answer], session: Session
+        self, answers: Sequence[Answer], session: Session, rest: Rest | None = None
     ) -> tuple[Sequence[Answer], list[Settled]]:
-        """Send and settle; returns what went out in the end, and how each one ended."""
-        settled = await session.settle(answers)
+        """Send and settle, or do the rest of it; returns what went out in the end, and how each one ended."""
+        settled = await (session.settle(answers) if rest is None else rest())
         if Settled.UNSENDABLE in settled:
             answers = list(answers)
             await self._replace(answers, settled, session)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 import trio
@@ -35,6 +35,10 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     the broker close the connection is never requeued."""
     arguments: Mapping[str, object] = NO_HEADERS
     """Further queue arguments (`x-max-priority`, `x-delivery-limit`, ...)."""
+
+
+Rest: TypeAlias = Callable[[], Awaitable[list[Settled]]]
+"""What is left to be done for some answers; it raises what `Session.settle` does."""
 
 
 class Session(Protocol):
@@ -70,8 +74,20 @@ class Session(Protocol):
         """
         ...
 
+    async def settle_promptly(
+        self, answers: Sequence[Answer]
+    ) -> tuple[Sequence[Settled | None], Rest | None]:
+        """As `settle`, but what takes longer than usual is not waited for.
+
+        Such a one has None in its place, and then there is a `Rest`, to be awaited for the endings of all.
+        """
+        ...
+
     def apart(self, answers: Sequence[Answer]) -> Sequence[Sequence[Answer]]:
-        """Divide answers to be settled at once, so that none waits for an address that gives trouble."""
+        """Divide answers: those that are settled promptly, for all we know, come first; there may be none.
+
+        Each of the others goes to an address that gives trouble, so that no other should wait for it.
+        """
         ...
 
     async def has_requester(self, reply_to: str) -> bool:

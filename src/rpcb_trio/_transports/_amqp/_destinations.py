@@ -61,11 +61,11 @@ class Destinations:
                 del self._troubled[next(iter(self._troubled))]
 
     def apart(self, answers: Sequence[Answer]) -> list[Sequence[Answer]]:
-        """Divide replies: those to addresses that give trouble, by address, and all others together."""
+        """Divide replies: first those to addresses that give none, then those to each that does."""
         self._forget_old()
         if not self._troubled:
             return [answers]
-        groups = dict[str | None, list[Answer]]()
+        groups: dict[str | None, list[Answer]] = {None: []}
         for answer in answers:
             reply_to = answer.request.reply_to
             groups.setdefault(reply_to if reply_to in self._troubled else None, []).append(answer)

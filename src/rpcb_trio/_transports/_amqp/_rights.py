@@ -50,9 +50,8 @@ class Rights:
 
     def lacks(self, said: str) -> str | None:
         """What the worker lacks, in one line with the remedy; None where it is not about the worker."""
-        exchange, place = refused_exchange(said), refused_topic(said)
-        if exchange is not None:
-            place = exchange, None
+        exchange = refused_exchange(said)
+        place: Place | None = refused_topic(said) if exchange is None else (exchange, None)
         if place is None or (exchange not in self._own and place not in self._passed):
             return None
         self._lacking[place] = said

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import NoReturn, cast
 
 import trio
@@ -41,7 +42,7 @@ from rpcb_trio._transports._amqp._publishing import Sending
 from rpcb_trio._transports._amqp._requesters import Requesters
 from rpcb_trio._transports._amqp._settlement import SLOW_SECONDS, UNDECIDED, Settlement
 from rpcb_trio._transports._amqp._topology import told_by_topology
-from rpcb_trio._transports._protocol import Topology
+from rpcb_trio._transports._protocol import Rest, Topology
 
 _log = logging.getLogger(__name__)
 
@@ -95,6 +96,13 @@ class AmqpSession:
 
     async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
         """Reply and ack (see `Session`)."""
+        settled, rest = await self.settle_promptly(answers)
+        return await rest() if rest is not None else settled
+
+    async def settle_promptly(
+        self, answers: Sequence[Answer]
+    ) -> tuple[list[Settled], None] | tuple[list[Settled | None], Rest]:
+        """Reply and ack what is taken at once (see `Session`)."""
         self._refuse_strangers(answers)
         publisher = self._outbox.publisher or await self._outbox.open()
         messages = [address(answer) for answer in answers]
@@ -102,8 +110,12 @@ class AmqpSession:
         results = await sending.results(SLOW_SECONDS)
         self._ack(answers, results)
         if all(result is CONFIRMED for result in results) and not any(each.dead_letter for each in answers):
-            return [Settled.REPLIED] * len(answers)
-        return await self._settle_others(answers, messages, results, sending)
+            return [Settled.REPLIED] * len(answers), None
+        settled = [
+            self._ending(answer, result) if is_over(answer, result) else None
+            for answer, result in zip(answers, results, strict=True)
+        ]
+        return settled, partial(self._settle_others, answers, messages, results, sending)
 
     async def _settle_others(
         self,
@@ -217,7 +229,7 @@ class AmqpSession:
         acked = {
             answer.request.tag
             for answer, result in zip(answers, results, strict=True)
-            if (result is CONFIRMED or result.status in ACKED) and answer.dead_letter is None
+            if is_over(answer, result)
         }
         if acked:
             self._consumption.settle(acked)
@@ -270,6 +282,11 @@ class AmqpSession:
             shown_address(request.reply_to),
             what,
         )
+
+
+def is_over(answer: Answer, result: PublishResult) -> bool:
+    """Whether nothing is left to be done but to ack the request."""
+    return (result is CONFIRMED or result.status in ACKED) and answer.dead_letter is None
 
 
 async def _never(_: object) -> None:

@@ -20,8 +20,8 @@ from rpcb_trio._transports._amqp._publishing import Sending
 
 _log = logging.getLogger(__name__)
 
-SLOW_SECONDS = 1.0
-"""How long a batch waits for its confirms as one. Disks and elections take a second at times."""
+SLOW_SECONDS = 0.5
+"""How long a batch waits for its confirms as one, and a replying task with it. A busy disk takes less."""
 
 LOOK_SECONDS = 0.5
 """How often those that still wait are looked after."""

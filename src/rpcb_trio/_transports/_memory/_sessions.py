@@ -17,7 +17,7 @@ from rpcb_trio._transports._deadline import read_deadline
 from rpcb_trio._transports._memory._alarm import Alarm
 from rpcb_trio._transports._memory._queues import Consumer, Message
 from rpcb_trio._transports._memory._router import Router
-from rpcb_trio._transports._protocol import Topology
+from rpcb_trio._transports._protocol import Rest, Topology
 
 
 class Delivered(Request, frozen=True, eq=False, kw_only=True):
@@ -51,6 +51,20 @@ class MemorySession:
         for answer in answers:
             self._consumer.ack(answer.request.tag)
         return settled
+
+    async def settle_promptly(
+        self, answers: Sequence[Answer]
+    ) -> tuple[Sequence[Settled | None], Rest | None]:
+        """It never takes long (see `Session`)."""
+        settled = await self.settle(answers)
+        if Settled.UNSENDABLE not in settled:
+            return settled, None
+
+        async def rest() -> list[Settled]:
+            await trio.lowlevel.checkpoint()
+            return settled
+
+        return [None] * len(answers), rest
 
     def apart(self, answers: Sequence[Answer]) -> Sequence[Sequence[Answer]]:
         """All at once, since no queue gives trouble (see `Session`)."""

@@ -96,26 +96,41 @@ class AmqpSession:
 
     async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
         """Reply and ack (see `Session`)."""
-        settled, rest = await self.settle_promptly(answers)
-        return await rest() if rest is not None else settled
+        messages, results, sending = await self._send(answers)
+        if self._are_replied(answers, results):
+            return [Settled.REPLIED] * len(answers)
+        return await self._settle_others(answers, messages, results, sending)
 
     async def settle_promptly(
         self, answers: Sequence[Answer]
-    ) -> tuple[list[Settled], None] | tuple[list[Settled | None], Rest]:
+    ) -> tuple[Sequence[Settled | None], Rest | None]:
         """Reply and ack what is taken at once (see `Session`)."""
-        self._refuse_strangers(answers)
-        publisher = self._outbox.publisher or await self._outbox.open()
-        messages = [address(answer) for answer in answers]
-        sending = await publisher.send(messages)
-        results = await sending.results(SLOW_SECONDS)
-        self._ack(answers, results)
-        if all(result is CONFIRMED for result in results) and not any(each.dead_letter for each in answers):
+        messages, results, sending = await self._send(answers)
+        if self._are_replied(answers, results):
             return [Settled.REPLIED] * len(answers), None
         settled = [
             self._ending(answer, result) if is_over(answer, result) else None
             for answer, result in zip(answers, results, strict=True)
         ]
         return settled, partial(self._settle_others, answers, messages, results, sending)
+
+    async def _send(
+        self, answers: Sequence[Answer]
+    ) -> tuple[list[Message | None], list[PublishResult], Sending]:
+        """Publish the replies, wait a while for their confirms, and ack what was taken."""
+        self._refuse_strangers(answers)
+        publisher = self._outbox.publisher or await self._outbox.open()
+        messages = [address(answer) for answer in answers]
+        sending = await publisher.send(messages)
+        results = await sending.results(SLOW_SECONDS)
+        self._ack(answers, results)
+        return messages, results, sending
+
+    @staticmethod
+    def _are_replied(answers: Sequence[Answer], results: Sequence[PublishResult]) -> bool:
+        """Whether nothing is left to be done for any, as it usually is."""
+        is_taken = all(result is CONFIRMED for result in results)
+        return is_taken and not any(answer.dead_letter for answer in answers)
 
     async def _settle_others(
         self,

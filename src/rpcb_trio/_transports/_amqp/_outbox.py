@@ -58,6 +58,7 @@ class Outbox:
         self._publisher: Publisher | None = None
         self._side: Publisher | None = None
         self._opening = trio.Lock()
+        self._opening_side = trio.Lock()
 
     @property
     def publisher(self) -> Publisher | None:
@@ -73,26 +74,43 @@ class Outbox:
         async with self._opening:
             publisher = self.publisher
             if publisher is None:
-                await self.close()
+                await self._close_publisher()
                 self._publisher = publisher = await self._connect()
             return publisher
 
     async def close(self) -> None:
-        """Close the connection, in bounded time."""
+        """Close the connections, in bounded time."""
+        await self._close_side()
+        await self._close_publisher()
+
+    async def _close_publisher(self) -> None:
         if self._publisher is not None:
             await self._publisher.connection.close()
 
     async def side_channel(self) -> Publisher:
-        """Another channel on the same connection, for what may make the broker close its channel.
+        """A channel for dead letters, on a connection of its own: no reply puts it in doubt.
+
+        Where the broker lets in no further connection, it is on that of the replies.
 
         Raises:
-            SessionLost: the connection has just ended, or can't be rebuilt.
+            SessionLost: neither connection can be had.
         """
-        connection = (await self.open()).connection
-        async with self._opening:
-            if self._side is None or self._side.connection is not connection or not self._side.is_open:
-                self._side = await Publisher.open(connection, self._rights)
+        async with self._opening_side:
+            if self._side is None or not self._side.is_open:
+                await self._close_side()
+                try:
+                    self._side = await self._connect_once()
+                except BrokerError:
+                    connection = (await self.open()).connection
+                    self._side = await Publisher.open(connection, self._rights)
             return self._side
+
+    async def _close_side(self) -> None:
+        side, self._side = self._side, None
+        if side is not None and (
+            self._publisher is None or side.connection is not self._publisher.connection
+        ):
+            await side.connection.close()
 
     async def results(self, sending: Sending, seconds: float) -> list[PublishResult]:
         """Wait for the broker's word, so many seconds of those in which it takes any."""

@@ -33,6 +33,11 @@ class Mix:
         """Whether nothing is wrong with any request."""
         self._weights = [WEIGHTS[kind] for kind in self._kinds]
 
+    def begin(self) -> None:
+        """Send all kinds from now on, and the rare ones at least once."""
+        self.is_quiet = False
+        self._asked_for.extend(kind for kind in (Kind.FORGED, Kind.FULL) if kind in self._kinds)
+
     def ask_for(self, kind: Kind) -> None:
         """Let the next request be of this kind."""
         self._asked_for.append(kind)

@@ -140,7 +140,7 @@ class Soak:
         self.course.phase = Phase.STORM
         self.accounts.note_phase(Phase.STORM)
         for mix in self._mixes:
-            mix.is_quiet = False
+            mix.begin()
         began = trio.current_time()
         await self.injector.run(schedule(self.plan, has_control=self._broker.has_control))
         await trio.sleep_until(began + self.plan.seconds)

@@ -19,8 +19,8 @@ class _Way:
         self.rest: dict[Side, bytes] = {"broker": b"", "client": b""}
         self.published: dict[int, int] = {}
         """How many messages, by channel."""
-        self.confirmed: dict[int, int] = {}
-        """Up to which number each channel's are confirmed."""
+        self.unconfirmed: dict[int, set[int]] = {}
+        """Their numbers, by channel, until the broker confirms them, in whatever order."""
         self.withheld: dict[int, set[int]] = {}
         """The numbers of messages to that queue."""
         self.held: list[bytes] = []
@@ -55,10 +55,11 @@ class Withholding(Proxy):
     def _count(self, frame: bytes, way: _Way) -> None:
         method, channel = method_of(frame), int.from_bytes(frame[1:3])
         if method == CHANNEL_OPEN:
-            for each in (way.published, way.confirmed, way.withheld):
+            for each in (way.published, way.unconfirmed, way.withheld):
                 each.pop(channel, None)
         elif method == PUBLISH:
             number = way.published[channel] = way.published.get(channel, 0) + 1
+            way.unconfirmed.setdefault(channel, set()).add(number)
             if self.queue is not None and self.queue in frame:
                 way.withheld.setdefault(channel, set()).add(number)
 
@@ -69,13 +70,14 @@ class Withholding(Proxy):
             return [frame]
         at = HEAD + 4
         tag, is_multiple = int.from_bytes(frame[at : at + 8]), frame[at + 8] & 1
-        first = way.confirmed.get(channel, 0) + 1 if is_multiple else tag
-        way.confirmed[channel] = max(tag, way.confirmed.get(channel, 0))
+        unconfirmed = way.unconfirmed.get(channel, set())
+        confirmed = {n for n in unconfirmed if n <= tag} if is_multiple else {tag}
+        unconfirmed -= confirmed
         if not withheld:
             return [frame]
-        each = [frame[:at] + n.to_bytes(8) + b"\0" + frame[at + 9 :] for n in range(first, tag + 1)]
-        way.held += [one for n, one in enumerate(each, first) if n in withheld]
-        return [one for n, one in enumerate(each, first) if n not in withheld]
+        each = {n: frame[:at] + n.to_bytes(8) + b"\0" + frame[at + 9 :] for n in sorted(confirmed)}
+        way.held += [one for n, one in each.items() if n in withheld]
+        return [one for n, one in each.items() if n not in withheld]
 
 
 def method_of(frame: bytes) -> int:

@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from rpcb_trio import Answer, MemoryBroker, Request, Settled, Topology
-from rpcb_trio._transports import CallerSession, Session
+from rpcb_trio._transports import CallerSession, Rest, Session
 from rpcb_trio.testing import Recorder
 from tests.scenarios import QUEUE, expected, taken
 
@@ -58,6 +58,20 @@ class SteppedSession:
         self.max_reply_size = session.max_reply_size
         self.has_requester = session.has_requester
         self.give_back = session.give_back
+        self.apart = session.apart
+
+    async def settle_promptly(
+        self, answers: Sequence[Answer]
+    ) -> tuple[Sequence[Settled | None], Rest | None]:
+        """What is alone at once, else the first; the rest later."""
+        if len(answers) == 1:
+            return await self.settle(answers), None
+        [first] = await self.settle(answers[:1])
+
+        async def settle_rest() -> list[Settled]:
+            return [first, *await self.settle(answers[1:])]
+
+        return [first, *[None] * (len(answers) - 1)], settle_rest
 
     async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
         endings = [await self._publish(answer) for answer in answers]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from benches.soak import __main__ as soak
 from benches.soak.accounts import Accounts, Seen
 from benches.soak.bodies import Kind, Result, checksum_of, read_item, request_body, result_body
+from benches.soak.course import Phase
 from benches.soak.endings import Again, Ending, Mark
 from benches.soak.fleet import Life, growth
 from benches.soak.plan import NEEDS_CONTROL, Fault, Plan, schedule
@@ -23,7 +24,7 @@ from benches.soak.run import FORGED_ARE_DROPPED
 from tests.rabbitmq import Broker
 from tests.scenarios import steady
 
-SEED, SECONDS, PAUSE = 6, 6.0, 0.33
+SEED, SECONDS, PAUSE = 37, 9.0, 0.33
 """Faults of every kind, and the broker's restart among the first, for it takes longest."""
 
 
@@ -149,6 +150,27 @@ def test_a_second_answer_is_counted_by_its_cause(
     assert accounts.again == ({why: 1} if why else {})
 
 
+def test_a_dead_letter_whose_reply_was_not_confirmed_is_due_while_confirms_are_withheld() -> None:
+    accounts = Accounts(withheld=lambda address, _since, _until: address == 0)
+    for address in (0, 1):
+        number = accounts.send(Kind.PLAIN, address)
+        accounts.reply(msgspec.structs.replace(a_reply(number, Kind.PLAIN), address=address))
+        accounts.bury(request_body(number, Kind.PLAIN), expired=False)
+    assert accounts.buried_unconfirmed == 1
+    [told] = accounts.unexpected
+    assert "producer 1" in told
+
+
+def test_latencies_are_of_plain_requests_by_the_phase_they_were_sent_in() -> None:
+    accounts = Accounts()
+    accounts.note_phase(Phase.QUIET)
+    plain, bare = accounts.send(Kind.PLAIN, 0), accounts.send(Kind.BARE, 0)
+    accounts.note_phase(Phase.STORM)
+    accounts.reply(a_reply(plain, Kind.PLAIN))
+    accounts.reply(a_reply(bare, Kind.BARE))
+    assert [len(accounts.latencies[phase]) for phase in (Phase.QUIET, Phase.STORM)] == [1, 0]
+
+
 def test_when_a_producers_address_is_gone_so_are_its_open_requests_and_no_others() -> None:
     accounts = Accounts()
     early, answered, lost, others = (accounts.send(Kind.PLAIN, address) for address in (0, 0, 0, 1))
@@ -203,16 +225,19 @@ def test_nothing_is_lost_or_mixed_up_while_everything_fails(
 ) -> None:
     monkeypatch.setattr(soak, "broker_at", lambda _url: nullcontext(broker))
     results, plot = tmp_path / "soak.json", tmp_path / "soak.png"
-    code = soak.main(seconds=SECONDS, seed=SEED, pause=PAUSE, patience=30, json=results, plot=plot)
+    code = soak.main(seconds=SECONDS, seed=SEED, pause=PAUSE, quiet=1, patience=60, json=results, plot=plot)
     printed = capsys.readouterr().out
     assert code == 0, printed
     [found] = json.loads(results.read_text())["results"]
     assert found["lost"] == 0
     assert found["wrong"] == found["unexpected"] == []
+    assert found["bystanders"].keys() == {"no faults yet", "storm"}
+    assert all(each["requests"] and each["p50"] <= each["p99"] for each in found["bystanders"].values())
     if broker.has_control:
         assert {each["fault"] for each in found["faults"]} == {fault.value for fault in Fault}
     kinds = {row["kind"] for row in found["rows"]}
     dropped = {Kind.FORGED} if broker.version >= FORGED_ARE_DROPPED else set()
     assert kinds == {kind.name.lower() for kind in set(Kind) - dropped}
+    assert "Those who did nothing wrong" in printed
     assert plot.stat().st_size > 0
     assert "Nothing lost, nothing mixed up." in printed

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benches import client, echo, readme
+from benches import client, echo, neighbours, readme
 from benches.broker import fresh_queue
 from benches.cases import CASES, COMMAND, FLOOR, PIKA_SELECT, SERVERS, Case
 from benches.load import Load, send
@@ -111,3 +111,13 @@ def test_readme_answers_every_caller(
     assert found[3]["published_mean_ms"] == 510
     assert plot.stat().st_size > 0
     assert "rabbit-rpc-batch" in capsys.readouterr().out
+
+
+def test_neighbours_measures_the_honest_load_with_and_without_one_that_is_refused(
+    broker: Broker, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    neighbours.main(rate=50, refused=(20.0,), seconds=0.5, rounds=1, url=broker.url, json=results)
+    found = found_in(results, "neighbours")
+    assert [each["refused_per_second"] for each in found] == [0, 20]
+    assert all(each["p99_ms"].keys() == SPREAD for each in found)
+    assert "50 honest requests/s" in capsys.readouterr().out

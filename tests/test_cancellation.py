@@ -27,7 +27,7 @@ from tests.interventions import AtStep, awaits
 from tests.journal import Journal, check_books
 from tests.scenarios import ANSWERS, QUEUE, Running, Shouting, Stubborn, ask, working
 
-STAGES = ["receive", "batch", "compute", "reply"]
+STAGES = ["receive", "batch", "compute", "reply", "settle"]
 AROUND_THEM = ["serve", "watch", "_stop_when_draining", "_end_if_hooks_hang", "_tell_blockages"]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
@@ -15,10 +15,12 @@ from rpcb_trio import (
     CallInterrupted,
     FixedPolicy,
     MemoryBroker,
+    Refused,
     RemoteError,
     Reply,
     ReplyTimeout,
     Request,
+    RequestTooBig,
     RpcClient,
     SessionLost,
     SettingError,
@@ -26,6 +28,8 @@ from rpcb_trio import (
     Unroutable,
     open_client,
 )
+from rpcb_trio._errors import RpcbError
+from rpcb_trio._messages import Outgoing
 from rpcb_trio._transports import CallerSession, Session
 from tests.scenarios import QUEUE, Shouting, working
 
@@ -330,3 +334,54 @@ async def test_a_call_made_while_the_broker_is_away_ends_when_the_client_is_left
         nursery.start_soon(call, client)
         await trio.sleep(60)
     assert endings == ["the client is closed"]
+
+
+async def test_what_a_call_waited_for_a_connection_is_no_longer_its_requests_to_live(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = silent_broker()
+    async with open_client(broker) as client, trio.open_nursery() as nursery:
+        with monkeypatch.context() as patch:
+            patch.setattr(broker, "open_caller", Unreachable().open_caller)
+            broker.disconnect()
+            await trio.sleep(1)
+            began = trio.current_time()
+            nursery.start_soon(partial(client.call, b"x", queue=QUEUE, timeout=600))
+            await trio.sleep(100)
+        [message] = broker._router.queues[QUEUE]._messages
+        assert message.expires == pytest.approx(began + 600)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_request_above_the_brokers_limit_is_refused_before_it_goes_out(
+    autojump_clock: MockClock,
+) -> None:
+    broker = MemoryBroker(max_message_size=10)
+    broker.declare(QUEUE)
+    async with open_client(broker) as client:
+        with pytest.raises(RequestTooBig, match="has 11 bytes, and the broker takes 10 at most"):
+            await client.call(bytes(11), queue=QUEUE)
+    assert broker.depth(QUEUE) == 0
+
+
+class RefusingAndAnswering(MemoryBroker):
+    """Its refusal and a reply come in the same moment, as in one read of a socket."""
+
+    @asynccontextmanager
+    async def open_caller(self) -> AsyncIterator[CallerSession]:
+        async with super().open_caller() as session:
+
+            async def refuse_and_answer(request: Outgoing, failed: Callable[[RpcbError], None]) -> None:
+                await trio.lowlevel.checkpoint()
+                failed(Refused("full"))
+                address = session._address  # type: ignore[attr-defined] # of the memory transport
+                self.publish(b"ok", routing_key=address, correlation_id=request.correlation_id)
+
+            session.publish = refuse_and_answer  # type: ignore[method-assign] # to meddle with it
+            yield session
+
+
+async def test_a_reply_that_comes_with_a_refusal_is_the_end_of_the_call(autojump_clock: MockClock) -> None:
+    async with open_client(RefusingAndAnswering()) as client:
+        assert (await client.call(b"", queue=QUEUE)).body == b"ok"
+    assert client.late_replies == 0

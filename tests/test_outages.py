@@ -156,17 +156,16 @@ async def test_a_new_reason_why_the_broker_is_away_is_a_line_at_once_but_not_end
     assert len(told) < 30
 
 
-async def test_a_file_that_is_gone_when_the_worker_reconnects_is_waited_for_not_died_of(
+async def test_a_setting_that_can_not_be_right_ends_a_worker_that_reconnects_too(
     autojump_clock: MockClock,
 ) -> None:
     broker = MemoryBroker()
-    transport = MovingTransport(broker, [SettingError("url: cafile can't be used")] * 3)
-    async with working(Shouting(), transport) as running:
-        broker.disconnect()
-        ask(broker, *BODIES)
-        await running.until_settled(6)
-    assert [type(error) for error in running.failed_attempts] == [SettingError] * 3
-    assert len(answers(broker)) == 6
+    transport = MovingTransport(broker, [SettingError("no queue can be named so")])
+    wrong = pytest.RaisesExc(SettingError, match="no queue can be named so")
+    with pytest.RaisesGroup(wrong, flatten_subgroups=True):
+        async with working(Shouting(), transport):
+            broker.disconnect()
+            await trio.sleep_forever()
 
 
 class EndingTransport(UnsteadyTransport):

@@ -46,6 +46,7 @@ def main(
     seconds: float = 60.0,
     seed: int = 0,
     pause: float = 1.5,
+    quiet: float = 10.0,
     patience: float = 60.0,
     queue_type: Literal["classic", "quorum"] = "classic",
     lethal: bool = True,
@@ -60,6 +61,7 @@ def main(
         seconds: how long faults are injected.
         seed: of the faults and the requests.
         pause: the mean time from one fault to the next, in seconds.
+        quiet: how long requests are sent before the first fault, in seconds, to compare with.
         patience: how long all that is open may take once the last fault is lifted, in seconds.
         queue_type: of the workers' queue.
         lethal: whether some requests abort the workers that compute them, until these give them up.
@@ -69,7 +71,13 @@ def main(
         plot: a file for a chart.
     """
     plan = Plan(
-        seconds=seconds, seed=seed, pause=pause, patience=patience, lethal=lethal, queue_type=queue_type
+        seconds=seconds,
+        seed=seed,
+        pause=pause,
+        quiet=quiet,
+        patience=patience,
+        lethal=lethal,
+        queue_type=queue_type,
     )
     found = measure(plan, url, logs)
     wrong = list(problems(found, plan))

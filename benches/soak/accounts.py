@@ -15,9 +15,11 @@ from collections.abc import Callable
 import msgspec
 
 from benches.soak.bodies import Kind, checksum_of, number_in, read_result
+from benches.soak.course import Phase
 from benches.soak.endings import DUE, ERRORS, Again, Ending, Mark, ending_of
 
 MOST_REMARKS = 20
+PHASES = [None, *Phase]
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,10 +40,16 @@ class Accounts:
 
     Args:
         disturbed: tells whether anything failed between two moments, in seconds of `time.monotonic()`.
+        withheld: tells whether confirms of replies to a producer were withheld between them.
     """
 
-    def __init__(self, disturbed: Callable[[float, float], bool] = lambda _since, _until: True) -> None:
+    def __init__(
+        self,
+        disturbed: Callable[[float, float], bool] = lambda _since, _until: True,
+        withheld: Callable[[int, float, float], bool] = lambda _address, _since, _until: False,
+    ) -> None:
         self._disturbed = disturbed
+        self._withheld = withheld
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self._kinds, self._addresses = bytearray(), bytearray()
@@ -53,6 +61,12 @@ class Accounts:
         """Ends that are not due to such a request."""
         self.again: Counter[Again] = Counter()
         self.buried_again = 0
+        self.buried_unconfirmed = 0
+        """How many went to the dead letters since the broker did not confirm their replies."""
+        self._phase: Phase | None = None
+        self.latencies: dict[Phase | None, array[float]] = {Phase.QUIET: array("f"), Phase.STORM: array("f")}
+        """Seconds from a plain request to its first reply, by the phase that it was sent in."""
+        self._phases = bytearray()
         self.answered_in: Counter[int] = Counter()
         """How many replies came in each second since the beginning."""
 
@@ -70,12 +84,17 @@ class Accounts:
         """How many of one producer's requests are waited for."""
         return self._open[address]
 
+    def note_phase(self, phase: Phase) -> None:
+        """What is sent from now on is sent in this phase."""
+        self._phase = phase
+
     def send(self, kind: Kind, address: int) -> int:
         """Enter a request that is about to be sent, and return its number."""
         with self._lock:
             self._kinds.append(kind.value)
             self._addresses.append(address)
             self._marks.append(0)
+            self._phases.append(PHASES.index(self._phase))
             self._runs.append(0)
             self._sent_at.append(time.monotonic() - self._began)
             self._open[address] += 1
@@ -102,7 +121,11 @@ class Accounts:
                 return
             mark = Mark.EXPIRED if expired else Mark.DEAD
             self.buried_again += bool(self._marks[number] & Mark.BURIED) and not redelivered
-            self._expect(number, mark, "dead-lettered" + (" as expired" if expired else ""))
+            since = self._began + self._sent_at[number]
+            if not expired and self._withheld(self._addresses[number], since, time.monotonic()):
+                self.buried_unconfirmed += 1
+            else:
+                self._expect(number, mark, "dead-lettered" + (" as expired" if expired else ""))
             self._mark(number, mark | Mark.BURIED)
 
     def reply(self, seen: Seen) -> None:
@@ -137,6 +160,9 @@ class Accounts:
         self._expect(number, Mark.ANSWERED, "answered")
         if not self._marks[number] & Mark.ANSWERED:
             self._runs[number] = run
+            found = self.latencies.get(PHASES[self._phases[number]])
+            if found is not None and self._kinds[number] == Kind.PLAIN.value:
+                found.append(time.monotonic() - self._began - self._sent_at[number])
         elif self._runs[number] != run:
             since, until = self._began + self._sent_at[number], time.monotonic()
             explained = self._disturbed(since, until)

@@ -34,6 +34,10 @@ class Kind(Enum):
     """Its `reply_to` is an address that makes the broker close the connection of who sends there."""
     LETHAL = 6
     """`infer` aborts the process."""
+    FULL = 7
+    """Its `reply_to` is a queue that is full, so the broker refuses the reply."""
+    FORKING = 8
+    """`infer` forks a process that lives on for a while, and aborts."""
 
 
 class Item(msgspec.Struct, frozen=True):

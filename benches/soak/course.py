@@ -10,6 +10,7 @@ class Phase(StrEnum):
     """What goes on."""
 
     START = "starting"
+    QUIET = "no faults yet"
     STORM = "storm"
     CALM = "calm"
     DRAIN = "draining"
@@ -25,7 +26,7 @@ class Course:
     @property
     def is_sending(self) -> bool:
         """Whether producers send requests."""
-        return self.phase in (Phase.START, Phase.STORM)
+        return self.phase in (Phase.START, Phase.QUIET, Phase.STORM)
 
     @property
     def is_over(self) -> bool:

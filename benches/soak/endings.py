@@ -63,6 +63,8 @@ DUE = {
     Kind.GARBLED: Mark.FAILED,
     Kind.FORGED: Mark.DEAD,
     Kind.LETHAL: Mark.DEAD | Mark.FAILED,
+    Kind.FULL: Mark.DEAD,
+    Kind.FORKING: Mark.DEAD | Mark.FAILED,
 }
 """What may become of a request that reaches a worker."""
 
@@ -71,6 +73,7 @@ ERRORS = {
     Kind.GARBLED: {"decode"},
     Kind.EXPIRING: {"expired", "too-late"},
     Kind.LETHAL: {"killed-worker"},
+    Kind.FORKING: {"killed-worker"},
 }
 """The codes of the error replies that are due."""
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from benches.report import percentile
 from benches.soak.endings import Again, Ending
 from benches.soak.fleet import Life, growth
 from benches.soak.plan import WORKERS, Plan
@@ -47,6 +48,14 @@ class WorkerLife(msgspec.Struct, frozen=True, kw_only=True):
     """Resident, as (seconds, MiB)."""
 
 
+class Percentiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Of latencies, in milliseconds."""
+
+    requests: int
+    p50: float
+    p99: float
+
+
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """All that was found."""
 
@@ -54,12 +63,15 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[Row, ...]
     again: dict[str, int]
     buried_again: int
+    buried_unconfirmed: int
     wrong: tuple[str, ...]
     unexpected: tuple[str, ...]
     lost: int
     first_lost: tuple[str, ...]
     answered_per_second: float
     answered_in: tuple[int, ...]
+    bystanders: dict[str, Percentiles]
+    """Of the plain requests, with which nothing is wrong, without faults and among them."""
     faults: tuple[Event, ...]
     lives: tuple[WorkerLife, ...]
     consuming: int
@@ -98,11 +110,21 @@ def findings(soak: Soak) -> Found:
         rows=rows,
         again={each.value: accounts.again[each] for each in Again},
         buried_again=accounts.buried_again,
+        buried_unconfirmed=accounts.buried_unconfirmed,
         wrong=tuple(accounts.wrong),
         unexpected=tuple(accounts.unexpected),
         lost=sum(row.requests for row in rows if row.ending == Ending.LOST.value),
         first_lost=tuple(accounts.lost()),
         answered_per_second=replies.total() / soak.stormed,
+        bystanders={
+            phase.value: Percentiles(
+                requests=len(latencies),
+                p50=1e3 * percentile(latencies, 50),
+                p99=1e3 * percentile(latencies, 99),
+            )
+            for phase, latencies in accounts.latencies.items()
+            if phase is not None and latencies
+        },
         answered_in=tuple(replies[second] for second in range(max(replies, default=0) + 1)),
         faults=tuple(
             Event(

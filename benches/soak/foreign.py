@@ -44,6 +44,7 @@ class ForeignProducer:
         address: which producer it is.
         replies: the kind of its reply address.
         name: of its reply queue, where that is a named one.
+        full: a queue that takes no reply.
         mix: says what to send.
         course: tells whether to go on sending, and whether to listen still.
     """
@@ -56,6 +57,7 @@ class ForeignProducer:
         *,
         replies: Address,
         name: str,
+        full: str,
         accounts: Accounts,
         mix: Mix,
         course: Course,
@@ -65,6 +67,7 @@ class ForeignProducer:
         self._address = address
         self._replies = replies
         self._name = name
+        self._special = {Kind.FORGED: FORGED_ADDRESS, Kind.FULL: full}
         self._accounts = accounts
         self._mix = mix
         self._course = course
@@ -109,7 +112,7 @@ class ForeignProducer:
         kind = self._mix.kind()
         number = self._accounts.send(kind, self._address)
         properties = pika.BasicProperties(
-            reply_to=FORGED_ADDRESS if kind is Kind.FORGED else reply_to,
+            reply_to=self._special.get(kind, reply_to),
             correlation_id=None if kind is Kind.BARE else f"soak-{number}",
             expiration=str(round(1000 * self._mix.lifetime())) if kind is Kind.EXPIRING else None,
             delivery_mode=2,

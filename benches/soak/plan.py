@@ -23,6 +23,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How long all that is open may take to be answered once no fault is left."""
     lethal: bool
     queue_type: str
+    quiet: float = 0.0
+    """How long requests are sent before the first fault, to compare with."""
 
 
 class Fault(StrEnum):
@@ -38,16 +40,28 @@ class Fault(StrEnum):
     LETHAL = "request that aborts its workers"
     RESTART = "broker stopped and started"
     ALARM = "broker's memory alarm"
+    RIGHTS = "workers' right to write taken and given back"
+    WITHHELD = "confirms withheld for one producer's queue"
+    FORKING = "request over which the model forks and dies"
+    TOGETHER = "siblings drained and started together"
+    GARBAGE = "garbage among the files of the journal"
 
 
-FOR_PRODUCERS = {Fault.CUT_PRODUCER, Fault.STALL_PRODUCER, Fault.LETHAL}
+FOR_PRODUCERS = {Fault.CUT_PRODUCER, Fault.STALL_PRODUCER, Fault.LETHAL, Fault.FORKING}
 
-NEEDS_CONTROL = (Fault.RESTART, Fault.ALARM)
+NEEDS_CONTROL = (Fault.RESTART, Fault.ALARM, Fault.RIGHTS)
 """Only `rabbitmqctl` can do these, one at a time."""
 
 ENDS_WORKERS = {Fault.KILL, Fault.TERM}
 
-LONGEST = {Fault.PAUSE: 3.0, Fault.STALL_WORKER: 4.0, Fault.STALL_PRODUCER: 3.0, Fault.ALARM: 1.0}
+LONGEST = {
+    Fault.PAUSE: 3.0,
+    Fault.STALL_WORKER: 4.0,
+    Fault.STALL_PRODUCER: 3.0,
+    Fault.ALARM: 1.0,
+    Fault.RIGHTS: 3.0,
+    Fault.WITHHELD: 4.0,
+}
 """Seconds that such a fault lasts at most; others are over at once."""
 
 
@@ -68,9 +82,10 @@ def schedule(plan: Plan, *, has_control: bool) -> list[Injection]:
     outside, so that the growth of its memory shows.
     """
     dice = random.Random(plan.seed)  # noqa: S311 - not a secret
-    rare = {Fault.LETHAL, *NEEDS_CONTROL}
+    rare = {Fault.LETHAL, Fault.FORKING, Fault.TOGETHER, *NEEDS_CONTROL}
     kinds = [fault for fault in Fault if fault not in rare] * 2
-    kinds += [Fault.LETHAL] * plan.lethal
+    kinds += [Fault.TOGETHER]
+    kinds += [Fault.LETHAL, Fault.FORKING] * plan.lethal
     kinds += NEEDS_CONTROL * has_control
     found: list[Injection] = []
     at = dice.uniform(0.5, 1.5) * plan.pause

@@ -16,6 +16,8 @@ from benches.soak.endings import Mark
 from benches.soak.foreign import TROUBLE
 from tests.rabbitmq import Broker
 
+TAKES_NOTHING = {"x-max-length": 0, "x-overflow": "reject-publish"}
+
 
 class Queues(msgspec.Struct, frozen=True):
     """Names."""
@@ -25,11 +27,15 @@ class Queues(msgspec.Struct, frozen=True):
     dead_letters: str
     replies: str
     """The named queue of the producer that has one."""
+    full: str
+    """A queue that takes no reply."""
 
     @classmethod
     def fresh(cls, broker: Broker) -> Queues:
         """Names that nobody uses."""
-        return cls(*(broker.fresh_name(f"soak-{what}") for what in ("requests", "dlx", "dead", "replies")))
+        return cls(
+            *(broker.fresh_name(f"soak-{what}") for what in ("requests", "dlx", "dead", "replies", "full"))
+        )
 
 
 def declare(broker: Broker, queues: Queues, queue_type: str) -> None:
@@ -42,13 +48,14 @@ def declare(broker: Broker, queues: Queues, queue_type: str) -> None:
         channel.queue_declare(queues.dead_letters, durable=True)
         channel.queue_bind(queues.dead_letters, queues.dead_letter_exchange)
         channel.queue_declare(queues.replies, durable=True)
+        channel.queue_declare(queues.full, durable=True, arguments=TAKES_NOTHING)
         channel.queue_declare(queues.requests, durable=True, arguments=arguments)
 
 
 def delete(broker: Broker, queues: Queues) -> None:
     """Delete them."""
     with broker.channel() as channel:
-        for queue in (queues.requests, queues.dead_letters, queues.replies):
+        for queue in (queues.requests, queues.dead_letters, queues.replies, queues.full):
             channel.queue_delete(queue)
         channel.exchange_delete(queues.dead_letter_exchange)
 

@@ -1,6 +1,7 @@
 """One soak from beginning to end.
 
-1. The queues are made, the workers started; once all consume, the producers begin.
+1. The queues are made, the workers started; once all consume, the producers begin, and for a
+   while nothing is wrong.
 2. The storm: faults are injected by the plan while producers send.
 3. The calm: all faults are lifted, nothing more is sent, and what is open is answered.
 4. The workers drain; what is left in the queue is read.
@@ -8,11 +9,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import trio
 
@@ -27,6 +28,7 @@ from benches.soak.mix import Mix
 from benches.soak.plan import PRODUCERS, WORKERS, Plan, schedule
 from benches.soak.queues import DeadLetters, Queues, consumers, declare, delete, enter_left
 from tests.amqp.proxy import Proxy, open_proxy
+from tests.amqp.withholding import Withholding
 from tests.rabbitmq import Broker
 
 T = TypeVar("T")
@@ -36,9 +38,12 @@ POLLING = 0.05
 CALLING_PRODUCERS = 2
 NAMES = [f"RpcClient {n + 1}" for n in range(CALLING_PRODUCERS)] + [f"pika, {each}" for each in Address]
 """Of the producers."""
+OF_NAMED_QUEUE = CALLING_PRODUCERS + list(Address).index(Address.NAMED)
+"""The producer whose queue may be one that confirms nothing."""
 LATE_SECONDS = 0.5
 """How long repeated replies may take when nothing is waited for any more."""
 HEARTBEAT = 5
+PASSWORD = "secret"  # noqa: S105 - of a node of our own
 MAX_DEATHS = 2
 FORGED_ARE_DROPPED = (4, 3)
 """From this broker on, with a confirm and without a word."""
@@ -53,17 +58,37 @@ class Soak:
     """What a soak consists of; its state is for those who show it."""
 
     def __init__(
-        self, broker: Broker, plan: Plan, logs: Path, workers: Sequence[Proxy], producers: Sequence[Proxy]
+        self,
+        broker: Broker,
+        plan: Plan,
+        logs: Path,
+        workers: Sequence[Withholding],
+        producers: Sequence[Proxy],
+        *,
+        user: str | None,
     ) -> None:
         self._broker = broker
         self._producers = producers
         self.plan = plan
         self.queues = Queues.fresh(broker)
-        flags = worker_flags(plan, self.queues, logs / "journal")
-        self.fleet = Fleet([proxy.url for proxy in workers], flags, logs)
+        journal = logs / "journal"
+        flags = worker_flags(plan, self.queues, journal)
+        self.fleet = Fleet([as_user(proxy.url, user) for proxy in workers], flags, logs)
         self._mixes = [Mix(plan.seed + address, _never(address, broker)) for address in range(PRODUCERS)]
-        self.injector = Injector(broker, self.fleet, workers, producers, self._mixes)
-        self.accounts = Accounts(self.injector.disturbed)
+        self.injector = Injector(
+            broker,
+            self.fleet,
+            workers,
+            producers,
+            self._mixes,
+            user=user,
+            journal=journal,
+            replies=self.queues.replies,
+        )
+        self.accounts = Accounts(
+            self.injector.disturbed,
+            lambda address, since, until: address == OF_NAMED_QUEUE and self.injector.withheld(since, until),
+        )
         self.course = Course()
         self.consuming = 0
         """How many workers consumed at the end."""
@@ -81,6 +106,7 @@ class Soak:
                     await self._start()
                     for work in self._clients():
                         nursery.start_soon(work)
+                    await self._be_quiet()
                     await self._storm()
                     await self._calm()
                     self.course.phase = Phase.DRAIN
@@ -104,8 +130,17 @@ class Soak:
             await trio.sleep(POLLING)
             self.consuming = await _in_thread(partial(consumers, self._broker, self.queues))
 
+    async def _be_quiet(self) -> None:
+        """What is compared with: the same load, and nothing wrong."""
+        self.course.phase = Phase.QUIET
+        self.accounts.note_phase(Phase.QUIET)
+        await trio.sleep(self.plan.quiet)
+
     async def _storm(self) -> None:
         self.course.phase = Phase.STORM
+        self.accounts.note_phase(Phase.STORM)
+        for mix in self._mixes:
+            mix.begin()
         began = trio.current_time()
         await self.injector.run(schedule(self.plan, has_control=self._broker.has_control))
         await trio.sleep_until(began + self.plan.seconds)
@@ -114,6 +149,7 @@ class Soak:
     async def _calm(self) -> None:
         """Wait until nothing is open, and all workers are back."""
         self.course.phase = Phase.CALM
+        self.accounts.note_phase(Phase.CALM)
         self.consuming = 0
         with trio.move_on_after(self.plan.patience):
             while self.accounts.open:  # noqa: ASYNC110 - threads write to the accounts
@@ -154,6 +190,7 @@ class Soak:
             address,
             replies=list(Address)[address - CALLING_PRODUCERS],
             name=self.queues.replies,
+            full=self.queues.full,
             accounts=self.accounts,
             mix=self._mixes[address],
             course=self.course,
@@ -163,13 +200,36 @@ class Soak:
 async def soak(broker: Broker, plan: Plan, logs: Path, show: Callable[[Soak], Awaitable[None]]) -> Soak:
     """Run a soak; `show` is an asynchronous function that shows it until it is cancelled."""
     async with AsyncExitStack() as stack:
-        ways = [await stack.enter_async_context(open_proxy(broker.url)) for _ in range(WORKERS + PRODUCERS)]
-        running = Soak(broker, plan, logs, ways[:WORKERS], ways[WORKERS:])
+        workers = [
+            cast(Withholding, await stack.enter_async_context(open_proxy(broker.url, kind=Withholding)))
+            for _ in range(WORKERS)
+        ]
+        producers = [await stack.enter_async_context(open_proxy(broker.url)) for _ in range(PRODUCERS)]
+        user = await stack.enter_async_context(a_user(broker)) if broker.has_control else None
+        running = Soak(broker, plan, logs, workers, producers, user=user)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(show, running)
             await running.run()
             nursery.cancel_scope.cancel()
     return running
+
+
+@asynccontextmanager
+async def a_user(broker: Broker) -> AsyncIterator[str]:
+    """A user for the workers, since their rights are taken from them."""
+    name = broker.fresh_name("soak-user")
+    await broker.rabbitmqctl("add_user", name, PASSWORD)
+    await broker.rabbitmqctl("set_permissions", name, ".*", ".*", ".*")
+    try:
+        yield name
+    finally:
+        with trio.CancelScope(shield=True):
+            await broker.rabbitmqctl("delete_user", name)
+
+
+def as_user(url: str, user: str | None) -> str:
+    """The URL for that user."""
+    return url if user is None else f"amqp://{user}:{PASSWORD}@{url.partition('@')[2]}"
 
 
 def worker_flags(plan: Plan, queues: Queues, journal: Path) -> list[str]:
@@ -190,7 +250,7 @@ def worker_flags(plan: Plan, queues: Queues, journal: Path) -> list[str]:
 def _never(address: int, broker: Broker) -> set[Kind]:
     """`RpcClient` has an address and a correlation id of its own; what a broker drops can't be counted."""
     if address < CALLING_PRODUCERS:
-        return {Kind.BARE, Kind.FORGED}
+        return {Kind.BARE, Kind.FORGED, Kind.FULL}
     return {Kind.FORGED} if broker.version >= FORGED_ARE_DROPPED else set()
 
 

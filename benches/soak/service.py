@@ -10,6 +10,8 @@ from benches.soak.bodies import Item, Kind, Result, read_item, result_body
 from rpcb_trio import Failure, Outcome, Success
 
 BATCH_SECONDS, ITEM_SECONDS = 0.004, 0.001
+FORKED_SECONDS = 1.0
+"""How long a forked process outlives its parent."""
 
 
 class PoisonError(Exception):
@@ -43,7 +45,10 @@ class Checked:
 
 
 def _infer(item: Item, run: int) -> Result | Exception:
-    if item.kind is Kind.LETHAL:
+    if item.kind is Kind.FORKING and os.fork() == 0:
+        time.sleep(FORKED_SECONDS)  # with all that its parent had open
+        os._exit(0)
+    if item.kind in (Kind.LETHAL, Kind.FORKING):
         os.abort()
     if item.kind is Kind.POISON:
         poison = PoisonError(f"request {item.number:012d} is poison")

@@ -62,6 +62,15 @@ def show(found: Found, plan: Plan, problems: Sequence[str]) -> None:
         ("ending", *NAMES, "all"),
         [_row(found, ending) for ending in Ending if found.total(ending) or ending is Ending.LOST],
     )
+    print_table(
+        "Those who did nothing wrong: plain requests, without faults and among them",
+        "milliseconds from sending to the first reply",
+        ("", "requests", "p50", "p99"),
+        [
+            (phase, str(each.requests), f"{each.p50:.1f}", f"{each.p99:.1f}")
+            for phase, each in found.bystanders.items()
+        ],
+    )
     faults = Counter(each.fault for each in found.faults)
     print_table("Faults injected", "", ("fault", "times"), [(name, str(n)) for name, n in faults.items()])
     print_table(
@@ -92,7 +101,8 @@ def _caption(found: Found) -> str:
     return (
         f"{found.requests} requests, {found.answered_per_second:.0f} replies/s in the storm. "
         f"Replies to the wrong request: {len(found.wrong)}. Unexpected ends: {len(found.unexpected)}.\n"
-        f"Answered more than once: {again}. Dead-lettered twice: {found.buried_again}.\n"
+        f"Answered more than once: {again}. Dead-lettered twice: {found.buried_again}; "
+        f"since their replies were not confirmed: {found.buried_unconfirmed}.\n"
         "error reply: the one that is due. requester gone: its reply address went with its connection. "
         "unconfirmed: the broker never said that it has the request."
     )

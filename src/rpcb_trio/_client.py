@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import anyio
+import msgspec
 from anyio.abc import TaskStatus
 
 from rpcb_trio._connected import stay_connected
@@ -17,6 +18,9 @@ from rpcb_trio._transports import CallerSession, Transport, as_transport
 
 LONGEST_EXPIRATION = 365 * 86400.0
 """Seconds. A broker closes the channel over one beyond its limit, and a year may as well be for ever."""
+
+SHORTEST_EXPIRATION = 0.001
+"""Seconds; AMQP counts milliseconds, and 0 would expire a request that a worker is just about to take."""
 
 
 class RpcClient:
@@ -68,7 +72,8 @@ class RpcClient:
 
         Raises:
             Unroutable: no queue is bound there.
-            Refused: the broker would not take it: the queue is full.
+            Refused: the broker would not take it: the queue is full, or the user may not publish there.
+            RequestTooBig: the broker takes no message so large.
             ReplyTimeout: no reply came in time.
             CallInterrupted: the connection was lost, or the client left, while the reply was awaited.
             SettingError: the destination or the timeout makes no sense, or AMQP can't carry a header or so.
@@ -92,19 +97,31 @@ class RpcClient:
 
     async def _call(self, request: Outgoing) -> Reply:
         if not self._connected.is_set():
-            await self._connected.wait()
+            request = await self._when_connected(request)
         if self._is_closed:
             raise CallInterrupted("the client is closed")
         assert self._session is not None  # noqa: S101 - for the type checker
         call = self._waiting[request.correlation_id] = _Call()
+        done: Callable[[], None] | None = None
         try:
             try:
-                await self._session.publish(request, call.fail)
+                done = await self._session.publish(request, call.fail)
             except BrokerError as error:
                 call.fail(error)
             return await call.reply()
         finally:
             del self._waiting[request.correlation_id]
+            if done is not None:
+                done()
+
+    async def _when_connected(self, request: Outgoing) -> Outgoing:
+        """Wait for a connection; what the wait took is no longer the request's to live."""
+        began = anyio.current_time()
+        await self._connected.wait()
+        if request.expiration is None:
+            return request
+        left = request.expiration - (anyio.current_time() - began)
+        return msgspec.structs.replace(request, expiration=max(left, SHORTEST_EXPIRATION))
 
     async def _keep_connected(self, transport: Transport, *, task_status: TaskStatus[None]) -> None:
         await stay_connected("client", transport.open_caller, self._use, task_status=task_status)
@@ -132,7 +149,7 @@ class RpcClient:
 
     def _take(self, reply: Reply) -> None:
         call = self._waiting.get(reply.correlation_id or "")
-        if call is None or call.is_over:
+        if call is None or call.is_answered:
             self.late_replies += 1
         else:
             call.finish(reply)
@@ -146,8 +163,9 @@ class _Call:
         self._ending: Reply | RpcbError | None = None
 
     @property
-    def is_over(self) -> bool:
-        return self._ending is not None
+    def is_answered(self) -> bool:
+        """Whether a reply came; one that comes with the broker's refusal proves the delivery."""
+        return isinstance(self._ending, Reply)
 
     def finish(self, reply: Reply) -> None:
         self._ending = reply

@@ -254,6 +254,10 @@ class Refused(CallError):
     """The broker would not take the request: the queue is full."""
 
 
+class RequestTooBig(CallError):
+    """The request is larger than the broker takes (RabbitMQ's `max_message_size`); no worker saw it."""
+
+
 class ReplyTimeout(CallError):
     """No reply came in time. The request may still be computed; a late reply is dropped."""
 

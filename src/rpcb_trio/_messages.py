@@ -283,6 +283,13 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, object] = NO_HEADERS
     content_type: str = "application/octet-stream"
 
+    def why_too_big(self, most: int) -> str:
+        """What it means that the broker takes no more than so many bytes."""
+        return (
+            f"the request has {len(self.body)} bytes, and the broker takes {most} at most; send less, or "
+            "raise max_message_size in rabbitmq.conf"
+        )
+
     def why_returned(self) -> str:
         """What it means that the broker has no queue for it."""
         if not self.exchange:

@@ -138,6 +138,10 @@ class Proxy:
         self._scopes.remove(scope)
         del self._clients[number]
 
+    def sift(self, connection: int, towards: Side, chunk: bytes) -> bytes:  # noqa: ARG002 - for others
+        """What is passed on of a chunk; for who keeps some of it back."""
+        return chunk
+
     async def _pass(
         self, source: trio.abc.Stream, sink: trio.abc.Stream, both: trio.CancelScope, way: tuple[int, Side]
     ) -> None:
@@ -150,16 +154,18 @@ class Proxy:
                 await self._open_valve.wait()
                 if way in self._holds:
                     await self._holds[way].stop()
-                await sink.send_all(chunk)
+                await sink.send_all(self.sift(*way, bytes(chunk)))
         except trio.BrokenResourceError:
             pass
         both.cancel()  # who hangs up on one side hangs up on both
 
 
 @asynccontextmanager
-async def open_proxy(target: str, tap: Tap = lambda *_: None) -> AsyncIterator[Proxy]:
+async def open_proxy(
+    target: str, tap: Tap = lambda *_: None, kind: type[Proxy] | None = None
+) -> AsyncIterator[Proxy]:
     """Listen on a free port and pass on to the broker at `target`; `tap` is called with all that comes by."""
-    proxy = Proxy(target, tap)
+    proxy = (kind or Proxy)(target, tap)
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, proxy.serve, 0, host="127.0.0.1"))
         proxy.port = listeners[0].socket.getsockname()[1]

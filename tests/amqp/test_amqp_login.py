@@ -171,3 +171,19 @@ async def test_a_port_with_tls_that_is_taken_for_one_without_is_told(broker: Bro
         error = await refusal(f"amqp://guest:guest@127.0.0.1:{port}/")
     assert isinstance(error, SessionLost)
     assert "amqps://" in str(error)
+
+
+async def test_a_file_that_is_gone_when_the_worker_reconnects_is_waited_for_not_died_of(
+    broker: Broker, topology: Topology
+) -> None:
+    urls = [broker.url]
+    gone = broker.url.replace("amqp://", "amqps://") + "?cafile=/no/such/file"
+    transport = AmqpTransport(lambda: urls[0])
+    async with transport.open_session(topology, prefetch=1):
+        urls[0] = gone
+    with pytest.raises(SessionLost, match="can't be used"):
+        async with transport.open_session(topology, prefetch=1):
+            pass
+    urls[0] = broker.url
+    async with transport.open_session(topology, prefetch=1):
+        pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio  # noqa: TID251 - it is what the loop runs
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import trio
@@ -92,7 +93,7 @@ async def test_a_trio_cancellation_stays_one() -> None:
 async def test_a_bug_stays_the_bug_it_is() -> None:
     with pytest.raises(ZeroDivisionError):
         async with open_loop(Loss()) as loop:
-            await loop.call(raise_this, ZeroDivisionError())
+            await loop.call(partial(raise_this, ZeroDivisionError()))
 
 
 async def test_several_errors_of_the_body_come_out_as_the_body_raised_them() -> None:
@@ -108,7 +109,7 @@ async def test_an_asyncio_task_that_fails_unasked_harms_nobody() -> None:
 
     async with open_loop(Loss()) as loop:
         await loop.call(start)
-        await loop.call(asyncio.sleep, 0)
+        await loop.call(partial(asyncio.sleep, 0))
 
 
 async def test_leaving_ends_every_asyncio_task() -> None:
@@ -237,13 +238,13 @@ async def test_a_loop_that_has_closed_is_a_lost_session() -> None:
     async with open_loop(Loss()) as loop:
         pass
     with pytest.raises(SessionLost, match="closed"):
-        await loop.call(asyncio.sleep, 0)
+        await loop.call(partial(asyncio.sleep, 0))
 
 
 async def unwound(loop: AioLoop) -> None:
     """aiormq tells the end of a connection by a cancellation that nobody has asked for."""
     with pytest.raises(Unwound):
-        await loop.call(raise_this, asyncio.CancelledError())
+        await loop.call(partial(raise_this, asyncio.CancelledError()))
 
 
 def test_under_asyncio_a_cancellation_that_nobody_asked_for_is_told_apart_whatever_was_cancelled_before() -> (

@@ -115,3 +115,9 @@ def test_the_password_is_never_shown_whether_it_is_escaped_or_not(before: str, a
         shown = how_it_shows(f"amqp://user:{written}@{host}/v?name=n")
         assert SECRET not in shown
         assert quote(SECRET) not in shown
+
+
+@pytest.mark.parametrize("host", ["a" * 64, "a..b", "x" * 300], ids=["long", "empty", "longer"])
+def test_a_host_that_no_name_can_be_is_a_wrong_setting(host: str) -> None:
+    with pytest.raises(SettingError, match="no host can be named"):
+        parse_url(f"amqp://guest:guest@{host}/", heartbeat=15)

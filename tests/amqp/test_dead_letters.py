@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ import msgspec
 import pika  # type: ignore[import-untyped] # it carries no types
 import pytest
 
-from rpcb_trio import Answer, Reply, SettingError, Settled, Topology
+from rpcb_trio import Answer, Reply, SessionLost, SettingError, Settled, Topology
 from rpcb_trio._transports import Session
 from rpcb_trio.amqp import AmqpTransport
 from tests.amqp.producer import Producer, answer
@@ -166,30 +166,48 @@ async def test_a_dead_letter_that_can_not_be_published_is_rejected_and_the_log_s
     assert "it is poison" in line
 
 
-async def test_a_dead_letter_exchange_that_is_gone_or_forbidden_harms_no_reply(
-    broker: Broker, queue: str, inbox: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    producer, exchange = Producer(broker, queue), broker.fresh_name("dlx")
-    await producer.declare(queue)
+@pytest.fixture
+async def replier(broker: Broker, queue: str) -> AsyncIterator[AmqpTransport]:
+    """Its user may reply, and publish nowhere else."""
+    await Producer(broker, queue).declare(queue)
     await broker.rabbitmqctl("add_user", queue, "secret")
     await broker.rabbitmqctl("set_permissions", queue, "^$", "^amq\\.default$", f"^{queue}$")
-    transport = AmqpTransport(broker.url.replace("guest:guest", f"{queue}:secret"))
-    gone = (
-        "there is no exchange" if broker.version < (4, 3) else "ACCESS_REFUSED"
-    )  # to who may do nothing there
-    for name, said in ((exchange, gone), ("amq.topic", "ACCESS_REFUSED")):
-        caplog.clear()
-        own = Topology(queue=queue, declare="never", dead_letter_exchange=name)
-        async with transport.open_session(own, prefetch=10) as session:
-            await producer.send(b"evil", b"worse", b"a", reply_to=inbox)
-            held = [await session.requests.receive() for _ in range(3)]
-            answers = [Answer(request, None, dead_letter="poison") for request in held[:2]]
-            answers.append(Answer(held[2], Reply(body=b"A")))
-            assert await session.settle(answers) == [Settled.REJECTED] * 2 + [Settled.REPLIED]
-        assert [said in line for line in warnings(caplog)] == [True, True]
-        assert [body for _, _, body in await producer.read(inbox)] == [b"A"]
-        assert await producer.read() == []
+    yield AmqpTransport(broker.url.replace("guest:guest", f"{queue}:secret"))
     await broker.rabbitmqctl("delete_user", queue)
+
+
+async def poison_and_answer(session: Session) -> list[Settled]:
+    """Give up two requests, and answer a third, all at once."""
+    held = [await session.requests.receive() for _ in range(3)]
+    answers = [Answer(request, None, dead_letter="poison") for request in held[:2]]
+    return await session.settle([*answers, Answer(held[2], Reply(body=b"A"))])
+
+
+async def test_a_dead_letter_exchange_that_is_gone_harms_no_reply(
+    broker: Broker, queue: str, inbox: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    producer = Producer(broker, queue)
+    await producer.declare(queue)
+    own = Topology(queue=queue, declare="never", dead_letter_exchange=broker.fresh_name("dlx"))
+    async with AmqpTransport(broker.url).open_session(own, prefetch=10) as session:
+        await producer.send(b"evil", b"worse", b"a", reply_to=inbox)
+        assert await poison_and_answer(session) == [Settled.REJECTED] * 2 + [Settled.REPLIED]
+    assert ["there is no exchange" in line for line in warnings(caplog)] == [True, True]
+    assert [body for _, _, body in await producer.read(inbox)] == [b"A"]
+    assert await producer.read() == []
+
+
+async def test_what_a_worker_may_not_dead_letter_goes_back_and_replies_pass(
+    broker: Broker, queue: str, inbox: str, replier: AmqpTransport
+) -> None:
+    producer = Producer(broker, queue)
+    own = Topology(queue=queue, declare="never", dead_letter_exchange="amq.topic")
+    await producer.send(b"evil", b"worse", b"a", reply_to=inbox)
+    with pytest.raises(SessionLost, match=r"may not publish to exchange 'amq\.topic'; grant write on it"):
+        async with replier.open_session(own, prefetch=10) as session:
+            await poison_and_answer(session)
+    assert [body for _, _, body in await producer.read(inbox)] == [b"A"]
+    assert [body for _, _, body in await producer.read()] == [b"evil", b"worse"]
 
 
 async def test_no_log_line_shows_a_direct_reply_to_address(

@@ -18,6 +18,7 @@ from rpcb_trio._errors import (
     Refused,
     RemoteError,
     ReplyTimeout,
+    RequestTooBig,
     RpcbError,
     SessionLost,
     SettingError,
@@ -63,6 +64,7 @@ class ExitCode(IntEnum):
     NOT_MET = 14, "more errors than max-errors allows, or no rate meets the objective (load)"
     NO_EVENTS = 15, "no worker tells of itself (top)"
     WARM_UP_FAILED = 16, "the service could not be warmed up (serve)"
+    TOO_BIG = 17, "the request is larger than the broker takes (call)"
     STOPPED_BY_SIGINT = 130, "stopped at once: by the second SIGINT (call, demo, load: by the first)"
     STOPPED_BY_SIGTERM = 143, "stopped at once: by the second SIGTERM"
 
@@ -80,6 +82,7 @@ CODES: dict[type[RpcbError], ExitCode] = {
     ReplyTimeout: ExitCode.REPLY_TIMEOUT,
     CallInterrupted: ExitCode.INTERRUPTED,
     Refused: ExitCode.REFUSED,
+    RequestTooBig: ExitCode.TOO_BIG,
 }
 
 

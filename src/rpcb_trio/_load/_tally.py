@@ -10,7 +10,7 @@ from typing import TypeAlias
 import msgspec
 import trio
 
-from rpcb_trio._errors import CallError, CallInterrupted, Refused, ReplyTimeout, Unroutable
+from rpcb_trio._errors import CallError, CallInterrupted, Refused, ReplyTimeout, RequestTooBig, Unroutable
 from rpcb_trio._load._latencies import Latencies
 from rpcb_trio._messages import Reply
 
@@ -21,6 +21,7 @@ KINDS: dict[type[CallError], str] = {
     ReplyTimeout: "timeout",
     Unroutable: "unroutable",
     Refused: "refused",
+    RequestTooBig: "too-big",
     CallInterrupted: "interrupted",
 }
 NOT_SENT = "not-sent"
@@ -33,7 +34,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """That were due; each is answered, or an error, or was still awaited when the load was cut short."""
     answered: int
     errors: dict[str, int]
-    """By kind: the code of an error reply, timeout, unroutable, refused, interrupted, not-sent."""
+    """By kind: the code of an error reply, timeout, unroutable, refused, too-big, interrupted, not-sent."""
     seconds: float
     """From the end of the warm-up to the last reply."""
     answered_per_second: float

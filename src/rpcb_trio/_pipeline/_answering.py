@@ -10,7 +10,7 @@ from rpcb_trio._instruments import Instrument, Instruments
 from rpcb_trio._messages import Answer, Failure, Settled
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._remembered import Remembered
-from rpcb_trio._transports import Session
+from rpcb_trio._transports import Rest, Session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,17 +24,21 @@ class Answering:
     """Bytes; None for what the broker is known to take."""
     instruments: Instruments
 
-    async def answer(
-        self, outcomes: Sequence[Resolved | Answer], session: Session
-    ) -> tuple[list[Answer], list[Settled]]:
-        """Encode, send and settle; returns what went out in the end, and how each one ended."""
+    async def answer(self, outcomes: Sequence[Resolved | Answer], session: Session) -> list[Answer]:
+        """Encode what is not an answer yet."""
         ready, to_encode = self._divide(outcomes)
         encoded = await self._encode(to_encode, session)
         if self.remembered.is_on:
             await self.remembered.remember(encoded)
-        answers = [*ready, *encoded]
-        settled = await session.settle(answers)
+        return [*ready, *encoded]
+
+    async def settle(
+        self, answers: Sequence[Answer], session: Session, rest: Rest | None = None
+    ) -> tuple[Sequence[Answer], list[Settled]]:
+        """Send and settle, or do the rest of it; returns what went out in the end, and how each one ended."""
+        settled = await (session.settle(answers) if rest is None else rest())
         if Settled.UNSENDABLE in settled:
+            answers = list(answers)
             await self._replace(answers, settled, session)
         return answers, settled
 

@@ -114,7 +114,7 @@ class Life:
             if not self._has_started:
                 raise lost
             delay = waits.after(0 if opened is None else trio.current_time() - opened)
-            if isinstance(lost, BrokerError) and opened is not None:
+            if opened is not None:
                 failed = 0
                 self._tell_loss(lost, delay)
             elif not self._draining.is_set():
@@ -123,9 +123,14 @@ class Life:
             with trio.move_on_after(delay):
                 await self._draining.wait()
 
-    async def _serve_session(self, setup: Setup) -> BrokerError | SettingError | None:
-        """Open a session and serve it; returns why it was lost or not to be had, None if it was drained."""
-        lost: BrokerError | SettingError | None = None
+    async def _serve_session(self, setup: Setup) -> BrokerError | None:
+        """Open a session and serve it; returns why it was lost or not to be had, None if it was drained.
+
+        Raises:
+            SettingError: a setting can't be right for any broker, so that another attempt would not help.
+        """
+        lost: BrokerError | None = None
+        wrong: SettingError | None = None
         try:
             with trio.CancelScope() as attempt:
                 self._connecting = attempt
@@ -137,12 +142,12 @@ class Life:
                     await self._pipeline.run(session, self._draining)
         except* BrokerError as group:
             lost = first_leaf(group)
-        except* SettingError as group:  # a file of the URL's, say, that is not there any more
-            if self._opened is not None:
-                raise
-            lost = first_leaf(group)
+        except* SettingError as group:
+            wrong = first_leaf(group)
         finally:
             self._connecting = None
+        if wrong is not None:
+            raise wrong
         return lost
 
     def _tell_opening(self, setup: Setup) -> None:

@@ -10,7 +10,7 @@ prefetch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias, TypeVar
 
 import trio
@@ -19,14 +19,14 @@ from rpcb_trio._batching import Batcher
 from rpcb_trio._errors import ExecutorHung, OutcomeError
 from rpcb_trio._executors import Executor
 from rpcb_trio._instruments import Instrument, Instruments
-from rpcb_trio._messages import Answer, Batch, Failure, Pending, Request
+from rpcb_trio._messages import Answer, Batch, Failure, Pending, Request, Settled
 from rpcb_trio._pipeline._admission import Admission
 from rpcb_trio._pipeline._answering import Answering
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
-from rpcb_trio._transports import Session
+from rpcb_trio._transports import Rest, Session
 
 T = TypeVar("T")
 
@@ -159,16 +159,43 @@ async def reply(
     *,
     session: Session,
     answering: Answering,
-    instruments: Instruments,
-    ledger: Ledger,
+    tell: Callable[[Sequence[Answer], Sequence[Settled]], None],
+    settle_later: Callable[[Sequence[Answer], Collection[int], Rest | None], None],
 ) -> None:
-    """Encode and settle; all that is ready goes in one write to the broker."""
+    """Encode and settle; all that is ready goes in one write to the broker.
+
+    What the broker is slow to confirm, or would not take, is settled in tasks of their own. It is held until
+    then, so the prefetch bounds how many there are.
+    """
     with computed:
         async for first in computed:
             outcomes = [each for ready in (first, *_at_hand(computed)) for each in ready]
-            answers, settled = await answering.answer(outcomes, session)
-            ledger.settle([answer.request for answer in answers])
-            instruments.notify(Instrument.requests_settled, answers, settled)
+            answers = await answering.answer(outcomes, session)
+            prompt, *apart = session.apart(answers)
+            for group in apart:
+                settle_later(group, range(len(group)), None)
+            if not prompt:
+                continue
+            settled, rest = await session.settle_promptly(prompt)
+            over = [(answer, ending) for answer, ending in zip(prompt, settled, strict=True) if ending]
+            if over:
+                tell([answer for answer, _ in over], [ending for _, ending in over])
+            if rest is not None:
+                settle_later(prompt, [place for place, ending in enumerate(settled) if not ending], rest)
+
+
+async def settle(
+    answers: Sequence[Answer],
+    places: Collection[int],
+    rest: Rest | None,
+    *,
+    session: Session,
+    answering: Answering,
+    tell: Callable[[Sequence[Answer], Sequence[Settled]], None],
+) -> None:
+    """Settle answers, or what is left of that, and tell how those at some places ended."""
+    answers, settled = await answering.settle(answers, session, rest)
+    tell([answers[place] for place in places], [settled[place] for place in places])
 
 
 def _at_hand(channel: trio.MemoryReceiveChannel[T]) -> list[T]:

@@ -12,7 +12,7 @@ from rpcb_trio._batching import Batcher, Policy
 from rpcb_trio._errors import ExecutorHung, SessionLost
 from rpcb_trio._executors import Executor
 from rpcb_trio._instruments import Instrument, Instruments, Setup
-from rpcb_trio._messages import Batch, Pending
+from rpcb_trio._messages import Answer, Batch, Pending, Settled
 from rpcb_trio._pipeline import _stages as stages
 from rpcb_trio._pipeline._admission import Admission, Rules
 from rpcb_trio._pipeline._answering import Answering
@@ -93,11 +93,17 @@ class Pipeline:
         self.instruments.notify(Instrument.executor_hung, error, None)
         session_scope.cancel()
 
+    def _tell_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
+        self.ledger.settle([answer.request for answer in answers])
+        self.instruments.notify(Instrument.requests_settled, answers, settled)
+
     async def _run_stages(self, session: Session) -> None:
         idle = trio.Semaphore(0)
         send_pending, pending = trio.open_memory_channel[Sequence[Pending]](self.prefetch)
         send_batches, batches = trio.open_memory_channel[Batch](len(self.executors))
         send_computed, computed = trio.open_memory_channel[stages.Outcomes](self.prefetch)
+
+        settle = partial(stages.settle, session=session, answering=self.answering, tell=self._tell_settled)
 
         def give_up(error: ExecutorHung) -> None:
             """Start nothing more: what has not started goes back to the broker with the session's end."""
@@ -161,7 +167,7 @@ class Pipeline:
                             computed.clone(),
                             session=session,
                             answering=self.answering,
-                            instruments=self.instruments,
-                            ledger=self.ledger,
+                            tell=self._tell_settled,
+                            settle_later=partial(nursery.start_soon, settle),
                         )
                     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 import trio
@@ -35,6 +35,10 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     the broker close the connection is never requeued."""
     arguments: Mapping[str, object] = NO_HEADERS
     """Further queue arguments (`x-max-priority`, `x-delivery-limit`, ...)."""
+
+
+Rest: TypeAlias = Callable[[], Awaitable[list[Settled]]]
+"""What is left to be done for some answers; it raises what `Session.settle` does."""
 
 
 class Session(Protocol):
@@ -70,6 +74,22 @@ class Session(Protocol):
         """
         ...
 
+    async def settle_promptly(
+        self, answers: Sequence[Answer]
+    ) -> tuple[Sequence[Settled | None], Rest | None]:
+        """As `settle`, but what takes longer than usual is not waited for.
+
+        Such a one has None in its place, and then there is a `Rest`, to be awaited for the endings of all.
+        """
+        ...
+
+    def apart(self, answers: Sequence[Answer]) -> Sequence[Sequence[Answer]]:
+        """Divide answers: those that are settled promptly, for all we know, come first; there may be none.
+
+        Each of the others goes to an address that gives trouble, so that no other should wait for it.
+        """
+        ...
+
     async def has_requester(self, reply_to: str) -> bool:
         """False where a direct reply-to address is known to lead nowhere any more."""
         ...
@@ -101,12 +121,17 @@ class CallerSession(Protocol):
         """Have `take` called with each reply as it comes; it may not wait. To be named before any request."""
         ...
 
-    async def publish(self, request: Outgoing, failed: Callable[[RpcbError], None]) -> None:
+    async def publish(
+        self, request: Outgoing, failed: Callable[[RpcbError], None]
+    ) -> Callable[[], None] | None:
         """Send a request. Where the broker refuses it later, `failed` is called with the error.
+
+        Returns what is to be called once nobody awaits its reply any more, where that has to be known.
 
         Raises, or tells later:
             Unroutable: no queue is bound there.
-            Refused: the broker would not take it; its queue is full.
+            Refused: the broker would not take it; its queue is full, or the user may not publish there.
+            RequestTooBig: it is larger than the broker takes.
             SettingError: it can't be put into the broker's protocol.
             SessionLost: the connection is gone.
         """

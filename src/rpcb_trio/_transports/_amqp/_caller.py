@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NoReturn
 
 import anyio
 from aiormq import Channel
 from aiormq.exceptions import ChannelClosed
 
-from rpcb_trio._errors import Refused, RpcbError, SessionLost, SettingError, Unroutable
+from rpcb_trio._errors import Refused, RequestTooBig, RpcbError, SessionLost, SettingError, Unroutable
 from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
 from rpcb_trio._transports._amqp._addressing import PERSISTENT
 from rpcb_trio._transports._amqp._boundary import describe
@@ -17,16 +18,32 @@ from rpcb_trio._transports._amqp._closing import Closing
 from rpcb_trio._transports._amqp._connection import Connection
 from rpcb_trio._transports._amqp._data import Message, Publications, PublishResult, PublishStatus
 from rpcb_trio._transports._amqp._frames import Delivery
+from rpcb_trio._transports._amqp._limits import learned_limit
 from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._properties import Properties
 from rpcb_trio._transports._amqp._publishing import Exchanges
+from rpcb_trio._transports._amqp._refusals import refused_exchange
 
 PSEUDO_QUEUE = "amq.rabbitmq.reply-to"
 """The broker puts this channel's own address in its place."""
 
+PROOFS = frozenset({PublishStatus.CONFIRMED, PublishStatus.RETURNED, PublishStatus.NACKED})
+"""What is said of a message to whose size and exchange the broker does not object."""
+
+SAFE_SIZE = 64 * 1024
+"""Bytes; the broker's limit may be set to anything, but hardly below that."""
+
+TRIAL_SECONDS = 2.0
+"""How long other calls wait to learn from one on trial."""
+
 
 class AmqpCaller:
-    """Implements `CallerSession`."""
+    """Implements `CallerSession`.
+
+    A refusal closes its channel, and with it the addresses of all replies that are awaited there. So a
+    request that the broker might refuse, as it is larger than any before it or the first to its exchange,
+    goes out on a channel of its own; what passed once goes with all others from then on.
+    """
 
     def __init__(self, loss: Loss) -> None:
         self._loss = loss
@@ -34,22 +51,82 @@ class AmqpCaller:
         self._connection: Connection
         self._channel: _Calls
         self._exchanges: Exchanges
+        self._proven_size = SAFE_SIZE
+        self._proven_exchanges = {""}
+        self._limit: int | None = None
+        """Bytes of the largest message, once the broker has told."""
+        self._trying = anyio.Lock()
+        self._idle: list[_Calls] = []
+        """Channels for trials on which no reply is awaited."""
 
     def on_reply(self, take: Callable[[Reply], None]) -> None:
         """Name who takes the replies (see `CallerSession`)."""
         self._take = take
 
-    async def publish(self, request: Outgoing, failed: Callable[[RpcbError], None]) -> None:
+    async def publish(
+        self, request: Outgoing, failed: Callable[[RpcbError], None]
+    ) -> Callable[[], None] | None:
         """Send a request (see `CallerSession`)."""
         await anyio.lowlevel.checkpoint_if_cancelled()
         if self._channel.closing is not None:
             raise SessionLost(self._loss.reason or self._channel.closing.why)
+        self._refuse_too_big(request)
         if request.exchange not in self._exchanges:
             await self._refuse_unless_there(request)
         if not self._connection.is_drained:  # else what a broker does not read would pile up here
             await self._connection.drained()
-        self._channel.write(to_message(request), _Call(request, failed))
+        if len(request.body) > self._proven_size or request.exchange not in self._proven_exchanges:
+            return await self._try(request, failed)
+        self._channel.write(to_message(request), _Call(request, failed, self._learn))
         self._connection.flush()
+        return None
+
+    async def _try(self, request: Outgoing, failed: Callable[[RpcbError], None]) -> Callable[[], None] | None:
+        """Send a request where its refusal harms no other; others to be tried wait to learn of it."""
+        channel: _Calls | None = None
+        try:
+            async with self._trying:
+                self._refuse_too_big(request)
+                channel = await self._channel_for_trials()
+                call = _Call(request, failed, self._learn)
+                channel.write(to_message(request), call)
+                self._connection.flush()
+                with anyio.move_on_after(TRIAL_SECONDS):
+                    await call.decided.wait()
+        except BaseException:
+            if channel is not None:
+                self._release(channel)
+            raise
+        return partial(self._release, channel)
+
+    def _release(self, channel: _Calls) -> None:
+        """Nobody awaits a reply on it any more."""
+        if channel.is_open:
+            self._idle.append(channel)
+
+    async def _channel_for_trials(self) -> _Calls:
+        self._idle = [each for each in self._idle if each.is_open]
+        for number, channel in enumerate(self._idle):
+            if channel.is_settled:  # else a refusal of another's request would be taken for this one's
+                return self._idle.pop(number)
+        return await self._open_channel()
+
+    def _learn(self, request: Outgoing, result: PublishResult) -> None:
+        """Take notice of what the broker takes and what not."""
+        if result.status is PublishStatus.BLAMED:
+            limit = learned_limit(result.why)
+            if limit is not None:
+                self._limit = limit
+                self._proven_size = min(self._proven_size, limit)
+            elif refused_exchange(result.why) is not None:
+                self._proven_exchanges.discard(request.exchange)
+        elif result.status in PROOFS:
+            self._proven_size = max(self._proven_size, len(request.body))
+            self._proven_exchanges.add(request.exchange)
+
+    def _refuse_too_big(self, request: Outgoing) -> None:
+        if self._limit is not None and len(request.body) > self._limit:
+            raise RequestTooBig(request.why_too_big(self._limit))
 
     async def _refuse_unless_there(self, request: Outgoing) -> None:
         refusal = await self._exchanges.refusal(request.exchange)
@@ -66,12 +143,17 @@ class AmqpCaller:
         """Have the replies delivered."""
         self._connection = connection
         self._exchanges = Exchanges(connection)
-        self._channel = channel = await connection.data_channel(_Calls, confirms=True)
-        channel.take, channel.end = self._receive, self._loss.report
+        self._channel = await self._open_channel()
+        self._channel.end = self._loss.report
+
+    async def _open_channel(self) -> _Calls:
+        channel = await self._connection.data_channel(_Calls, confirms=True)
+        channel.take = self._receive
         try:
             await channel.control.ask(Channel.basic_consume, PSEUDO_QUEUE, _never, no_ack=True)
         except ChannelClosed as exc:
             raise SessionLost(describe(exc)) from exc
+        return channel
 
     def _receive(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
@@ -105,23 +187,50 @@ class _Calls(Publications):
 class _Call:
     """Tells a caller what became of its request, where it reached no queue."""
 
-    __slots__ = ("_failed", "_request")
+    __slots__ = ("_decided", "_failed", "_learn", "_request")
 
-    def __init__(self, request: Outgoing, failed: Callable[[RpcbError], None]) -> None:
+    def __init__(
+        self,
+        request: Outgoing,
+        failed: Callable[[RpcbError], None],
+        learn: Callable[[Outgoing, PublishResult], None],
+    ) -> None:
         self._request = request
         self._failed = failed
+        self._learn = learn
+        self._decided: anyio.Event | None = None
+
+    @property
+    def decided(self) -> anyio.Event:
+        """Set once the broker has said what it does with it; to be asked for before that."""
+        self._decided = self._decided or anyio.Event()
+        return self._decided
 
     def finish(self, _place: int, result: PublishResult) -> None:
         """See `Sink`."""
-        if result.status is PublishStatus.RETURNED:
-            self._failed(Unroutable(self._request.why_returned()))
-        elif result.status is PublishStatus.NACKED:
-            said = f"the broker would not take a request to {_address(self._request)}; is the queue full?"
-            self._failed(Refused(said))
-        elif result.status is PublishStatus.UNSENDABLE:
-            self._failed(SettingError(f"the request can't be put into AMQP: {result.why}"))
-        elif result.status is not PublishStatus.CONFIRMED:
-            self._failed(SessionLost(result.why))
+        if result.status is not PublishStatus.CONFIRMED or self._decided is not None:
+            self._learn(self._request, result)
+        if result.status is not PublishStatus.CONFIRMED:
+            self._failed(_error(self._request, result))
+        if self._decided is not None:
+            self._decided.set()
+
+
+def _error(request: Outgoing, result: PublishResult) -> RpcbError:
+    """What it means for the caller that a request was not taken (see `_refusals`)."""
+    where = _address(request)
+    match result.status:
+        case PublishStatus.RETURNED:
+            return Unroutable(request.why_returned())
+        case PublishStatus.NACKED:
+            return Refused(f"the broker would not take a request to {where}; is the queue full?")
+        case PublishStatus.UNSENDABLE:
+            return SettingError(f"the request can't be put into AMQP: {result.why}")
+        case PublishStatus.BLAMED if (limit := learned_limit(result.why)) and len(request.body) > limit:
+            return RequestTooBig(request.why_too_big(limit))
+        case PublishStatus.BLAMED if refused_exchange(result.why) == request.exchange:
+            return Refused(f"the user may not publish to {where}; grant write on it ({result.why})")
+    return SessionLost(result.why)
 
 
 def _address(request: Outgoing) -> str:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from rpcb_trio._transports._amqp._frames import Control, read_code, read_text
-
-FAULTS = frozenset({501, 502, 503, 504, 505, 506, 530, 540, 541})
-"""Codes with which a broker closes a connection over what a client sent (AMQP 0-9-1, section 1.2); others are
-of its own doing, a shutdown or an operator."""
+from rpcb_trio._transports._amqp._refusals import Blame, blame
 
 
 class Closing(msgspec.Struct, frozen=True):
@@ -18,7 +15,7 @@ class Closing(msgspec.Struct, frozen=True):
     code: int = 0
     """The broker's reply code; 0 where it said none."""
     is_fault: bool = False
-    """Whether the broker found fault with something that it was sent."""
+    """Whether the broker found fault with something that it was sent, or with who sent it."""
     is_of_connection: bool = True
 
 
@@ -29,6 +26,6 @@ def closing_of(event: Control, *, is_of_connection: bool = False) -> Closing:
         # An operator may close connections with a reason of several lines.
         why=" ".join(text.split()) or f"the broker closed it with code {code}",
         code=code,
-        is_fault=code in FAULTS or not is_of_connection,
+        is_fault=blame(code, text, is_of_connection=is_of_connection) is not Blame.BROKER,
         is_of_connection=is_of_connection,
     )

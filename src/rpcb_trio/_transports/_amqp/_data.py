@@ -7,7 +7,8 @@ before it), or with the end of the channel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum, auto
 from itertools import takewhile
 from typing import TYPE_CHECKING, Protocol
@@ -79,6 +80,8 @@ class PublishStatus(Enum):
 
     NOBODY = auto()
     """There was nobody to send it to."""
+    OPEN = auto()
+    """The broker has not said anything about it yet."""
     CONFIRMED = auto()
     RETURNED = auto()
     """No queue is where it was sent."""
@@ -90,6 +93,8 @@ class PublishStatus(Enum):
     """The connection ended before the broker said anything about it."""
     BLAMED = auto()
     """The broker closed channel or connection over a fault in what it was sent; perhaps this."""
+    UNCONFIRMED = auto()
+    """The broker said nothing about it in time, though it took others."""
 
 
 class PublishResult(msgspec.Struct, frozen=True):
@@ -102,9 +107,13 @@ class PublishResult(msgspec.Struct, frozen=True):
 
 
 NOBODY = PublishResult(PublishStatus.NOBODY)
+OPEN = PublishResult(PublishStatus.OPEN)
 CONFIRMED = PublishResult(PublishStatus.CONFIRMED)
 RETURNED = PublishResult(PublishStatus.RETURNED, "no queue is bound there")
 NACKED = PublishResult(PublishStatus.NACKED, "the broker would not take it (nack); is its queue full?")
+
+
+NO_REFUSALS: Mapping[int, PublishResult] = {}
 
 
 class Sink(Protocol):
@@ -116,10 +125,10 @@ class Sink(Protocol):
 
 
 class Confirms:
-    """The results of a batch of messages, in their order, once the broker has spoken on all of them."""
+    """The results of a batch of messages, in their order; `OPEN` until the broker has spoken on one."""
 
     def __init__(self, count: int) -> None:
-        self.results = [NOBODY] * count
+        self.results = [OPEN] * count
         self._left = count
         self._all: trio.Event | None = None
 
@@ -130,11 +139,17 @@ class Confirms:
         if not self._left and self._all is not None:
             self._all.set()
 
-    async def wait(self) -> list[PublishResult]:
-        """Wait for the last of them."""
+    def reopen(self, place: int) -> None:
+        """Another message takes that place."""
+        self.results[place] = OPEN
+        self._left += 1
+
+    async def wait(self, seconds: float = math.inf) -> list[PublishResult]:
+        """Wait for the last of them, or so many seconds; what comes later still goes into the same list."""
         if self._left:
             self._all = trio.Event()
-            await self._all.wait()
+            with trio.move_on_after(seconds):
+                await self._all.wait()
         else:
             await trio.lowlevel.checkpoint()
         return self.results
@@ -152,12 +167,24 @@ class Publications(DataChannel):
         """The tags of messages that may come back, by their message id: that is how they are known again."""
         self._name = uuid4().hex
 
-    def publish(self, messages: Sequence[Message | None]) -> Confirms:
-        """Send messages in one write; None stands for one that has nobody to go to."""
+    @property
+    def is_settled(self) -> bool:
+        """Whether the broker has spoken on all that was published."""
+        return not self._unconfirmed
+
+    def publish(
+        self, messages: Sequence[Message | None], refusals: Mapping[int, PublishResult] = NO_REFUSALS
+    ) -> Confirms:
+        """Send messages in one write; None stands for one that has nobody to go to.
+
+        Those whose places are in `refusals` are not sent, and have that result.
+        """
         confirms = Confirms(len(messages))
         for place, message in enumerate(messages):
             if message is None:
                 confirms.finish(place, NOBODY)
+            elif place in refusals:
+                confirms.finish(place, refusals[place])
             else:
                 self.write(message, confirms, place)
         self.connection.flush()
@@ -206,6 +233,12 @@ class Publications(DataChannel):
         name = None if returned.properties is None else returned.properties.message_id
         if name in self._returnable:
             self._finish(self._returnable[name], RETURNED)
+
+    def forget(self, sink: Sink, places: Collection[int]) -> None:
+        """Keep nothing of messages whose results nobody waits for any more."""
+        for tag, (whose, place, _) in [*self._unconfirmed.items()]:
+            if whose is sink and place in places:
+                self._finish(tag, OPEN)
 
     def close(self, closing: Closing) -> None:
         """See `DataChannel`."""
@@ -281,6 +314,11 @@ class Consumption(DataChannel):
         pieces = [] if consumer is None else [cancel(self._number, consumer)]
         self.connection.write([*pieces, *(give_back(self._number, tag) for tag in tags)])
         self.connection.flush()
+
+    @property
+    def open_requests(self) -> list[Request]:
+        """Those that the broker still waits for, in the order of their delivery."""
+        return self._open.requests
 
     def settle(
         self, acked: Collection[int], rejected: Collection[int] = (), requeued: Collection[int] = ()

@@ -10,13 +10,12 @@ import logging
 from collections.abc import Sequence
 
 import msgspec
-import trio
 
 from rpcb_trio._errors import SessionLost
 from rpcb_trio._messages import shown_address
-from rpcb_trio._transports._amqp._data import Message, PublishResult, PublishStatus
+from rpcb_trio._transports._amqp._data import OPEN, Message, PublishResult, PublishStatus
 from rpcb_trio._transports._amqp._delivered import Delivered
-from rpcb_trio._transports._amqp._outbox import Outbox
+from rpcb_trio._transports._amqp._outbox import UNCONFIRMED, Outbox
 from rpcb_trio._transports._amqp._tables import Table
 from rpcb_trio._transports._dead_letter import ROUTING_HEADERS, dead_letter_headers, one_line
 from rpcb_trio._transports._protocol import Topology
@@ -25,6 +24,10 @@ _log = logging.getLogger(__name__)
 
 DOUBTFUL = frozenset({PublishStatus.LOST, PublishStatus.BLAMED, PublishStatus.NACKED})
 
+CONFIRM_SECONDS = 30.0
+"""How long the broker may take to confirm dead letters. They have one place to go, so then it is the broker's
+condition that they can't: the session ends, and their requests go back."""
+
 
 class DeadLetters:
     """The way to the dead-letter exchange of one queue."""
@@ -32,7 +35,6 @@ class DeadLetters:
     def __init__(self, outbox: Outbox, topology: Topology) -> None:
         self._outbox = outbox
         self._topology = topology
-        self._sending = trio.Lock()
 
     async def send(self, letters: Sequence[tuple[Delivered, str]]) -> set[int]:
         """Publish requests, each with its reason, and tell of each; returns the tags of those that arrived.
@@ -43,8 +45,12 @@ class DeadLetters:
         if not letters:
             return set()
         results = await self._results(letters)
-        if any(result.status is PublishStatus.LOST for result in results):
-            self._outbox.give_up()
+        self._outbox.give_up(results)
+        if any(result.status is PublishStatus.UNCONFIRMED for result in results):
+            self._outbox.refuse(
+                f"dead-letter exchange {self._topology.dead_letter_exchange!r}: the broker confirms nothing "
+                "that is sent there; has the quorum queue behind it a majority?"
+            )
         for (request, reason), result in zip(letters, results, strict=True):
             self._tell(request, reason, result)
         told = zip(letters, results, strict=True)
@@ -79,11 +85,11 @@ class DeadLetters:
     async def _send_at_once(self, messages: Sequence[Message]) -> list[PublishResult]:
         """On a channel of their own: a broker that forbids the exchange closes it, and no reply is hurt."""
         try:
-            async with self._sending:
-                publisher = await self._outbox.side_channel()
-                return await publisher.send(messages)
+            publisher = await self._outbox.side_channel()
+            results = await self._outbox.results(await publisher.send(messages), CONFIRM_SECONDS)
         except SessionLost as lost:
             return [PublishResult(PublishStatus.LOST, str(lost))] * len(messages)
+        return [UNCONFIRMED if result is OPEN else result for result in results]
 
     def _message(self, request: Delivered, reason: str) -> Message:
         """As it was, but for its expiration, its user_id (the broker takes our own only), and its route.

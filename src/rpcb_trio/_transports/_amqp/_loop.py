@@ -11,7 +11,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol, TypeVar, TypeVarTuple
+from typing import Any, Protocol, TypeVar
 
 import sniffio
 import trio
@@ -23,17 +23,13 @@ from rpcb_trio._transports._amqp._loss import Loss
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
 HAPPY_EYEBALLS_DELAY = 0.25
 """Seconds until a host's next address is tried beside one that does not answer; trio's own (RFC 8305)."""
 
 
 class Unwound(Exception):
-    """Holds aiormq's `CancelledError`: its way to say that a connection has closed; nobody was cancelled."""
-
-    def __init__(self, cancelled: asyncio.CancelledError) -> None:
-        self.cancelled = cancelled
+    """Stands for aiormq's `CancelledError`: its way to say that a connection closed; nobody was cancelled."""
 
 
 class AioLoop(Protocol):
@@ -44,7 +40,7 @@ class AioLoop(Protocol):
         """The loop itself."""
         ...
 
-    async def call(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+    async def call(self, function: Callable[[], Awaitable[T]]) -> T:
         """Run an asyncio function and wait for it.
 
         Raises what it raises, but for `Unwound` in the place of a `CancelledError` that nobody asked for.
@@ -72,7 +68,7 @@ class BridgedLoop:
         loop: asyncio.AbstractEventLoop = self._loop
         return loop
 
-    async def call(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+    async def call(self, function: Callable[[], Awaitable[T]]) -> T:
         """See `AioLoop`.
 
         Raises:
@@ -81,7 +77,7 @@ class BridgedLoop:
         if not self._loop.is_running():
             raise SessionLost("the session is closed")
         try:
-            result: T = await self._loop.run_aio_coroutine(_awaited(function, *args))
+            result: T = await self._loop.run_aio_coroutine(_awaited(function))
         except asyncio.CancelledError as exc:  # who is cancelled here gets a trio.Cancelled
             raise Unwound(exc) from exc
         return result
@@ -107,10 +103,10 @@ class NativeLoop:
         """See `AioLoop`."""
         return self._loop
 
-    async def call(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+    async def call(self, function: Callable[[], Awaitable[T]]) -> T:
         """See `AioLoop`."""
         # A task of its own, which nobody has asked to cancel yet: a program's may bear old marks of it.
-        coroutine = _unwinding(_awaited(function, *args))
+        coroutine = _unwinding(_awaited(function))
         try:
             return await asyncio.create_task(coroutine)
         finally:
@@ -129,8 +125,8 @@ class NativeLoop:
             transport.abort()
 
 
-async def _awaited(function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-    return await function(*args)
+async def _awaited(function: Callable[[], Awaitable[T]]) -> T:
+    return await function()
 
 
 async def _unwinding(coroutine: Coroutine[Any, Any, T]) -> T:

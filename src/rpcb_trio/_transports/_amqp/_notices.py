@@ -26,6 +26,7 @@ from rpcb_trio._transports._amqp._frames import Delivery
 from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._methods import BindQueue, DeclareExchange, DeclareQueue
 from rpcb_trio._transports._amqp._properties import Properties
+from rpcb_trio._transports._amqp._rights import try_to_publish
 from rpcb_trio._transports._amqp._topology import told_by_topology
 
 BUFFER = 1024
@@ -62,7 +63,7 @@ class AmqpPublisher:
         connection.on_blocked(self._change)
         connection.on_close(lambda _: self._is_taken.set())
         await declare_topic_exchange(connection, self._exchange)
-        await try_to_publish(connection, self._exchange)
+        await see_that_it_may_publish(connection, self._exchange)
         self._channel = await connection.data_channel(DataChannel)
 
     async def publish(self, notices: Sequence[Notice]) -> None:
@@ -152,28 +153,14 @@ async def _never(_: object) -> None:
     """What aiormq would call with a notice; those never reach it."""
 
 
-async def try_to_publish(connection: Connection, exchange: str) -> None:
-    """Publish, and take it back: a broker looks at the right to publish only then, and nobody hears of it.
+async def see_that_it_may_publish(connection: Connection, exchange: str) -> None:
+    """Have the broker look at the right to publish events.
 
     Raises:
         TopologyMismatch: the user may not.
     """
     with told_by_topology(shown(exchange), MAY_NOT_PUBLISH):
-        channel = await connection.channel()
-        await channel.ask(Channel.tx_select)
-        connection.write(
-            publish(
-                channel.number,
-                exchange,
-                "worker",
-                Properties(),
-                b"",
-                mandatory=False,
-                frame_max=connection.frame_max,
-            )
-        )
-        await channel.ask(Channel.tx_rollback)
-        await channel.close()
+        await try_to_publish(connection, exchange)
 
 
 def shown(exchange: str) -> str:

@@ -16,6 +16,11 @@ class OpenDeliveries:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def requests(self) -> list[Request]:
+        """Those that are open."""
+        return list(self._open.values())
+
     def enter(self, request: Request) -> None:
         """A request was delivered; tags only ever grow, so the dict stays in their order."""
         self._open[request.tag] = request

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 
 import anyio
 from aiormq import Channel
@@ -14,12 +15,17 @@ from rpcb_trio._transports._amqp._connection import Connection
 from rpcb_trio._transports._amqp._control import ControlChannel
 from rpcb_trio._transports._amqp._data import (
     RETURNED,
+    Confirms,
     Message,
     Publications,
     PublishResult,
     PublishStatus,
 )
 from rpcb_trio._transports._amqp._methods import DeclareExchange
+from rpcb_trio._transports._amqp._rights import Rights
+
+PASSED = frozenset({PublishStatus.CONFIRMED, PublishStatus.RETURNED})
+"""What is said of a message that its exchange took, whether or not a queue is bound there."""
 
 ABSENT_SECONDS = 5.0
 """How long an exchange that was not there is taken to be absent still."""
@@ -80,60 +86,94 @@ async def _ask(exchange: str, channel: ControlChannel) -> PublishResult | None:
 class Publisher:
     """A channel to publish on, and what is known of the exchanges that its connection reaches."""
 
-    def __init__(self, publications: Publications) -> None:
+    def __init__(self, publications: Publications, rights: Rights) -> None:
         self.connection = publications.connection
+        self.rights = rights
         self._publications = publications
         self._exchanges = Exchanges(self.connection)
 
     @classmethod
-    async def open(cls, connection: Connection) -> Publisher:
+    async def open(cls, connection: Connection, rights: Rights) -> Publisher:
         """Open a channel on a connection.
 
         Raises:
             SessionLost: the connection is gone.
         """
-        return cls(await connection.data_channel(Publications, confirms=True))
+        return cls(await connection.data_channel(Publications, confirms=True), rights)
 
     @property
     def is_open(self) -> bool:
         """Whether it can be used still."""
         return self._publications.is_open
 
-    async def send(self, messages: Sequence[Message | None]) -> list[PublishResult]:
-        """Publish all at once, and wait for the broker's word on each."""
-        if any(message is not None and message.exchange not in self._exchanges for message in messages):
-            return await self._send_where_possible(messages)
-        results = await self._publications.publish(messages).wait()
-        if RETURNED in results:
-            await self._try_otherwise(messages, results)
-        return results
+    async def send(self, messages: Sequence[Message | None]) -> Sending:
+        """Publish all at once, in one write, but for what goes to an exchange that is not there.
 
-    async def _send_where_possible(self, messages: Sequence[Message | None]) -> list[PublishResult]:
-        """Leave out what goes to an exchange that is not there."""
-        refusals = [
-            None if message is None else await self._exchanges.refusal(message.exchange)
-            for message in messages
-        ]
-        sent = [
-            message if refusal is None else None for message, refusal in zip(messages, refusals, strict=True)
-        ]
-        results = await self._publications.publish(sent).wait()
-        return [refusal or result for refusal, result in zip(refusals, results, strict=True)]
+        Raises:
+            SessionLost: the connection is gone.
+        """
+        if all(message is None or message.exchange in self._exchanges for message in messages):
+            return Sending(self, list(messages), self._publications.publish(messages))
+        refusals = {
+            place: refusal
+            for place, message in enumerate(messages)
+            if message is not None
+            and (refusal := await self._exchanges.refusal(message.exchange)) is not None
+        }
+        return Sending(self, list(messages), self._publications.publish(messages, refusals))
 
-    async def _try_otherwise(self, messages: Sequence[Message | None], results: list[PublishResult]) -> None:
-        """Try what an address may mean where there is no queue of its name."""
-        places: list[int] = []
-        again: list[Message] = []
-        for place, (message, result) in enumerate(zip(messages, results, strict=True)):
+    async def send_again(self, messages: Mapping[int, Message], confirms: Confirms) -> None:
+        """Publish messages in the place of others; see `Confirms.reopen`."""
+        for place, message in messages.items():
+            try:
+                refusal = await self._exchanges.refusal(message.exchange)
+            except SessionLost as lost:  # the others' results are known, and must not be lost with this one
+                refusal = PublishResult(PublishStatus.LOST, str(lost))
+            if refusal is None:
+                self._publications.write(message, confirms, place)
+            else:
+                confirms.finish(place, refusal)
+        self.connection.flush()
+
+    def forget(self, confirms: Confirms, places: Collection[int]) -> None:
+        """Keep nothing of messages that the broker may never confirm."""
+        self._publications.forget(confirms, places)
+
+
+class Sending:
+    """Messages on their way, and what became of each."""
+
+    def __init__(self, publisher: Publisher, messages: list[Message | None], confirms: Confirms) -> None:
+        self._publisher = publisher
+        self._messages = messages
+        self._confirms = confirms
+
+    async def results(self, seconds: float = math.inf) -> list[PublishResult]:
+        """Wait for the broker's word on each; `OPEN` stands for what it has not said after so many seconds.
+
+        It may be asked again for the rest.
+        """
+        results = await self._confirms.wait(seconds)
+        if RETURNED in results and (otherwise := self._otherwise(results)):
+            for place, message in otherwise.items():
+                self._messages[place] = message
+                self._confirms.reopen(place)
+            await self._publisher.send_again(otherwise, self._confirms)
+            results = await self._confirms.wait(seconds)
+            for place, message in otherwise.items():
+                if results[place].status in PASSED:
+                    self._publisher.rights.note_passed(message.exchange, message.routing_key)
+        return list(results)
+
+    def abandon(self, places: Collection[int]) -> None:
+        """Take it that nobody asks for the results of these any more."""
+        self._publisher.forget(self._confirms, places)
+
+    def _otherwise(self, results: Sequence[PublishResult]) -> dict[int, Message]:
+        """What an address may mean where there is no queue of its name."""
+        found = dict[int, Message]()
+        for place, (message, result) in enumerate(zip(self._messages, results, strict=True)):
             if result is RETURNED and message is not None and message.otherwise is not None:
-                exchange, routing_key = message.otherwise
-                places.append(place)
-                again.append(
-                    Message(message.body, message.properties, routing_key, exchange, message.mandatory)
-                )
-        try:
-            found = await self._send_where_possible(again)
-        except SessionLost as lost:  # the others' results are known, and must not be lost with these
-            found = [PublishResult(PublishStatus.LOST, str(lost))] * len(again)
-        for place, result in zip(places, found, strict=True):
-            results[place] = result
+                exchange, key = message.otherwise
+                found[place] = Message(message.body, message.properties, key, exchange, message.mandatory)
+        return found

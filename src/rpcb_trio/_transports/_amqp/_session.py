@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import NoReturn, cast
 
 import trio
@@ -24,6 +25,7 @@ from rpcb_trio._transports._amqp._boundary import describe
 from rpcb_trio._transports._amqp._connection import Connection
 from rpcb_trio._transports._amqp._data import (
     CONFIRMED,
+    OPEN,
     Consumption,
     Message,
     PublishResult,
@@ -31,15 +33,18 @@ from rpcb_trio._transports._amqp._data import (
 )
 from rpcb_trio._transports._amqp._dead_letters import DeadLetters
 from rpcb_trio._transports._amqp._delivered import Delivered, Reading
+from rpcb_trio._transports._amqp._destinations import Destinations
 from rpcb_trio._transports._amqp._frames import Delivery
 from rpcb_trio._transports._amqp._limits import learned_limit, unset_priority
 from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._methods import Consume
 from rpcb_trio._transports._amqp._outbox import Outbox
+from rpcb_trio._transports._amqp._publishing import Sending
 from rpcb_trio._transports._amqp._requesters import Requesters
+from rpcb_trio._transports._amqp._settlement import SLOW_SECONDS, UNDECIDED, Settlement
 from rpcb_trio._transports._amqp._topology import told_by_topology
 from rpcb_trio._transports._deadline import Deadlines
-from rpcb_trio._transports._protocol import Topology
+from rpcb_trio._transports._protocol import Rest, Topology
 
 _log = logging.getLogger(__name__)
 
@@ -48,8 +53,7 @@ ACKED = {
     PublishStatus.CONFIRMED: Settled.REPLIED,
     PublishStatus.RETURNED: Settled.UNROUTABLE,
 }
-UNDECIDED = frozenset({PublishStatus.LOST, PublishStatus.BLAMED, PublishStatus.NACKED})
-"""What is said of replies that are worth another attempt."""
+
 TURNED_AWAY = frozenset({Settled.REJECTED, Settled.REQUEUED})
 
 
@@ -71,6 +75,7 @@ class AmqpSession:
         self._requesters = requesters
         self._outbox = outbox
         self._dead_letters = DeadLetters(outbox, topology)
+        self._destinations = Destinations(prefetch)
         self._topology = topology
         self._reading: Reading
         self._prefetch = prefetch
@@ -92,28 +97,72 @@ class AmqpSession:
 
     async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
         """Reply and ack (see `Session`)."""
+        messages, results, sending = await self._send(answers)
+        if self._are_replied(answers, results):
+            return [Settled.REPLIED] * len(answers)
+        return await self._settle_others(answers, messages, results, sending)
+
+    async def settle_promptly(
+        self, answers: Sequence[Answer]
+    ) -> tuple[Sequence[Settled | None], Rest | None]:
+        """Reply and ack what is taken at once (see `Session`)."""
+        messages, results, sending = await self._send(answers)
+        if self._are_replied(answers, results):
+            return [Settled.REPLIED] * len(answers), None
+        settled = [
+            self._ending(answer, result) if is_over(answer, result) else None
+            for answer, result in zip(answers, results, strict=True)
+        ]
+        return settled, partial(self._settle_others, answers, messages, results, sending)
+
+    async def _send(
+        self, answers: Sequence[Answer]
+    ) -> tuple[list[Message | None], list[PublishResult], Sending]:
+        """Publish the replies, wait a while for their confirms, and ack what was taken."""
         self._refuse_strangers(answers)
         publisher = self._outbox.publisher or await self._outbox.open()
         messages = [address(answer) for answer in answers]
-        results = await publisher.send(messages)
+        sending = await publisher.send(messages)
+        results = await sending.results(SLOW_SECONDS)
         self._ack(answers, results)
-        if all(result is CONFIRMED for result in results) and not any(each.dead_letter for each in answers):
-            return [Settled.REPLIED] * len(answers)
-        return await self._settle_others(answers, messages, results)
+        return messages, results, sending
+
+    @staticmethod
+    def _are_replied(answers: Sequence[Answer], results: Sequence[PublishResult]) -> bool:
+        """Whether nothing is left to be done for any, as it usually is."""
+        is_taken = all(result is CONFIRMED for result in results)
+        return is_taken and not any(answer.dead_letter for answer in answers)
 
     async def _settle_others(
-        self, answers: Sequence[Answer], messages: Sequence[Message | None], results: list[PublishResult]
+        self,
+        answers: Sequence[Answer],
+        messages: Sequence[Message | None],
+        results: list[PublishResult],
+        sending: Sending,
     ) -> list[Settled]:
         """See to those that were not just taken."""
-        undecided = [n for n, result in enumerate(results) if result.status in UNDECIDED]
-        if undecided:
-            again = await self._insist([(answers[n], messages[n], results[n]) for n in undecided])
-            for n, result in zip(undecided, again, strict=True):
-                results[n] = result
+
+        def ack(places: Collection[int]) -> None:
+            self._ack([answers[n] for n in places], [results[n] for n in places])
+
+        if any(result is OPEN or result.status in UNDECIDED for result in results):
+            settlement = Settlement(
+                self._topology.queue,
+                answers,
+                messages,
+                results,
+                ack=ack,
+                keeps_trying=self._topology.on_refused_reply == "requeue",
+            )
+            await settlement.finish(sending, self._outbox, self._destinations, self._blockage)
         settled = [self._ending(answer, result) for answer, result in zip(answers, results, strict=True)]
         if not TURNED_AWAY.isdisjoint(settled):
             await self._turn_away(answers, results, settled)
         return settled
+
+    def apart(self, answers: Sequence[Answer]) -> list[Sequence[Answer]]:
+        """Divide them, so that none waits for an address that gives trouble (see `Session`)."""
+        return self._destinations.apart(answers) if self._destinations.give_trouble else [answers]
 
     async def has_requester(self, reply_to: str) -> bool:
         """Whether somebody may be there (see `Session`)."""
@@ -151,6 +200,10 @@ class AmqpSession:
             await consumption.control.ask(Channel.basic_qos, prefetch_count=self._prefetch)
             consuming = await consumption.control.ask(Channel.rpc, Consume(queue=queue))
         self._consumer_tag = consuming.consumer_tag
+
+    def give_back_all(self) -> None:
+        """Give back all that is open, whether or not code runs on it: no request ended the session."""
+        self.give_back(self._consumption.open_requests)
 
     def close(self) -> None:
         """End `requests` and `blockages`."""
@@ -192,25 +245,19 @@ class AmqpSession:
         if not all(self._consumption.holds(answer.request) for answer in answers):
             raise SessionLost("a request of an earlier session, or one that is settled, can't be settled")
 
-    async def _insist(
-        self, undecided: Sequence[tuple[Answer, Message | None, PublishResult]]
-    ) -> list[PublishResult]:
-        """Offer again what was not taken, and ack what then is."""
-        answers, messages, results = zip(*undecided, strict=True)
-        again = await self._outbox.insist(messages, results)
-        self._ack(answers, again)
-        if any(result.status is PublishStatus.LOST for result in again):
-            self._outbox.give_up()
-        return again
-
     def _ack(self, answers: Sequence[Answer], results: Sequence[PublishResult]) -> None:
         acked = {
             answer.request.tag
             for answer, result in zip(answers, results, strict=True)
-            if (result is CONFIRMED or result.status in ACKED) and answer.dead_letter is None
+            if is_over(answer, result)
         }
         if acked:
             self._consumption.settle(acked)
+            if self._destinations.give_trouble:
+                passed = zip(answers, results, strict=True)
+                self._destinations.note_passed(
+                    answer.request.reply_to for answer, result in passed if result is CONFIRMED
+                )
 
     def _ending(self, answer: Answer, result: PublishResult) -> Settled:
         if answer.dead_letter is not None:
@@ -255,3 +302,8 @@ class AmqpSession:
             shown_address(request.reply_to),
             what,
         )
+
+
+def is_over(answer: Answer, result: PublishResult) -> bool:
+    """Whether nothing is left to be done but to ack the request."""
+    return (result is CONFIRMED or result.status in ACKED) and answer.dead_letter is None

@@ -20,6 +20,7 @@ from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._notices import AmqpPublisher, AmqpSubscriber
 from rpcb_trio._transports._amqp._outbox import Outbox
 from rpcb_trio._transports._amqp._requesters import Requesters
+from rpcb_trio._transports._amqp._rights import Rights
 from rpcb_trio._transports._amqp._session import AmqpSession
 from rpcb_trio._transports._amqp._source import UrlSource
 from rpcb_trio._transports._amqp._topology import check, declare, tell_of_its_end
@@ -65,6 +66,7 @@ class AmqpTransport:
         self._has_connected = False
         self._looked_at = set[str]()
         """Queues whose end was looked at, once for all sessions."""
+        self._rights = Rights()
         self._connections: WeakSet[Connection] = WeakSet()
 
     def __repr__(self) -> str:
@@ -88,13 +90,20 @@ class AmqpTransport:
             async def dial_out() -> Connection:
                 return blockage.watch(await dial_as("out"))
 
-            outbox = Outbox(loss, dial_out)
+            await self._rights.verify(connection)
+            if topology.dead_letter_exchange is not None:
+                self._rights.claim(topology.dead_letter_exchange)
+            outbox = Outbox(loss, dial_out, blockage, self._rights)
             requesters = Requesters(lambda: dial_as("check"))
             session = AmqpSession(loss, outbox, blockage, requesters, topology=topology, prefetch=prefetch)
             try:
                 session.max_reply_size = (await outbox.open()).connection.largest_message
                 await session.consume(connection)
-                yield session
+                try:
+                    yield session
+                finally:
+                    if loss.reason is not None:
+                        session.give_back_all()
             finally:
                 session.close()
                 await requesters.close()

@@ -88,6 +88,12 @@ def parse_url(url: str, *, heartbeat: int) -> Address:
         raise SettingError("url has / ? # or @ in a password or a path; write it as %xx")
     if not parsed.host:
         raise SettingError(f"url names no host; write {parsed.scheme}://user:password@host:port/vhost")
+    try:
+        (parsed.raw_host or "").encode("idna")  # as name look-ups do, who raise what is no OSError
+    except UnicodeError:
+        raise SettingError(
+            f"url: no host can be named {parsed.host[:80]!r}; its parts between dots have 1 to 63 characters"
+        ) from None
     given = parsed.query.get("heartbeat", str(heartbeat))
     if not (given.isascii() and given.isdecimal()) or int(given) > LONGEST_HEARTBEAT:
         raise SettingError(f"heartbeat is in whole seconds, 0 (none) to {LONGEST_HEARTBEAT}, not {given!r}")

@@ -10,7 +10,7 @@ from typing import NoReturn, cast
 import msgspec
 import trio
 
-from rpcb_trio._errors import RequesterGone, RpcbError, SessionLost, Unroutable
+from rpcb_trio._errors import RequesterGone, RequestTooBig, RpcbError, SessionLost, Unroutable
 from rpcb_trio._messages import Answer, Outgoing, Reply, Request, Settled
 from rpcb_trio._transports._dead_letter import ROUTING_HEADERS, dead_letter_headers
 from rpcb_trio._transports._deadline import Deadlines
@@ -18,7 +18,7 @@ from rpcb_trio._transports._echo import ids_of
 from rpcb_trio._transports._memory._alarm import Alarm
 from rpcb_trio._transports._memory._queues import Consumer, Message
 from rpcb_trio._transports._memory._router import Router
-from rpcb_trio._transports._protocol import Topology
+from rpcb_trio._transports._protocol import Rest, Topology
 
 
 class Delivered(Request, frozen=True, eq=False, kw_only=True):
@@ -30,11 +30,10 @@ class Delivered(Request, frozen=True, eq=False, kw_only=True):
 class MemorySession:
     """Implements `Session`."""
 
-    max_reply_size = None
-
     def __init__(
         self, router: Router, alarm: Alarm, lost: trio.Event, *, topology: Topology, prefetch: int
     ) -> None:
+        self.max_reply_size: int | None = None
         self._router = router
         self._topology = topology
         self._lost = lost
@@ -54,6 +53,24 @@ class MemorySession:
         for answer in answers:
             self._consumer.ack(answer.request.tag)
         return settled
+
+    async def settle_promptly(
+        self, answers: Sequence[Answer]
+    ) -> tuple[Sequence[Settled | None], Rest | None]:
+        """It never takes long (see `Session`)."""
+        settled = await self.settle(answers)
+        if Settled.UNSENDABLE not in settled:
+            return settled, None
+
+        async def rest() -> list[Settled]:
+            await trio.lowlevel.checkpoint()
+            return settled
+
+        return [None] * len(answers), rest
+
+    def apart(self, answers: Sequence[Answer]) -> Sequence[Sequence[Answer]]:
+        """All at once, since no queue gives trouble (see `Session`)."""
+        return [answers]
 
     async def has_requester(self, reply_to: str) -> bool:
         """Whether somebody listens there (see `Session`)."""
@@ -145,8 +162,9 @@ class MemorySession:
 class MemoryCaller:
     """Implements `CallerSession`."""
 
-    def __init__(self, router: Router, lost: trio.Event) -> None:
+    def __init__(self, router: Router, lost: trio.Event, max_message_size: int | None) -> None:
         self._router = router
+        self._most = max_message_size
         self._address = router.add_caller(self._deliver)
         self._lost = lost
         self._take: Callable[[Reply], None]
@@ -160,6 +178,8 @@ class MemoryCaller:
         await trio.lowlevel.checkpoint()
         if self._lost.is_set():
             raise SessionLost("the embedded broker has disconnected")
+        if self._most is not None and len(request.body) > self._most:
+            raise RequestTooBig(request.why_too_big(self._most))
         message = Message(
             body=request.body,
             routing_key=request.routing_key,

@@ -26,9 +26,13 @@ class MemoryBroker:
     Nothing is stored beyond the process. `declare="passive"` wants the queue to be there; other than that,
     `declare`, `queue_type` and further arguments change nothing. What is dead-lettered goes where the
     topology's `dead_letter_exchange` routes it to, or is dropped.
+
+    Args:
+        max_message_size: bytes of the largest body that clients and workers may send; None for any.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_message_size: int | None = None) -> None:
+        self._max_message_size = max_message_size
         self._router = Router()
         self._connections = trio.Event()
         self._alarm = Alarm()
@@ -94,6 +98,7 @@ class MemoryBroker:
         session = MemorySession(
             self._router, self._alarm, self._connections, topology=topology, prefetch=prefetch
         )
+        session.max_reply_size = self._max_message_size
         try:
             yield session
         finally:
@@ -104,7 +109,7 @@ class MemoryBroker:
         """Take a direct reply-to address and call from it."""
         _refuse_asyncio()
         await trio.lowlevel.checkpoint()
-        caller = MemoryCaller(self._router, self._connections)
+        caller = MemoryCaller(self._router, self._connections, self._max_message_size)
         try:
             yield caller
         finally:

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import msgspec
 import pytest
 
-from rpcb_trio import CallInterrupted, Refused, RemoteError, Reply, ReplyTimeout, SettingError
+from rpcb_trio import CallInterrupted, Refused, RemoteError, Reply, ReplyTimeout, RequestTooBig, SettingError
 from rpcb_trio._errors import CallError
 from tests.gateway.fronts import answered_with, front, one_by_one
 
@@ -103,7 +103,7 @@ async def test_a_success_is_an_envelope_for_who_would_take_problems_too() -> Non
     assert (missing.status_code, missing.json()["field"]) == (422, "text")
 
 
-class RequestIsTooBig(CallError):
+class OfLater(CallError):
     """An error of a later version."""
 
 
@@ -115,7 +115,8 @@ class RequestIsTooBig(CallError):
         (CallInterrupted("gone"), 503),
         (SettingError("odd"), 500),
         (RemoteError("odd"), 502),
-        (RequestIsTooBig("new"), 502),
+        (RequestTooBig("17 MiB"), 413),
+        (OfLater("new"), 502),
     ],
 )
 async def test_a_call_that_ends_without_a_reply_has_a_status_whatever_its_error(

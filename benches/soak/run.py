@@ -238,6 +238,7 @@ def worker_flags(plan: Plan, queues: Queues, journal: Path) -> list[str]:
         f"--queue={queues.requests}",
         f"--queue-type={plan.queue_type}",
         f"--dead-letter-exchange={queues.dead_letter_exchange}",
+        f"--queue-argument=x-dead-letter-exchange={queues.dead_letter_exchange}",  # for what can't be read
         f"--drain-timeout={DRAIN_SECONDS:g}",
         f"--heartbeat={HEARTBEAT}",
         "--max-batch-size=8",

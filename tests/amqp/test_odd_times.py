@@ -43,7 +43,7 @@ def asked(inbox: str, moment: int) -> bytes:
         b"\x04sentT" + stamp + b"\x0ftimestamp_in_msl" + stamp + b"\x05otherF\x00\x00\x00\x0b\x01tT" + stamp
     )
     flags = struct.pack(">H", HEADERS | REPLY_TO | EXPIRATION | TIMESTAMP)
-    return flags + struct.pack(">I", len(table)) + table + short(inbox.encode()) + short(b"60000") + stamp
+    return flags + struct.pack(">I", len(table)) + table + short(inbox.encode()) + short(b"86400000") + stamp
 
 
 @pytest.mark.parametrize("moment", TIMES)

@@ -108,14 +108,14 @@ async def test_a_flood_of_forged_addresses_leaves_every_honest_request_answered(
     assert running.lost_sessions == []
 
 
-async def test_a_reply_that_can_not_be_put_into_amqp_becomes_an_error(
+async def test_an_error_whose_code_can_not_be_put_into_amqp_is_told_by_that_of_its_kind(
     broker: Broker, topology: Topology, inbox: str
 ) -> None:
     producer = Producer(broker, topology.queue)
     async with serving(Swelling(), broker, topology) as running:
         await producer.send(b"good unspeakable", b"good 1", reply_to=inbox)
         await running.until_settled(2)
-    assert sorted(body for _, _, body in await producer.read(inbox)) == [b"failed:encode", b"ok:GOOD 1"]
+    assert sorted(body for _, _, body in await producer.read(inbox)) == [b"ok:GOOD 1", b"request: ?"]
 
 
 async def test_the_limit_is_known_by_the_brokers_version(

@@ -15,6 +15,8 @@ from aiormq.exceptions import ChannelClosed, ChannelNotFoundEntity
 from rpcb_trio._errors import SessionLost
 from rpcb_trio._transports._amqp._boundary import describe
 from rpcb_trio._transports._amqp._connection import Connection
+from rpcb_trio._transports._amqp._frame_writer import publish
+from rpcb_trio._transports._amqp._properties import Properties
 from rpcb_trio._transports._amqp._refusals import DEFAULT_EXCHANGE, refused_exchange, refused_topic
 
 Place: TypeAlias = tuple[str, str | None]
@@ -83,7 +85,11 @@ async def try_to_publish(connection: Connection, exchange: str, routing_key: str
     """
     channel = await connection.channel()
     await channel.ask(Channel.tx_select)
-    await channel.ask(Channel.basic_publish, b"", exchange=exchange, routing_key=routing_key or "worker")
+    key = routing_key or "worker"
+    message = publish(
+        channel.number, exchange, key, Properties(), b"", mandatory=False, frame_max=connection.frame_max
+    )
+    connection.write(message)
     await channel.ask(Channel.tx_rollback)
     await channel.close()
 

@@ -87,11 +87,22 @@ class Forged(RequestError):
     where = CrookedText("nowhere")
 
 
+class OddKind(type):
+    """Classes that can't be looked up."""
+
+    __eq__ = __hash__ = Liar._refuse
+
+
+class OddClass(RequestError, metaclass=OddKind):
+    """An error of such a class."""
+
+
 class Table:
     """As a data frame: as long as its rows, and yields its columns."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, columns: int = 51) -> None:
         self._rows = rows
+        self.columns = [f"column {number}" for number in range(columns)]
 
     def __len__(self) -> int:
         return self._rows
@@ -100,7 +111,7 @@ class Table:
         return key
 
     def __iter__(self) -> Iterator[object]:
-        return iter(("one column", *["another"] * 50))
+        return iter(self.columns)
 
 
 class Endless:
@@ -117,6 +128,12 @@ def _forged() -> NoReturn:
     error = RequestError(Unshowable())
     error.where = "somewhere"
     error.frames = Liar()  # type: ignore[assignment]
+    raise error
+
+
+def _odd_number() -> NoReturn:
+    error = OSError("its number is no number")
+    error.errno = Liar()  # type: ignore[assignment]
     raise error
 
 
@@ -145,6 +162,8 @@ WAYS: dict[str, Callable[[], Any]] = {
     "bad-code": lambda: _raise(BadCode("x")),
     "forged": lambda: _raise(Forged("x")),
     "forged-plain": _forged,
+    "odd-number": _odd_number,
+    "odd-class": lambda: _raise(OddClass("x")),
     "twisted": _twisted,
     "huge-text": lambda: _raise(ValueError("x" * HUGE)),
     "huge-request-error": lambda: _raise(RequestError("\x1b[2J\n" * HUGE)),
@@ -158,6 +177,7 @@ WAYS: dict[str, Callable[[], Any]] = {
     "not-a-number": lambda: float("nan"),
     "an-error": Unshowable,
     "a-failure": lambda: Failure(EvilRequestError(Liar())),
+    "a-plain-failure": lambda: Failure(RequestError(Liar())),
     "a-success": lambda: Success(Liar()),
     "released": _released,
     "thread": lambda: threading.Thread(target=os.getpid).start(),
@@ -167,6 +187,7 @@ WAYS: dict[str, Callable[[], Any]] = {
 
 WHOLE: dict[str, Callable[[int], Any]] = {
     "table": Table,
+    "square-table": lambda count: Table(count, count),
     "endless": lambda _: Endless(),
     "dictionary": lambda count: {number: number for number in range(count)},
     "text": lambda count: "x" * count,

@@ -11,10 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from rpcb_trio import Executor, FixedPolicy, HealthInstrument, LogInstrument, MemoryBroker, ThreadExecutor
+from rpcb_trio import (
+    Executor,
+    FixedPolicy,
+    HealthInstrument,
+    LogInstrument,
+    MemoryBroker,
+    ThreadExecutor,
+    WrongResultCount,
+)
+from rpcb_trio._guard import outcomes_of
 from rpcb_trio._pipeline._hooks import in_thread
 from rpcb_trio._service import bind
-from tests.adversary import HOOKS, WAYS, WHOLE, Adversary
+from tests.adversary import HOOKS, WAYS, WHOLE, Adversary, Table
 from tests.scenarios import answers, ask, steady, working
 
 GOOD = ("none", "none")
@@ -92,3 +101,8 @@ async def test_every_misdeed_in_every_hook_is_told_in_bounded_lines_and_leaves_t
     assert len(told) == len(failed)
     assert max(map(len, lines)) < LONGEST_LINE
     assert not any("it is called no more" in line for line in lines), "an instrument was lost"
+
+
+async def test_a_table_with_as_many_columns_as_there_are_items_is_no_list_of_results() -> None:
+    with pytest.raises(WrongResultCount, match="one result for each item, not a table \\(Table\\)"):
+        outcomes_of(Table(2, 2), 2)

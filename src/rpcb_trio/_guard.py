@@ -99,6 +99,10 @@ def outcomes_of(results: Any, expected: int) -> list[Outcome[Any]]:
     is_listing = hasattr(results, "__len__") and hasattr(results, "__getitem__")
     if not is_listing or isinstance(results, (bytes, bytearray, str, Mapping)):
         raise WrongResultCount(f"infer must return one result for each item, not {type_name(results)}")
+    if hasattr(results, "columns"):  # its length is that of its rows, and it yields its columns
+        raise WrongResultCount(
+            f"infer must return one result for each item, not a table ({type_name(results)}); return its rows"
+        )
     length = len(results)
     listed = list(islice(results, expected + 1))
     if length != expected or len(listed) != expected:
@@ -111,12 +115,11 @@ def outcomes_of(results: Any, expected: int) -> list[Outcome[Any]]:
 
 def _outcome_of(result: Any) -> Outcome[Any]:
     kind = type(result)
-    if kind is Success or (kind is Failure and type(result.error) in _OURS):
+    if kind is Success:
         outcome: Outcome[Any] = result
         return outcome
-    if issubclass(kind, BaseException):
-        return Failure(judge_infer(result))
-    return Success(result)
+    error = result.error if kind is Failure else result
+    return Failure(judge_infer(error)) if issubclass(type(error), BaseException) else Success(result)
 
 
 @contextmanager
@@ -159,7 +162,8 @@ def judge_infer(error: BaseException) -> OutcomeError:
 
 def _decode_failed(error: BaseException) -> OutcomeError:
     kind = type(error)
-    is_short = issubclass(kind, OSError) and _errno_of(error) in SHORTAGES
+    number = _errno_of(error) if issubclass(kind, OSError) else None
+    is_short = type(number) is int and number in SHORTAGES
     if is_short or issubclass(kind, NO_INPUTS_FAULT) or not issubclass(kind, Exception):
         return ServiceError("decode failed")
     return DecodeError("the request could not be decoded")
@@ -177,11 +181,13 @@ def judged(error: BaseException, otherwise: Callable[[BaseException], OutcomeErr
     """
     if issubclass(type(error), KeyboardInterrupt) and trio.lowlevel.in_trio_run():
         raise error
-    if _is_judged(error):
-        return error
-    if _is_outcome_error(error):
-        told = _copied(error)
-    else:
+    try:
+        if _is_judged(error):
+            return error
+        told = _copied(error) if _is_outcome_error(error) else None
+    except BaseException:  # noqa: BLE001 - its class can't be looked up
+        told = None
+    if told is None:
         told = otherwise(error)
         told.cause = described(error)
         told.__cause__ = error

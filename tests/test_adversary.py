@@ -17,12 +17,14 @@ from rpcb_trio import (
     HealthInstrument,
     LogInstrument,
     MemoryBroker,
+    RequestError,
     ThreadExecutor,
     WrongResultCount,
 )
 from rpcb_trio._guard import outcomes_of
 from rpcb_trio._pipeline._hooks import in_thread
 from rpcb_trio._service import bind
+from rpcb_trio._shown import LONGEST_TEXT
 from tests.adversary import HOOKS, WAYS, WHOLE, Adversary, Table
 from tests.scenarios import answers, ask, steady, working
 
@@ -106,3 +108,32 @@ async def test_every_misdeed_in_every_hook_is_told_in_bounded_lines_and_leaves_t
 async def test_a_table_with_as_many_columns_as_there_are_items_is_no_list_of_results() -> None:
     with pytest.raises(WrongResultCount, match="one result for each item, not a table \\(Table\\)"):
         outcomes_of(Table(2, 2), 2)
+
+
+class Named(RequestError):
+    """Its text is made anew each time, of many characters."""
+
+    def __init__(self) -> None:
+        super().__init__("x")
+        self.threads: list[bool] = []
+
+    def __str__(self) -> str:
+        self.threads.append(trio.lowlevel.in_trio_run())
+        return "x" * 10_000
+
+
+async def test_the_text_of_a_plain_functions_own_error_is_asked_for_off_the_event_loop_and_bounded() -> None:
+    error, broker = Named(), MemoryBroker()
+
+    def refuse(bodies: list[bytes]) -> list[Any]:
+        return [error for _ in bodies]
+
+    ask(broker, b"any 1")
+    async with working(
+        refuse, broker, executors=[ThreadExecutor(bind(refuse))], offload=in_thread
+    ) as running:
+        await running.until_settled(1)
+    assert set(error.threads) == {False}
+    body = answers(broker)["1"]
+    assert body.startswith(b"request: xxx")
+    assert len(body) < 2 * LONGEST_TEXT

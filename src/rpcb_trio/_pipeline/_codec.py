@@ -225,7 +225,7 @@ class Codec:
         error = outcome.error if isinstance(outcome, Failure) else None
         hook = plain_body if isinstance(error, KilledWorker) and not error.encodable else self._encode_hook
         try:
-            body = exact_bytes(hook(_as_raised(outcome)))
+            body = exact_bytes(hook(outcome if hook is plain_body else _as_raised(outcome)))
         except BaseException as failed:  # noqa: BLE001 - a bad result spoils nobody, whatever encode raises
             return judge_encode(failed)
         if max_size is not None and len(body) > max_size:
@@ -261,7 +261,7 @@ def plain_body(outcome: Outcome[Any]) -> bytes:
 
 
 def _as_raised(outcome: Outcome[Any]) -> Outcome[Any]:
-    """As `encode` gets it: with the service's own error, where it raised one."""
+    """As a service's own `encode` gets it: with the service's own error, where it raised one."""
     if isinstance(outcome, Failure) and outcome.error.own is not None:
         return Failure(outcome.error.own)
     return outcome

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import trio
@@ -25,6 +25,7 @@ from rpcb_trio._guard import outcomes_of
 from rpcb_trio._pipeline._hooks import in_thread
 from rpcb_trio._service import bind
 from rpcb_trio._shown import LONGEST_TEXT
+from rpcb_trio.testing import push_batch
 from tests.adversary import HOOKS, WAYS, WHOLE, Adversary, Table
 from tests.scenarios import answers, ask, steady, working
 
@@ -137,3 +138,20 @@ async def test_the_text_of_a_plain_functions_own_error_is_asked_for_off_the_even
     body = answers(broker)["1"]
     assert body.startswith(b"request: xxx")
     assert len(body) < 2 * LONGEST_TEXT
+
+
+async def test_a_code_that_was_set_on_one_error_goes_out_and_encode_sees_what_else_was_set_on_it() -> None:
+    class Refusing:
+        def decode(self, body: bytes) -> NoReturn:
+            error = RequestError(body.decode())
+            error.code, error.status = "bad-audio", 402  # type: ignore[attr-defined]
+            raise error
+
+        def infer(self, items: list[Any]) -> list[Any]:
+            return items
+
+        def encode(self, outcome: Any) -> bytes:
+            return str(outcome.error.status).encode()
+
+    [reply] = await push_batch(Refusing(), [b"no header"])
+    assert (reply.error, reply.error_reason, reply.body) == ("bad-audio", "no header", b"402")

@@ -62,6 +62,7 @@ traceback_of: Callable[[BaseException], TracebackType | None] = _kept["__traceba
 cause_of: Callable[[BaseException], BaseException | None] = _kept["__cause__"].__get__
 context_of: Callable[[BaseException], BaseException | None] = _kept["__context__"].__get__
 
+_attributes_of: Callable[[BaseException], dict[str, object]] = _kept["__dict__"].__get__
 _errno_of: Callable[[BaseException], object] = OSError.__dict__["errno"].__get__
 
 
@@ -213,7 +214,7 @@ def _copied(error: OutcomeError) -> OutcomeError:
     """An error of the nearest class of ours, with the text, the code and the kind of this one."""
     ours = next(each for each in type(error).__mro__ if each in _OURS)
     told = ours(text_of(error))
-    if type(error) is not ours:
+    if type(error) is not ours or _attributes_of(error):
         told.own = error
         told.__cause__ = error
         told.code = _word(error, "code", told.code, lambda code: code.isascii() and code.isprintable())

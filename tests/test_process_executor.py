@@ -201,6 +201,13 @@ async def test_a_service_that_kills_the_process_while_it_warms_up_is_told_at_onc
         await ProcessExecutor(partial(crashing.make, str(tmp_path / "gone"))).warm_up()
 
 
+async def test_serve_ends_with_that_one_error_and_no_group_of_them(tmp_path: Path) -> None:
+    (tmp_path / "gone").touch()
+    lost = ProcessExecutor(partial(crashing.make, str(tmp_path / "gone")))
+    with pytest.RaisesExc(ExecutorLost, match=r"died while it warmed up: exit code 7"):
+        await serve(crashing.infer, MemoryBroker(), QUEUE, executors=[lost], instruments=[])
+
+
 def test_what_cannot_be_imported_there_is_refused_in_one_line() -> None:
     with pytest.raises(SettingError, match="can't be pickled"):
         ProcessExecutor(lambda: crashing.infer)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import trio
 
 from rpcb_trio._batching import AutoPolicy, Policy
-from rpcb_trio._errors import SettingError, WarmUpFailed, first_leaf
+from rpcb_trio._errors import RpcbError, SettingError, WarmUpFailed, first_leaf
 from rpcb_trio._executors import Executor, ThreadExecutor
 from rpcb_trio._instruments import Instrument, Instruments, LogInstrument
 from rpcb_trio._pipeline._admission import Rules
@@ -119,6 +119,7 @@ async def serve(
         SettingError: a setting is wrong; nothing was started.
         LoginRefused, TopologyMismatch, SessionLost: the broker would not have us at start.
         WarmUpFailed: the service's `warm_up` or `on_device` raised, or took too long.
+        ExecutorLost: the process of a `ProcessExecutor` died while it warmed up.
         DrainTimeout: draining took too long, and something was left; it is redelivered.
         ExecutorHung: `infer` took too long. What was computed is answered, the rest is redelivered; the
             thread is abandoned, and ends if `infer` ever does. Likewise when too many threads hang in hooks.
@@ -194,13 +195,13 @@ async def serve(
 
 async def _warm_up(executors: Sequence[Executor], most: float) -> None:
     """Warm all of them up; the first that fails ends it, with its error alone."""
-    failed: SettingError | WarmUpFailed | None = None
+    failed: RpcbError | None = None
     try:
         with trio.move_on_after(most) as scope:
             async with trio.open_nursery() as nursery:
                 for executor in executors:
                     nursery.start_soon(executor.warm_up)
-    except* (SettingError, WarmUpFailed) as group:
+    except* RpcbError as group:
         failed = first_leaf(group)
     if failed is not None:
         raise failed

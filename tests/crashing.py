@@ -166,10 +166,12 @@ ORDERS: dict[bytes, Callable[[], Any]] = {
 }
 
 
-def make(gone: str | None = None) -> Any:
-    """A maker; where `gone` is there, it can't make any more."""
+def make(gone: str | None = None, stuck: str | None = None) -> Any:
+    """A maker; where `gone` is there, it can't make any more, and where `stuck` is, it never ends."""
     if gone is not None and Path(gone).exists():
         os._exit(7)
+    if stuck is not None and Path(stuck).exists():
+        wait(3600)
     return infer
 
 

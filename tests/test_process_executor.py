@@ -120,6 +120,28 @@ async def test_a_process_that_hangs_is_killed_and_warmed_up_anew(tmp_path: Path)
     assert file.read_text().count("warm") == 3, "at the start, after the batch, and after the culprit alone"
 
 
+async def test_a_process_that_hangs_is_killed_though_no_time_was_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rpcb_trio._executors._process.INFER_TIMEOUT", 0.5)
+    async with running(max_deaths=1) as executor:
+        [culprit] = await executor.infer([b"hang"])
+    assert str(culprit).endswith("1 times (killed, since infer took longer than 0.5 s)")
+
+
+async def test_a_process_that_hangs_while_it_is_warmed_up_anew_is_killed_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rpcb_trio._executors._process.MOST_STARTS", 1)
+    file = tmp_path / "stuck"
+    async with running(partial(crashing.make, stuck=str(file)), warm_up_timeout=2.0) as executor:
+        file.touch()
+        with pytest.raises(
+            ExecutorLost, match=r"killed, since warming up took longer than 2 s \(warm_up_tim"
+        ):
+            await executor.infer([b"kill"])
+
+
 async def test_a_lone_item_is_tried_until_its_deaths_are_too_many(tmp_path: Path) -> None:
     file = tmp_path / "warm-ups"
     async with running(partial(crashing.Warmed, str(file)), max_deaths=2) as executor:

@@ -142,6 +142,7 @@ def _processes(name: str, target: str, settings: Settings, count: int) -> list[P
             device=settings.device[number % len(settings.device)] if settings.device else None,
             name=f"{name}-{number}",
             infer_timeout=settings.infer_timeout,
+            warm_up_timeout=settings.warm_up_timeout,
             max_deaths=settings.max_deaths,
         )
         for number in range(count)

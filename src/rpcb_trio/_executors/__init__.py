@@ -1,8 +1,8 @@
 """What runs `infer`."""
 
-from rpcb_trio._executors._model import refuse_missing_device
+from rpcb_trio._executors._model import WARM_UP_TIMEOUT, refuse_missing_device
 from rpcb_trio._executors._process import ProcessExecutor
 from rpcb_trio._executors._protocol import Executor
 from rpcb_trio._executors._thread import ThreadExecutor
 
-__all__ = ["Executor", "ProcessExecutor", "ThreadExecutor", "refuse_missing_device"]
+__all__ = ["WARM_UP_TIMEOUT", "Executor", "ProcessExecutor", "ThreadExecutor", "refuse_missing_device"]

@@ -16,6 +16,8 @@ from rpcb_trio._service import BoundService
 
 INFER_TIMEOUT = 600.0
 """Seconds, unless set otherwise, that one run of `infer` may take; RabbitMQ bears 30 minutes."""
+WARM_UP_TIMEOUT = 1800.0
+"""Seconds, unless set otherwise, that warming up may take; it may load much from a slow disk."""
 
 
 class Model:

@@ -12,6 +12,7 @@ import trio
 from rpcb_trio._backoff import Backoff
 from rpcb_trio._errors import ExecutorHung, ExecutorLost, KilledWorker, WrongResultCount
 from rpcb_trio._executors._handle import Process, ProcessDied, pickled
+from rpcb_trio._executors._model import INFER_TIMEOUT, WARM_UP_TIMEOUT
 
 MOST_STARTS = 5
 """Attempts to start the process again, before the executor is given up."""
@@ -39,7 +40,8 @@ class ProcessExecutor:
             of them. It is pickled by name, so it must be of a module that can be imported.
         device: the torch device to compute on.
         name: for the log.
-        infer_timeout: seconds that one run of `infer` may take; None for any time.
+        infer_timeout: seconds that one run of `infer` may take; None for 10 minutes, infinity for any time.
+        warm_up_timeout: seconds that warming up may take where the process is started anew.
         max_deaths: after how many deaths over it alone an item is given up.
 
     Raises:
@@ -53,12 +55,14 @@ class ProcessExecutor:
         device: str | None = None,
         name: str = "executor",
         infer_timeout: float | None = None,
+        warm_up_timeout: float = WARM_UP_TIMEOUT,
         max_deaths: int = 3,
     ) -> None:
         self._make = pickled(make)
         self._device = device
         self._name = name
-        self._infer_timeout = math.inf if infer_timeout is None else infer_timeout
+        self._infer_timeout = INFER_TIMEOUT if infer_timeout is None else infer_timeout
+        self._warm_up_timeout = warm_up_timeout
         self._max_deaths = max_deaths
         self._limiter = trio.CapacityLimiter(1)
         self._process: Process | None = None
@@ -158,23 +162,27 @@ class ProcessExecutor:
         waits = Backoff()
         for attempt in range(1, MOST_STARTS + 1):
             try:
-                return await self._start()
+                return await self._start(self._warm_up_timeout)
             except Exception as error:  # noqa: BLE001 - its warm_up may raise anything
                 told = error
             log.warning("%s: its process can't be started (attempt %d): %s", self._name, attempt, told)
             await trio.sleep(waits.after(0))
         raise ExecutorLost(f"its process can't be started any more: {told}")
 
-    async def _start(self) -> Process:
+    async def _start(self, most: float = math.inf) -> Process:
         process = Process(self._make, self._device)
         self._due = math.inf
         try:
-            await self._ask(process.prepare)
+            with trio.move_on_after(most):
+                await self._ask(process.prepare)
+                self._process = process
+                return process
         except BaseException:
             process.end()
             raise
-        self._process = process
-        return process
+        process.end()
+        await self._comes_back()
+        raise ProcessDied(f"killed, since warming up took longer than {most:g} s (warm_up_timeout)")
 
     async def _ask(self, question: Callable[[], Any]) -> Any:
         def ask() -> Any:

@@ -11,7 +11,7 @@ import trio
 
 from rpcb_trio._batching import AutoPolicy, Policy
 from rpcb_trio._errors import RpcbError, SettingError, WarmUpFailed, first_leaf
-from rpcb_trio._executors import Executor, ThreadExecutor
+from rpcb_trio._executors import WARM_UP_TIMEOUT, Executor, ThreadExecutor
 from rpcb_trio._instruments import Instrument, Instruments, LogInstrument
 from rpcb_trio._pipeline._admission import Rules
 from rpcb_trio._pipeline._answering import Answering
@@ -25,9 +25,6 @@ from rpcb_trio._pipeline._remembered import Remembered
 from rpcb_trio._pipeline._wiring import Pipeline
 from rpcb_trio._service import BoundService, PlainFunction, Service, bind
 from rpcb_trio._transports import Topology, Transport, as_transport
-
-WARM_UP_TIMEOUT = 1800.0
-"""Seconds, unless set otherwise, that warming up may take; it may load much from a slow disk."""
 
 
 async def serve(

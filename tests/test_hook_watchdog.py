@@ -27,6 +27,7 @@ from rpcb_trio import (
 )
 from rpcb_trio._pipeline._hooks import MOST_STUCK, Hooks, in_thread
 from rpcb_trio._service import bind
+from rpcb_trio._transports._memory._sessions import MemorySession
 from rpcb_trio.testing import VirtualExecutor, in_place
 from tests.scenarios import QUEUE, Shouting, answers, ask, working
 
@@ -105,6 +106,21 @@ async def test_when_too_many_threads_hang_the_worker_is_not_ready_ends_and_what_
     left = broker.depth(QUEUE)
     assert left > 0
     assert len(answers(broker)) + left == MOST_STUCK + 3
+
+
+async def test_a_worker_that_is_stopped_gives_back_nothing_over_which_a_hook_runs(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[bytes] = []
+    monkeypatch.setattr(
+        MemorySession, "give_back", lambda _, requests: given.extend(each.body for each in requests)
+    )
+    broker = MemoryBroker()
+    ask(broker, b"good 1")
+    with trio.move_on_after(5.0):
+        async with working(Shouting(), broker, offload=Stuck({2})):  # it is decoded, and encoded without end
+            await trio.sleep_forever()
+    assert not given
 
 
 async def test_what_was_abandoned_takes_nobodys_place_and_others_run_one_at_a_time() -> None:

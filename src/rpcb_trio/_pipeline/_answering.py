@@ -9,6 +9,7 @@ from rpcb_trio._errors import EncodeError, Expired, OutcomeError, ReplyTooBig
 from rpcb_trio._instruments import Instrument, Instruments
 from rpcb_trio._messages import Answer, Failure, Settled
 from rpcb_trio._pipeline._codec import Codec, Resolved
+from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._pipeline._remembered import Remembered
 from rpcb_trio._transports import Rest, Session
 
@@ -23,6 +24,7 @@ class Answering:
     max_reply_size: int | None
     """Bytes; None for what the broker is known to take."""
     instruments: Instruments
+    ledger: Ledger
 
     async def answer(self, outcomes: Sequence[Resolved | Answer], session: Session) -> list[Answer]:
         """Encode what is not an answer yet."""
@@ -57,7 +59,10 @@ class Answering:
     async def _encode(self, resolved: Sequence[Resolved], session: Session) -> list[Answer]:
         if not resolved:
             return []
+        requests = [each.request for each in resolved]
+        self.ledger.begin(requests)
         answers = await self.codec.encode(resolved, self._limit(session))
+        self.ledger.end(requests)  # not where it is cancelled: then the service's code may run on
         for answer in answers:
             if answer.error is not None:
                 self.instruments.notify(Instrument.request_failed, answer.request, answer.error)

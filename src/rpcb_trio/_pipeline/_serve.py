@@ -152,6 +152,7 @@ async def serve(
     hooks = Instruments([LogInstrument(topology.queue)] if instruments is None else instruments)
     receivers = 1 if bound.decode is None else decode_threads
     prefetch = checked_prefetch(prefetch, policy.max_batch_size, len(executors), max_pending)
+    ledger = Ledger()
     pipeline = Pipeline(
         codec=codec,
         receivers=receivers,
@@ -170,8 +171,9 @@ async def serve(
             drop_expired=_is_second("expired", expired, ("answer", "drop")),
             max_reply_size=max_reply_size,
             instruments=hooks,
+            ledger=ledger,
         ),
-        ledger=Ledger(),
+        ledger=ledger,
         instruments=hooks,
         journal=kept,
     )

@@ -20,7 +20,7 @@ def longest_hold(prefetch: int, executors: int, infer_timeout: float) -> float:
 def hold_warning(
     prefetch: int, executors: int, infer_timeout: float | None, consumer_timeout: float
 ) -> str | None:
-    """What to tell the operator; None where it fits, or where nothing bounds a batch."""
+    """What to tell the operator; None where it fits, or where `infer_timeout` is not set."""
     if infer_timeout is None:
         return None
     hold = longest_hold(prefetch, executors, infer_timeout)

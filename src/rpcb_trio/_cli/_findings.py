@@ -186,7 +186,7 @@ def of_ack_time(settings: Settings, broker: BrokerFacts | None = None) -> Findin
     if settings.infer_timeout is None:
         return warning(
             what,
-            f"{limit}, and nothing bounds the time of a batch",
+            f"{limit}, and infer_timeout is not set, so a batch may take 10 minutes",
             f"set infer_timeout, below {settings.consumer_timeout * executors / prefetch:.3g} s",
         )
     told = hold_warning(prefetch, executors, settings.infer_timeout, settings.consumer_timeout)

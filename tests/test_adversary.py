@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from typing import Any, NoReturn
 
@@ -15,13 +16,14 @@ from rpcb_trio import (
     Executor,
     FixedPolicy,
     HealthInstrument,
+    InferError,
     LogInstrument,
     MemoryBroker,
     RequestError,
     ThreadExecutor,
     WrongResultCount,
 )
-from rpcb_trio._guard import outcomes_of
+from rpcb_trio._guard import outcomes_of, run_infer
 from rpcb_trio._pipeline._hooks import in_thread
 from rpcb_trio._service import bind
 from rpcb_trio._shown import LONGEST_TEXT
@@ -155,3 +157,13 @@ async def test_a_code_that_was_set_on_one_error_goes_out_and_encode_sees_what_el
 
     [reply] = await push_batch(Refusing(), [b"no header"])
     assert (reply.error, reply.error_reason, reply.body) == ("bad-audio", "no header", b"402")
+
+
+async def test_an_import_that_fails_in_a_hook_is_told_with_the_hooks_place_and_none_of_pythons() -> None:
+    def infer(bodies: list[bytes]) -> list[bytes]:
+        importlib.import_module("there_is_no_such_module")
+        return bodies
+
+    with pytest.raises(InferError) as caught:
+        run_infer(infer, [b""])
+    assert (caught.value.where or "").startswith("test_adversary.py:")

@@ -50,9 +50,12 @@ SHORTAGES = (errno.EAGAIN, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, 
 KINDS = ("request", "service", "busy")
 
 _HERE = os.path.dirname(__file__) + os.sep  # noqa: PTH120 - compared with the names in code objects
-_LIBRARIES = tuple(
-    os.path.join(sysconfig.get_path(each), "")  # noqa: PTH118 - likewise
-    for each in ("stdlib", "platstdlib", "purelib", "platlib")
+_LIBRARIES = (
+    *(
+        os.path.join(sysconfig.get_path(each), "")  # noqa: PTH118 - likewise
+        for each in ("stdlib", "platstdlib", "purelib", "platlib")
+    ),
+    "<frozen",
 )
 
 # Each gets at what CPython keeps in the object, without a look-up that its class could answer otherwise.
@@ -280,6 +283,11 @@ def exact_bytes(body: Any) -> bytes:
     raise TypeError(f"a reply's body must be bytes, not {type_name(body)}")
 
 
+def is_of_a_library(file: str) -> bool:
+    """Whether a file of code is Python's own, an installed package's, or this package's."""
+    return file.startswith((_HERE, *_LIBRARIES))
+
+
 def _places_of(error: BaseException) -> list[_Place]:
     """The frames of the service's own code that an error went through, the innermost last.
 
@@ -291,7 +299,7 @@ def _places_of(error: BaseException) -> list[_Place]:
         found.append(_Place(at.tb_frame.f_code, at.tb_lineno))
         at = at.tb_next
     foreign = [each for each in found if not each.code.co_filename.startswith(_HERE)]
-    return [each for each in foreign if not each.code.co_filename.startswith(_LIBRARIES)] or foreign
+    return [each for each in foreign if not is_of_a_library(each.code.co_filename)] or foreign
 
 
 def _where(places: Sequence[_Place]) -> str:

@@ -23,7 +23,7 @@ from typing import NoReturn
 from rpcb_trio._cli._logs import tell_last
 from rpcb_trio._cli._signals import OBEYED
 from rpcb_trio._cli._streams import leave_streams
-from rpcb_trio._cli._users_code import is_of_a_library
+from rpcb_trio._guard import is_of_a_library
 from rpcb_trio._shown import shown
 
 GRACE = 3.0

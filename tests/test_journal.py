@@ -22,6 +22,7 @@ from rpcb_trio import (
     FixedPolicy,
     MemoryBroker,
     Outcome,
+    Pending,
     Request,
     SessionLost,
     SettingError,
@@ -30,6 +31,7 @@ from rpcb_trio import (
 )
 from rpcb_trio._pipeline import _deaths as deaths
 from rpcb_trio._pipeline._identity import SIZE, identity
+from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._journal import PATIENCE, Journal
 from rpcb_trio.testing import Recorder, VirtualExecutor, in_place
 from tests.scenarios import ANSWERS, QUEUE, answers, ask, taken, working
@@ -134,6 +136,30 @@ async def test_suspects_that_are_cut_while_they_wait_leave_all_turns_to_others(
             async with trio.open_nursery() as nursery:
                 for _ in range(3):
                     nursery.start_soon(run, "c")
+
+
+async def test_nothing_is_noted_of_a_batch_that_waits_for_the_turn_of_its_next_part(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    waiting: list[set[bytes]] = []
+
+    class Watched(Journal):
+        @asynccontextmanager
+        async def turn(self, requests: Sequence[Request]) -> AsyncIterator[None]:
+            waiting.append(noted(tmp_path))
+            async with super().turn(requests):
+                yield
+
+    def refuse_many(items: list[bytes]) -> list[bytes]:
+        if len(items) > 1:
+            raise ValueError("too many for a suspect to stand alone")
+        return items
+
+    journal = Watched()
+    members = [Pending(request(name), b"item") for name in "abcd"]
+    async with journal.opened(tmp_path, QUEUE, in_place, required=True):
+        await Isolation(VirtualExecutor(refuse_many), journal).infer(members)
+    assert waiting == [set()] * 7
 
 
 async def test_what_has_run_to_its_end_is_nobodys_death(tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ class Isolation:
 
     async def _run(self, members: Sequence[Pending]) -> list[Outcome[Any]]:
         requests = [member.request for member in members]
+        if self.runs:  # while it waits for its turn, nothing runs here, and whoever dies has no company
+            self._journal.note(self._slot, ())
         async with self._journal.turn(requests):
             self._journal.note(self._slot, requests)
             return await self._infer(members)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Container
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
@@ -121,6 +122,36 @@ async def test_a_worker_that_is_stopped_gives_back_nothing_over_which_a_hook_run
         async with working(Shouting(), broker, offload=Stuck({2})):  # it is decoded, and encoded without end
             await trio.sleep_forever()
     assert not given
+
+
+async def test_hooks_that_hang_are_counted_though_a_lost_session_cuts_each_before_its_time(
+    mock_clock: MockClock,
+) -> None:
+    hooks, released = Hooks(in_thread, most=1, timeout=5.0), threading.Event()
+    ended: list[HooksHung] = []
+
+    def hang(begun: trio.Event) -> None:
+        trio.from_thread.run_sync(begun.set)
+        released.wait()
+
+    async def await_the_end() -> None:
+        ended.append(await hooks.overrun())
+
+    try:
+        async with trio.open_nursery() as watching:
+            watching.start_soon(await_the_end)
+            for _ in range(MOST_STUCK + 6):
+                begun = trio.Event()
+                async with trio.open_nursery() as session:
+                    session.start_soon(hooks.run, partial(hang, begun), "decode")
+                    await begun.wait()
+                    session.cancel_scope.cancel()
+                mock_clock.jump(1.0)
+            await wait_all_tasks_blocked()
+            watching.cancel_scope.cancel()
+    finally:
+        released.set()
+    assert [str(each).partition(" have")[0] for each in ended] == [f"{MOST_STUCK + 1} threads"]
 
 
 async def test_what_was_abandoned_takes_nobodys_place_and_others_run_one_at_a_time() -> None:

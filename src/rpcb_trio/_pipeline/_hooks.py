@@ -32,6 +32,13 @@ async def in_thread(function: Callable[[], T]) -> T:
     return await trio.to_thread.run_sync(function, limiter=trio.CapacityLimiter(1), abandon_on_cancel=True)
 
 
+class _Left:
+    """A call that nobody waits for any more."""
+
+    due = math.inf
+    has_begun = is_over = False
+
+
 class Hooks:
     """Runs hooks, so many at a time, and bounds how long each may take for one request.
 
@@ -45,7 +52,8 @@ class Hooks:
         self._offload = offload
         self._places = trio.CapacityLimiter(most)
         self._timeout = timeout
-        self._stuck: list[Callable[[], bool]] = []
+        self._left: list[_Left] = []
+        self._stuck = 0
         self._overrun = trio.Event()
 
     async def run(self, function: Callable[[], T], hooks: str) -> T:
@@ -57,25 +65,36 @@ class Hooks:
         if self._timeout == math.inf:
             async with self._places:
                 return await self._offload(function)
-        is_running = True
+        left = _Left()
 
         def run() -> T:
-            nonlocal is_running
+            left.has_begun = True
             try:
                 return function()
             finally:
-                is_running = False
+                left.is_over = True
 
         async with self._places:
-            with trio.move_on_after(self._timeout):
-                return await self._offload(run)
-        self._stuck = [each for each in self._stuck if each()]
-        self._stuck.append(lambda: is_running)
-        if len(self._stuck) > MOST_STUCK:
-            self._overrun.set()
+            left.due = trio.current_time() + self._timeout
+            try:
+                with trio.move_on_at(left.due):
+                    return await self._offload(run)
+            except trio.Cancelled:
+                if left.has_begun:
+                    self._leave(left)
+                raise
+        self._leave(left)
         raise HookTimeout(f"{hooks} took longer than {self._timeout:g} s (hook_timeout)")
+
+    def _leave(self, one: _Left) -> None:
+        """Count those that run on though their time is over."""
+        self._left = [each for each in (*self._left, one) if not each.is_over]
+        now = trio.current_time()
+        self._stuck = sum(each.due <= now for each in self._left)
+        if self._stuck > MOST_STUCK:
+            self._overrun.set()
 
     async def overrun(self) -> HooksHung:
         """Wait until too many threads are stuck."""
         await self._overrun.wait()
-        return HooksHung(len(self._stuck))
+        return HooksHung(self._stuck)

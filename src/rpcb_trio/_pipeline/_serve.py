@@ -119,7 +119,8 @@ async def serve(
         ExecutorLost: the process of a `ProcessExecutor` died while it warmed up.
         DrainTimeout: draining took too long, and something was left; it is redelivered.
         ExecutorHung: `infer` took too long. What was computed is answered, the rest is redelivered; the
-            thread is abandoned, and ends if `infer` ever does. Likewise when too many threads hang in hooks.
+            thread is abandoned, and ends if `infer` ever does. Or too many threads hang in hooks: all that
+            was held is redelivered.
     """
     topology = queue if isinstance(queue, Topology) else Topology(queue=queue)
     transport = as_transport(transport)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import trio
 
+from rpcb_trio._shown import shown
+
 MOST_REASONS = 16
 """Reasons that change with each attempt must not become a flood either."""
-
-LONGEST_REASON = 500
-"""Characters of a reason that are remembered."""
 
 
 class Outage:
@@ -25,7 +24,7 @@ class Outage:
         That are the 1st, 2nd, 4th, 8th, ..., and those that fail for a new reason.
         """
         self._failed = attempts
-        reason = reason[:LONGEST_REASON]
+        reason = shown(reason)
         is_new = reason not in self._reasons and len(self._reasons) < MOST_REASONS
         if is_new:
             self._reasons.add(reason)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from rpcb_trio._shown import shown
+
 REASON_HEADER = "rpcb-dead-letter-reason"
 QUEUE_HEADER = "rpcb-dead-letter-queue"
 TIME_HEADER = "rpcb-dead-letter-time"
-
-LONGEST_REASON = 500
-"""Characters of a reason that go into the header."""
 
 ROUTING_HEADERS = frozenset({"CC", "BCC"})
 """RabbitMQ sends copies where these say, and a producer may have written anything there."""
@@ -28,6 +27,5 @@ def dead_letter_headers(queue: str, reason: str) -> dict[str, object]:
 
 
 def one_line(reason: str) -> str:
-    """A reason as a header and a log line bear it; what UTF-8 can't write is spelt out."""
-    line = " ".join(reason.split()).encode(errors="backslashreplace").decode()
-    return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "..."
+    """A reason as a header and a log line bear it."""
+    return shown(" ".join(reason.split()))

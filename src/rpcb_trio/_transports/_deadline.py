@@ -27,6 +27,7 @@ import logging
 from collections.abc import Mapping
 
 from rpcb_trio._messages import NO_HEADERS, shown_address
+from rpcb_trio._shown import shortened
 from rpcb_trio._transports._times import read_number, read_time, rounding_of
 
 _log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ UNTIL = f"the header {DEADLINE_HEADER}"
 SEEN_SKEW = 1.0
 """Seconds: clocks that differ by less are in step."""
 
-LONGEST_SHOWN = 60
+LONGEST_VALUE = 60
 """Characters of a value in a line of the log."""
 
 
@@ -103,8 +104,8 @@ class Deadlines:
             return found[0] + most_late * found[1]
         self._tell(
             what,
-            f"{what} is {str(value)[:LONGEST_SHOWN]!r}, which is no time from 2001 to 2106; it is ignored "
-            "(send UNIX seconds)",
+            f"{what} is {shortened(str(value), LONGEST_VALUE)!r}, which is no time from 2001 to 2106; "
+            "it is ignored (send UNIX seconds)",
         )
         return None
 

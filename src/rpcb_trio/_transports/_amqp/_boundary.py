@@ -15,6 +15,7 @@ from aiormq.exceptions import (
 )
 
 from rpcb_trio._errors import BrokerError, LoginRefused, SessionLost
+from rpcb_trio._shown import on_one_line
 from rpcb_trio._transports._amqp._closing import Closing
 from rpcb_trio._transports._amqp._frames import MalformedFrame
 from rpcb_trio._transports._amqp._url import Address
@@ -49,16 +50,13 @@ def describe(exc: BaseException) -> str:
         return "the broker hung up"
     for arg in reversed(exc.args):
         if isinstance(arg, str) and arg.strip():
-            return _on_one_line(arg)
+            return on_one_line(
+                " ".join(arg.split())
+            )  # operators write several lines, and names hold anything
         if isinstance(arg, BaseException):  # aiormq cancels its tasks with the cause as the message
             return describe(arg)
     is_wordless = isinstance(exc, asyncio.CancelledError) or type(exc) is Exception
     return "the connection has closed" if is_wordless else type(exc).__name__
-
-
-def _on_one_line(said: str) -> str:
-    """An operator may close connections with a reason of several lines, and names may hold anything."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in " ".join(said.split()))
 
 
 def open_error(exc: BaseException, address: Address, closing: Closing | None = None) -> BrokerError:

@@ -50,3 +50,13 @@ def test_a_request_of_another_session_is_not_held_even_under_the_same_tag() -> N
     assert not opened.holds(Request(body=b"", arrived=0.0, tag=1))
     opened.strike({1})
     assert not opened.holds(requests[0])
+
+
+def test_what_is_given_back_in_a_list_is_not_searched_for_each_delivery() -> None:
+    class Unsearchable(list[int]):
+        def __contains__(self, _: object) -> bool:
+            raise AssertionError("10,000 deliveries would take 50,000,000 comparisons, on the event loop")
+
+    opened, _ = delivered(3)
+    opened.strike(Unsearchable([1, 2, 3]))
+    assert len(opened) == 0

@@ -34,9 +34,9 @@ class OpenDeliveries:
 
         `multiple` acks everything up to its tag, so it is for tags before which nothing else is open.
         """
-        last, count = 0, 0
+        last, count, struck = 0, 0, frozenset(tags)
         for tag in self._open:
-            if tag not in tags:
+            if tag not in struck:
                 break
             last, count = tag, count + 1
         acks = [(tag, False) for tag in tags if tag > last]

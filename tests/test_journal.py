@@ -19,6 +19,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from rpcb_trio import (
     ExecutorHung,
+    ExecutorLost,
     FixedPolicy,
     MemoryBroker,
     Outcome,
@@ -194,8 +195,13 @@ async def test_a_hang_or_a_crash_of_the_worker_is_as_good_as_a_death(
 
 @pytest.mark.parametrize(
     "error",
-    [SessionLost("gone"), KeyboardInterrupt(), ExceptionGroup("", [SessionLost("gone")])],
-    ids=["session lost", "interrupted", "session lost in a group"],
+    [
+        SessionLost("gone"),
+        KeyboardInterrupt(),
+        ExceptionGroup("", [SessionLost("gone")]),
+        ExecutorLost("no memory to start its process"),
+    ],
+    ids=["session lost", "interrupted", "session lost in a group", "its process can't be started"],
 )
 async def test_an_end_that_no_request_is_to_blame_for_is_no_death(
     error: BaseException, tmp_path: Path

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import trio
 
-from rpcb_trio._errors import BrokerError, DrainTimeout, KilledWorker, SettingError
+from rpcb_trio._errors import BrokerError, DrainTimeout, ExecutorLost, KilledWorker, SettingError
 from rpcb_trio._messages import Request
 from rpcb_trio._pipeline._deaths import DeathRecord
 from rpcb_trio._pipeline._identity import identity
@@ -28,8 +28,8 @@ log = logging.getLogger("rpcb_trio")
 
 FRESH, PATIENCE = 1.0, 5.0
 """Seconds for which what was read of the dead is good enough; that a directory may take to answer."""
-ORDERLY = (trio.Cancelled, KeyboardInterrupt, SettingError, BrokerError, DrainTimeout)
-"""How a worker ends that what it ran is not to blame for."""
+ORDERLY = (trio.Cancelled, KeyboardInterrupt, SettingError, BrokerError, DrainTimeout, ExecutorLost)
+"""How a worker ends that what it ran is not to blame for; an executor counts its process's deaths itself."""
 NO_JOURNAL = (
     "journal is %s, which can't be used (%s), so a request that kills its worker is not found out; name a "
     "directory that is yours alone, or set it to off"

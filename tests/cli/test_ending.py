@@ -130,6 +130,28 @@ async def test_what_ends_by_itself_is_left_to_end(serve: Serve, queue: str, work
     assert not [each for each in serving.lines if "does not end by itself" in each]
 
 
+STREAMS_OF_A_MODEL = {
+    "none": "sys.stdout = sys.stderr = None",
+    "a logger": "sys.stdout = sys.stderr = types.SimpleNamespace(write=len)",
+    "one that fails": "sys.stdout = sys.stderr = types.SimpleNamespace(flush=lambda: 1 / 0)",
+    "closed": "sys.stdout.close(); sys.stderr.close()",
+    "the same wrapped anew": "sys.stdout = io.TextIOWrapper(sys.stdout.detach()); "
+    "sys.stderr = io.TextIOWrapper(sys.stderr.detach())",
+}
+
+
+@pytest.mark.parametrize("line", STREAMS_OF_A_MODEL.values(), ids=STREAMS_OF_A_MODEL)
+async def test_a_drain_is_no_crash_because_a_model_has_replaced_the_streams(
+    line: str, serve: Serve, broker: Broker, queue: str, workplace: Path
+) -> None:
+    write_service(workplace, f"import io, sys, types; {line}", hook=True)
+    async with serve("left:echo", "--queue", queue) as serving, open_client(broker.url) as client:
+        await serving.line_with("consuming from queue")
+        await client.call(b"x", queue=queue)
+        assert await drained(serving) == 0
+    assert not [each for each in serving.lines if "crashed" in each]
+
+
 async def test_the_exit_code_of_a_failure_is_kept(serve: Serve, queue: str, workplace: Path) -> None:
     write_service(workplace, "threading.Thread(target=forever, name='poller').start()")
     async with serve("left:echo", "--queue", queue, "--url", "amqp://127.0.0.1:1/") as serving:

@@ -1,4 +1,8 @@
-"""The process's own streams, which may be closed, full, or read by nobody any more."""
+"""The process's own streams, which may be closed, full, or read by nobody any more.
+
+A model may have put others in their place: nothing at all, a logger that can't be flushed, a file that it has
+closed. What such a thing does is no failure of the command.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 UNWRITABLE = frozenset(
     {
@@ -35,19 +40,28 @@ def prepare_streams() -> None:
 
 def flush_output() -> None:
     """Write what is left, as long as it can be told that it can't be written."""
-    sys.stdout.flush()
+    ours = sys.__stdout__
+    if ours is not None and sys.stdout is ours and not ours.closed:
+        ours.flush()
 
 
 def leave_streams() -> None:
     """Write what is left; what can't be written is given up, so that the exit code stays what it is."""
-    for stream in (sys.stdout, sys.stderr):
-        for _ in range(2):
-            try:
-                stream.flush()
-                break
-            except (OSError, ValueError):
-                with suppress(OSError, ValueError):
-                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    for name in ("stdout", "stderr"):
+        ours = getattr(sys, f"__{name}__")
+        if getattr(sys, name) is not ours and not _is_flushed(getattr(sys, name)):
+            setattr(sys, name, ours)  # Python flushes it once more, and changes the exit code if that fails
+        if not _is_flushed(ours):
+            with suppress(Exception):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), ours.fileno())
+            _is_flushed(ours)
+
+
+def _is_flushed(stream: Any) -> bool:
+    with suppress(Exception):  # it may be anything that a model took for a stream
+        stream.flush()
+        return True
+    return False
 
 
 def is_of_output(error: OSError) -> bool:
@@ -59,8 +73,8 @@ def is_of_output(error: OSError) -> bool:
         return False
     try:
         os.write(sys.stdout.fileno(), b"\n")
-    except (OSError, ValueError):
-        with suppress(OSError, ValueError):
+    except Exception:  # noqa: BLE001 - it may be anything that a model took for a stream
+        with suppress(Exception):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True
     return False

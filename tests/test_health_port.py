@@ -88,9 +88,10 @@ async def test_a_port_that_is_taken_is_refused_by_the_settings_name() -> None:
                 raise AssertionError
 
 
-async def test_a_host_that_is_none_is_refused_by_the_settings_name() -> None:
-    with pytest.raises(SettingError, match=r"health_host 192\.0\.2\.1 can't be listened on"):
-        async with open_health_port(0, [], host="192.0.2.1"):
+@pytest.mark.parametrize("host", ["192.0.2.1", "a..b", ".", "x" * 64, "\x00", "h\ud800"], ids=ascii)
+async def test_a_host_that_is_none_is_refused_by_the_settings_name(host: str) -> None:
+    with pytest.raises(SettingError, match=r"health_host .* can't be listened on"):
+        async with open_health_port(0, [], host=host):
             raise AssertionError
 
 

@@ -119,6 +119,15 @@ def test_a_url_that_is_none_is_refused(url: str, run_command: Run) -> None:
     assert "--url" in ended.line
 
 
+@pytest.mark.parametrize(
+    "url", ["http://a..b:1/readyz", f"http://{'x' * 64}/", "http://127.0.0.1:1/\N{SNOWMAN}"]
+)
+def test_a_url_that_names_nobody_is_told_as_nobody_who_answers(url: str, run_command: Run) -> None:
+    ended = run_command("health", "--url", url)
+    assert (ended.code, ended.err) == (1, "")
+    assert "can't be asked" in ended.out
+
+
 def test_without_a_port_the_command_says_how_to_give_one(run_command: Run) -> None:
     ended = run_command("health")
     assert ended.code == 2

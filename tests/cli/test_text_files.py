@@ -13,6 +13,7 @@ from rpcb_trio import SettingError
 from rpcb_trio._cli._app import parse
 from rpcb_trio._cli._file import FileLayer, read_file
 from rpcb_trio._cli._shared_settings import ConnectionSettings
+from rpcb_trio._cli._text_files import read_text
 from rpcb_trio._cli._url import url_of
 from tests.cli.conftest import Ended
 
@@ -154,3 +155,11 @@ def test_spaces_and_quotes_of_a_password_are_its_own(
 @pytest.mark.parametrize("flags", [["--pasword=hunter2"], ["--password-fil", "hunter2"]])
 def test_no_misspelt_flag_shows_a_password(flags: list[str], run_command: Run) -> None:
     assert "hunter2" not in run_command("serve", "m:a", *flags).err
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "sparse"])
+def test_a_file_that_never_ends_is_refused_before_it_fills_the_memory(name: str, tmp_path: Path) -> None:
+    with (tmp_path / "sparse").open("wb") as sparse:
+        sparse.truncate(1 << 40)
+    with pytest.raises(SettingError, match="it has more than 1048576 bytes"):
+        read_text(tmp_path / name)

@@ -103,7 +103,7 @@ def _ask(url: SplitResult) -> tuple[bool, str]:
         connection.request("GET", url.path or "/")
         response = connection.getresponse()
         body = response.read(LONGEST_ANSWER)
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, UnicodeError) as error:  # the last of a URL that HTTP can't carry
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         where = f"{url.hostname}:{connection.port}"
         return False, f"not ready: {where} can't be asked: {reason}; does serve run with --health-port?"

@@ -16,6 +16,9 @@ INVISIBLE = f"{MARK}\u200b\u200e\u200f\u2060"
 QUOTES = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019"}
 """Each with what ends it, those of word processors included."""
 
+MOST_BYTES = 1 << 20
+"""Of such a file; one that has more, or never ends as a device may, is another one than was meant."""
+
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
@@ -42,7 +45,10 @@ def read_text(path: Path) -> str:
         SettingError: it is no such text; the message begins with why.
         OSError: it can't be read.
     """
-    data = path.read_bytes()
+    with path.open("rb") as file:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise SettingError(f"it has more than {MOST_BYTES} bytes, so it is another file; name the right one")
     encoding = next((encoding for mark, encoding in MARKS if data.startswith(mark)), "utf-8")
     if encoding == "utf-8" and b"\0" in data[:1024]:
         raise SettingError("it holds zero bytes, so it is UTF-16 or no text; save it as UTF-8")

@@ -92,7 +92,7 @@ async def open_health_port(
     """
     try:
         listeners = await trio.open_tcp_listeners(port, host=host)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # the last of a name that no look-up can carry
         reason = getattr(error, "strerror", None) or str(error)
         raise SettingError(
             f"health_port {port} of health_host {host} can't be listened on: {reason}; set another, or leave "

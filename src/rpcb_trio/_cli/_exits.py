@@ -41,7 +41,7 @@ class ExitCode(IntEnum):
         code.meaning = meaning
         return code
 
-    DONE = 0, "done: drained on the first SIGTERM or SIGINT (serve), or the reply is here (call)"
+    DONE = 0, "done: drained on the first SIGTERM, SIGINT or SIGHUP (serve), or the reply is here (call)"
     CRASHED = 1, "crashed: an unexpected error, with its traceback in the log; or not ready (health)"
     WRONG_SETTING = 2, "a wrong setting, target or usage; nothing was started"
     LOGIN_REFUSED = (
@@ -66,6 +66,7 @@ class ExitCode(IntEnum):
     WARM_UP_FAILED = 16, "the service could not be warmed up (serve)"
     TOO_BIG = 17, "the request is larger than the broker takes (call)"
     STOPPED_BY_SIGINT = 130, "stopped at once: by the second SIGINT (call, demo, load: by the first)"
+    STOPPED_BY_SIGHUP = 129, "stopped at once: by the second SIGHUP"
     STOPPED_BY_SIGTERM = 143, "stopped at once: by the second SIGTERM"
 
 

@@ -45,8 +45,8 @@ def gateway(
 ) -> int:
     """Answer HTTP in front of services: the [routes.NAME] of the file, and POST /rpc/NAME.
 
-    The first SIGTERM or SIGINT drains: no more is accepted, what is in flight is answered, then the process
-    ends with 0. The second one stops all at once.
+    The first SIGTERM, SIGINT or SIGHUP drains: no more is accepted, what is in flight is answered, then the
+    process ends with 0. The second one stops all at once.
     """
     settings = anchored(settings)
     write_logs(logs)

@@ -1,7 +1,7 @@
 """How a process of workers lives and ends.
 
 1. The workers are started one after another, in one nursery.
-2. The first SIGTERM or SIGINT ends the start of those that are not started, and drains the others.
+2. The first SIGTERM, SIGINT or SIGHUP ends the start of those that are not started, and drains the others.
 3. When all have drained, the process ends with 0. A worker whose drain_timeout runs out does not hurry the
    others; the process then ends with the code for it.
 4. The second signal cancels all at once, unless it came so soon that it is the same wish; the broker

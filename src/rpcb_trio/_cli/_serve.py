@@ -66,9 +66,9 @@ def serve(
 ) -> int:
     """Answer the requests of a queue in batches, until a signal comes.
 
-    The first SIGTERM or SIGINT drains: nothing new is taken, what is held is answered, then the process ends
-    with 0. A worker that is still connecting or warming up holds nothing, and just ends. The second signal
-    stops all at once; the broker redelivers what was held.
+    The first SIGTERM, SIGINT or SIGHUP drains: nothing new is taken, what is held is answered, then the
+    process ends with 0. A worker that is still connecting or warming up holds nothing, and just ends. The
+    second signal stops all at once; the broker redelivers what was held.
     """
     write_logs(logs)
     warn_of_unknown_variables()

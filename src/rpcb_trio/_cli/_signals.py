@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT, from the first line of a command until its process is gone.
+"""SIGTERM, SIGINT and SIGHUP, from the first line of a command until its process is gone.
 
 1. Until a command can drain, a signal is a `KeyboardInterrupt`: models may take long to import, and as
    process 1 of a container SIGTERM would do nothing by itself.
@@ -24,7 +24,10 @@ import trio
 
 log = logging.getLogger("rpcb_trio")
 
-OBEYED = (signal.SIGINT, signal.SIGTERM)
+_HANGS_UP = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # it is for what nohup runs
+
+OBEYED = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if _HANGS_UP else []))
+"""SIGHUP is that of a terminal that is gone, and of who takes a reload for a restart."""
 
 SAME_WISH = 0.1
 """Seconds from a signal within which another one says nothing new."""
@@ -74,8 +77,9 @@ def _leave_children_theirs() -> None:
     """Have processes that a model forks end by a signal, though they inherit what this one does with it."""
 
     def reset() -> None:
+        for each in OBEYED:
+            signal.signal(each, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     os.register_at_fork(after_in_child=reset)
 

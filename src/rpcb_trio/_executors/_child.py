@@ -26,7 +26,7 @@ PR_SET_PDEATHSIG = 1
 
 def main(descriptor: int, parent: int) -> None:
     """Serve the worker at the other end of a socket until it hangs up or dies."""
-    for each in (signal.SIGINT, signal.SIGTERM):  # a group's signal is the worker's to obey
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a group's signal is the worker's to obey
         signal.signal(each, signal.SIG_IGN)
     _die_with(parent)
     with socket.socket(fileno=descriptor) as worker, suppress(EOFError, ConnectionError):

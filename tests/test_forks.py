@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+import pytest
 import trio
 
+from rpcb_trio import MemoryBroker, Outcome, Success, open_client, serve
 from rpcb_trio.health import open_health_port
 from tests.amqp.wires import pair, under_both, wired
 
@@ -49,3 +52,42 @@ async def test_the_health_port_is_free_again_though_a_forked_child_lives_on() ->
             child.enter_context(forked_child())
         async with open_health_port(health.port, []):
             await trio.lowlevel.checkpoint()
+
+
+class Forking:
+    """Forks in one of its hooks, and waits for the child there, which leaves as programs do."""
+
+    def __init__(self, hook: str, leave: Callable[[], object]) -> None:
+        self._hook, self._leave = hook, leave
+
+    def decode(self, body: bytes) -> bytes:
+        return self._forked("decode", body)
+
+    def infer(self, items: list[bytes]) -> list[bytes]:
+        return [self._forked("infer", item) for item in items]
+
+    def encode(self, outcome: Outcome[bytes]) -> bytes:
+        assert isinstance(outcome, Success)
+        return self._forked("encode", outcome.value)
+
+    def _forked(self, hook: str, value: bytes) -> bytes:
+        if hook == self._hook:
+            child = os.fork()
+            if not child:
+                self._leave()
+            else:
+                os.waitpid(child, 0)
+        return value
+
+
+@pytest.mark.parametrize("hook", ["decode", "infer", "encode"])
+@pytest.mark.parametrize("leave", [sys.exit, lambda: None], ids=["by sys.exit", "by coming back"])
+async def test_a_child_that_a_hook_forks_ends_where_it_comes_back(
+    hook: str, leave: Callable[[], object]
+) -> None:
+    broker = MemoryBroker()
+    async with trio.open_nursery() as nursery, open_client(broker) as client:
+        worker = await nursery.start(serve, Forking(hook, leave), broker, "queue")
+        reply = await client.call(b"x", queue="queue", timeout=5)  # half of what an idle thread lives
+        assert reply.body == b"x"
+        worker.drain()

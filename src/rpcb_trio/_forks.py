@@ -1,4 +1,6 @@
-"""Sockets that no child which a model forks may keep, or their other end would not see that the worker died.
+"""Children that a model forks: what they may not keep, and where they end.
+
+No child may keep our sockets, or their other end would not see that the worker died.
 
 Close-on-exec does not help, for such a child need not exec. One that a library in C forks, without Python's
 knowledge, keeps them nevertheless.
@@ -7,9 +9,12 @@ knowledge, keeps them nevertheless.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
+
+T = TypeVar("T")
 
 
 class Closable(Protocol):
@@ -36,3 +41,16 @@ def _close() -> None:
 
 
 os.register_at_fork(after_in_child=_close)
+
+
+def ending_children(function: Callable[..., T], *args: Any) -> T:
+    """Call a hook, and end every child that it has forked and that comes back from it, as by `sys.exit`.
+
+    It would go on as a copy of the worker's thread, and who waits for its end would wait until that idles.
+    """
+    worker = os.getpid()
+    try:
+        return function(*args)
+    finally:
+        if os.getpid() != worker:
+            os._exit(0)

@@ -7,6 +7,8 @@ from typing import Any, TypeVar, cast
 
 import trio
 
+from rpcb_trio._forks import ending_children
+
 T = TypeVar("T")
 
 
@@ -39,7 +41,7 @@ class Lane:
         """Run `function` in a thread once the lane is free; cancelled, it returns at once."""
         limiter = cast(trio.CapacityLimiter, self)  # trio takes whatever has the two methods below
         return await trio.to_thread.run_sync(
-            function, *args, thread_name=self._name, limiter=limiter, abandon_on_cancel=True
+            ending_children, function, *args, thread_name=self._name, limiter=limiter, abandon_on_cancel=True
         )
 
     async def acquire_on_behalf_of(self, borrower: object) -> None:

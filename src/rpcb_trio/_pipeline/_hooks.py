@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 import trio
 
 from rpcb_trio._errors import HooksHung, HookTimeout
+from rpcb_trio._forks import ending_children
 
 T = TypeVar("T")
 
@@ -29,7 +30,9 @@ class Offload(Protocol):
 
 async def in_thread(function: Callable[[], T]) -> T:
     """Run a function in a thread; a cancelled one runs to its end and its result is dropped."""
-    return await trio.to_thread.run_sync(function, limiter=trio.CapacityLimiter(1), abandon_on_cancel=True)
+    return await trio.to_thread.run_sync(
+        ending_children, function, limiter=trio.CapacityLimiter(1), abandon_on_cancel=True
+    )
 
 
 class _Left:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
 import pytest
 from trio.testing import MockClock
@@ -152,6 +153,29 @@ async def async_function(bodies: list[bytes]) -> list[bytes]:
     return bodies
 
 
+class AsyncCall:
+    async def __call__(self, bodies: list[bytes]) -> list[bytes]:
+        return bodies
+
+
+class YieldingDecode(Sized):
+    def decode(self, body: bytes) -> Iterator[str]:  # type: ignore[override]
+        yield body.decode()
+
+
+class YieldingWarmUp(Sized):
+    def warm_up(self) -> Iterator[None]:  # type: ignore[override]
+        yield
+
+
+def yielding(bodies: list[bytes]) -> Iterator[bytes]:
+    yield from bodies
+
+
+class CostOfFive(Shouting):
+    cost = 5
+
+
 def two_arguments(bodies: list[bytes], more: int) -> list[bytes]:
     return bodies * more
 
@@ -185,6 +209,11 @@ class WarmedBySomething(Sized):
         pytest.param(AsyncInfer, "AsyncInfer.infer is async; .*plain functions", id="async hook"),
         pytest.param(AsyncWarmUp, "AsyncWarmUp.warm_up is async", id="async optional hook"),
         pytest.param(async_function, "async_function is async", id="async function"),
+        pytest.param(AsyncCall(), "AsyncCall is async", id="async object"),
+        pytest.param(YieldingDecode, "YieldingDecode.decode is a generator, .* return", id="generator"),
+        pytest.param(YieldingWarmUp, "YieldingWarmUp.warm_up is a generator", id="optional generator"),
+        pytest.param(yielding, "yielding is a generator", id="generator function"),
+        pytest.param(CostOfFive, "CostOfFive.cost is of type int; .*plain functions", id="no function"),
         pytest.param("models.simple:echo", "str is not a service: give an object with", id="no service"),
         pytest.param(None, "NoneType is not a service", id="nothing"),
     ],

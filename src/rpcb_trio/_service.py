@@ -88,12 +88,13 @@ def bind(target: Any) -> BoundService:
         _refuse_incomplete(service, name)
         hooks = {hook: getattr(service, hook) for hook in _HOOKS if hasattr(service, hook)}
         for hook, function in hooks.items():
-            _refuse_async(function, f"{name}.{hook}")
-            _refuse_signature(function, f"{name}.{hook}", _ARGUMENTS.get(hook))
+            if hook in _ARGUMENTS and function is not None:
+                _refuse_no_function(function, f"{name}.{hook}")
+                _refuse_signature(function, f"{name}.{hook}", _ARGUMENTS[hook])
         _refuse_content_type(hooks.get("content_type", ""), name)
         return BoundService(name=name, **hooks)
     if callable(service):
-        _refuse_async(service, name)
+        _refuse_no_function(service, name)
         _refuse_signature(service, name, "bodies")
         return BoundService(name=name, infer=service)
     raise SettingError(
@@ -134,15 +135,21 @@ def _refuse_incomplete(service: Any, name: str) -> None:
             raise SettingError(f"the service {name} has no method {hook}; it needs decode, infer and encode")
 
 
-def _refuse_async(function: Any, name: str) -> None:
-    if inspect.iscoroutinefunction(function):
-        raise SettingError(f"{name} is async; hooks run in threads and must be plain functions")
+def _refuse_no_function(function: Any, name: str) -> None:
+    if not callable(function):
+        raise SettingError(f"{name} is of type {type(function).__name__}; hooks must be plain functions")
+    for each in (function, getattr(function, "__call__", None)):  # noqa: B004 - of an object that is called
+        if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
+            raise SettingError(f"{name} is async; hooks run in threads and must be plain functions")
+        if inspect.isgeneratorfunction(each):
+            raise SettingError(
+                f"{name} is a generator, of which nothing runs by itself; hooks must be plain functions, "
+                "so let it return what it yields"
+            )
 
 
-def _refuse_signature(function: Any, name: str, argument: str | None) -> None:
+def _refuse_signature(function: Any, name: str, argument: str) -> None:
     """It is called with one `argument`, or none where that is empty."""
-    if argument is None:
-        return
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some that are written in C don't tell

@@ -156,6 +156,7 @@ ORDERS: dict[bytes, Callable[[], Any]] = {
     b"KeyboardInterrupt": lambda: Untakable("KeyboardInterrupt"),
     b"untakable hang": lambda: Untakable("hang"),
     b"close all": lambda: os.closerange(0, 64),
+    b"close but streams": lambda: os.closerange(3, 64),
     b"close streams": lambda: os.closerange(0, 3),
     b"garbage": lambda: [os.write(fd, b"garbage") for fd in sockets()],
     b"print": lambda: print("garbage", flush=True),  # noqa: T201

@@ -228,15 +228,16 @@ async def test_an_error_that_cannot_be_shown_fails_its_batch() -> None:
         assert await executor.infer([b"good"]) == [b"GOOD"]
 
 
-@pytest.mark.parametrize("order", [b"close all", b"garbage"])
+@pytest.mark.parametrize("order", [b"close all", b"close but streams", b"garbage"])
 async def test_a_process_that_spoils_its_way_to_the_worker_is_taken_for_dead(
-    order: bytes, monkeypatch: pytest.MonkeyPatch
+    order: bytes, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(_handle, "END_SECONDS", 0.5)
     async with running(max_deaths=1) as executor:
         first, culprit, last = await executor.infer([b"first", order, b"last"])
         assert (first, last) == (b"FIRST", b"LAST")
         assert isinstance(culprit, KilledWorker)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("order", [b"close streams", b"print", b"signals", b"modules", b"twice"])

@@ -26,10 +26,19 @@ PR_SET_PDEATHSIG = 1
 
 def main(descriptor: int, parent: int) -> None:
     """Serve the worker at the other end of a socket until it hangs up or dies."""
+    try:
+        _serve(descriptor, parent)
+    except (EOFError, ConnectionError):
+        pass
+    except OSError as error:  # the model has closed it, or put another file in its place
+        sys.exit(f"the executor's process has lost its way to the worker: {error.strerror}")
+
+
+def _serve(descriptor: int, parent: int) -> None:
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a group's signal is the worker's to obey
         signal.signal(each, signal.SIG_IGN)
     _die_with(parent)
-    with socket.socket(fileno=descriptor) as worker, suppress(EOFError, ConnectionError):
+    with socket.socket(fileno=descriptor) as worker:
         close_in_children(worker)
         sys.path[:], make, device = receive(worker)
         model: Model | None = None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
+from trio.testing import MockClock
 
 from rpcb_trio import InferError, MemoryBroker, Outcome, Success, ThreadExecutor
 from rpcb_trio._pipeline._hooks import in_thread
@@ -128,3 +129,17 @@ async def test_the_cause_of_such_a_failure_is_told() -> None:
     with pytest.raises(InferError, match=r"^infer failed: SystemExit$") as caught:
         await VirtualExecutor(Wayward(leave).infer).infer(["infer 1"])
     assert isinstance(caught.value.__cause__, SystemExit)
+
+
+async def test_an_interrupt_that_an_executor_returns_and_nobody_raised_fails_its_request_alone(
+    autojump_clock: MockClock,
+) -> None:
+    class Returning(VirtualExecutor):
+        async def infer(self, items: Sequence[object]) -> list[object]:
+            return [KeyboardInterrupt() if item == b"bad" else item for item in items]
+
+    broker = MemoryBroker()
+    ask(broker, b"bad", b"good")
+    async with working(lambda bodies: bodies, broker, executors=[Returning(list)]) as running:
+        await running.until_settled(2)
+    assert answers(broker) == {"bad": b"infer: infer failed: KeyboardInterrupt", "good": b"good"}

@@ -46,6 +46,8 @@ NO_INPUTS_FAULT = (NameError, ImportError, NotImplementedError)
 
 SHORTAGES = (errno.EAGAIN, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EROFS)
 """What the system says when it has no more of something, or is broken; no body is the cause."""
+NO_THREAD = "can't start new thread"
+"""How Python says that the system has no more of those."""
 
 KINDS = ("request", "service", "busy")
 
@@ -168,6 +170,7 @@ def _decode_failed(error: BaseException) -> OutcomeError:
     kind = type(error)
     number = _errno_of(error) if issubclass(kind, OSError) else None
     is_short = type(number) is int and number in SHORTAGES
+    is_short |= kind is RuntimeError and text_of(error) == NO_THREAD
     if is_short or issubclass(kind, NO_INPUTS_FAULT) or not issubclass(kind, Exception):
         return ServiceError("decode failed")
     return DecodeError("the request could not be decoded")
@@ -183,7 +186,8 @@ def judged(error: BaseException, otherwise: Callable[[BaseException], OutcomeErr
     Raises:
         KeyboardInterrupt: a real one, which found a hook in the task that runs it, as tests do.
     """
-    if issubclass(type(error), KeyboardInterrupt) and trio.lowlevel.in_trio_run():
+    was_raised = traceback_of(error) is not None
+    if was_raised and issubclass(type(error), KeyboardInterrupt) and trio.lowlevel.in_trio_run():
         raise error
     try:
         if _is_judged(error):

@@ -64,7 +64,9 @@ def test_one_that_cannot_be_used_stops_only_who_named_it(
     [line] = told
     if argv:
         assert ended.code == ExitCode.WRONG_SETTING
-        assert "journal is elsewhere, which can't be used (File exists), so a request that" in line
+        assert (
+            f"journal is {workplace}/elsewhere, which can't be used (File exists), so a request that" in line
+        )
     else:
         assert ended.code == ExitCode.UNREACHABLE
         assert f"journal is {workplace}/file/rpcb-trio, which can't be used (Not a directory)" in line

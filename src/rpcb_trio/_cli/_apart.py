@@ -18,9 +18,13 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, ClassVar, TextIO
 
+from rpcb_trio._forks import close_in_children
+
 ROOT = "rpcb_trio"
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+STDERR = 2
 
 
 class ApartLogger(logging.Logger):
@@ -101,14 +105,26 @@ class StderrHandler(logging.StreamHandler[TextIO]):
         """Nothing: it would be written where nothing can be written."""
 
 
+class _Copy(io.FileIO):
+    """A descriptor for what stderr is. A forked child has none, for it may want to close its stderr."""
+
+    def detach(self) -> int:
+        """Let go of the descriptor, in a forked child."""
+        descriptor = self.fileno()
+        super().__init__(STDERR, "w", closefd=False)
+        return descriptor
+
+
 def own_stderr(encoding: str | None = None) -> TextIO:
     """A stream to what stderr is now, with a descriptor of its own where it has one."""
     try:
         descriptor = os.dup(sys.stderr.fileno())
     except (OSError, ValueError, AttributeError):  # it is none of the system's
         return sys.stderr
+    copy = _Copy(descriptor, "w")
+    close_in_children(copy)
     return io.TextIOWrapper(
-        io.FileIO(descriptor, "w"),  # each line is written at once, so it needs no buffer
+        copy,  # each line is written at once, so it needs no buffer
         encoding=encoding or sys.stderr.encoding,
         errors="backslashreplace",
         write_through=True,

@@ -46,7 +46,7 @@ async def test_confirms_that_never_come_for_one_queue_hold_up_nobody_else_and_ar
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    shortened(monkeypatch, SLOW_SECONDS=0.05, LOOK_SECONDS=0.05, CONFIRM_SECONDS=1.0, STALL_SECONDS=0.9)
+    shortened(monkeypatch, SLOW_SECONDS=0.05, LOOK_SECONDS=0.05, CONFIRM_SECONDS=4.0, STALL_SECONDS=3.9)
     producer, mute = Producer(broker, topology.queue), broker.fresh_name("mute")
     await producer.declare(mute)
     topology = Topology(queue=topology.queue, dead_letter_exchange="", dead_letter_routing_key=dead)

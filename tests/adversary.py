@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -200,6 +201,19 @@ WHOLE: dict[str, Callable[[int], Any]] = {
 """What `infer` returns for a whole batch that holds such a request."""
 
 
+DEADLY: dict[str, Callable[[], Any]] = {
+    "leave-at-once": lambda: os._exit(3),
+    "be-killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "close-all": lambda: os.closerange(3, 256),
+    "fork": os.fork,
+    "fork-and-die": lambda: os.fork() and os._exit(4),
+    "deaf": lambda: signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32)),
+    "elsewhere": lambda: os.chdir("/"),
+    "no-streams": lambda: os.closerange(0, 3),
+}
+"""What `infer` does to the process that it runs in; for executors that have one of their own."""
+
+
 class Adversary:
     """Bodies are `HOOK WAY NUMBER`; those of the hook `none` are good."""
 
@@ -224,7 +238,7 @@ class Adversary:
 
     def _in(self, hook: str, item: Any, otherwise: Any) -> Any:
         at, way, _ = parts(item)
-        return WAYS[way]() if at == hook else otherwise
+        return (WAYS | DEADLY)[way]() if at == hook else otherwise
 
 
 def parts(item: Any) -> list[str]:

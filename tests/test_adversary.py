@@ -19,6 +19,7 @@ from rpcb_trio import (
     InferError,
     LogInstrument,
     MemoryBroker,
+    ProcessExecutor,
     RequestError,
     ThreadExecutor,
     WrongResultCount,
@@ -28,7 +29,7 @@ from rpcb_trio._pipeline._hooks import in_thread
 from rpcb_trio._service import bind
 from rpcb_trio._shown import LONGEST_TEXT
 from rpcb_trio.testing import push_batch
-from tests.adversary import HOOKS, WAYS, WHOLE, Adversary, Table
+from tests.adversary import DEADLY, HOOKS, WAYS, WHOLE, Adversary, Table
 from tests.scenarios import answers, ask, steady, working
 
 GOOD = ("none", "none")
@@ -38,6 +39,7 @@ misdeeds = st.one_of(
     st.tuples(st.sampled_from(HOOKS), st.sampled_from(sorted(WAYS))),
     st.tuples(st.just("whole"), st.sampled_from(sorted(WHOLE))),
 )
+deadly = st.tuples(st.just("infer"), st.sampled_from(sorted(DEADLY)))
 requests = st.lists(st.one_of(st.just(GOOD), misdeeds), min_size=1, max_size=12)
 
 LONGEST_LINE = 1500
@@ -88,6 +90,19 @@ def test_in_virtual_time_each_misdeed_stays_with_its_request(asked: list[tuple[s
 def test_in_threads_each_misdeed_stays_with_its_request(asked: list[tuple[str, str]]) -> None:
     async def run() -> None:
         await check(asked, [ThreadExecutor(bind(Adversary()))], offload=in_thread, decode_threads=2)
+
+    trio.run(run)
+
+
+@given(st.lists(st.one_of(st.just(GOOD), misdeeds, deadly), min_size=1, max_size=8))
+@settings(steady, max_examples=8)
+def test_in_a_process_of_its_own_each_misdeed_stays_with_its_request(asked: list[tuple[str, str]]) -> None:
+    async def run() -> None:
+        executor = ProcessExecutor(Adversary, max_deaths=1)
+        try:
+            await check(asked, [executor], offload=in_thread, decode_threads=2)
+        finally:
+            executor.close()
 
     trio.run(run)
 

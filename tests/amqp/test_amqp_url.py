@@ -121,3 +121,9 @@ def test_the_password_is_never_shown_whether_it_is_escaped_or_not(before: str, a
 def test_a_host_that_no_name_can_be_is_a_wrong_setting(host: str) -> None:
     with pytest.raises(SettingError, match="no host can be named"):
         parse_url(f"amqp://guest:guest@{host}/", heartbeat=15)
+
+
+def test_a_virtual_host_that_amqp_can_not_name_is_a_wrong_setting() -> None:
+    assert parse_url(f"amqp://h/{'é' * 127}x", heartbeat=15).host == "h"
+    with pytest.raises(SettingError, match=r"^url: a virtual host's name has 255 bytes at most$"):
+        parse_url(f"amqp://h/{'é' * 128}", heartbeat=15)

@@ -34,7 +34,8 @@ async def test_a_full_disk_ends_the_audit_with_one_line_of_the_log_and_not_the_w
         await running.until_settled(2)
     [line] = [record for record in caplog.records if record.name == "rpcb_trio"]
     assert "AuditInstrument" in line.message
-    assert "called no more" in line.message
+    assert "No space left on device); it is called no more" in line.message
+    assert not line.exc_info, "it is one line"
 
 
 @pytest.mark.parametrize("name", ["nowhere/audit.jsonl", "."])

@@ -120,11 +120,16 @@ class Instruments:
         for instrument, method in self._listening(event):
             try:
                 method(*args, **kwargs)
-            except Exception:
+            except Exception as error:
                 self._instruments.remove(instrument)
                 self._listeners.clear()
-                log.exception(
-                    "the instrument %r failed at %s; it is called no more", instrument, event.__name__
+                log.log(
+                    logging.ERROR,
+                    "the instrument %r failed at %s (%s); it is called no more",
+                    instrument,
+                    event.__name__,
+                    error,
+                    exc_info=not isinstance(error, OSError),  # a full disk is no fault in the code
                 )
 
     def _listening(self, event: Callable[..., None]) -> list[tuple[Instrument, Callable[..., None]]]:

@@ -27,8 +27,8 @@ ALARM = "{0}(0.00001), timer:sleep({1}), {0}(0.4)."
 """In Erlang, so that the broker ends the alarm by itself, whatever becomes of the soak."""
 LIMIT = "vm_memory_monitor:set_vm_memory_high_watermark"
 SIGNALS = {Fault.KILL: signal.SIGKILL, Fault.TERM: signal.SIGTERM}
-AFTERMATH = 20.0
-"""Seconds after a fault in which it may still cause a redelivery: a heartbeat's patience and more."""
+AFTERMATH = 40.0
+"""Seconds after a fault in which it may still cause a redelivery: a worker waits 30 for its confirms."""
 
 
 class Injected(msgspec.Struct, kw_only=True):

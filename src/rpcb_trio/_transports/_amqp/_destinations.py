@@ -79,6 +79,10 @@ class Destinations:
                 self._passed_elsewhere = self._passed
             self._passed = reply_to, now
 
+    def any_passed(self, since: float) -> bool:
+        """Whether a reply to any address was taken since then."""
+        return self._passed[1] >= since
+
     def others_passed(self, reply_to: str | None, since: float) -> bool:
         """Whether a reply to any other address was taken since then."""
         newest = self._passed_elsewhere if self._passed[0] == reply_to else self._passed

@@ -150,15 +150,14 @@ class Settlement:
                         place
                         for place in left
                         if waited >= patience[place]
-                        and destinations.others_passed(self._address(place), since)
+                        and (
+                            destinations.others_passed(self._address(place), since)
+                            or (waited >= CONFIRM_SECONDS and destinations.any_passed(since))
+                        )
                     ]
                     self._give_up(given_up, sending, waited)
                     left = [place for place in left if place not in given_up]
-                    if (
-                        left
-                        and waited >= STALL_SECONDS
-                        and not self._others_passed(left, since, destinations)
-                    ):
+                    if left and waited >= STALL_SECONDS and not destinations.any_passed(since):
                         is_stalled = True
                         blockage.stall(f"no reply was confirmed for {waited:.0f} s")
                     elif is_stalled:
@@ -169,9 +168,6 @@ class Settlement:
             finally:
                 if is_stalled:
                     blockage.stall(None)
-
-    def _others_passed(self, left: Sequence[int], since: float, destinations: Destinations) -> bool:
-        return any(destinations.others_passed(self._address(place), since) for place in left)
 
     def _give_up(self, places: Sequence[int], sending: Sending, waited: float) -> None:
         sending.abandon(places)

@@ -61,7 +61,7 @@ class Lane:
         self._streams: tuple[torch.cuda.Stream, torch.cuda.Stream] | None = None
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-            self._streams = torch.cuda.Stream(device), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._streams = torch.cuda.Stream(device), torch.cuda.Stream(device)  # type: ignore[no-untyped-call] # torch is typed in part
 
     def computing(self) -> AbstractContextManager[object]:
         """Within it torch computes on the lane's own stream."""

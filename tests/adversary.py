@@ -49,7 +49,7 @@ class CrookedText(str):
     """Text that can't be counted, sliced or shown."""
 
     __slots__ = ()
-    __len__ = __str__ = __getitem__ = __format__ = encode = splitlines = Liar._refuse  # type: ignore[assignment]
+    __len__ = __str__ = __getitem__ = __format__ = encode = splitlines = Liar._refuse  # type: ignore[assignment] # that is the misdeed
 
 
 class Unshowable(Exception):
@@ -72,7 +72,7 @@ class EvilRequestError(RequestError):
     """An error of this package's kind, with a code, a kind and a text of its own."""
 
     code = property(Liar._refuse)
-    kind = CrookedText("service")  # type: ignore[assignment]
+    kind = CrookedText("service")  # type: ignore[assignment] # that is the misdeed
     __str__ = Liar._refuse
 
 
@@ -128,13 +128,13 @@ class Endless:
 def _forged() -> NoReturn:
     error = RequestError(Unshowable())
     error.where = "somewhere"
-    error.frames = Liar()  # type: ignore[assignment]
+    error.frames = Liar()  # type: ignore[assignment] # that is the misdeed
     raise error
 
 
 def _odd_number() -> NoReturn:
     error = OSError("its number is no number")
-    error.errno = Liar()  # type: ignore[assignment]
+    error.errno = Liar()  # type: ignore[assignment] # that is the misdeed
     raise error
 
 

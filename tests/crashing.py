@@ -71,7 +71,7 @@ def helped_death() -> None:
 
 
 def shell_and_die() -> None:
-    os.system("sleep 3600 & echo $! >>" + HELPERS)  # noqa: S605
+    os.system("sleep 3600 & echo $! >>" + HELPERS)  # noqa: S605 - a shell is what is tried
     os._exit(3)
 
 
@@ -159,7 +159,7 @@ ORDERS: dict[bytes, Callable[[], Any]] = {
     b"close but streams": lambda: os.closerange(3, 64),
     b"close streams": lambda: os.closerange(0, 3),
     b"garbage": lambda: [os.write(fd, b"garbage") for fd in sockets()],
-    b"print": lambda: print("garbage", flush=True),  # noqa: T201
+    b"print": lambda: print("garbage", flush=True),  # noqa: T201 - that is what is tried
     b"signals": lambda: [signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGTERM)][:0],
     b"modules": lambda: sys.modules.pop("pickle").__name__,
     b"unshowable": lambda: _raise(Unshowable()),
@@ -214,5 +214,5 @@ def make_with_device() -> Any:
         return [item.upper() for item in items]
 
     torch.cuda.is_initialized = lambda: True
-    torch.cuda.synchronize = synchronize  # type: ignore[assignment]
+    torch.cuda.synchronize = synchronize  # type: ignore[assignment] # a stand-in
     return infer_there

@@ -161,7 +161,7 @@ async def test_a_code_that_was_set_on_one_error_goes_out_and_encode_sees_what_el
     class Refusing:
         def decode(self, body: bytes) -> NoReturn:
             error = RequestError(body.decode())
-            error.code, error.status = "bad-audio", 402  # type: ignore[attr-defined]
+            error.code, error.status = "bad-audio", 402  # type: ignore[attr-defined] # a service may
             raise error
 
         def infer(self, items: list[Any]) -> list[Any]:

@@ -195,7 +195,7 @@ def test_a_request_says_its_number_and_kind_whatever_they_are(number: int, kind:
 
 @steady
 @given(st.integers(0, 2**32), st.booleans())
-def test_the_faults_follow_from_the_seed_and_a_round_has_all_kinds(seed: int, has_control: bool) -> None:  # noqa: FBT001
+def test_the_faults_follow_from_the_seed_and_a_round_has_all_kinds(seed: int, has_control: bool) -> None:  # noqa: FBT001 - of the parameters
     injections = schedule(a_plan(seconds=60, seed=seed, pause=1), has_control=has_control)
     assert injections == schedule(a_plan(seconds=60, seed=seed, pause=1), has_control=has_control)
     kinds = set(Fault) - (set() if has_control else set(NEEDS_CONTROL))

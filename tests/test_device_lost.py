@@ -73,7 +73,7 @@ async def test_an_error_after_which_the_device_works_is_the_batchs_alone(errors:
 async def test_want_of_memory_is_no_lost_device_whoever_asked_for_it(device: Device) -> None:
     def infer(items: list[Any]) -> list[Any]:
         error = torch.AcceleratorError("CUDA error: out of memory")
-        error.error_code = 2  # type: ignore[attr-defined]
+        error.error_code = 2  # type: ignore[attr-defined] # as a build for CUDA sets it
         raise error
 
     with pytest.raises(TooLarge, match="CUDA error: out of memory"):

@@ -216,4 +216,4 @@ async def test_so_is_a_placing_that_fails() -> None:
 @pytest.mark.parametrize("seconds", [0, -1, math.nan])
 async def test_a_time_that_is_none_is_refused(setting: str, seconds: float) -> None:
     with pytest.raises(SettingError, match=f"^{setting} is"):
-        await serve(shout, MemoryBroker(), QUEUE, **{setting: seconds})  # type: ignore[arg-type]
+        await serve(shout, MemoryBroker(), QUEUE, **{setting: seconds})  # type: ignore[arg-type] # of the parameters

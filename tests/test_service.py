@@ -140,12 +140,12 @@ class NeedsPath(Shouting):
 
 
 class AsyncInfer(Shouting):
-    async def infer(self, items: list[str]) -> list[str | Exception]:  # type: ignore[override]
+    async def infer(self, items: list[str]) -> list[str | Exception]:  # type: ignore[override] # what is refused
         return list(items)
 
 
 class AsyncWarmUp(Sized):
-    async def warm_up(self) -> None:  # type: ignore[override]
+    async def warm_up(self) -> None:  # type: ignore[override] # what is refused
         return None
 
 
@@ -159,12 +159,12 @@ class AsyncCall:
 
 
 class YieldingDecode(Sized):
-    def decode(self, body: bytes) -> Iterator[str]:  # type: ignore[override]
+    def decode(self, body: bytes) -> Iterator[str]:  # type: ignore[override] # what is refused
         yield body.decode()
 
 
 class YieldingWarmUp(Sized):
-    def warm_up(self) -> Iterator[None]:  # type: ignore[override]
+    def warm_up(self) -> Iterator[None]:  # type: ignore[override] # what is refused
         yield
 
 
@@ -181,12 +181,12 @@ def two_arguments(bodies: list[bytes], more: int) -> list[bytes]:
 
 
 class NoItems(Sized):
-    def infer(self) -> list[str | Exception]:  # type: ignore[override]
+    def infer(self) -> list[str | Exception]:  # type: ignore[override] # what is refused
         return []
 
 
 class WarmedBySomething(Sized):
-    def warm_up(self, with_what: str) -> None:  # type: ignore[override]
+    def warm_up(self, with_what: str) -> None:  # type: ignore[override] # what is refused
         self.with_what = with_what
 
 

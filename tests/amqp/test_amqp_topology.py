@@ -166,7 +166,7 @@ async def test_a_queue_that_goes_when_nobody_uses_it_is_warned_of_once(
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
 @pytest.mark.parametrize("declare", ["active", "passive", "never"])
-async def test_a_queue_that_stays_is_not_warned_of_and_none_is_made_by_looking(  # noqa: PLR0917
+async def test_a_queue_that_stays_is_not_warned_of_and_none_is_made_by_looking(  # noqa: PLR0917 - pytest gives them
     broker: Broker,
     transport: AmqpTransport,
     queue: str,

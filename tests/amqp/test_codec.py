@@ -191,7 +191,7 @@ def test_properties_that_fill_a_frame_are_sent_and_one_byte_more_is_refused() ->
 def test_acks_rejects_and_nacks_that_we_write_are_read_by_pamqp_as_they_were_meant(
     channel: int,
     tag: int,
-    bit: bool,  # noqa: FBT001
+    bit: bool,  # noqa: FBT001 - of the parameters
 ) -> None:
     [(number, ack)] = unmarshalled(writer.ack(channel, tag, multiple=bit))
     assert isinstance(ack, Basic.Ack)

@@ -105,7 +105,7 @@ async def test_dead_letters_keep_their_own_routing_key_where_none_is_set(
     assert await producer.read() == []
 
 
-async def test_the_dead_letters_of_refused_replies_say_what_the_broker_said(  # noqa: PLR0917
+async def test_the_dead_letters_of_refused_replies_say_what_the_broker_said(  # noqa: PLR0917 - pytest gives them
     broker: Broker, transport: AmqpTransport, topology: Topology, dead: str, inbox: str, forged: Settled
 ) -> None:
     producer, full = Producer(broker, topology.queue), broker.fresh_name("full")
@@ -144,7 +144,7 @@ async def test_a_refused_reply_sends_its_request_back_if_so_set_but_never_one_th
     ("exchange", "key", "said"),
     [(None, None, "no dead_letter_exchange is set"), ("", "no-such-queue", "no queue is bound there")],
 )
-async def test_a_dead_letter_that_can_not_be_published_is_rejected_and_the_log_says_why(  # noqa: PLR0917
+async def test_a_dead_letter_that_can_not_be_published_is_rejected_and_the_log_says_why(  # noqa: PLR0917 - pytest gives them
     broker: Broker,
     queue: str,
     inbox: str,

@@ -61,7 +61,7 @@ async def test_a_correlation_id_comes_back_as_it_was_an_empty_one_too(
 
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("name", ["X-Request-ID", "x-request-id", "X-Request-Id"])
-async def test_x_request_id_comes_back_as_it_was_spelt_and_in_its_type(  # noqa: PLR0917
+async def test_x_request_id_comes_back_as_it_was_spelt_and_in_its_type(  # noqa: PLR0917 - pytest gives them
     broker: Broker, transport: AmqpTransport, topology: Topology, inbox: str, name: str, kind: str
 ) -> None:
     field = short(name.encode()) + TYPES[kind]

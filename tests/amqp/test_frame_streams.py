@@ -154,4 +154,4 @@ def test_a_routing_key_is_told_apart_from_its_exchange_and_read_though_it_is_no_
     exchange: bytes, key: bytes
 ) -> None:
     where = bytes([len(exchange)]) + exchange + bytes([len(key)]) + key
-    assert Delivery(1, 1, False, where, None, b"").routing_key == key.decode(errors="replace")  # noqa: FBT003
+    assert Delivery(1, 1, False, where, None, b"").routing_key == key.decode(errors="replace")  # noqa: FBT003 - as frames make it

@@ -58,7 +58,7 @@ async def test_a_request_is_answered_whatever_its_time_stamps_are(
 
 
 @pytest.mark.parametrize("moment", TIMES)
-async def test_a_dead_letter_keeps_its_time_stamps(  # noqa: PLR0917
+async def test_a_dead_letter_keeps_its_time_stamps(  # noqa: PLR0917 - pytest gives them
     broker: Broker, transport: AmqpTransport, queue: str, dead: str, inbox: str, moment: str
 ) -> None:
     topology = Topology(queue=queue, dead_letter_exchange="", dead_letter_routing_key=dead)

@@ -44,7 +44,7 @@ def more_good(answered: int, seen: Watched) -> bool:
     return len(ended(seen, b"also good")) > answered
 
 
-async def test_confirms_that_never_come_for_one_queue_hold_up_nobody_else_and_are_told_and_given_up(  # noqa: PLR0917
+async def test_confirms_that_never_come_for_one_queue_hold_up_nobody_else_and_are_told_and_given_up(  # noqa: PLR0917 - pytest gives them
     broker: Broker,
     topology: Topology,
     dead: str,

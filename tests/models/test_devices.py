@@ -129,7 +129,7 @@ def test_on_a_gpu_the_next_batch_is_copied_aside_before_the_present_one_is_compu
     batches: list[Any] = [Batch(gpu, "first"), Batch(gpu, "second")]
     with lane.computing():
         for arrived in lane.uploaded(batches):
-            gpu.note(f"compute {arrived.name}")  # type: ignore[attr-defined]
+            gpu.note(f"compute {arrived.name}")  # type: ignore[attr-defined] # a stand-in
     assert gpu.log == [
         "all: wait",
         "stream 1: pin first",
@@ -155,7 +155,7 @@ def test_a_replica_keeps_its_two_streams_for_all_its_batches_and_shares_them_wit
     for _ in range(3):
         for lane in lanes:
             with lane.computing():
-                list(lane.uploaded([Batch(gpu, "one")]))  # type: ignore[list-item]
+                list(lane.uploaded([Batch(gpu, "one")]))  # type: ignore[list-item] # a stand-in
     assert len(gpu.streams) == 4
     assert {line.partition(":")[0] for line in gpu.log} == {
         "all",

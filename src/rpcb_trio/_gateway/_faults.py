@@ -12,6 +12,7 @@ from rpcb_trio._gateway._answers import Cut
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._request_ids import request_id_of
 from rpcb_trio._gateway._responses import failure
+from rpcb_trio._shown import shown
 
 MOST_KINDS = 64
 """That are told in full."""
@@ -31,7 +32,9 @@ class Faults:
         """Tell of one; `what` says what it has cost."""
         kind = (type(error), _place(error))
         if kind in self._told or len(self._told) >= MOST_KINDS:
-            self._log.warning("%s: %s: %.200s (%s)", what, type(error).__name__, _text(error), kind[1])
+            self._log.warning(
+                "%s: %s: %s (%s)", what, type(error).__name__, shown(str(error), LONGEST_FAULT), kind[1]
+            )
             return
         self._told.add(kind)
         self._log.error("%s; it is told in full once", what, exc_info=error)
@@ -77,7 +80,3 @@ def _is_cut(error: Exception) -> bool:
 def _place(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     return f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "?"
-
-
-def _text(error: BaseException) -> str:
-    return str(error)[:LONGEST_FAULT]

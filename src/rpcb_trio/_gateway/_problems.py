@@ -17,6 +17,7 @@ from rpcb_trio._errors import (
     Unroutable,
 )
 from rpcb_trio._messages import Reply
+from rpcb_trio._shown import shortened
 
 STATUS_OF_KIND = {
     "request": HTTPStatus.BAD_REQUEST,
@@ -79,7 +80,7 @@ class Problem(Exception):
         super().__init__(detail)
         self.status = int(status)
         self.code = code
-        self.detail = detail[:LONGEST_DETAIL]
+        self.detail = shortened(detail, LONGEST_DETAIL)
         self.field = field
         self.reply = reply
         self.headers = headers

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from rpcb_trio import Failure, OutcomeError, RequestError, ServiceError, Success, TooLarge
+from rpcb_trio import Failure, OutcomeError, OutOfMemory, RequestError, ServiceError, Success
 
 HOOKS = ("decode", "cost", "infer", "encode")
 HUGE = 200_000
@@ -139,7 +139,7 @@ def _odd_number() -> NoReturn:
 
 
 def _twisted() -> NoReturn:
-    raise TooLarge(CrookedText("no room")) from Unshowable()
+    raise OutOfMemory(CrookedText("no room")) from Unshowable()
 
 
 def _released() -> memoryview:

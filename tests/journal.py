@@ -56,7 +56,7 @@ class SteppedSession:
         self.watch = session.watch
         self.blockages = session.blockages
         self.max_reply_size = session.max_reply_size
-        self.has_requester = session.has_requester
+        self.has_caller = session.has_caller
         self.give_back = session.give_back
         self.apart = session.apart
 

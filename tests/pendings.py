@@ -65,7 +65,7 @@ class Pass(NamedTuple):
 class Done(NamedTuple):
     """The batch that was closed first is done, if one is running."""
 
-    by: Literal["computed", "failed", "too-large"] = "computed"
+    by: Literal["computed", "failed", "out-of-memory"] = "computed"
 
 
 Event: TypeAlias = Come | Pass | Done
@@ -82,7 +82,7 @@ comes = st.builds(
     st.sampled_from([0.0, 0.0, 0.25]),
 )
 passes = st.builds(Pass, st.sampled_from([0.001, 0.125, 0.5, 1.0, 5.0]))
-dones = st.builds(Done, st.sampled_from(["computed"] * 6 + ["failed", "too-large"]))
+dones = st.builds(Done, st.sampled_from(["computed"] * 6 + ["failed", "out-of-memory"]))
 bursts = st.lists(comes, min_size=2, max_size=8)
 rounds = st.tuples(passes, dones, passes).map(list[Event])
 singles = st.lists(st.one_of(comes, passes, dones), min_size=1, max_size=3).map(list[Event])
@@ -180,7 +180,7 @@ class Played:
             self._serve()
         self.now = end
 
-    def _complete(self, by: Literal["computed", "failed", "too-large"]) -> None:
+    def _complete(self, by: Literal["computed", "failed", "out-of-memory"]) -> None:
         if not self.running:
             return
         batch = self.running.pop(0)
@@ -210,12 +210,12 @@ class Played:
         )
 
 
-def _runs(batch: Batch, by: Literal["computed", "failed", "too-large"], seconds: float) -> Iterable[Run]:
+def _runs(batch: Batch, by: Literal["computed", "failed", "out-of-memory"], seconds: float) -> Iterable[Run]:
     costs = [member.cost for member in batch.members]
     if by == "computed":
         yield Run(batch.work, seconds, Ending.COMPUTED)
         return
-    yield Run(batch.work, seconds / 2, Ending.FAILED if by == "failed" else Ending.TOO_LARGE)
+    yield Run(batch.work, seconds / 2, Ending.FAILED if by == "failed" else Ending.OUT_OF_MEMORY)
     for half in _halves(costs):
         yield Run(Work.of(half), seconds / 4, Ending.COMPUTED)
 

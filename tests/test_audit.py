@@ -17,9 +17,9 @@ from rpcb_trio import (
     Ending,
     FixedPolicy,
     MemoryBroker,
+    OutOfMemory,
     Run,
     Setup,
-    TooLarge,
     Trigger,
     read_audit,
 )
@@ -51,7 +51,7 @@ class Weighed(Shouting):
 
     def infer(self, items: Sequence[str]) -> list[str | Exception]:
         if len(items) > 1 and any(item.startswith("wide") for item in items):
-            raise TooLarge("no room")
+            raise OutOfMemory("no room")
         return super().infer(list(items))
 
 
@@ -109,7 +109,7 @@ async def test_a_batch_is_written_with_its_requests_its_runs_and_its_times(
         predicted=None,
         seconds=4.0,
         runs=(
-            AuditRun(size=2, padded=14.0, seconds=2.0, ending=Ending.TOO_LARGE),
+            AuditRun(size=2, padded=14.0, seconds=2.0, ending=Ending.OUT_OF_MEMORY),
             AuditRun(size=1, padded=6.0, seconds=1.0, ending=Ending.COMPUTED),
             AuditRun(size=1, padded=7.0, seconds=1.0, ending=Ending.COMPUTED),
         ),
@@ -161,15 +161,15 @@ async def test_who_was_not_computed_is_written_with_the_reason_and_the_wait(
     assert requests_of(found) == ["1"]
     told = [
         (each.request.correlation_id, each.why, each.request.cost, each.at, each.request.wait)
-        for each in found.dismissed
+        for each in found.refused
     ]
     assert told == [
         ("3", "overloaded", None, 2.0, 0.0),
         ("2", "expired", 7.0, 10.0, 9.0),
         ("4", "decode", None, 10.0, 0.0),
     ]
-    assert all(each.request.position is None for each in found.dismissed)
-    assert found.dismissed[1].request.deadline == 4.0
+    assert all(each.request.position is None for each in found.refused)
+    assert found.refused[1].request.deadline == 4.0
 
 
 async def test_a_callers_address_is_not_written_but_he_is_known_again_in_every_file(

@@ -55,8 +55,8 @@ async def test_the_lines_are_json_as_documented(file: Path, autojump_clock: Mock
     both = {"line", "start", "worker", "unix", "at"}
     request = {*AuditRequest.__struct_fields__}
     assert lines["start"].keys() == both | {"schema", "setup"}
-    assert lines["dismissed"].keys() == both | {"why", "request"}
-    assert lines["dismissed"]["request"].keys() == request
+    assert lines["refused"].keys() == both | {"why", "request"}
+    assert lines["refused"]["request"].keys() == request
     batch = lines["batch"]
     assert batch.keys() == both | {
         *("id", "trigger", "size", "work", "predicted", "seconds", "runs", "requests")
@@ -70,7 +70,7 @@ GOOD = (
     '"max_batch_size":1,"max_pending":null,"prefetch":2,"executors":1}}\n'
 )
 ORPHAN = (
-    '{"line":"dismissed","start":"t","worker":"w","unix":0.0,"at":0.0,"why":"expired","request":{"position":null,'
+    '{"line":"refused","start":"t","worker":"w","unix":0.0,"at":0.0,"why":"expired","request":{"position":null,'
     '"correlation_id":null,"caller":null,"priority":0,"cost":null,"arrived":0.0,"deadline":null,'
     '"redelivered":false,"wait":0.0}}\n'
 )
@@ -101,7 +101,7 @@ def test_a_file_that_can_not_be_read_is_named_in_one_line(file: Path) -> None:
 def test_a_reader_passes_over_fields_it_does_not_know(file: Path) -> None:
     file.write_text(GOOD.replace('"at":', '"new":[{}],"at":'))
     [found] = read_audit(file)
-    assert (found.start.start, found.batches, found.dismissed) == ("s", (), ())
+    assert (found.start.start, found.batches, found.refused) == ("s", (), ())
 
 
 def test_only_its_own_user_may_read_a_file_that_is_made(file: Path) -> None:

@@ -49,7 +49,7 @@ async def batching(policy: FixedPolicy, *, executors: int = 1) -> AsyncIterator[
     send_batches, batches = trio.open_memory_channel[Batch](executors)
     rig = Rig(send_pending, batches)
 
-    def dismiss(late: Pending, _: Expired) -> None:
+    def refuse(late: Pending, _: Expired) -> None:
         rig.expired.append(late)
 
     async with trio.open_nursery() as nursery:
@@ -58,7 +58,7 @@ async def batching(policy: FixedPolicy, *, executors: int = 1) -> AsyncIterator[
             send_batches,
             idle=rig.idle,
             policy=policy,
-            dismiss=dismiss,
+            refuse=refuse,
         )
         rig.backlog = lambda: batcher.backlog
         nursery.start_soon(batcher.run)

@@ -67,7 +67,7 @@ CROWDED = Scenario(
     PLAIN.policy,
     max_pending=3,
 )
-WARY = HOOKS._replace(settings={"remember_replies": 8, "check_requester": True})
+WARY = HOOKS._replace(settings={"remember_replies": 8, "check_caller": True})
 NOTING = HOOKS._replace(keeps_journal=True)
 WATCHFUL = NOTING._replace(are_suspects=True)
 STUBBORN = HOOKS._replace(policy=Stubborn(3, max_wait=0.5))

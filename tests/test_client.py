@@ -15,7 +15,7 @@ from rpcb_trio import (
     CallInterrupted,
     FixedPolicy,
     MemoryBroker,
-    Refused,
+    PublishRefused,
     RemoteError,
     Reply,
     ReplyTimeout,
@@ -373,7 +373,7 @@ class RefusingAndAnswering(MemoryBroker):
 
             async def refuse_and_answer(request: Outgoing, failed: Callable[[RpcbError], None]) -> None:
                 await trio.lowlevel.checkpoint()
-                failed(Refused("full"))
+                failed(PublishRefused("full"))
                 address = session._address  # type: ignore[attr-defined] # of the memory transport
                 self.publish(b"ok", routing_key=address, correlation_id=request.correlation_id)
 

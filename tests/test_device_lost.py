@@ -9,7 +9,7 @@ import torch
 import trio
 
 from rpcb_trio import DeviceLost, ExecutorHung, FixedPolicy, InferError, MemoryBroker, ThreadExecutor
-from rpcb_trio._errors import TooLarge
+from rpcb_trio._errors import OutOfMemory
 from rpcb_trio._service import bind
 from tests import crashing
 from tests.scenarios import QUEUE, answers, ask, working
@@ -76,7 +76,7 @@ async def test_want_of_memory_is_no_lost_device_whoever_asked_for_it(device: Dev
         error.error_code = 2  # type: ignore[attr-defined] # as a build for CUDA sets it
         raise error
 
-    with pytest.raises(TooLarge, match="CUDA error: out of memory"):
+    with pytest.raises(OutOfMemory, match="CUDA error: out of memory"):
         await executor(infer).infer([b"a"])
 
 

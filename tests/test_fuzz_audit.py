@@ -20,7 +20,7 @@ from tests.scenarios import Shouting, ask, steady, working
 
 @cache
 def written() -> list[dict[str, Any]]:
-    """The lines of a real audit: a start, a batch, and one that was dismissed."""
+    """The lines of a real audit: a start, a batch, and one that was refused."""
 
     async def work(file: Path) -> None:
         broker = MemoryBroker()
@@ -32,7 +32,7 @@ def written() -> list[dict[str, Any]]:
         file = Path(folder, "audit.jsonl")
         trio.run(work, file, clock=MockClock(autojump_threshold=0))
         lines = [msgspec.json.decode(line) for line in file.read_bytes().splitlines()]
-    assert {line["line"] for line in lines} == {"start", "batch", "dismissed"}
+    assert {line["line"] for line in lines} == {"start", "batch", "refused"}
     return lines
 
 
@@ -83,7 +83,7 @@ def test_an_audit_that_is_whole_is_read() -> None:
         file = Path(folder, "audit.jsonl")
         file.write_bytes(b"\n".join(map(msgspec.json.encode, written())))
         [audit] = read_audit(file)
-    assert (len(audit.batches), len(audit.dismissed)) == (1, 1)
+    assert (len(audit.batches), len(audit.refused)) == (1, 1)
 
 
 def refusal(file: Path) -> str:

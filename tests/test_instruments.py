@@ -199,7 +199,7 @@ async def test_who_will_not_be_computed_is_told_at_once_and_who_is_computed_neve
     ask(broker, b"brief 3", expiration=0.5)
     async with working(Shouting(), broker, batching=FixedPolicy(1), service_time=lambda _: 1.0) as running:
         await running.until_settled(3)
-    told = [(request.correlation_id, error.code) for request, error in running.dismissals]
+    told = [(request.correlation_id, error.code) for request, error in running.refusals]
     assert told == [("2", "decode"), ("3", "expired")]
 
 

@@ -47,15 +47,15 @@ def test_whatever_was_learned_what_was_set_is_kept(learned: list[Run], asked: Wo
 
 def test_a_batch_that_memory_could_not_hold_halves_the_cap_and_a_larger_one_does_not_raise_it() -> None:
     limits = Limits(32)
-    limits.learn([run(16, Ending.TOO_LARGE)])
+    limits.learn([run(16, Ending.OUT_OF_MEMORY)])
     assert limits.max_padded == 8
-    limits.learn([run(32, Ending.TOO_LARGE)])
+    limits.learn([run(32, Ending.OUT_OF_MEMORY)])
     assert limits.max_padded == 8
 
 
 def test_the_cap_is_raised_by_a_tenth_for_sixteen_batches_that_nearly_reach_it() -> None:
     limits = Limits(32)
-    limits.learn([run(20, Ending.TOO_LARGE), *[run(10, Ending.COMPUTED)] * (PROOFS - 1)])
+    limits.learn([run(20, Ending.OUT_OF_MEMORY), *[run(10, Ending.COMPUTED)] * (PROOFS - 1)])
     assert limits.max_padded == 10
     limits.learn([run(4, Ending.COMPUTED)] * 100)
     assert limits.max_padded == 10, "small ones show nothing"
@@ -64,13 +64,13 @@ def test_the_cap_is_raised_by_a_tenth_for_sixteen_batches_that_nearly_reach_it()
 
 
 @pytest.mark.parametrize(
-    "too_large", [run(1, Ending.TOO_LARGE, cost=4.0), run(2, Ending.TOO_LARGE, cost=0.0)]
+    "out_of_memory", [run(1, Ending.OUT_OF_MEMORY, cost=4.0), run(2, Ending.OUT_OF_MEMORY, cost=0.0)]
 )
 def test_one_request_that_does_not_fit_alone_and_work_that_costs_nothing_say_nothing_of_batches(
-    too_large: Run,
+    out_of_memory: Run,
 ) -> None:
     limits = Limits(32)
-    limits.learn([too_large])
+    limits.learn([out_of_memory])
     assert limits.max_padded == math.inf
 
 

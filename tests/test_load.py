@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from rpcb_trio import CallInterrupted, Refused, Reply, ReplyTimeout, Unroutable
+from rpcb_trio import CallInterrupted, PublishRefused, Reply, ReplyTimeout, Unroutable
 from rpcb_trio._load import PRECISION, Extent, Latencies, Tally, closed_loop, find_highest, open_loop
 from rpcb_trio.testing import served
 from tests.scenarios import steady
@@ -184,7 +184,7 @@ async def test_what_was_due_in_the_warm_up_does_not_count(autojump_clock: MockCl
     [
         (ReplyTimeout("late"), "timeout"),
         (Unroutable("nowhere"), "unroutable"),
-        (Refused("full"), "refused"),
+        (PublishRefused("full"), "refused"),
         (CallInterrupted("gone"), "interrupted"),
         (None, "decode"),
     ],

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from rpcb_trio import Ending, Failure, FixedPolicy, MemoryBroker, Outcome, Pending, Request, Success, TooLarge
+from rpcb_trio import (
+    Ending,
+    Failure,
+    FixedPolicy,
+    MemoryBroker,
+    Outcome,
+    OutOfMemory,
+    Pending,
+    Request,
+    Success,
+)
 from rpcb_trio._pipeline import Isolation
 from rpcb_trio.testing import VirtualExecutor
 from tests.scenarios import Running, answers, ask, steady, working
@@ -30,7 +40,7 @@ class Padding:
 
     def infer(self, items: Sequence[tuple[float, bytes]]) -> list[bytes]:
         if len(items) * max(length for length, _ in items) > self.memory:
-            raise TooLarge("CUDA out of memory")
+            raise OutOfMemory("CUDA out of memory")
         return [name for _, name in items]
 
     def encode(self, outcome: Outcome[bytes]) -> bytes:
@@ -58,11 +68,11 @@ async def test_halves_are_tried_until_they_fit_and_every_request_gets_its_own_re
     assert answers(broker) == {f"{name}": b"%d" % name for name in range(8)}
     [runs] = running.runs
     assert [(run.work.size, run.ending) for run in runs] == [
-        (8, Ending.TOO_LARGE),
-        (4, Ending.TOO_LARGE),
+        (8, Ending.OUT_OF_MEMORY),
+        (4, Ending.OUT_OF_MEMORY),
         (2, Ending.COMPUTED),
         (2, Ending.COMPUTED),
-        (4, Ending.TOO_LARGE),
+        (4, Ending.OUT_OF_MEMORY),
         (2, Ending.COMPUTED),
         (2, Ending.COMPUTED),
     ]
@@ -71,9 +81,9 @@ async def test_halves_are_tried_until_they_fit_and_every_request_gets_its_own_re
 
 async def test_a_request_that_does_not_fit_alone_fails_alone_with_its_code(autojump_clock: MockClock) -> None:
     broker, running = await served([1, 1, 9, 1, 2], memory=6.0, max_batch_size=5)
-    assert answers(broker) == {"0": b"0", "1": b"1", "2": b"too-large", "3": b"3", "4": b"4"}
+    assert answers(broker) == {"0": b"0", "1": b"1", "2": b"out-of-memory", "3": b"3", "4": b"4"}
     assert [(request.correlation_id, error.code) for request, error in running.failures] == [
-        ("2", "too-large")
+        ("2", "out-of-memory")
     ]
 
 
@@ -94,7 +104,7 @@ def test_whatever_the_lengths_all_that_fit_alone_get_their_own_result_in_order(
             assert outcome == Success(b"%d" % name)
         else:
             assert isinstance(outcome, Failure)
-            assert outcome.error.code == "too-large"
+            assert outcome.error.code == "out-of-memory"
     assert len(isolation.runs) <= 2 * len(lengths) - 1
 
 
@@ -104,7 +114,7 @@ async def test_after_a_failure_batches_are_half_as_large_and_each_sixteen_that_f
     _, running = await served([1.0] * 581, memory=10.0, max_batch_size=16)
     # The caps are 8, 8.8, 9.68, 10.648, 11.7128; the two halves of the first batch are proofs of the first.
     assert running.sizes == [16] + 30 * [8] + 16 * [9] + 16 * [10] + [11, 5, 5]
-    failed = [number for number, runs in enumerate(running.runs) if runs[0].ending is Ending.TOO_LARGE]
+    failed = [number for number, runs in enumerate(running.runs) if runs[0].ending is Ending.OUT_OF_MEMORY]
     assert failed == [0, 63], "nothing that can't be held is tried in between"
 
 

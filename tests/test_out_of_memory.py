@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from rpcb_trio import Failure, InferError, Pending, Request, Success, ThreadExecutor, TooLarge
+from rpcb_trio import Failure, InferError, OutOfMemory, Pending, Request, Success, ThreadExecutor
 from rpcb_trio._pipeline import Isolation
 from rpcb_trio._service import bind
 
@@ -96,7 +96,7 @@ def tells_it_in_our_words(gpu: Gpu) -> list[bytes]:
     try:
         return run_out(gpu)
     except OutOfMemoryError as error:
-        raise TooLarge(FIRST_LINE) from error
+        raise OutOfMemory(FIRST_LINE) from error
 
 
 def fails_on_the_cpu(gpu: Gpu) -> list[bytes]:
@@ -122,7 +122,7 @@ async def test_the_batch_is_gone_and_then_the_cache_is_emptied_before_the_error_
         _held = gpu.upload()
         return way(gpu)
 
-    with pytest.raises(TooLarge) as caught:
+    with pytest.raises(OutOfMemory) as caught:
         await ThreadExecutor(bind(infer)).infer([b"a", b"b"])
     assert gpu.alive_at_emptying == [0]
     assert str(caught.value) == FIRST_LINE
@@ -144,13 +144,13 @@ async def test_each_half_is_tried_with_nothing_of_the_failed_batch_left_in_memor
 
 async def test_a_gpu_that_is_not_in_use_is_left_alone(gpu: Gpu) -> None:
     gpu.is_used = False
-    with pytest.raises(TooLarge):
+    with pytest.raises(OutOfMemory):
         await ThreadExecutor(bind(lambda _: run_out(gpu))).infer([b"a"])
     assert gpu.alive_at_emptying == []
 
 
 async def test_an_error_of_the_services_own_arrives_as_it_is(gpu: Gpu) -> None:
-    class Status(TooLarge):
+    class Status(OutOfMemory):
         status = 507
 
     def infer(_: list[bytes]) -> list[bytes]:
@@ -158,7 +158,7 @@ async def test_an_error_of_the_services_own_arrives_as_it_is(gpu: Gpu) -> None:
 
     [outcome] = await Isolation(ThreadExecutor(bind(infer))).infer([Pending(Request(body=b"", arrived=0), 1)])
     assert isinstance(outcome, Failure)
-    assert isinstance(outcome.error, TooLarge)
+    assert isinstance(outcome.error, OutOfMemory)
     assert isinstance(outcome.error.own, Status)
     assert gpu.alive_at_emptying == [0]
 
@@ -168,7 +168,7 @@ async def test_torchs_own_error_is_understood_under_both_its_names(kind: type[Ex
     def infer(_: list[bytes]) -> list[bytes]:
         raise kind(TOLD)
 
-    with pytest.raises(TooLarge, match=rf"^{FIRST_LINE}$"):
+    with pytest.raises(OutOfMemory, match=rf"^{FIRST_LINE}$"):
         await ThreadExecutor(bind(infer)).infer([b"a"])
 
 
@@ -181,7 +181,7 @@ async def test_without_torch_a_memory_error_is_understood(
     def infer(_: list[bytes]) -> list[bytes]:
         raise MemoryError(told)
 
-    with pytest.raises(TooLarge, match=rf"^{message}$"):
+    with pytest.raises(OutOfMemory, match=rf"^{message}$"):
         await ThreadExecutor(bind(infer)).infer([b"a"])
 
 

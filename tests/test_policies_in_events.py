@@ -79,7 +79,7 @@ def test_exactly_the_expired_leave_as_expired_and_none_of_them_is_computed(
 
 @steady
 @given(makers, executors, histories)
-def test_nobody_without_a_deadline_is_ever_dismissed(make: Maker, count: int, history: list[Event]) -> None:
+def test_nobody_without_a_deadline_is_ever_refused(make: Maker, count: int, history: list[Event]) -> None:
     for shown in played(make, count, history).shown:
         for each in (*shown.decision.expired, *shown.decision.given_up):
             assert each.request.deadline is not None
@@ -103,7 +103,7 @@ def test_after_a_batch_that_was_too_large_none_is_more_than_half_so_large_until_
 ) -> None:
     game = played(make, count, history)
     for index, (before, run) in enumerate(game.runs):
-        if run.ending is not Ending.TOO_LARGE or run.work.size == 1 or run.work.padded == 0:
+        if run.ending is not Ending.OUT_OF_MEMORY or run.work.size == 1 or run.work.padded == 0:
             continue
         later = [when for when, each in game.runs[index + 1 :] if each.ending is Ending.COMPUTED]
         until = later[15] if len(later) > 15 else math.inf

@@ -1,4 +1,4 @@
-"""A log never shows where a direct requester can be reached, and always the name of a queue."""
+"""A log never shows where a direct caller can be reached, and always the name of a queue."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECRETS = {
 @pytest.mark.parametrize("form", SECRETS)
 @given(token=st.text(st.characters(codec="ascii"), min_size=8))
 @steady
-def test_an_address_that_a_broker_made_for_a_requester_is_never_shown_but_always_by_the_same_hash(
+def test_an_address_that_a_broker_made_for_a_caller_is_never_shown_but_always_by_the_same_hash(
     form: str, token: str
 ) -> None:
     prefix, seen = SECRETS[form]

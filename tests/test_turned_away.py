@@ -42,7 +42,7 @@ async def test_a_request_that_names_nobody_is_run_or_kept_as_a_dead_letter_as_se
         assert ran == ["good 2"]
         assert letters == [(b"good 1", "the request names nobody to answer (no reply_to)")]
         assert running.endings == {Settled.REJECTED: 1, Settled.REPLIED: 1}
-        assert [error.code for _, error in running.dismissals] == ["no-reply-to"]
+        assert [error.code for _, error in running.refusals] == ["no-reply-to"]
 
 
 async def test_the_log_does_not_claim_to_have_answered_who_named_nobody(
@@ -62,7 +62,7 @@ async def test_a_body_that_is_too_big_is_refused_before_it_is_decoded_and_one_th
     async with working(Shouting(), broker, max_body_size=6) as running:
         await running.until_settled(3)
     assert answers(broker) == {"1": b"ok:GOOD 1", "22": b"failed:too-big", "333": b"failed:decode"}
-    assert [str(error) for _, error in running.dismissals if error.code == "too-big"] == [
+    assert [str(error) for _, error in running.refusals if error.code == "too-big"] == [
         "the request has 7 bytes, and 6 are allowed (max_body_size)"
     ]
 
@@ -99,18 +99,18 @@ async def test_an_error_that_is_too_big_itself_is_told_in_plain_text(
     }
 
 
-@pytest.mark.parametrize("check_requester", [True, False])
+@pytest.mark.parametrize("check_caller", [True, False])
 async def test_who_has_gone_is_not_computed_where_that_is_checked(
-    broker: MemoryBroker, *, check_requester: bool, autojump_clock: MockClock
+    broker: MemoryBroker, *, check_caller: bool, autojump_clock: MockClock
 ) -> None:
     service = Shouting()
     ask(broker, b"good 1")
     ask(broker, b"good 2", reply_to="amq.rabbitmq.reply-to.no-such-caller")
     ask(broker, b"good 3", reply_to=None)
-    async with working(service, broker, check_requester=check_requester) as running:
+    async with working(service, broker, check_caller=check_caller) as running:
         await running.until_settled(3)
     ran = sorted(item for run in service.runs for item in run)
-    assert ran == (["good 1", "good 3"] if check_requester else ["good 1", "good 2", "good 3"])
+    assert ran == (["good 1", "good 3"] if check_caller else ["good 1", "good 2", "good 3"])
     assert running.endings == {Settled.REPLIED: 1, Settled.UNROUTABLE: 1, Settled.NO_REPLY_TO: 1}
 
 
@@ -124,13 +124,13 @@ async def test_a_wrong_setting_is_named(broker: MemoryBroker, setting: str, valu
         await serve(Shouting(), broker, QUEUE, **wrong)
 
 
-async def test_no_log_line_shows_where_a_direct_requester_can_be_reached(
+async def test_no_log_line_shows_where_a_direct_caller_can_be_reached(
     broker: MemoryBroker, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "rpcb_trio")
     ask(broker, b"sick 1", b"good 2", reply_to="amq.rabbitmq.reply-to.secret")
     async with working(
-        Shouting(), broker, check_requester=False, remember_replies=1, instruments=[LogInstrument()]
+        Shouting(), broker, check_caller=False, remember_replies=1, instruments=[LogInstrument()]
     ) as running:
         await running.until_settled(2)
         ask(broker, b"good 2", reply_to="amq.rabbitmq.reply-to.secret")

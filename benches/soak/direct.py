@@ -12,7 +12,7 @@ from benches.soak.bodies import Kind, request_body
 from benches.soak.course import Course
 from benches.soak.endings import Mark
 from benches.soak.mix import Mix
-from rpcb_trio import CallInterrupted, Refused, ReplyTimeout, RpcClient, Unroutable, open_client
+from rpcb_trio import CallInterrupted, PublishRefused, ReplyTimeout, RpcClient, Unroutable, open_client
 
 CALLERS = 6
 THINKING = 0.04
@@ -60,7 +60,7 @@ class DirectProducer:
             self._accounts.mark(number, Mark.EXPIRED)
         except CallInterrupted:
             self._accounts.mark(number, Mark.GONE)
-        except (Refused, Unroutable):
+        except (PublishRefused, Unroutable):
             self._accounts.mark(number, Mark.UNCONFIRMED)
         else:
             self._accounts.reply(

@@ -36,7 +36,7 @@ class Ending(Enum):
     """The one that is due to such a request."""
     EXPIRED = "expired"
     DEAD = "dead-lettered"
-    GONE = "requester gone"
+    GONE = "caller gone"
     """Its connection was cut, and its address with it."""
     UNCONFIRMED = "unconfirmed"
     """The broker never said that it has it, so the request is still its producer's."""

@@ -103,7 +103,7 @@ def _caption(found: Found) -> str:
         f"Replies to the wrong request: {len(found.wrong)}. Unexpected ends: {len(found.unexpected)}.\n"
         f"Answered more than once: {again}. Dead-lettered twice: {found.buried_again}; "
         f"since their replies were not confirmed: {found.buried_unconfirmed}.\n"
-        "error reply: the one that is due. requester gone: its reply address went with its connection. "
+        "error reply: the one that is due. caller gone: its reply address went with its connection. "
         "unconfirmed: the broker never said that it has the request."
     )
 

@@ -16,7 +16,7 @@ from models.asr.segments import Segment, whole
 from models.audio import DECODE_MEMORY, MAX_BYTES, SAMPLE_RATE
 from models.audio_service import AudioService
 from models.wire import Recognition, SpokenSegment, Status, read_request, status_of
-from rpcb_trio import Failure, Outcome, SettingError, Success, TooLarge
+from rpcb_trio import Failure, Outcome, OutOfMemory, SettingError, Success
 
 _MOST_SECONDS = 3600.0  # of speech in a batch of several: some 45 s of moonshine's CPU
 _TRUE: Final = (True, "true", "1")
@@ -160,11 +160,11 @@ class SpeechRecognition:
         """Recognise a batch of recordings, all their segments as one; a transcript for each.
 
         Raises:
-            rpcb_trio.TooLarge: several are so long together that they would keep others waiting for minutes.
+            rpcb_trio.OutOfMemory: together they are so long that others would wait for minutes.
         """
         seconds = sum(map(self.cost, items))
         if len(items) > 1 and seconds > _MOST_SECONDS:
-            raise TooLarge(f"{seconds:.0f} s of speech are more than the {_MOST_SECONDS:g} s of one batch")
+            raise OutOfMemory(f"{seconds:.0f} s of speech are more than the {_MOST_SECONDS:g} s of one batch")
         heard = self._hearing.hear([item.segments for item in items])
         return [Transcript(said, item.with_times) for said, item in zip(heard, items, strict=True)]
 

@@ -72,7 +72,7 @@ class RpcClient:
 
         Raises:
             Unroutable: no queue is bound there.
-            Refused: the broker would not take it: the queue is full, or the user may not publish there.
+            PublishRefused: the queue is full, or the user may not publish there.
             RequestTooBig: the broker takes no message so large.
             ReplyTimeout: no reply came in time.
             CallInterrupted: the connection was lost, or the client left, while the reply was awaited.

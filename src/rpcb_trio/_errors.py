@@ -86,10 +86,10 @@ class NoReplyTo(RequestError):
     code = "no-reply-to"
 
 
-class RequesterGone(RequestError):
-    """The requester's direct reply-to address leads nowhere any more; the request was not computed."""
+class CallerGone(RequestError):
+    """The caller's direct reply-to address leads nowhere any more; the request was not computed."""
 
-    code = "requester-gone"
+    code = "caller-gone"
 
 
 class Busy(OutcomeError):
@@ -149,13 +149,13 @@ class KilledWorker(ServiceError):
     """Whether the service's `encode` may make the reply; not where workers died over that, too."""
 
 
-class TooLarge(ServiceError):
+class OutOfMemory(ServiceError):
     """The device's memory can't hold the batch. A service's `infer` may raise it; the batch is then halved.
 
     `torch.cuda.OutOfMemoryError` is understood likewise. Only an item that does not fit alone fails.
     """
 
-    code = "too-large"
+    code = "out-of-memory"
 
 
 class WrongResultCount(ServiceError):
@@ -250,7 +250,7 @@ class Unroutable(CallError):
     """No queue is bound where the request was sent; the broker returned it."""
 
 
-class Refused(CallError):
+class PublishRefused(CallError):
     """The broker would not take the request: the queue is full."""
 
 

@@ -27,7 +27,7 @@ REASON_HEADER = "rpcb-error-reason"
 NO_HEADERS: Mapping[str, object] = {}
 
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to."
-"""How RabbitMQ's direct reply-to addresses begin; what follows is a secret of its requester."""
+"""How RabbitMQ's direct reply-to addresses begin; what follows is a secret of its caller."""
 
 MADE_BY_A_BROKER = re.compile(
     r"(?:^|/)(?=amq\.(?!gen-|(?:direct|topic|fanout|headers|match)(?:/|$)))", re.IGNORECASE
@@ -36,7 +36,7 @@ MADE_BY_A_BROKER = re.compile(
 own. The queues that it names itself are no secrets, nor are its exchanges."""
 
 REPLY_TO_PREFIX = re.compile(r"amq\.(?:[a-z]+\.)?reply-to\.|amq\.", re.IGNORECASE)
-"""What of it is the same for all requesters of a broker."""
+"""What of it is the same for all callers of a broker."""
 
 
 class Request(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -106,7 +106,7 @@ class Ending(StrEnum):
     COMPUTED = "computed"
     FAILED = "failed"
     """It raised, or returned the wrong number of results."""
-    TOO_LARGE = "too-large"
+    OUT_OF_MEMORY = "out-of-memory"
     """The device's memory could not hold the batch."""
 
 
@@ -243,7 +243,7 @@ class Settled(StrEnum):
     NO_REPLY_TO = "no-reply-to"
     """The request named nobody to answer; it is acked."""
     UNROUTABLE = "unroutable"
-    """The requester's reply queue is gone; the request is acked."""
+    """The caller's reply queue is gone; the request is acked."""
     REJECTED = "rejected"
     """It can't be answered, or the broker would not take the reply; it went to the dead-letter exchange, if
     there is one."""

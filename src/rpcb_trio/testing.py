@@ -71,7 +71,7 @@ class Recorder(Instrument):
         self.setups: list[Setup] = []
         self.received: list[Request] = []
         self.repeated: list[Request] = []
-        self.dismissals: list[tuple[Request, OutcomeError]] = []
+        self.refusals: list[tuple[Request, OutcomeError]] = []
         self.batches: list[Batch] = []
         self.service_times: list[float] = []
         self.runs: list[tuple[Run, ...]] = []
@@ -98,9 +98,9 @@ class Recorder(Instrument):
         """Remember it in `repeated`."""
         self.repeated.append(request)
 
-    def request_dismissed(self, request: Request, error: OutcomeError, cost: float | None) -> None:  # noqa: ARG002 - `failures` has no costs either
-        """Remember it in `dismissals`."""
-        self.dismissals.append((request, error))
+    def request_refused(self, request: Request, error: OutcomeError, cost: float | None) -> None:  # noqa: ARG002 - `failures` has no costs either
+        """Remember it in `refusals`."""
+        self.refusals.append((request, error))
 
     def request_failed(self, request: Request, error: OutcomeError) -> None:
         """Remember it in `failures`."""

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import trio
 
-from rpcb_trio import Answer, Refused, Reply, SessionLost, SettingError, Topology, Unroutable
+from rpcb_trio import Answer, PublishRefused, Reply, SessionLost, SettingError, Topology, Unroutable
 from rpcb_trio._messages import Outgoing
 from rpcb_trio.amqp import AmqpTransport
 from tests.amqp.producer import Producer, answer
@@ -81,7 +81,7 @@ async def test_a_request_to_a_full_queue_is_refused(
     await producer.send(b"a")
     async with transport.open_caller() as caller:
         refusal = await refusal_of(caller, outgoing(queue))
-        assert isinstance(refusal, Refused)
+        assert isinstance(refusal, PublishRefused)
         assert re.search("full", str(refusal))
 
 

@@ -12,7 +12,7 @@ from tests.amqp.producer import Producer, answer
 from tests.rabbitmq import Broker
 
 
-async def test_a_requester_with_direct_reply_to_gets_each_reply_under_its_correlation_id(
+async def test_a_caller_with_direct_reply_to_gets_each_reply_under_its_correlation_id(
     broker: Broker, transport: AmqpTransport, topology: Topology
 ) -> None:
     producer = Producer(broker, topology.queue)
@@ -29,7 +29,7 @@ async def test_a_requester_with_direct_reply_to_gets_each_reply_under_its_correl
     assert settled == [Settled.REPLIED] * 3
 
 
-async def test_a_requester_with_an_exclusive_queue_gets_its_reply(
+async def test_a_caller_with_an_exclusive_queue_gets_its_reply(
     broker: Broker, transport: AmqpTransport, topology: Topology
 ) -> None:
     replies: list[bytes] = []
@@ -92,7 +92,7 @@ async def test_a_request_whose_reply_queue_is_gone_is_acked(
     assert await producer.read() == []
 
 
-async def test_a_direct_requester_who_has_gone_costs_its_reply_only_though_no_broker_tells(
+async def test_a_direct_caller_who_has_gone_costs_its_reply_only_though_no_broker_tells(
     broker: Broker, transport: AmqpTransport, topology: Topology
 ) -> None:
     async with transport.open_session(topology, prefetch=10) as session:
@@ -145,7 +145,7 @@ async def test_an_exchange_that_is_missing_or_has_no_queue_for_the_key_costs_tha
     assert settled == [Settled.UNROUTABLE, Settled.REPLIED, Settled.UNROUTABLE, Settled.UNROUTABLE]
 
 
-async def test_a_whole_batch_of_many_requesters_is_settled_at_once(
+async def test_a_whole_batch_of_many_callers_is_settled_at_once(
     broker: Broker, transport: AmqpTransport, topology: Topology
 ) -> None:
     producer, inbox = Producer(broker, topology.queue), broker.fresh_name("inbox")

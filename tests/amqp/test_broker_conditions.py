@@ -19,11 +19,11 @@ from rpcb_trio._transports._amqp._connection import Connection
 from rpcb_trio._transports._amqp._control import REFUSALS
 from rpcb_trio._transports._amqp._data import Consumption, Publications
 from rpcb_trio._transports._amqp._delivered import Reading
+from rpcb_trio._transports._amqp._direct_callers import DirectCallers
 from rpcb_trio._transports._amqp._frames import Confirm, Control, Delivery
 from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._outbox import Outbox
 from rpcb_trio._transports._amqp._properties import Properties
-from rpcb_trio._transports._amqp._requesters import Requesters
 from rpcb_trio._transports._amqp._rights import Rights
 from rpcb_trio._transports._amqp._session import AmqpSession
 from rpcb_trio._transports._deadline import Deadlines
@@ -168,7 +168,7 @@ class Sink:
 def open_session(broker: Scripted, rights: Rights) -> AmqpSession:
     loss = Loss()
     outbox = Outbox(loss, broker.dial, Blockage(), rights)
-    session = AmqpSession(loss, outbox, Blockage(), cast(Requesters, None), topology=TOPOLOGY, prefetch=8)
+    session = AmqpSession(loss, outbox, Blockage(), cast(DirectCallers, None), topology=TOPOLOGY, prefetch=8)
     session._consumption = Consumption(cast(Connection, Sink()), cast(Any, SimpleNamespace(number=1)))
     return session
 

@@ -81,7 +81,7 @@ def test_what_raises_and_what_it_says_are_the_same_under_all(broker: Broker, sho
     kinds = [each.partition(":")[0] for each in told.values()]
     assert kinds == [
         *["Unroutable"] * 2,
-        "Refused",
+        "PublishRefused",
         "ReplyTimeout",
         *["SettingError"] * 5,
         "b'failed",

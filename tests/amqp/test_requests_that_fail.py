@@ -70,14 +70,14 @@ async def test_a_request_that_is_sent_or_delivered_twice_is_computed_once(
     assert Counter(body for _, _, body in await producer.read(inbox)) == {b"ok:GOOD 1": 2, b"ok:GOOD 2": 2}
 
 
-async def test_a_requester_who_has_gone_costs_no_computing_where_that_is_checked(
+async def test_a_caller_who_has_gone_costs_no_computing_where_that_is_checked(
     broker: Broker, topology: Topology, inbox: str, forged: Settled
 ) -> None:
     producer, service = Producer(broker, topology.queue), Shouting()
     await declare_durable(broker, topology.queue)
     addresses = await trio.to_thread.run_sync(ask_and_leave, broker, inbox, topology.queue)
     topology = Topology(queue=topology.queue, declare="passive")
-    async with serving(service, broker, topology, check_requester=True) as running:
+    async with serving(service, broker, topology, check_caller=True) as running:
         await running.until_settled(3)
         replies = await producer.call(b"good here", b"good still")
         await producer.send(b"good 1", reply_to=inbox)

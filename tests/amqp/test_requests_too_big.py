@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from rpcb_trio import Refused, RequestTooBig, Topology, open_client
+from rpcb_trio import PublishRefused, RequestTooBig, Topology, open_client
 from rpcb_trio.amqp import AmqpTransport
 from tests.amqp.test_replies_that_fail import SMALL, strict
 from tests.amqp.watched import Model, working
@@ -101,7 +101,7 @@ async def test_a_call_to_an_exchange_without_the_right_fails_alone(broker: Broke
 
         nursery.start_soon(call)
         await seen.until(lambda seen: seen.batches)
-        with pytest.raises(Refused, match=r"exchange 'amq\.topic'"):
+        with pytest.raises(PublishRefused, match=r"exchange 'amq\.topic'"):
             await client.call(b"x", exchange="amq.topic", routing_key=queue)
         model.let_go.set()
     assert replies == [b"GOOD"]

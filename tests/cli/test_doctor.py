@@ -132,7 +132,7 @@ def test_as_many_connections_as_serve_needs_are_opened_at_once(
     for most in (1, 3, 4):
         trio.run(broker.rabbitmqctl, "set_user_limits", user, f'{{"max-connections": {most}}}')
         trio.run(until_alone, broker, user)
-        argv = ("doctor", "--queue", queue, "--url", url, "--check-requester", "--events=told")
+        argv = ("doctor", "--queue", queue, "--url", url, "--check-caller", "--events=told")
         found.append(rows(run_command(*argv))["connections"])
     roles = "in, out, check, events"
     for most, (level, told) in zip((1, 3), found[:2], strict=True):
@@ -155,7 +155,7 @@ def test_the_connections_of_all_workers_of_a_process_are_counted(
     first, second = broker.fresh_name(), broker.fresh_name()
     (workplace / "rpcb.toml").write_text(
         f"url = '{broker.url}'\n[workers.first]\nqueue = '{first}'\n"
-        f"[workers.second]\nqueue = '{second}'\ncheck_requester = true\n"
+        f"[workers.second]\nqueue = '{second}'\ncheck_caller = true\n"
     )
     ended = run_command("doctor")
     roles = f"in of {first}, out of {first}, in of {second}, out of {second}, check of {second}"

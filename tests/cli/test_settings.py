@@ -55,7 +55,7 @@ EVERY_SETTING = {
     "no_reply_to": "dead-letter",
     "max_body_size": 1000,
     "max_reply_size": 2000,
-    "check_requester": True,
+    "check_caller": True,
     "remember_replies": 50,
     "replicas": 3,
     "device": ["cuda:0", "cuda:1"],

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent.parent
 SERVICES = """
 import time
 from pathlib import Path
-from rpcb_trio import TooLarge
+from rpcb_trio import OutOfMemory
 
 class Model:
     def __init__(self, name="none"):
@@ -47,7 +47,7 @@ class Model:
 class Small(Model):
     def infer(self, items):
         if len(items) > 2:
-            raise TooLarge("two will do")
+            raise OutOfMemory("two will do")
         return super().infer(items)
 
 class Brittle(Model):

@@ -61,7 +61,7 @@ class Plan(NamedTuple):
     no_reply_to: Literal["run", "dead-letter"]
     remember_replies: int
     refuses: bool
-    check_requester: bool
+    check_caller: bool
 
 
 quarters = st.integers(0, 20).map(lambda each: each / 4)
@@ -78,7 +78,7 @@ plans = st.builds(
     no_reply_to=st.sampled_from(["run", "dead-letter"]),
     remember_replies=st.sampled_from([0, 9]),
     refuses=st.booleans(),
-    check_requester=st.booleans(),
+    check_caller=st.booleans(),
 )
 
 
@@ -132,7 +132,7 @@ async def follow(plan: Plan) -> StateEvent:
             expired=plan.expired,
             no_reply_to=plan.no_reply_to,
             remember_replies=plan.remember_replies,
-            check_requester=plan.check_requester,
+            check_caller=plan.check_caller,
             instruments=[events],
         ) as running,
     ):

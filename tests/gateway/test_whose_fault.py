@@ -8,7 +8,15 @@ from urllib.parse import unquote
 import msgspec
 import pytest
 
-from rpcb_trio import CallInterrupted, Refused, RemoteError, Reply, ReplyTimeout, RequestTooBig, SettingError
+from rpcb_trio import (
+    CallInterrupted,
+    PublishRefused,
+    RemoteError,
+    Reply,
+    ReplyTimeout,
+    RequestTooBig,
+    SettingError,
+)
 from rpcb_trio._errors import CallError
 from tests.gateway.fronts import answered_with, front, one_by_one
 
@@ -110,7 +118,7 @@ class OfLater(CallError):
 @pytest.mark.parametrize(
     ("raised", "status"),
     [
-        (Refused("full"), 503),
+        (PublishRefused("full"), 503),
         (ReplyTimeout("late"), 504),
         (CallInterrupted("gone"), 503),
         (SettingError("odd"), 500),

@@ -20,7 +20,7 @@ from models.recordings import recordings
 from models.se.wav import wav_bytes
 from models.wer import word_error_rate
 from models.wire import AudioRequest, Recognition, RefusedRequest, Status
-from rpcb_trio import Expired, Failure, InferError, Service, Success, TooLarge
+from rpcb_trio import Expired, Failure, InferError, OutOfMemory, Service, Success
 from rpcb_trio.testing import push_batch
 from tests.models.noises import noise, room
 from tests.models.sounds import audio_file
@@ -155,7 +155,7 @@ def test_long_recordings_are_no_batch_of_hours_and_the_worker_divides_them() -> 
     asr = SpeechRecognition(Lengths(), speech_only=False)
     long = Recording([Segment(0, np.zeros(1000 * SAMPLE_RATE, np.int16))], with_times=False)
     assert len(asr.infer([long] * 3)) == 3
-    with pytest.raises(TooLarge, match="4000 s of speech"):
+    with pytest.raises(OutOfMemory, match="4000 s of speech"):
         asr.infer([long] * 4)
     whole_hours = Recording([*long.segments] * 4, with_times=False)
     assert len(asr.infer([whole_hours])) == 1

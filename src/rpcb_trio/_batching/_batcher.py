@@ -23,7 +23,7 @@ class Batcher:
         batches: takes one batch for each release of `idle`; needs a buffer for one batch per executor.
         idle: an executor releases it once each time it wants a batch.
         policy: decides; asked only while an executor is idle.
-        dismiss: called with each request that will not be computed, and why.
+        refuse: called with each request that will not be computed, and why.
     """
 
     def __init__(
@@ -33,13 +33,13 @@ class Batcher:
         *,
         idle: trio.Semaphore,
         policy: Policy,
-        dismiss: Callable[[Pending, Expired], None],
+        refuse: Callable[[Pending, Expired], None],
     ) -> None:
         self._arrivals = arrivals
         self._batches = batches
         self._idle = idle
         self._policy = policy
-        self._dismiss = dismiss
+        self._refuse = refuse
         self._waiting = _WaitingRoom(arrivals, policy)
 
     @property
@@ -79,7 +79,7 @@ class Batcher:
             waiting.pending.others_idle = self._idle.value
             decision = self._policy.decide(waiting.pending, now, final=waiting.final)
             waiting.pending.leave((*decision.batch, *decision.expired, *decision.given_up))
-            self._dismiss_some(decision)
+            self._refuse_some(decision)
             if decision.batch:
                 return Batch(
                     id=next(_batch_ids),
@@ -93,13 +93,13 @@ class Batcher:
             with trio.move_on_at(decision.hold_until):
                 await waiting.receive()
 
-    def _dismiss_some(self, decision: Decision) -> None:
+    def _refuse_some(self, decision: Decision) -> None:
         for pending in decision.expired:
-            self._dismiss(
+            self._refuse(
                 pending, Expired("the request's time to live ran out before a batch had room for it")
             )
         for pending in decision.given_up:
-            self._dismiss(
+            self._refuse(
                 pending,
                 TooLate("the request would have expired before its batch was done; it was not computed"),
             )

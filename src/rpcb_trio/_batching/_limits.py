@@ -87,7 +87,7 @@ class Limits:
         One request that is too large by itself says nothing of batches, and a cap of 0 could never be raised.
         """
         for run in runs:
-            if run.ending is Ending.TOO_LARGE and run.work.size > 1 and run.work.padded > 0:
+            if run.ending is Ending.OUT_OF_MEMORY and run.work.size > 1 and run.work.padded > 0:
                 self._cap = min(self._cap, run.work.padded / 2)
                 self._proofs = 0
             elif run.ending is Ending.COMPUTED and run.work.padded >= AT_THE_CAP * self._cap:

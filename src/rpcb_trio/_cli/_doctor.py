@@ -140,7 +140,7 @@ def _connections(workers: Sequence[Settings]) -> dict[str, int]:
     needed = dict[str, int]()
     for each in workers:
         roles = {"in": 1, "out": 2}
-        if each.check_requester:
+        if each.check_caller:
             roles["check"] = 1
         if each.events is not None:
             roles["events"] = 1

@@ -15,7 +15,7 @@ from rpcb_trio._errors import (
     DrainTimeout,
     ExecutorHung,
     LoginRefused,
-    Refused,
+    PublishRefused,
     RemoteError,
     ReplyTimeout,
     RequestTooBig,
@@ -82,7 +82,7 @@ CODES: dict[type[RpcbError], ExitCode] = {
     Unroutable: ExitCode.UNROUTABLE,
     ReplyTimeout: ExitCode.REPLY_TIMEOUT,
     CallInterrupted: ExitCode.INTERRUPTED,
-    Refused: ExitCode.REFUSED,
+    PublishRefused: ExitCode.REFUSED,
     RequestTooBig: ExitCode.TOO_BIG,
 }
 

@@ -113,7 +113,7 @@ def _of_direct_replies(broker: BrokerFacts) -> Finding:
             "direct reply-to",
             "this version returns mandatory replies though it delivers them, so ours are not mandatory",
         )
-    return ok("direct reply-to", "whether the requester is still there is not told by the broker")
+    return ok("direct reply-to", "whether the caller is still there is not told by the broker")
 
 
 def _of_priorities(broker: BrokerFacts, settings: Settings) -> Finding:

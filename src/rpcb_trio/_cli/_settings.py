@@ -210,12 +210,12 @@ class Settings(ConnectionSettings, ServiceSettings):
             show_default=shown_as("what the broker takes by default, by its version"),
         ),
     ] = None
-    check_requester: Annotated[
+    check_caller: Annotated[
         bool,
         setting(
             REPLIES,
-            "CHECK_REQUESTER",
-            "Whether to ask the broker if a direct requester is still there, and not to compute if not.",
+            "CHECK_CALLER",
+            "Whether to ask the broker if a direct caller is still there, and not to compute if not.",
         ),
     ] = False
     remember_replies: Annotated[

@@ -85,7 +85,7 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
             no_reply_to=settings.no_reply_to,
             max_body_size=settings.max_body_size,
             max_reply_size=settings.max_reply_size,
-            check_requester=settings.check_requester,
+            check_caller=settings.check_caller,
             remember_replies=settings.remember_replies,
             replicas=settings.replicas,
             devices=settings.device,

@@ -104,7 +104,7 @@ class EventInstrument(HealthInstrument):
         """It waits no more."""
         self._waiting -= 1
 
-    def request_dismissed(self, request: Request, error: OutcomeError, cost: float | None) -> None:  # noqa: ARG002 - likewise
+    def request_refused(self, request: Request, error: OutcomeError, cost: float | None) -> None:  # noqa: ARG002 - likewise
         """It waits no more."""
         self._waiting -= 1
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import traceback
 
-from rpcb_trio._errors import OutcomeError, TooLarge
+from rpcb_trio._errors import OutcomeError, OutOfMemory
 from rpcb_trio._guard import (
     cause_of,
     context_of,
@@ -22,14 +22,16 @@ from rpcb_trio._guard import (
 CUDA_ERROR_MEMORY_ALLOCATION = 2
 
 
-def as_too_large(error: BaseException) -> OutcomeError | None:
+def as_out_of_memory(error: BaseException) -> OutcomeError | None:
     """The error in our words where it says that memory ran out, else None; nothing of the batch is in it."""
-    if not (issubclass(type(error), (TooLarge, MemoryError, *_torch_errors())) or _is_out_of_memory(error)):
+    if not (
+        issubclass(type(error), (OutOfMemory, MemoryError, *_torch_errors())) or _is_out_of_memory(error)
+    ):
         return None
     told = judge_infer(error)
-    if type(told) is not TooLarge:
+    if type(told) is not OutOfMemory:
         first_line = next(iter(text_of(error).splitlines()), "out of memory")
-        told, judged = TooLarge(first_line), told
+        told, judged = OutOfMemory(first_line), told
         told.where, told.frames = judged.where, judged.frames
     _clear_frames(error)
     return told

@@ -9,7 +9,7 @@ from typing import Any
 
 from rpcb_trio._errors import SettingError
 from rpcb_trio._executors._lost import refuse_lost_device
-from rpcb_trio._executors._memory import as_too_large, empty_cache
+from rpcb_trio._executors._memory import as_out_of_memory, empty_cache
 from rpcb_trio._guard import judge_infer, outcomes_of, warming_up
 from rpcb_trio._messages import Failure, Outcome
 from rpcb_trio._service import BoundService
@@ -45,7 +45,7 @@ class Model:
         """Compute a batch; returns one outcome for each item.
 
         Raises:
-            TooLarge: memory ran out (`torch.OutOfMemoryError`, `MemoryError`, or the service says so). What
+            OutOfMemory: as `torch.OutOfMemoryError`, `MemoryError`, or the service says. What
                 the failed batch held is free again, torch's cache of GPU memory included.
             OutcomeError: `infer` raised, or its results are not one for each item.
             DeviceLost: no run on its device can succeed any more.
@@ -59,8 +59,8 @@ class Model:
         try:
             outcomes = outcomes_of(self._service.infer(items), len(items))
         except BaseException as error:
-            too_large = as_too_large(error)
-            if too_large is None:
+            out_of_memory = as_out_of_memory(error)
+            if out_of_memory is None:
                 refuse_lost_device()
                 raise judge_infer(error) from error
         else:
@@ -69,9 +69,9 @@ class Model:
             return outcomes
         empty_cache()  # `error` is gone, and with it the last reference to the batch's tensors
         try:
-            raise too_large
+            raise out_of_memory
         finally:
-            del too_large  # or its traceback would hold this frame, and this frame the error, in a circle
+            del out_of_memory  # or its traceback would hold this frame, and this frame the error, in a circle
 
 
 @contextmanager

@@ -63,7 +63,7 @@ class ThreadExecutor:
         """Compute a batch in the executor's thread; returns one outcome for each item.
 
         Raises:
-            TooLarge: memory ran out (`torch.OutOfMemoryError`, `MemoryError`, or the service says so). What
+            OutOfMemory: as `torch.OutOfMemoryError`, `MemoryError`, or the service says. What
                 the failed batch held is free again, torch's cache of GPU memory included.
             OutcomeError: it failed as a whole.
             ExecutorHung: it took longer than `infer_timeout`. Its thread is left to run.

@@ -10,7 +10,7 @@ import msgspec
 from rpcb_trio._errors import (
     CallError,
     CallInterrupted,
-    Refused,
+    PublishRefused,
     ReplyTimeout,
     RequestTooBig,
     SettingError,
@@ -38,7 +38,7 @@ FIRST_OF_SERVERS = HTTPStatus.INTERNAL_SERVER_ERROR
 
 CALL_ERRORS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     Unroutable: (HTTPStatus.BAD_GATEWAY, "unroutable"),
-    Refused: (HTTPStatus.SERVICE_UNAVAILABLE, "refused"),
+    PublishRefused: (HTTPStatus.SERVICE_UNAVAILABLE, "refused"),
     RequestTooBig: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-big"),
     ReplyTimeout: (HTTPStatus.GATEWAY_TIMEOUT, "timeout"),
     CallInterrupted: (HTTPStatus.SERVICE_UNAVAILABLE, "interrupted"),

@@ -7,7 +7,7 @@ from rpcb_trio._instruments._log import LogInstrument
 from rpcb_trio._instruments._records import (
     Audit,
     AuditBatch,
-    AuditDismissed,
+    AuditRefused,
     AuditRequest,
     AuditRun,
     AuditStart,
@@ -18,8 +18,8 @@ from rpcb_trio._instruments._records import (
 __all__ = [
     "Audit",
     "AuditBatch",
-    "AuditDismissed",
     "AuditInstrument",
+    "AuditRefused",
     "AuditRequest",
     "AuditRun",
     "AuditStart",

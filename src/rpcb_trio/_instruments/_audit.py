@@ -18,8 +18,8 @@ from rpcb_trio._instruments._instrument import Instrument, Setup
 from rpcb_trio._instruments._records import (
     SCHEMA,
     AuditBatch,
-    AuditDismissed,
     AuditLine,
+    AuditRefused,
     AuditRequest,
     AuditRun,
     AuditStart,
@@ -110,11 +110,11 @@ class AuditInstrument(Instrument):
             )
         )
 
-    def request_dismissed(self, request: Request, error: OutcomeError, cost: float | None) -> None:
+    def request_refused(self, request: Request, error: OutcomeError, cost: float | None) -> None:
         """Gather the line of a request that will not be computed."""
         at = trio.current_time()
         self._gather(
-            AuditDismissed(
+            AuditRefused(
                 start=self._start,
                 worker=self._worker,
                 unix=_unix(at),

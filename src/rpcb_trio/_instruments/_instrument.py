@@ -70,7 +70,7 @@ class Instrument:
     def request_repeated(self, request: Request) -> None:
         """A request came again, and gets the reply that it had before (`remember_replies`)."""
 
-    def request_dismissed(self, request: Request, error: OutcomeError, cost: float | None) -> None:
+    def request_refused(self, request: Request, error: OutcomeError, cost: float | None) -> None:
         """A request will not be computed: it can't be decoded, has expired, or was refused.
 
         `cost` is what `service.cost` said of it; None where it was not decoded.

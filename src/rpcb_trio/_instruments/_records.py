@@ -4,7 +4,7 @@ Each line is a JSON object; `line` says which one it is:
 
     start       a worker starts (`AuditStart`)
     batch       a batch is computed (`AuditBatch`)
-    dismissed   a request will not be computed (`AuditDismissed`)
+    refused   a request will not be computed (`AuditRefused`)
 
 and `start` says to which start of which worker it belongs, since several workers may share one file. Batches
 stand in the order they were computed in. Costs are in the unit of `service.cost`, all else is in seconds.
@@ -45,7 +45,7 @@ class AuditRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds from its arrival; None where it never expires."""
     redelivered: bool
     wait: float
-    """Seconds from its arrival until its batch was closed, or until it was dismissed."""
+    """Seconds from its arrival until its batch was closed, or until it was refused."""
 
 
 class AuditWork(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +100,7 @@ class AuditBatch(AuditLine, frozen=True, kw_only=True, tag="batch"):
     requests: tuple[AuditRequest, ...]
 
 
-class AuditDismissed(AuditLine, frozen=True, kw_only=True, tag="dismissed"):
+class AuditRefused(AuditLine, frozen=True, kw_only=True, tag="refused"):
     """A request will not be computed."""
 
     why: str
@@ -108,7 +108,7 @@ class AuditDismissed(AuditLine, frozen=True, kw_only=True, tag="dismissed"):
     request: AuditRequest
 
 
-AnyLine: TypeAlias = AuditStart | AuditBatch | AuditDismissed
+AnyLine: TypeAlias = AuditStart | AuditBatch | AuditRefused
 
 
 class Audit(msgspec.Struct, frozen=True):
@@ -117,7 +117,7 @@ class Audit(msgspec.Struct, frozen=True):
     start: AuditStart
     batches: tuple[AuditBatch, ...]
     """In the order they were computed."""
-    dismissed: tuple[AuditDismissed, ...]
+    refused: tuple[AuditRefused, ...]
 
 
 def read_audit(path: Path | str) -> list[Audit]:
@@ -128,10 +128,10 @@ def read_audit(path: Path | str) -> list[Audit]:
     """
     starts: dict[str, AuditStart] = {}
     batches: dict[str, list[AuditBatch]] = {}
-    dismissed: dict[str, list[AuditDismissed]] = {}
+    refused: dict[str, list[AuditRefused]] = {}
     for where, line in _lines(path):
         if isinstance(line, AuditStart):
-            starts[line.start], batches[line.start], dismissed[line.start] = line, [], []
+            starts[line.start], batches[line.start], refused[line.start] = line, [], []
         elif line.start not in starts:
             raise SettingError(
                 f"{where}: the start it belongs to is not above it; put the older part of the file before it"
@@ -139,8 +139,8 @@ def read_audit(path: Path | str) -> list[Audit]:
         elif isinstance(line, AuditBatch):
             batches[line.start].append(line)
         else:
-            dismissed[line.start].append(line)
-    return [Audit(starts[each], tuple(batches[each]), tuple(dismissed[each])) for each in starts]
+            refused[line.start].append(line)
+    return [Audit(starts[each], tuple(batches[each]), tuple(refused[each])) for each in starts]
 
 
 def _lines(path: Path | str) -> Iterator[tuple[str, AnyLine]]:

@@ -10,7 +10,14 @@ from typing import TypeAlias
 import msgspec
 import trio
 
-from rpcb_trio._errors import CallError, CallInterrupted, Refused, ReplyTimeout, RequestTooBig, Unroutable
+from rpcb_trio._errors import (
+    CallError,
+    CallInterrupted,
+    PublishRefused,
+    ReplyTimeout,
+    RequestTooBig,
+    Unroutable,
+)
 from rpcb_trio._load._latencies import Latencies
 from rpcb_trio._messages import Reply
 
@@ -20,7 +27,7 @@ PERCENTILES = (50, 90, 95, 99, 99.9)
 KINDS: dict[type[CallError], str] = {
     ReplyTimeout: "timeout",
     Unroutable: "unroutable",
-    Refused: "refused",
+    PublishRefused: "refused",
     RequestTooBig: "too-big",
     CallInterrupted: "interrupted",
 }

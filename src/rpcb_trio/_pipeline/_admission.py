@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import trio
 
-from rpcb_trio._errors import BodyTooBig, NoReplyTo, Overloaded, RequesterGone
+from rpcb_trio._errors import BodyTooBig, CallerGone, NoReplyTo, Overloaded
 from rpcb_trio._messages import Answer, Failure, Pending, Request
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._remembered import Remembered
@@ -31,7 +31,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes."""
     needs_reply_to: bool = False
     """Whether a request that names nobody to answer goes to the dead letters."""
-    checks_requester: bool = False
+    checks_caller: bool = False
     """Whether a request is dropped whose direct reply-to address leads nowhere any more."""
 
 
@@ -40,7 +40,7 @@ class Admission:
 
     Args:
         codec: decodes who is admitted.
-        session: knows whether a requester is still there.
+        session: knows whether a caller is still there.
         remembered: the replies of earlier requests.
         rules: who is admitted.
         backlog: tells how many decoded requests wait for a batch.
@@ -70,7 +70,7 @@ class Admission:
     def is_prompt(self, requests: Sequence[Request]) -> bool:
         """Whether there is nothing to wait for with any of these, so that `admit_promptly` will do."""
         rules = self._rules
-        asks = self._remembered.is_on or rules.checks_requester or rules.max_pending is not None
+        asks = self._remembered.is_on or rules.checks_caller or rules.max_pending is not None
         return self._codec.takes_bodies and not asks and all(map(is_plain, requests))
 
     def admit_promptly(self, requests: Sequence[Request]) -> list[Pending | Resolved | Answer]:
@@ -110,13 +110,13 @@ class Admission:
         if self._remembered.is_on and (reply := await self._remembered.recall(request)) is not None:
             return Answer(request, reply)
         if await self._is_for_nobody(request):
-            return Answer(request, None, RequesterGone("its requester is gone; it was not computed"))
+            return Answer(request, None, CallerGone("its caller is gone; it was not computed"))
         return None
 
     async def _is_for_nobody(self, request: Request) -> bool:
-        if not self._rules.checks_requester or request.reply_to is None:
+        if not self._rules.checks_caller or request.reply_to is None:
             return False
-        return not await self._session.has_requester(request.reply_to)
+        return not await self._session.has_caller(request.reply_to)
 
     async def _let_a_batch_go(self) -> None:
         """Many come at once, before the batcher has had a turn; what an idle executor takes makes room."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from rpcb_trio._errors import ExecutorHung, TooLarge
+from rpcb_trio._errors import ExecutorHung, OutOfMemory
 from rpcb_trio._executors import Executor
 from rpcb_trio._guard import judge_infer, outcomes_of
 from rpcb_trio._messages import Ending, Failure, Outcome, Pending, Run, Work
@@ -61,8 +61,8 @@ class Isolation:
             results = await self._executor.infer([member.item for member in members])
             outcomes = outcomes_of(results, len(members))
             ending = Ending.COMPUTED
-        except TooLarge:
-            ending = Ending.TOO_LARGE
+        except OutOfMemory:
+            ending = Ending.OUT_OF_MEMORY
             raise
         finally:
             work = Work.of([member.cost for member in members])

@@ -39,7 +39,7 @@ async def serve(
     no_reply_to: Literal["run", "dead-letter"] = "run",
     max_body_size: int | None = MAX_BODY_SIZE,
     max_reply_size: int | None = None,
-    check_requester: bool = False,
+    check_caller: bool = False,
     remember_replies: int = 0,
     replicas: int = 1,
     devices: Sequence[str] = (),
@@ -82,7 +82,7 @@ async def serve(
             lets pass.
         max_reply_size: bytes of the largest reply; a larger one becomes the error `reply-too-big`. None for
             what the broker takes: by default 128 MiB up to RabbitMQ 3.13 and 16 MiB from 4.0 on.
-        check_requester: whether to ask the broker before a request is computed if its direct reply-to address
+        check_caller: whether to ask the broker before a request is computed if its direct reply-to address
             still leads somewhere, and to drop it if not. It costs a round trip for each new address, and
             again after some seconds.
         remember_replies: how many of the last replies to keep (in 64 MiB at most), to answer a request that
@@ -164,7 +164,7 @@ async def serve(
             max_pending=max_pending,
             max_body_size=max_body_size,
             needs_reply_to=_is_second("no_reply_to", no_reply_to, ("run", "dead-letter")),
-            checks_requester=check_requester,
+            checks_caller=check_caller,
         ),
         answering=Answering(
             codec=codec,

@@ -53,7 +53,7 @@ async def receive(
             pending.send_nowait(waiting)
         if len(waiting) < len(admitted):
             answered = [each for each in admitted if not isinstance(each, Pending)]
-            _tell_dismissed(instruments, answered)
+            _tell_refused(instruments, answered)
             computed.send_nowait(answered)
 
     with requests, pending, computed:
@@ -86,29 +86,29 @@ async def _admit(
     return await admission.admit(request, suspect=suspect)
 
 
-def _tell_dismissed(instruments: Instruments, answered: Outcomes) -> None:
+def _tell_refused(instruments: Instruments, answered: Outcomes) -> None:
     for each in answered:
         if each.error is None:
             instruments.notify(Instrument.request_repeated, each.request)
         else:
-            instruments.notify(Instrument.request_dismissed, each.request, each.error, None)
+            instruments.notify(Instrument.request_refused, each.request, each.error, None)
 
 
-async def batch(batcher: Batcher, dismissed: trio.MemorySendChannel[Outcomes]) -> None:
+async def batch(batcher: Batcher, refused: trio.MemorySendChannel[Outcomes]) -> None:
     """Run the batcher; it sends what will not be computed straight to its answer."""
-    with dismissed:
+    with refused:
         await batcher.run()
 
 
-def dismiss(
-    dismissed: trio.MemorySendChannel[Outcomes],
+def refuse(
+    refused: trio.MemorySendChannel[Outcomes],
     instruments: Instruments,
     pending: Pending,
     error: OutcomeError,
 ) -> None:
     """Let a request that will not be computed go to its answer."""
-    instruments.notify(Instrument.request_dismissed, pending.request, error, pending.cost)
-    dismissed.send_nowait([Resolved(pending.request, Failure(error))])
+    instruments.notify(Instrument.request_refused, pending.request, error, pending.cost)
+    refused.send_nowait([Resolved(pending.request, Failure(error))])
 
 
 async def compute(

@@ -114,13 +114,13 @@ class Pipeline:
         async with trio.open_nursery() as nursery, trio.open_nursery() as intake:
             # The receiving ends stay open to the end: a stage that is cut must not break those that feed it.
             with send_pending, send_batches, send_computed:
-                dismissed = send_computed.clone()
+                refused = send_computed.clone()
                 batcher = Batcher(
                     pending.clone(),
                     send_batches.clone(),
                     idle=idle,
                     policy=self.policy,
-                    dismiss=partial(stages.dismiss, dismissed, self.instruments),
+                    refuse=partial(stages.refuse, refused, self.instruments),
                 )
                 admission = Admission(
                     self.codec,
@@ -142,7 +142,7 @@ class Pipeline:
                             ledger=self.ledger,
                         )
                     )
-                intake.start_soon(stages.batch, batcher, dismissed)
+                intake.start_soon(stages.batch, batcher, refused)
                 for slot, executor in enumerate(self.executors):
                     nursery.start_soon(
                         partial(

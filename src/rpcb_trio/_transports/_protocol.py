@@ -90,7 +90,7 @@ class Session(Protocol):
         """
         ...
 
-    async def has_requester(self, reply_to: str) -> bool:
+    async def has_caller(self, reply_to: str) -> bool:
         """False where a direct reply-to address is known to lead nowhere any more."""
         ...
 
@@ -130,7 +130,7 @@ class CallerSession(Protocol):
 
         Raises, or tells later:
             Unroutable: no queue is bound there.
-            Refused: the broker would not take it; its queue is full, or the user may not publish there.
+            PublishRefused: the queue is full, or the user may not publish there.
             RequestTooBig: it is larger than the broker takes.
             SettingError: it can't be put into the broker's protocol.
             SessionLost: the connection is gone.

@@ -152,7 +152,7 @@ class _Meter:
         self._executors = executors
         self._samples = samples
         self._random = random.Random(0)  # noqa: S311 - the same in every run
-        self._is_too_large = False
+        self._is_out_of_memory = False
         self.observations: list[Observation] = []
 
     def shuffled(self, sizes: Sequence[int]) -> list[int]:
@@ -167,7 +167,7 @@ class _Meter:
                 return warm, f"batches of {size} take too long to be measured; raise --seconds"
             await self.run(size)
             last = await self.run(size)
-            if self._is_too_large:
+            if self._is_out_of_memory:
                 return warm, f"the device's memory does not hold {size} at once"
             spent += last
             warm.append(size)
@@ -188,8 +188,8 @@ class _Meter:
         for sample, outcome in zip(drawn, outcomes, strict=True):
             _refuse_failure(sample.name, outcome)
         first, *more = isolation.runs
-        if first.ending is Ending.TOO_LARGE:
-            self._is_too_large = True
+        if first.ending is Ending.OUT_OF_MEMORY:
+            self._is_out_of_memory = True
         elif more:
             raise SettingError(
                 f"infer fails on {len(drawn)} items at once, though on none of them alone; mend it, or set "

@@ -132,7 +132,7 @@ def replay(
 
 def _arrivals(audit: Audit, typical: float) -> list[Arrival]:
     requests = [request for batch in audit.batches for request in batch.requests]
-    requests += [each.request for each in audit.dismissed if each.why in REPLAYED]
+    requests += [each.request for each in audit.refused if each.why in REPLAYED]
     requests.sort(key=lambda request: request.arrived)
     return [_arrival(request, requests[0].arrived, typical) for request in requests]
 
@@ -150,12 +150,12 @@ def _arrival(request: AuditRequest, start: float, typical: float) -> Arrival:
 
 def _of_recording(recording: Recording) -> Figures:
     batches = recording.batches
-    dismissed = [each.why for audit in recording.audits for each in audit.dismissed]
+    refused = [each.why for audit in recording.audits for each in audit.refused]
     return _figures(
         [request.wait + batch.seconds for batch in batches for request in batch.requests],
         [batch.size for batch in batches],
-        expired=sum(why in LATE for why in dismissed),
-        refused=sum(why == Overloaded.code for why in dismissed),
+        expired=sum(why in LATE for why in refused),
+        refused=sum(why == Overloaded.code for why in refused),
     )
 
 

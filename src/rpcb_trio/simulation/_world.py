@@ -105,7 +105,7 @@ class _World:
             send_batches,
             idle=self._idle,
             policy=_Punctual(policy, self),
-            dismiss=self._dismiss,
+            refuse=self._refuse,
         )
         async with open_serving_nursery() as nursery:
             nursery.start_soon(batcher.run)
@@ -182,7 +182,7 @@ class _World:
         self._arrive(now)
         self._idle.release()
 
-    def _dismiss(self, pending: Pending, error: Expired) -> None:
+    def _refuse(self, pending: Pending, error: Expired) -> None:
         self._end(pending, trio.current_time(), Fate.GIVEN_UP if isinstance(error, TooLate) else Fate.EXPIRED)
         self._sleep.deadline = self._next_event()
 

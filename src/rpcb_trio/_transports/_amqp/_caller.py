@@ -10,7 +10,7 @@ import anyio
 from aiormq import Channel
 from aiormq.exceptions import ChannelClosed
 
-from rpcb_trio._errors import Refused, RequestTooBig, RpcbError, SessionLost, SettingError, Unroutable
+from rpcb_trio._errors import PublishRefused, RequestTooBig, RpcbError, SessionLost, SettingError, Unroutable
 from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
 from rpcb_trio._transports._amqp._addressing import PERSISTENT
 from rpcb_trio._transports._amqp._boundary import describe
@@ -133,7 +133,7 @@ class AmqpCaller:
         if refusal is not None and refusal.status is PublishStatus.RETURNED:
             raise Unroutable(f"there is no {_address(request)}: the exchange is missing")
         if refusal is not None:
-            raise Refused(f"the broker would not take a request to {_address(request)}: {refusal.why}")
+            raise PublishRefused(f"the broker would not take a request to {_address(request)}: {refusal.why}")
 
     async def watch(self) -> NoReturn:
         """Wait for the end (see `CallerSession`)."""
@@ -223,13 +223,13 @@ def _error(request: Outgoing, result: PublishResult) -> RpcbError:
         case PublishStatus.RETURNED:
             return Unroutable(request.why_returned())
         case PublishStatus.NACKED:
-            return Refused(f"the broker would not take a request to {where}; is the queue full?")
+            return PublishRefused(f"the broker would not take a request to {where}; is the queue full?")
         case PublishStatus.UNSENDABLE:
             return SettingError(f"the request can't be put into AMQP: {result.why}")
         case PublishStatus.BLAMED if (limit := learned_limit(result.why)) and len(request.body) > limit:
             return RequestTooBig(request.why_too_big(limit))
         case PublishStatus.BLAMED if refused_exchange(result.why) == request.exchange:
-            return Refused(f"the user may not publish to {where}; grant write on it ({result.why})")
+            return PublishRefused(f"the user may not publish to {where}; grant write on it ({result.why})")
     return SessionLost(result.why)
 
 

@@ -5,7 +5,7 @@ Whose condition a refusal is, `_refusals` says. What is the worker's or the brok
 A reply to a forged address makes RabbitMQ close the whole connection, and all replies that were on their
 way are in doubt with it. So each of them is sent again, alone: the one over which the broker closes its
 connection again is the culprit. A connection that breaks without a word from the broker convicts nobody. A
-reply that the broker had taken before is thereby sent twice; its requester drops the second.
+reply that the broker had taken before is thereby sent twice; its caller drops the second.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import trio
 from aiormq import Channel
 from aiormq.exceptions import ChannelClosed
 
-from rpcb_trio._errors import RequesterGone, SessionLost
+from rpcb_trio._errors import CallerGone, SessionLost
 from rpcb_trio._messages import Answer, Request, Settled, shown_address
 from rpcb_trio._transports._amqp._addressing import address
 from rpcb_trio._transports._amqp._blockage import Blockage
@@ -34,13 +34,13 @@ from rpcb_trio._transports._amqp._data import (
 from rpcb_trio._transports._amqp._dead_letters import DeadLetters
 from rpcb_trio._transports._amqp._delivered import Delivered, Reading
 from rpcb_trio._transports._amqp._destinations import Destinations
+from rpcb_trio._transports._amqp._direct_callers import DirectCallers
 from rpcb_trio._transports._amqp._frames import Delivery
 from rpcb_trio._transports._amqp._limits import learned_limit, unset_priority
 from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._methods import Consume
 from rpcb_trio._transports._amqp._outbox import Outbox
 from rpcb_trio._transports._amqp._publishing import Sending
-from rpcb_trio._transports._amqp._requesters import Requesters
 from rpcb_trio._transports._amqp._settlement import SLOW_SECONDS, UNDECIDED, Settlement
 from rpcb_trio._transports._amqp._topology import told_by_topology
 from rpcb_trio._transports._deadline import Deadlines
@@ -65,14 +65,14 @@ class AmqpSession:
         loss: Loss,
         outbox: Outbox,
         blockage: Blockage,
-        requesters: Requesters,
+        callers: DirectCallers,
         *,
         topology: Topology,
         prefetch: int,
     ) -> None:
         self._loss = loss
         self._blockage = blockage
-        self._requesters = requesters
+        self._direct_callers = callers
         self._outbox = outbox
         self._dead_letters = DeadLetters(outbox, topology)
         self._destinations = Destinations(prefetch)
@@ -164,9 +164,9 @@ class AmqpSession:
         """Divide them, so that none waits for an address that gives trouble (see `Session`)."""
         return self._destinations.apart(answers) if self._destinations.give_trouble else [answers]
 
-    async def has_requester(self, reply_to: str) -> bool:
+    async def has_caller(self, reply_to: str) -> bool:
         """Whether somebody may be there (see `Session`)."""
-        return await self._requesters.has(reply_to)
+        return await self._direct_callers.has(reply_to)
 
     async def stop_consuming(self) -> None:
         """Let no more come (see `Session`)."""
@@ -263,7 +263,7 @@ class AmqpSession:
         if answer.dead_letter is not None:
             return Settled.REJECTED
         if answer.reply is None:
-            return Settled.UNROUTABLE if isinstance(answer.error, RequesterGone) else Settled.DROPPED
+            return Settled.UNROUTABLE if isinstance(answer.error, CallerGone) else Settled.DROPPED
         if result.status is PublishStatus.UNSENDABLE:
             self._learn(answer, result)
             return Settled.UNSENDABLE

@@ -14,12 +14,12 @@ from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._transports._amqp._blockage import Blockage
 from rpcb_trio._transports._amqp._caller import AmqpCaller
 from rpcb_trio._transports._amqp._connection import Connection, dial
+from rpcb_trio._transports._amqp._direct_callers import DirectCallers
 from rpcb_trio._transports._amqp._examination import Examination
 from rpcb_trio._transports._amqp._loop import AioLoop, open_any_loop
 from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._notices import AmqpPublisher, AmqpSubscriber
 from rpcb_trio._transports._amqp._outbox import Outbox
-from rpcb_trio._transports._amqp._requesters import Requesters
 from rpcb_trio._transports._amqp._rights import Rights
 from rpcb_trio._transports._amqp._session import AmqpSession
 from rpcb_trio._transports._amqp._source import UrlSource
@@ -94,8 +94,8 @@ class AmqpTransport:
             if topology.dead_letter_exchange is not None:
                 self._rights.claim(topology.dead_letter_exchange)
             outbox = Outbox(loss, dial_out, blockage, self._rights)
-            requesters = Requesters(lambda: dial_as("check"))
-            session = AmqpSession(loss, outbox, blockage, requesters, topology=topology, prefetch=prefetch)
+            callers = DirectCallers(lambda: dial_as("check"))
+            session = AmqpSession(loss, outbox, blockage, callers, topology=topology, prefetch=prefetch)
             try:
                 session.max_reply_size = (await outbox.open()).connection.largest_message
                 await session.consume(connection)
@@ -106,7 +106,7 @@ class AmqpTransport:
                         session.give_back_all()
             finally:
                 session.close()
-                await requesters.close()
+                await callers.close()
                 await outbox.close()
 
     @asynccontextmanager

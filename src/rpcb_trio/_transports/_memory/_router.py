@@ -39,7 +39,7 @@ class Router:
         """Its address leads nowhere from now on."""
         del self._callers[address]
 
-    def has_requester(self, address: str) -> bool:
+    def has_caller(self, address: str) -> bool:
         """False for a direct reply-to address that leads nowhere."""
         return not address.startswith(DIRECT_REPLY_TO) or address in self._callers
 

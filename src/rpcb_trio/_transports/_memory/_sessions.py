@@ -10,7 +10,7 @@ from typing import NoReturn, cast
 import msgspec
 import trio
 
-from rpcb_trio._errors import RequesterGone, RequestTooBig, RpcbError, SessionLost, Unroutable
+from rpcb_trio._errors import CallerGone, RequestTooBig, RpcbError, SessionLost, Unroutable
 from rpcb_trio._messages import Answer, Outgoing, Reply, Request, Settled
 from rpcb_trio._transports._dead_letter import ROUTING_HEADERS, dead_letter_headers
 from rpcb_trio._transports._deadline import Deadlines
@@ -72,10 +72,10 @@ class MemorySession:
         """All at once, since no queue gives trouble (see `Session`)."""
         return [answers]
 
-    async def has_requester(self, reply_to: str) -> bool:
+    async def has_caller(self, reply_to: str) -> bool:
         """Whether somebody listens there (see `Session`)."""
         await trio.lowlevel.checkpoint()
-        return self._router.has_requester(reply_to)
+        return self._router.has_caller(reply_to)
 
     async def stop_consuming(self) -> None:
         """Let no more come (see `Session`)."""
@@ -106,7 +106,7 @@ class MemorySession:
 
     def _send(self, answer: Answer) -> Settled:
         if answer.reply is None:
-            return Settled.UNROUTABLE if isinstance(answer.error, RequesterGone) else Settled.DROPPED
+            return Settled.UNROUTABLE if isinstance(answer.error, CallerGone) else Settled.DROPPED
         if answer.request.reply_to is None:
             return Settled.NO_REPLY_TO
         reply = Message(

@@ -1,6 +1,6 @@
-"""Whether a direct requester is still there, asked before its request is computed.
+"""Whether a direct caller is still there, asked before its request is computed.
 
-RabbitMQ answers a passive declare of a direct reply-to address as of a queue: with 404 if its requester is
+RabbitMQ answers a passive declare of a direct reply-to address as of a queue: with 404 if its caller is
 gone. A forged address makes it close the whole connection, so this is done on one of its own, which never
 publishes and therefore is never blocked either.
 """
@@ -34,7 +34,7 @@ MOST_KNOWN = 4096
 """Addresses that are remembered."""
 
 
-class Requesters:
+class DirectCallers:
     """Who is there, of those with a direct reply-to address."""
 
     def __init__(self, dial: Callable[[], Awaitable[Connection]]) -> None:

@@ -7,9 +7,9 @@ RUN apt-get update \
 WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE Makefile ./
 COPY src src
+COPY models models
 ARG EXTRAS=asr
 RUN make install EXTRAS=$EXTRAS
-COPY models models
 
 # By its number, for Kubernetes' runAsNonRoot knows no names.
 RUN useradd --no-create-home --uid 10001 worker

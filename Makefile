@@ -52,12 +52,12 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 
-$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(INSTALL) --editable '.[$(EXTRAS)]'
+$(VENV)/.installed: pyproject.toml models/pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) --editable ./models --editable '.[$(EXTRAS)]'
 	@touch $@
 
-$(VENV)/.developed: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(INSTALL) --editable '.[all]' --group dev
+$(VENV)/.developed: pyproject.toml models/pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) --editable ./models --editable '.[all]' --group dev
 	@touch $@ $(VENV)/.installed
 
 # The tests start private RabbitMQ nodes of their own, one for each process that runs tests, or use the broker that RPCB_TEST_AMQP_URL names.

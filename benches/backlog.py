@@ -22,8 +22,8 @@ from benches.models import SMALL_QUARTZNET, Model
 from benches.plots import draw_backlog
 from benches.report import Spread, print_table, progress, write_json
 from benches.turns import Contestant, Turn, backlogged
-from models.asr import SpeechRecognition
-from models.se import SpeechEnhancement
+from rpcb_models.asr import SpeechRecognition
+from rpcb_models.se import SpeechEnhancement
 from rpcb_trio import AutoPolicy, FixedPolicy, Policy
 
 MAX_BATCH_SIZE: Final = 32

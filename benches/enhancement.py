@@ -15,8 +15,8 @@ import msgspec
 from matplotlib.figure import Figure
 
 from benches.report import print_table, progress, write_json
-from models.noise import NOISES, NoisyClip, noisy_clips, si_sdr
-from models.se import named_enhancer
+from rpcb_models.noise import NOISES, NoisyClip, noisy_clips, si_sdr
+from rpcb_models.se import named_enhancer
 
 BATCH_SIZE = 16
 COLOURS = ("#2a6f97", "#d1495b")

@@ -125,7 +125,7 @@ def opened(url: str | None, body_size: int) -> Iterator[dict[str, Take]]:
     with (
         broker_at(url) as broker,
         fresh_queue(broker) as queue,
-        serving("models.simple:echo", broker.url, queue),
+        serving("rpcb_models.simple:echo", broker.url, queue),
         gateway(broker.url, ROUTES.format(queue=queue)) as front,
         served(["-m", "benches.servers.bare_starlette", str(port := free_port())], port) as bare,
     ):

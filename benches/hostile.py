@@ -101,7 +101,7 @@ def measured(name: str, request: bytes, megabytes: float) -> Cost:
             f"--config={config}",
             f"--port={port}",
             "--log-level=error",
-            "--serve=echo=models.simple:echo",
+            "--serve=echo=rpcb_models.simple:echo",
         ]
         with served(["-m", "rpcb_trio", "gateway", *flags], port) as front:
             _asked(front, _plain(MULTIPART, PART + b"\r\n--b--\r\n"))

@@ -16,7 +16,9 @@ from locust import HttpUser, events, task
 from locust.clients import ResponseContextManager
 
 TEXT = b"hello"
-CLIPS = itertools.cycle(sorted((Path(__file__).parent.parent / "models/recordings").glob("*.wav")))
+CLIPS = itertools.cycle(
+    sorted((Path(__file__).parent.parent / "models/rpcb_models/recordings").glob("*.wav"))
+)
 """By their place: Locust imports this file as a module of its own folder."""
 
 

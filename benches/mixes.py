@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 
 from benches.report import Spread
-from models.audio import SAMPLE_RATE, Samples, read_audio
-from models.recordings import recordings
-from models.se.wav import wav_bytes
-from models.wire import AudioRequest
+from rpcb_models.audio import SAMPLE_RATE, Samples, read_audio
+from rpcb_models.recordings import recordings
+from rpcb_models.se.wav import wav_bytes
+from rpcb_models.wire import AudioRequest
 
 Mix = Literal["all", "short", "long", "halves", "one long", "log-normal"]
 

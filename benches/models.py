@@ -19,10 +19,10 @@ import numpy as np
 from benches.batching import Costs, Kind, Run, fitted_line, padded_length, padding_share, verdict
 from benches.plots import draw_batches
 from benches.report import Spread, print_table, progress, write_json
-from models.asr import Moonshine, QuartzNet
-from models.audio import SAMPLE_RATE, Samples, read_audio
-from models.recordings import recordings
-from models.se import named_enhancer
+from rpcb_models.asr import Moonshine, QuartzNet
+from rpcb_models.audio import SAMPLE_RATE, Samples, read_audio
+from rpcb_models.recordings import recordings
+from rpcb_models.se import named_enhancer
 
 Model = Literal["moonshine", "quartznet", "dtln", "demucs"]
 Compute: TypeAlias = Callable[[list[Samples]], Any]
@@ -31,7 +31,9 @@ Plan: TypeAlias = tuple[Kind, int]
 
 MODELS: Final = get_args(Model)
 KINDS: Final = get_args(Kind)
-SMALL_QUARTZNET: Final = Path(__file__).parents[1] / "models" / "asr" / "quartznet_prompts.nemo"
+SMALL_QUARTZNET: Final = (
+    Path(__file__).parents[1] / "models" / "rpcb_models" / "asr" / "quartznet_prompts.nemo"
+)
 
 
 def loaded(model: Model) -> Compute:

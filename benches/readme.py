@@ -14,7 +14,7 @@ import trio
 
 from benches.callers import LetAsk, Plan, Seen, keep, run_cases, show
 from benches.command import serving
-from models.simple import Echoed
+from rpcb_models.simple import Echoed
 from rpcb_trio import open_client
 
 CALL_SECONDS = 60.0
@@ -35,7 +35,7 @@ def measure(url: str, queue: str, max_batch_size: int, let_ask: LetAsk) -> list[
 
             return await let_ask(ask)
 
-    with serving("models.simple:accelerator", url, queue, max_batch_size=max_batch_size):
+    with serving("rpcb_models.simple:accelerator", url, queue, max_batch_size=max_batch_size):
         return trio.run(run)
 
 

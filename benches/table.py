@@ -21,8 +21,8 @@ import trio
 from benches.callers import Ask, LetAsk, Plan, Seen, keep, run_cases, show
 from benches.command import serving
 from benches.fronts import gateway
-from models.recordings import recordings
-from models.simple import Echoed
+from rpcb_models.recordings import recordings
+from rpcb_models.simple import Echoed
 
 CALL_SECONDS = 60.0
 
@@ -68,7 +68,7 @@ def ask_recogniser(client: httpx.AsyncClient) -> Ask:
 
 ACCELERATOR = Subject(
     title="Through HTTP: a simulated accelerator, 150 ms + 25 ms * b for a batch of b",
-    target="models.simple:accelerator",
+    target="rpcb_models.simple:accelerator",
     routes='[routes.accelerator]\nqueue = "{queue}"\n',
     ask_by=ask_accelerator,
 )
@@ -113,7 +113,7 @@ def main(
         seconds: how long each of the four cases is measured.
         warm_up: how many calls of each user come before that.
         max_batch_size: the most requests in one batch.
-        model: a recogniser (models.asr:SpeechRecognition) instead of the simulated accelerator.
+        model: a recogniser (rpcb_models.asr:SpeechRecognition) instead of the simulated accelerator.
         url: of a broker; without it a private node is started.
         json: a file for the figures.
         plot: a file for a chart.

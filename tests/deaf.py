@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from models.wire import Recognition, read_request
+from rpcb_models.wire import Recognition, read_request
 
 
 def deaf(bodies: list[bytes]) -> list[bytes]:

@@ -17,9 +17,9 @@ from benches.mixes import FEW, MIXES, SHORT_TO_ONE_LONG, Kept, Mix, bodies_of, c
 from benches.models import MODELS, Model
 from benches.report import Spread
 from benches.turns import Measured, Turn, backlogged
-from models.audio import SAMPLE_RATE, Samples
-from models.audio_service import AudioService
-from models.wire import read_request
+from rpcb_models.audio import SAMPLE_RATE, Samples
+from rpcb_models.audio_service import AudioService
+from rpcb_models.wire import read_request
 from rpcb_trio import FixedPolicy, Outcome
 
 WAV_HEADER = 44

@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
-from rpcb_trio._cli._shared_settings import ConnectionSettings
-from rpcb_trio._cli._url import url_of
+from rpcb_trio._commands._settings._shared import ConnectionSettings
+from rpcb_trio._commands._settings._url import url_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -60,7 +60,7 @@ def test_a_password_may_have_any_characters(password: str, service: str) -> None
 
 def test_a_gateway_is_there_for_this_machine_alone_and_its_health_is_asked_for_where_it_serves() -> None:
     gateway = yaml.safe_load(compose("config").stdout)["services"]["gateway"]
-    assert gateway["command"][:3] == ["gateway", "--config", "models/gateway.toml"]
+    assert gateway["command"][:3] == ["gateway", "--config", "models/rpcb_models/gateway.toml"]
     assert gateway["build"]["args"] == {"EXTRAS": "gateway"}
     assert gateway["environment"]["RPCB_HEALTH_PORT"] == "8083"
     assert "127.0.0.1" in str(gateway["ports"])

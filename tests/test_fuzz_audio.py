@@ -25,8 +25,8 @@ DECODER = 100 * 2**20
 READ_ALL = f"""
 import random, resource, struct, sys, time
 import msgspec
-from models.audio import _reading
-from models.audio_service import AudioService
+from rpcb_models.audio import _reading
+from rpcb_models.audio_service import AudioService
 from rpcb_trio import RequestError
 from tests.models.sounds import RECORDED, RECORDERS, hint_of, recording
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from rpcb_trio._cli._exits import ExitCode
-from rpcb_trio._cli._health import HealthSettings
-from rpcb_trio._cli._settings import Settings
+from rpcb_trio._commands._exits import ExitCode
+from rpcb_trio._commands._settings._serve import Settings
+from rpcb_trio._commands.health._command import HealthSettings
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "promises.md").read_text()

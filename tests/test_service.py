@@ -214,7 +214,7 @@ class WarmedBySomething(Sized):
         pytest.param(YieldingWarmUp, "YieldingWarmUp.warm_up is a generator", id="optional generator"),
         pytest.param(yielding, "yielding is a generator", id="generator function"),
         pytest.param(CostOfFive, "CostOfFive.cost is of type int; .*plain functions", id="no function"),
-        pytest.param("models.simple:echo", "str is not a service: give an object with", id="no service"),
+        pytest.param("rpcb_models.simple:echo", "str is not a service: give an object with", id="no service"),
         pytest.param(None, "NoneType is not a service", id="nothing"),
     ],
 )

@@ -1,6 +1,6 @@
 """`python -m rpcb_trio`, and the console script `rpcb-trio`."""
 
-from rpcb_trio._cli import main, run
+from rpcb_trio._commands import main, run
 
 __all__ = ["main", "run"]
 

@@ -15,8 +15,8 @@ from typing import Protocol
 import pytest
 
 from rpcb_trio.__main__ import main
-from rpcb_trio._cli._apart import close_stream, join_again
-from rpcb_trio._cli._signals import OBEYED
+from rpcb_trio._commands._apart import close_stream, join_again
+from rpcb_trio._commands._signals import OBEYED
 from tests.cli.processes import Command, Gate, command
 from tests.rabbitmq import URL_VARIABLE, Broker
 

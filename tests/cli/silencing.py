@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from rpcb_trio._cli._logs import tell, write_logs
-from rpcb_trio._cli._shared_settings import LogSettings
+from rpcb_trio._commands._logs import tell, write_logs
+from rpcb_trio._commands._settings._shared import LogSettings
 
 log = logging.getLogger("rpcb_trio")
 below = logging.getLogger("rpcb_trio._transports.below")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from rpcb_trio import open_client
-from rpcb_trio._cli._anchored import anchored
-from rpcb_trio._cli._gateway_settings import GatewaySettings
-from rpcb_trio._cli._settings import Settings
+from rpcb_trio._commands._settings._anchored import anchored
+from rpcb_trio._commands._settings._serve import Settings
+from rpcb_trio._commands.gateway._settings import GatewaySettings
 from tests.cli.conftest import Serve
 from tests.rabbitmq import Broker
 

@@ -25,11 +25,11 @@ def main(*, requests: int = 3, quiet: bool = False):
 
 @pytest.fixture
 def _checkout(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [each for each in sys.modules if each.partition(".")[0] == "models"]:
+    for name in [each for each in sys.modules if each.partition(".")[0] == "rpcb_models"]:
         monkeypatch.delitem(sys.modules, name)
-    (workplace / "models").mkdir()
-    (workplace / "models" / "__init__.py").touch()
-    (workplace / "models" / "demo.py").write_text(DEMO)
+    (workplace / "rpcb_models").mkdir()
+    (workplace / "rpcb_models" / "__init__.py").touch()
+    (workplace / "rpcb_models" / "demo.py").write_text(DEMO)
 
 
 @pytest.mark.usefixtures("_checkout")
@@ -55,8 +55,8 @@ def test_a_wrong_option_is_one_line(run_command: Run) -> None:
 def test_without_a_checkout_it_says_where_to_run_it(
     run_command: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "path", [each for each in sys.path if not (Path(each) / "models").exists()])
-    for name in [each for each in sys.modules if each.partition(".")[0] == "models"]:
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if not (Path(each) / "rpcb_models").exists()])
+    for name in [each for each in sys.modules if each.partition(".")[0] == "rpcb_models"]:
         monkeypatch.delitem(sys.modules, name)
     ended = run_command("demo")
     assert ended.code == 2

@@ -13,9 +13,9 @@ import trio
 from yarl import URL
 
 from rpcb_trio import MemoryBroker, Topology, serve
-from rpcb_trio._cli._checkup import send_through
-from rpcb_trio._cli._findings import Level
-from rpcb_trio._cli._settings import Settings
+from rpcb_trio._commands._settings._serve import Settings
+from rpcb_trio._commands.doctor._checkup import send_through
+from rpcb_trio._commands.doctor._findings import Level
 from rpcb_trio.amqp import AmqpTransport
 from tests.cli.conftest import Ended
 from tests.rabbitmq import Broker

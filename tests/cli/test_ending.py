@@ -233,7 +233,7 @@ def test_a_module_that_exits_by_itself_exits_as_it_wishes(workplace: Path) -> No
 def test_a_child_that_is_forked_ends_by_a_signal_as_any_process_does(workplace: Path) -> None:
     code = """
 import os, signal, sys
-from rpcb_trio._cli._signals import Signals
+from rpcb_trio._commands._signals import Signals
 Signals().keep()
 here, there = os.pipe()
 child = os.fork()

@@ -19,7 +19,7 @@ from rpcb_trio import (
     Unroutable,
     WarmUpFailed,
 )
-from rpcb_trio._cli._exits import ExitCode, exit_code_of
+from rpcb_trio._commands._exits import ExitCode, exit_code_of
 
 FORESEEN = [
     (SettingError("what"), ExitCode.WRONG_SETTING),

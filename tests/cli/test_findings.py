@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rpcb_trio._cli._findings import Finding, Level, of_ack_time, of_connection, of_version
-from rpcb_trio._cli._settings import Settings
+from rpcb_trio._commands._settings._serve import Settings
+from rpcb_trio._commands.doctor._findings import Finding, Level, of_ack_time, of_connection, of_version
 from rpcb_trio._transports import BrokerFacts
 
 FACTS: dict[str, Any] = {

@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from rpcb_trio import Topology
-from rpcb_trio._cli._gateway import allow_all_files
+from rpcb_trio._commands.gateway._command import allow_all_files
 from tests.amqp.serving import serving
 from tests.cli.conftest import Ended
 from tests.cli.processes import Command, command
@@ -23,7 +23,7 @@ from tests.gateway.listening import status_of
 from tests.rabbitmq import Broker
 
 ROOT = Path(__file__).parents[2]
-RECORDING = ROOT / "models" / "recordings" / "librivox-0870.wav"
+RECORDING = ROOT / "models" / "rpcb_models" / "recordings" / "librivox-0870.wav"
 
 
 class Gated:
@@ -108,9 +108,9 @@ async def test_it_can_serve_a_model_itself_without_any_broker_and_answers_the_an
         "--port",
         "0",
         "--config",
-        "models/gateway.toml",
+        "models/rpcb_models/gateway.toml",
         "--serve",
-        "asr=models.asr:SpeechRecognition",
+        "asr=rpcb_models.asr:SpeechRecognition",
     )
     body = curl(filename=RECORDING.name, audio=RECORDING.read_bytes(), format="wav")
     async with command(*argv, cwd=ROOT) as gateway:
@@ -126,7 +126,7 @@ async def test_it_can_serve_a_model_itself_without_any_broker_and_answers_the_an
     assert "[routes.main] is left out: it needs --serve se=MODULE:ATTRIBUTE" in "".join(gateway.lines)
 
 
-SERVED = ("gateway", "--port", "0", "--serve", "echo=models.simple:echo")
+SERVED = ("gateway", "--port", "0", "--serve", "echo=rpcb_models.simple:echo")
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from rpcb_trio._cli._exits import ExitCode
-from rpcb_trio._cli._health import HealthSettings
-from rpcb_trio._cli._settings import Settings
-from rpcb_trio._cli._shared_settings import ConnectionSettings, LogSettings
+from rpcb_trio._commands._exits import ExitCode
+from rpcb_trio._commands._settings._serve import Settings
+from rpcb_trio._commands._settings._shared import ConnectionSettings, LogSettings
+from rpcb_trio._commands.health._command import HealthSettings
 from tests.cli.conftest import Ended
 
 Run = Callable[..., Ended]
@@ -83,4 +83,4 @@ def test_importing_the_package_imports_no_command_line_and_no_asyncio() -> None:
 
 
 def test_asking_for_help_does_not_wait_for_the_amqp_library() -> None:
-    assert "aiormq" not in imported_by("import rpcb_trio._cli")
+    assert "aiormq" not in imported_by("import rpcb_trio._commands")

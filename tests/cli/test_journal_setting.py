@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rpcb_trio._cli._exits import ExitCode
-from rpcb_trio._cli._settings import Settings
-from rpcb_trio._cli._setup import journal_of
+from rpcb_trio._commands._exits import ExitCode
+from rpcb_trio._commands._settings._serve import Settings
+from rpcb_trio._commands.serve._setup import journal_of
 from tests.cli.conftest import Ended
 
 

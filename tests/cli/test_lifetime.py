@@ -10,9 +10,9 @@ import pytest
 import trio
 
 from rpcb_trio import MemoryBroker, Topology, Worker, serve
-from rpcb_trio._cli._lifetime import run_jobs
-from rpcb_trio._cli._setup import Job
-from rpcb_trio._cli._signals import OBEYED, SAME_WISH, Signals
+from rpcb_trio._commands._lifetime import run_jobs
+from rpcb_trio._commands._signals import OBEYED, SAME_WISH, Signals
+from rpcb_trio._commands.serve._setup import Job
 
 
 def echo(bodies: list[bytes]) -> list[bytes]:

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from rpcb_trio._cli._logs import JsonFormatter, TextFormatter, tell, write_logs
-from rpcb_trio._cli._shared_settings import LogSettings
+from rpcb_trio._commands._logs import JsonFormatter, TextFormatter, tell, write_logs
+from rpcb_trio._commands._settings._shared import LogSettings
 
 
 def record(message: str, *args: object, error: Exception | None = None) -> logging.LogRecord:

@@ -10,8 +10,8 @@ import pytest
 import trio
 from yarl import URL
 
-from rpcb_trio._cli._logs import JsonFormatter, PlainFormatter, TextFormatter
-from rpcb_trio._cli._settings import Settings
+from rpcb_trio._commands._logs import JsonFormatter, PlainFormatter, TextFormatter
+from rpcb_trio._commands._settings._serve import Settings
 from tests.cli.conftest import Ended, Serve
 from tests.rabbitmq import Broker, Node
 

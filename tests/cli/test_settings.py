@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from rpcb_trio._cli._app import parse, settings_of
-from rpcb_trio._cli._file import FileLayer
-from rpcb_trio._cli._settings import Settings
-from rpcb_trio._cli._shared_settings import LogSettings
+from rpcb_trio._commands._app import parse, settings_of
+from rpcb_trio._commands._settings._file import FileLayer
+from rpcb_trio._commands._settings._serve import Settings
+from rpcb_trio._commands._settings._shared import LogSettings
 
 pytestmark = pytest.mark.usefixtures("workplace")
 

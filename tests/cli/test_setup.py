@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rpcb_trio import SettingError, Topology
-from rpcb_trio._cli._settings import Settings
-from rpcb_trio._cli._setup import as_they_look, make_job, topology
-from rpcb_trio._cli._url import without_password
+from rpcb_trio._commands._settings._serve import Settings
+from rpcb_trio._commands._settings._url import without_password
+from rpcb_trio._commands.serve._setup import as_they_look, make_job, topology
 from rpcb_trio._service import bind
 
 
@@ -80,16 +80,16 @@ def test_the_line_of_a_start_tells_what_holds_in_the_end() -> None:
         max_wait=0.5,
         device=("cpu", "cpu", "cpu"),
     )
-    job = make_job("asr", "models.asr:service", bind(echo), settings)
+    job = make_job("asr", "rpcb_models.asr:service", bind(echo), settings)
     assert job.line == (
-        "asr: serving models.asr:service from queue q of amqp://me:***@host/: "
+        "asr: serving rpcb_models.asr:service from queue q of amqp://me:***@host/: "
         "prefetch 16, max batch 4, fixed batching with a max wait of 0.5 s, 3 replica(s)"
     )
 
 
 def test_a_prefetch_that_is_too_small_is_refused_before_anything_is_started() -> None:
     with pytest.raises(SettingError, match=r"prefetch is 10, .* at least 64"):
-        make_job("asr", "models.asr:service", bind(echo), Settings(queue="q", prefetch=10))
+        make_job("asr", "rpcb_models.asr:service", bind(echo), Settings(queue="q", prefetch=10))
 
 
 def test_events_may_not_go_where_requests_come_from() -> None:

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from rpcb_trio import SettingError, open_blocking_client
-from rpcb_trio._cli._target import load_service
+from rpcb_trio._commands.serve._target import load_service
 
 SERVICES = """
 from pathlib import Path

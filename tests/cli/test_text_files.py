@@ -10,11 +10,11 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from rpcb_trio import SettingError
-from rpcb_trio._cli._app import parse
-from rpcb_trio._cli._file import FileLayer, read_file
-from rpcb_trio._cli._shared_settings import ConnectionSettings
-from rpcb_trio._cli._text_files import read_text
-from rpcb_trio._cli._url import url_of
+from rpcb_trio._commands._app import parse
+from rpcb_trio._commands._settings._file import FileLayer, read_file
+from rpcb_trio._commands._settings._shared import ConnectionSettings
+from rpcb_trio._commands._settings._text_files import read_text
+from rpcb_trio._commands._settings._url import url_of
 from tests.cli.conftest import Ended
 
 Run = Callable[..., Ended]

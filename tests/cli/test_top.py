@@ -17,7 +17,7 @@ import trio
 
 from rpcb_trio import EventInstrument, open_client, publish_events, serve
 from rpcb_trio.__main__ import main
-from rpcb_trio._cli import _top
+from rpcb_trio._commands.top import _command as _top
 from tests.cli.conftest import Ended
 from tests.cli.processes import PATIENCE
 from tests.rabbitmq import Broker

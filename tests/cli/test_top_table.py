@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from rpcb_trio import Condition
-from rpcb_trio._cli._top_table import COLUMNS, in_order, memory, number, page
+from rpcb_trio._commands.top._table import COLUMNS, in_order, memory, number, page
 from rpcb_trio._events import QueueSummary, Summary, WorkerSummary
 from tests.scenarios import steady
 

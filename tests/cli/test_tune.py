@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from rpcb_trio._cli._bodies import read_bodies
-from rpcb_trio._cli._file import read_file
+from rpcb_trio._commands._bodies import read_bodies
+from rpcb_trio._commands._settings._file import read_file
 from tests.cli.conftest import Ended
 
 Run = Callable[..., Ended]

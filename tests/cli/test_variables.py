@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from rpcb_trio._cli._app import parse
-from rpcb_trio._cli._file import FileLayer
-from rpcb_trio._cli._gateway_settings import GatewaySettings
-from rpcb_trio._cli._health import HealthSettings
-from rpcb_trio._cli._settings import Settings
-from rpcb_trio._cli._variables import unknown_variables
+from rpcb_trio._commands._app import parse
+from rpcb_trio._commands._settings._file import FileLayer
+from rpcb_trio._commands._settings._serve import Settings
+from rpcb_trio._commands._settings._variables import unknown_variables
+from rpcb_trio._commands.gateway._settings import GatewaySettings
+from rpcb_trio._commands.health._command import HealthSettings
 from tests.cli.conftest import Ended
 
 pytestmark = pytest.mark.usefixtures("workplace")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.asr import Moonshine
+from rpcb_models.asr import Moonshine
 
 
 @pytest.fixture(scope="session")

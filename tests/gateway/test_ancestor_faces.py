@@ -1,4 +1,4 @@
-"""`POST /asr` and `POST /api/se`, as rabbit-rpc-client had them; the routes are of `models/gateway.toml`."""
+"""`POST /asr` and `POST /api/se`, as rabbit-rpc-client had them, by `models/rpcb_models/gateway.toml`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import msgspec
 import pytest
 from trio.testing import MockClock
 
-from models.asr import Moonshine, SpeechRecognition
-from models.wire import Status
+from rpcb_models.asr import Moonshine, SpeechRecognition
+from rpcb_models.wire import Status
 from rpcb_trio import Reply
 from rpcb_trio.gateway import GatewayOptions
 from tests.gateway.fronts import Front, answered_with, front, one_by_one, told
@@ -28,7 +28,7 @@ ENHANCED = {"enhance": b"RIFF", "duration": "1.25"}
 @asynccontextmanager
 async def faces(**services: Any) -> AsyncIterator[Front]:
     """The routes of the file; on the embedded broker, which has no exchanges, by their queues."""
-    routes = tomllib.loads((ROOT / "models" / "gateway.toml").read_text())["routes"]
+    routes = tomllib.loads((ROOT / "models" / "rpcb_models" / "gateway.toml").read_text())["routes"]
     for name, route in routes.items():
         if "exchange" in route:
             del route["exchange"], route["routing_key"]
@@ -38,7 +38,7 @@ async def faces(**services: Any) -> AsyncIterator[Front]:
 
 
 async def test_real_speech_is_recognised_through_the_ancestor_s_curl_line(moonshine: Moonshine) -> None:
-    recording = (ROOT / "models" / "recordings" / "librivox-0870.wav").read_bytes()
+    recording = (ROOT / "models" / "rpcb_models" / "recordings" / "librivox-0870.wav").read_bytes()
     async with faces(asr=SpeechRecognition(moonshine)) as gateway:
         files: dict[str, Any] = {"audio": ("0.wav", recording, "audio/wav"), "format": (None, "wav")}
         answer = await gateway.http.post("/asr", files=files)

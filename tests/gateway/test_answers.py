@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from models import simple
+from rpcb_models import simple
 from rpcb_trio import Failure, Outcome, RequestError, Success
 from tests.gateway.fronts import batch_headers, echo, front, one_by_one, told
 

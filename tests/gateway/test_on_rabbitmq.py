@@ -13,8 +13,8 @@ import msgspec
 import pytest
 import trio
 
-from models.asr import Moonshine, SpeechRecognition
-from models.wire import Enhanced, Enhancement, Status
+from rpcb_models.asr import Moonshine, SpeechRecognition
+from rpcb_models.wire import Enhanced, Enhancement, Status
 from rpcb_trio import Topology, open_client
 from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.gateway import GatewayOptions, make_app, read_routes
@@ -27,7 +27,7 @@ from tests.gateway.hangup import hang_up_after
 from tests.rabbitmq import Broker
 
 ROOT = Path(__file__).parents[2]
-RECORDING = ROOT / "models" / "recordings" / "librivox-0870.wav"
+RECORDING = ROOT / "models" / "rpcb_models" / "recordings" / "librivox-0870.wav"
 PATIENCE = 30.0
 
 
@@ -55,7 +55,7 @@ def enhance(bodies: list[bytes]) -> list[bytes]:
 async def test_the_ancestor_s_curl_lines_get_its_answers_through_its_exchanges(
     broker: Broker, moonshine: Moonshine
 ) -> None:
-    routes = tomllib.loads((ROOT / "models" / "gateway.toml").read_text())["routes"]
+    routes = tomllib.loads((ROOT / "models" / "rpcb_models" / "gateway.toml").read_text())["routes"]
     topologies = {}
     for name, key in (("asr", "rpc-en"), ("se", "rpc")):
         routes[name]["exchange"] = exchange = broker.fresh_name("exchange")

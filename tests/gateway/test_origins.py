@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from models import simple
+from rpcb_models import simple
 from rpcb_trio import Outcome, SettingError
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._responses import failure

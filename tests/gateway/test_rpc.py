@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models import simple
+from rpcb_models import simple
 from rpcb_trio import Reply, SettingError
 from rpcb_trio._gateway._responses import passed
 from rpcb_trio._messages import ERROR_HEADER

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from models.audio import SAMPLE_RATE, Samples, read_audio
-from models.recordings import recordings
-from models.se.convert_dtln import graphs
+from rpcb_models.audio import SAMPLE_RATE, Samples, read_audio
+from rpcb_models.recordings import recordings
+from rpcb_models.se.convert_dtln import graphs
 
 FILE = Path(__file__).parents[1] / "data" / "dtln.npz"
 FRAME, HOP = 512, 128

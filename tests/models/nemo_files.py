@@ -12,8 +12,8 @@ from typing import Any
 import torch
 import yaml
 
-from models.asr.quartznet._config import config_of
-from models.asr.quartznet._network import Network
+from rpcb_models.asr.quartznet._config import config_of
+from rpcb_models.asr.quartznet._network import Network
 
 DATA = Path(__file__).parents[1] / "data" / "nemo"
 ENGLISH = [*" abcdefghijklmnopqrstuvwxyz'"]

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from models.audio import SAMPLE_RATE, Samples
+from rpcb_models.audio import SAMPLE_RATE, Samples
 
 Signal = npt.NDArray[np.float64]
 Maker = Callable[[Signal, np.random.Generator], Signal]

@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 import torch
 
-from models.asr.quartznet._archive import read_checkpoint
-from models.asr.quartznet._config import config_of
-from models.asr.quartznet._loading import network_of
+from rpcb_models.asr.quartznet._archive import read_checkpoint
+from rpcb_models.asr.quartznet._config import config_of
+from rpcb_models.asr.quartznet._loading import network_of
 
 DATA = Path(__file__).parents[1] / "data" / "nemo"
 CHECKPOINTS = {"plain": "nemo3_quartznet_tiny_en.nemo", "old": "nemo_a5style_quartznet_tiny_en.nemo"}

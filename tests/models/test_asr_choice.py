@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from models.asr import Moonshine, QuartzNet, SpeechRecognition
-from models.audio import Samples
-from models.recordings import recordings
-from models.wire import AudioRequest, Recognition
+from rpcb_models.asr import Moonshine, QuartzNet, SpeechRecognition
+from rpcb_models.audio import Samples
+from rpcb_models.recordings import recordings
+from rpcb_models.wire import AudioRequest, Recognition
 from rpcb_trio import SettingError
 from rpcb_trio.testing import push_batch
 
-ASR = Path(__file__).parents[2] / "models" / "asr"
+ASR = Path(__file__).parents[2] / "models" / "rpcb_models" / "asr"
 SMALL = str(ASR / "quartznet_prompts.nemo")
 
 
@@ -79,7 +79,7 @@ def test_each_device_has_a_recogniser_of_its_own_where_it_cares() -> None:
 
 def test_the_chinese_deployment_is_the_producers_own_and_names_its_checkpoint() -> None:
     settings = tomllib.loads((ASR / "cc1.toml").read_text("utf-8"))
-    assert settings["target"] == "models.asr:SpeechRecognition"
+    assert settings["target"] == "rpcb_models.asr:SpeechRecognition"
     assert (settings["exchange"], settings["queue"], settings["routing_key"]) == (
         "asrExchange",
         "cc1",

@@ -1,4 +1,4 @@
-"""`python -m models.asr FILE...`: a text for each recording, and one line for each thing that goes wrong."""
+"""`python -m rpcb_models.asr FILE...`: a text for each recording, one line for each thing that goes wrong."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.asr.__main__ import main
-from models.audio import SAMPLE_RATE, read_audio
-from models.recordings import recordings
-from models.se.wav import wav_bytes
+from rpcb_models.asr.__main__ import main
+from rpcb_models.audio import SAMPLE_RATE, read_audio
+from rpcb_models.recordings import recordings
+from rpcb_models.se.wav import wav_bytes
 from tests.models.nemo_files import DATA
 from tests.models.sounds import audio_file
 
 ROOT = Path(__file__).parents[2]
-SMALL = str(ROOT / "models" / "asr" / "quartznet_prompts.nemo")
+SMALL = str(ROOT / "models" / "rpcb_models" / "asr" / "quartznet_prompts.nemo")
 FILES = [str(clip.path) for clip in recordings()[:4]]
 QUARTZNET = ["--recogniser", "quartznet", "--checkpoint", SMALL]
 
@@ -114,7 +114,7 @@ def test_a_wrong_setting_is_one_line_and_exit_code_2(
 
 
 def test_it_stops_without_a_word_when_its_reader_has_seen_enough() -> None:
-    line = [sys.executable, "-m", "models.asr", *FILES, *QUARTZNET, "--batch-size", "1"]
+    line = [sys.executable, "-m", "rpcb_models.asr", *FILES, *QUARTZNET, "--batch-size", "1"]
     with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:
         assert command.stdout is not None
         command.stdout.close()
@@ -124,7 +124,7 @@ def test_it_stops_without_a_word_when_its_reader_has_seen_enough() -> None:
 
 def test_it_runs_as_a_module() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "models.asr", FILES[1], *QUARTZNET],
+        [sys.executable, "-m", "rpcb_models.asr", FILES[1], *QUARTZNET],
         cwd=ROOT,
         capture_output=True,
         text=True,

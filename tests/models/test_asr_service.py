@@ -11,15 +11,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from models.asr import SpeechRecognition, service
-from models.asr.hearing import Said
-from models.asr.segments import Segment
-from models.asr.service import Recording, Transcript
-from models.audio import SAMPLE_RATE, Samples, read_audio
-from models.recordings import recordings
-from models.se.wav import wav_bytes
-from models.wer import word_error_rate
-from models.wire import AudioRequest, Recognition, RefusedRequest, Status
+from rpcb_models.asr import SpeechRecognition, service
+from rpcb_models.asr.hearing import Said
+from rpcb_models.asr.segments import Segment
+from rpcb_models.asr.service import Recording, Transcript
+from rpcb_models.audio import SAMPLE_RATE, Samples, read_audio
+from rpcb_models.recordings import recordings
+from rpcb_models.se.wav import wav_bytes
+from rpcb_models.wer import word_error_rate
+from rpcb_models.wire import AudioRequest, Recognition, RefusedRequest, Status
 from rpcb_trio import Expired, Failure, InferError, OutOfMemory, Service, Success
 from rpcb_trio.testing import push_batch
 from tests.models.noises import noise, room
@@ -214,5 +214,5 @@ def test_why_a_request_is_refused_is_said_in_words(body: bytes, reason: str) -> 
 
 
 def test_importing_the_service_loads_no_model() -> None:
-    code = "import sys, models.asr; sys.exit('onnxruntime' in sys.modules)"
+    code = "import sys, rpcb_models.asr; sys.exit('onnxruntime' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.audio import SAMPLE_RATE, AudioError, Samples, read_audio
-from models.wire import Status
+from rpcb_models.audio import SAMPLE_RATE, AudioError, Samples, read_audio
+from rpcb_models.wire import Status
 from tests.models.sounds import FILES, audio_file, loudest_hertz, tone
 
 stored = cache(audio_file)

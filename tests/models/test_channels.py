@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.audio import SAMPLE_RATE, Samples, read_audio
+from rpcb_models.audio import SAMPLE_RATE, Samples, read_audio
 from tests.models.sounds import loudest_hertz, tone, written
 
-SPEECH = "models/recordings/librivox-0870.wav"
+SPEECH = "models/rpcb_models/recordings/librivox-0870.wav"
 
 
 def heard(*channels: Samples, container: str = "wav", codec: str = "pcm_s16le") -> Samples:

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 import trio
 
-from models.composition import Ears, PartFailed
-from models.wire import AudioRequest, Enhanced, Enhancement, Recognition, Status
+from rpcb_models.composition import Ears, PartFailed
+from rpcb_models.wire import AudioRequest, Enhanced, Enhancement, Recognition, Status
 from rpcb_trio import MemoryBroker, Reply, RpcClient, Unroutable, open_client, serve
 from rpcb_trio.testing import VirtualExecutor, in_place
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.audio import DECODE_MEMORY, AudioError, _reading, read_audio
-from models.audio._decoder import Decoder
-from models.audio_service import AudioService
-from models.decoding import protocol
-from models.wire import Status
+from rpcb_models.audio import DECODE_MEMORY, AudioError, _reading, read_audio
+from rpcb_models.audio._decoder import Decoder
+from rpcb_models.audio_service import AudioService
+from rpcb_models.decoding import protocol
+from rpcb_models.wire import Status
 from rpcb_trio import ServiceError, SettingError
 from tests.models.sounds import audio_file, tone, written
 
@@ -157,7 +157,7 @@ def test_a_decoder_is_in_no_group_that_a_terminal_signals(decoder: Decoder) -> N
 def test_the_kernel_ends_what_takes_too_much_of_a_processor() -> None:
     done = run_python(
         "import os\n"
-        "from models.decoding._limits import Limits\n"
+        "from rpcb_models.decoding._limits import Limits\n"
         "with Limits(os.getppid()).kept(2**30, 0.1):\n"
         "    while True: pass"
     )
@@ -175,7 +175,7 @@ def test_too_much_of_a_processor_is_the_failure_of_what_was_read(decoder: Decode
 def test_a_decoder_opens_nothing_whatever_it_is_told() -> None:
     done = run_python(
         "import os, socket\n"
-        "from models.decoding._limits import Limits\n"
+        "from rpcb_models.decoding._limits import Limits\n"
         "limits = Limits(os.getppid())\n"
         "for opens in (lambda: open('/etc/hostname'), socket.socket, os.pipe):\n"
         "    try: opens()\n"
@@ -193,7 +193,7 @@ def test_a_decoder_opens_nothing_whatever_it_is_told() -> None:
 def test_a_decoder_ends_with_its_worker_however_that_ends(end: str) -> None:
     done = run_python(
         "import os\n"
-        "from models.audio import _reading, read_audio\n"
+        "from rpcb_models.audio import _reading, read_audio\n"
         "from tests.models.sounds import audio_file\n"
         "read_audio(audio_file('wav'))\n"
         f"print(_reading._idle[0]._process.pid, flush=True)\n{end}"
@@ -204,7 +204,7 @@ def test_a_decoder_ends_with_its_worker_however_that_ends(end: str) -> None:
 def test_a_decoder_ends_with_its_worker_where_somebody_else_holds_the_sockets_other_end() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as worker:
-        arguments = [sys.executable, "-m", "models.decoding", str(theirs.fileno()), str(worker.pid)]
+        arguments = [sys.executable, "-m", "rpcb_models.decoding", str(theirs.fileno()), str(worker.pid)]
         with subprocess.Popen(arguments, pass_fds=[theirs.fileno()]) as decoder:
             theirs.close()
             ready = ours.recv(1)
@@ -216,7 +216,7 @@ def test_a_decoder_ends_with_its_worker_where_somebody_else_holds_the_sockets_ot
 def test_a_fork_has_decoders_of_its_own() -> None:
     done = run_python(
         "import os\n"
-        "from models.audio import read_audio, _reading\n"
+        "from rpcb_models.audio import read_audio, _reading\n"
         "from tests.models.sounds import audio_file\n"
         "wav = audio_file('wav')\n"
         "read_audio(wav)\n"
@@ -246,16 +246,16 @@ def test_a_library_that_is_missing_is_named_at_the_start_with_what_brings_it(lib
         "found = importlib.util.find_spec\n"
         f"importlib.util.find_spec = lambda name: None if name == {library!r} else found(name)\n"
         f"sys.modules[{library!r}] = None\n"
-        "import models.audio"
+        "import rpcb_models.audio"
     )
     assert f"reading audio needs {library}: pip install 'rpcb-trio[audio]'" in done.stderr
 
 
 def test_a_worker_never_loads_libav_itself() -> None:
-    done = run_python("import sys, models.audio_service; print(*sys.modules)")
+    done = run_python("import sys, rpcb_models.audio_service; print(*sys.modules)")
     assert not {"av", "soxr"} & set(done.stdout.split())
 
 
 def test_a_decoders_process_loads_nothing_but_what_it_decodes_with() -> None:
-    done = run_python("import sys, models.decoding.__main__; print(*sys.modules)")
+    done = run_python("import sys, rpcb_models.decoding.__main__; print(*sys.modules)")
     assert not {"rpcb_trio", "trio", "torch", "msgspec"} & set(done.stdout.split())

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from models.audio import read_audio
-from models.recordings import recordings
-from models.se.checkpoint import load_demucs
-from models.se.demucs import DemucsNet, DemucsShape
-from models.se.enhancer import SMALL_DEMUCS
+from rpcb_models.audio import read_audio
+from rpcb_models.recordings import recordings
+from rpcb_models.se.checkpoint import load_demucs
+from rpcb_models.se.demucs import DemucsNet, DemucsShape
+from rpcb_models.se.enhancer import SMALL_DEMUCS
 
 DATA = Path(__file__).parents[1] / "data" / "demucs"
 CASES: dict[str, tuple[int, Literal[1, 2, 4]]] = {

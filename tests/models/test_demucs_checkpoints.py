@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from models.se.checkpoint import Given, _agreed, load_demucs
-from models.se.demucs import DemucsNet, DemucsShape
+from rpcb_models.se.checkpoint import Given, _agreed, load_demucs
+from rpcb_models.se.demucs import DemucsNet, DemucsShape
 from rpcb_trio import SettingError
 
 DATA = Path(__file__).parents[1] / "data" / "demucs"

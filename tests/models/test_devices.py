@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from models.asr import QuartzNet
-from models.devices import Lane, exact, resolve_device, sent, set_threads
-from models.se import Demucs
+from rpcb_models.asr import QuartzNet
+from rpcb_models.devices import Lane, exact, resolve_device, sent, set_threads
+from rpcb_models.se import Demucs
 from rpcb_trio import SettingError
 
-SMALL_QUARTZNET = Path(__file__).parents[2] / "models" / "asr" / "quartznet_prompts.nemo"
+SMALL_QUARTZNET = Path(__file__).parents[2] / "models" / "rpcb_models" / "asr" / "quartznet_prompts.nemo"
 
 
 def test_no_name_is_the_cpu() -> None:

@@ -10,13 +10,13 @@ import onnxruntime
 import pytest
 import torch
 
-from models.audio import Samples, read_audio
-from models.recordings import recordings
-from models.se.convert_dtln import convert, torch_gates
-from models.se.dtln import DtlnNet, load_dtln
+from rpcb_models.audio import Samples, read_audio
+from rpcb_models.recordings import recordings
+from rpcb_models.se.convert_dtln import convert, torch_gates
+from rpcb_models.se.dtln import DtlnNet, load_dtln
 from rpcb_trio import SettingError
 
-WEIGHTS = Path(__file__).parents[2] / "models" / "se" / "dtln.safetensors"
+WEIGHTS = Path(__file__).parents[2] / "models" / "rpcb_models" / "se" / "dtln.safetensors"
 REFERENCE = Path(__file__).parents[1] / "data" / "dtln.npz"
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from benches import enhancement
-from models.audio import SAMPLE_RATE
-from models.noise import NOISES, SNRS, NoisyClip, mixed, noisy_clips, si_sdr
-from models.se import Demucs, Dtln, Enhancer
+from rpcb_models.audio import SAMPLE_RATE
+from rpcb_models.noise import NOISES, SNRS, NoisyClip, mixed, noisy_clips, si_sdr
+from rpcb_models.se import Demucs, Dtln, Enhancer
 from tests.models.sounds import tone
 
 

@@ -8,9 +8,9 @@ import av
 import numpy as np
 import pytest
 
-from models.audio import SAMPLE_RATE, AudioError, read_audio
-from models.decoding._formats import CODECS
-from models.wire import Status
+from rpcb_models.audio import SAMPLE_RATE, AudioError, read_audio
+from rpcb_models.decoding._formats import CODECS
+from rpcb_models.wire import Status
 from tests.models.sounds import (
     RECORDED,
     RECORDERS,

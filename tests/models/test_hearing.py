@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.asr import Moonshine
-from models.asr.hearing import Hearing, Said
-from models.asr.segments import LONGEST, Stretch, spoken
-from models.asr.voice_activity import MODEL, _blocks
-from models.audio import SAMPLE_RATE, Samples, read_audio
-from models.noise import mixed
-from models.recordings import recordings
-from models.wer import normalised, word_error_rate
+from rpcb_models.asr import Moonshine
+from rpcb_models.asr.hearing import Hearing, Said
+from rpcb_models.asr.segments import LONGEST, Stretch, spoken
+from rpcb_models.asr.voice_activity import MODEL, _blocks
+from rpcb_models.audio import SAMPLE_RATE, Samples, read_audio
+from rpcb_models.noise import mixed
+from rpcb_models.recordings import recordings
+from rpcb_models.wer import normalised, word_error_rate
 from rpcb_trio import SettingError
 from tests.models.noises import MAKERS, coloured, noise, room
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models.asr.quartznet._lm import without_kenlms_lines
+from rpcb_models.asr.quartznet._lm import without_kenlms_lines
 from rpcb_trio import SettingError
 from tests.models.nemo_files import ENGLISH
 from tests.models.test_quartznet import CHINESE, beam_search, spelled

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import soxr
 
-from models.asr import Moonshine
-from models.asr.moonshine import _groups, _words
-from models.asr.moonshine_graphs import Utterance, _providers
-from models.audio import SAMPLE_RATE, Samples, read_audio
-from models.recordings import recordings
-from models.wer import normalised, word_error_rate
+from rpcb_models.asr import Moonshine
+from rpcb_models.asr.moonshine import _groups, _words
+from rpcb_models.asr.moonshine_graphs import Utterance, _providers
+from rpcb_models.audio import SAMPLE_RATE, Samples, read_audio
+from rpcb_models.recordings import recordings
+from rpcb_models.wer import normalised, word_error_rate
 from rpcb_trio import SettingError
 from tests.models.sounds import tone
 
@@ -68,7 +68,7 @@ def test_speech_half_as_fast_again_is_not_cut_short(
 ) -> None:
     fast = [soxr.resample(clip, 1.5 * SAMPLE_RATE, SAMPLE_RATE) for clip in speech()]
     texts = in_batches(moonshine, fast, 5)
-    monkeypatch.setattr("models.asr.moonshine._TOKENS_PER_SECOND", 60.0)
+    monkeypatch.setattr("rpcb_models.asr.moonshine._TOKENS_PER_SECOND", 60.0)
     assert in_batches(moonshine, fast, 5) == texts
     assert word_error_rate(TEXTS, texts) <= 0.45
 

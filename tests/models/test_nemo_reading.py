@@ -14,9 +14,9 @@ import pytest
 import torch
 import yaml
 
-from models.asr.quartznet import _archive
-from models.asr.quartznet._archive import read_checkpoint
-from models.asr.quartznet._loading import load
+from rpcb_models.asr.quartznet import _archive
+from rpcb_models.asr.quartznet._archive import read_checkpoint
+from rpcb_models.asr.quartznet._loading import load
 from rpcb_trio import SettingError
 from tests.models.nemo_files import DATA, archive, changed, configuration, nemo_file, random_weights
 

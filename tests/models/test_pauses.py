@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.audio import SAMPLE_RATE, split_in_pauses
+from rpcb_models.audio import SAMPLE_RATE, split_in_pauses
 from tests.models.sounds import tone
 
 

@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 import torch
 
-from models.asr import QuartzNet
-from models.asr.quartznet._recogniser import neighbours
-from models.asr.quartznet._text import BeamSearch, Greedy, LogProbs
-from models.audio import SAMPLE_RATE, Samples, read_audio
-from models.recordings import recordings
-from models.wer import normalised
+from rpcb_models.asr import QuartzNet
+from rpcb_models.asr.quartznet._recogniser import neighbours
+from rpcb_models.asr.quartznet._text import BeamSearch, Greedy, LogProbs
+from rpcb_models.audio import SAMPLE_RATE, Samples, read_audio
+from rpcb_models.recordings import recordings
+from rpcb_models.wer import normalised
 from rpcb_trio import SettingError
 from tests.models.nemo_files import DATA, ENGLISH, configuration, nemo_file
 
-SMALL = Path(__file__).parents[2] / "models" / "asr" / "quartznet_prompts.nemo"
+SMALL = Path(__file__).parents[2] / "models" / "rpcb_models" / "asr" / "quartznet_prompts.nemo"
 PROMPTS_LM = DATA / "lm_prompts_bigram.arpa"
 CHINESE = [" ", *"你好世界今天气很中文语音识别"]
 PROMPTS = [clip for clip in recordings() if clip.name.startswith("asterisk")]
@@ -180,7 +180,7 @@ def test_a_missing_extra_is_one_line_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch, module: str, extra: str
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    for name in [name for name in sys.modules if name.startswith("models.asr.quartznet._")]:
+    for name in [name for name in sys.modules if name.startswith("rpcb_models.asr.quartznet._")]:
         if name.endswith(("_archive", "_loading", "_engine")):
             monkeypatch.delitem(sys.modules, name)
     with pytest.raises(SettingError, match=rf"pip install 'rpcb-trio\[{extra}\]'"):

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.asr.quartznet._config import config_of
-from models.asr.quartznet._loading import network_of
-from models.asr.quartznet._network import Network
+from rpcb_models.asr.quartznet._config import config_of
+from rpcb_models.asr.quartznet._loading import network_of
+from rpcb_models.asr.quartznet._network import Network
 from rpcb_trio import SettingError
 from tests.models.nemo_files import DATA, block, changed, configuration, random_weights
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.asr.quartznet._archive import read_checkpoint
-from models.asr.quartznet._config import config_of
-from models.asr.quartznet._loading import network_of
-from models.asr.quartznet._text import Greedy
+from rpcb_models.asr.quartznet._archive import read_checkpoint
+from rpcb_models.asr.quartznet._config import config_of
+from rpcb_models.asr.quartznet._loading import network_of
+from rpcb_models.asr.quartznet._text import Greedy
 from tests.models.quartznet_parity import CHECKPOINTS, DATA, REFERENCES, computed
 
 ROOT = Path(__file__).parents[2]

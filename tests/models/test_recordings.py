@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import wave
 
-from models.recordings import recordings
+from rpcb_models.recordings import recordings
 
 
 def test_every_recording_is_a_wav_of_16_kilohertz_with_its_text() -> None:

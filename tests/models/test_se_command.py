@@ -1,4 +1,4 @@
-"""`python -m models.se` writes enhanced recordings, and says in one line what it can't do."""
+"""`python -m rpcb_models.se` writes enhanced recordings, and says in one line what it can't do."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.audio import SAMPLE_RATE, Samples, read_audio
-from models.recordings import recordings
-from models.se.__main__ import main
-from models.se.enhancer import SMALL_DEMUCS
-from models.se.wav import wav_bytes
+from rpcb_models.audio import SAMPLE_RATE, Samples, read_audio
+from rpcb_models.recordings import recordings
+from rpcb_models.se.__main__ import main
+from rpcb_models.se.enhancer import SMALL_DEMUCS
+from rpcb_models.se.wav import wav_bytes
 from tests.models.sounds import audio_file
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +97,6 @@ def test_a_wrong_setting_is_one_line_before_anything_is_done(
 
 
 def test_the_command_is_there(noisy: Path) -> None:
-    command = [sys.executable, "-m", "models.se", str(noisy)]
+    command = [sys.executable, "-m", "rpcb_models.se", str(noisy)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert noisy.with_name("noisy.enhanced.wav").is_file()

@@ -13,11 +13,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from models.audio import SAMPLE_RATE, Samples, read_audio
-from models.recordings import recordings
-from models.se import Demucs, Dtln, SpeechEnhancement, named_enhancer, service
-from models.se.wav import wav_bytes
-from models.wire import AudioRequest, Enhancement, RefusedRequest, Status
+from rpcb_models.audio import SAMPLE_RATE, Samples, read_audio
+from rpcb_models.recordings import recordings
+from rpcb_models.se import Demucs, Dtln, SpeechEnhancement, named_enhancer, service
+from rpcb_models.se.wav import wav_bytes
+from rpcb_models.wire import AudioRequest, Enhancement, RefusedRequest, Status
 from rpcb_trio import Expired, Failure, InferError, Service, SettingError, Success
 from rpcb_trio.testing import push_batch
 from tests.models.sounds import audio_file, tone
@@ -178,8 +178,8 @@ async def test_real_speech_comes_back_as_long_as_it_was_whatever_its_batch(model
 
 
 def test_the_default_topology_is_the_ancestors() -> None:
-    settings = tomllib.loads((ROOT / "models" / "se" / "se-base.toml").read_text("utf-8"))
-    assert settings["target"] == "models.se:SpeechEnhancement"
+    settings = tomllib.loads((ROOT / "models" / "rpcb_models" / "se" / "se-base.toml").read_text("utf-8"))
+    assert settings["target"] == "rpcb_models.se:SpeechEnhancement"
     wanted = {"queue": "seBase", "exchange": "seExchange", "exchange_type": "topic", "routing_key": ["rpc"]}
     assert settings.items() >= wanted.items()
 
@@ -192,15 +192,15 @@ def test_the_deployments_file_is_one_the_worker_serves_by() -> None:
         "rpcb_trio",
         "serve",
         "--config",
-        "models/se/se-base.toml",
+        "models/rpcb_models/se/se-base.toml",
         "--url",
         nobody,
     ]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
-    assert "serving models.se:SpeechEnhancement from queue seBase" in done.stderr
+    assert "serving rpcb_models.se:SpeechEnhancement from queue seBase" in done.stderr
     assert done.returncode == 5  # the broker is not there; a wrong setting would be 2
 
 
 def test_importing_the_service_loads_no_model() -> None:
-    code = "import sys, models.se; sys.exit('torch' in sys.modules)"
+    code = "import sys, rpcb_models.se; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

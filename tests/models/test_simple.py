@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from models.simple import Accelerator, accelerator, echo
+from rpcb_models.simple import Accelerator, accelerator, echo
 from rpcb_trio.testing import push_batch
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.asr.tokens import Tokens
+from rpcb_models.asr.tokens import Tokens
 
 SPACE = "▁".encode()
 

@@ -10,18 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.asr.quartznet import QuartzNet
-from models.asr.quartznet._loading import load
-from models.asr.quartznet._network import Network
-from models.asr.train.__main__ import main
-from models.asr.train.archive import write_nemo
-from models.asr.train.batches import padded
-from models.asr.train.configuration import configuration, untrained
-from models.asr.train.corpus import Clip, shipped
-from models.asr.train.evaluation import character_error_rate, transcribed
-from models.asr.train.labels import LABELS
-from models.asr.train.recipe import Plan, Training, rate
-from models.recordings.make import SOUNDS, TEXTS
+from rpcb_models.asr.quartznet import QuartzNet
+from rpcb_models.asr.quartznet._loading import load
+from rpcb_models.asr.quartznet._network import Network
+from rpcb_models.asr.train.__main__ import main
+from rpcb_models.asr.train.archive import write_nemo
+from rpcb_models.asr.train.batches import padded
+from rpcb_models.asr.train.configuration import configuration, untrained
+from rpcb_models.asr.train.corpus import Clip, shipped
+from rpcb_models.asr.train.evaluation import character_error_rate, transcribed
+from rpcb_models.asr.train.labels import LABELS
+from rpcb_models.asr.train.recipe import Plan, Training, rate
+from rpcb_models.recordings.make import SOUNDS, TEXTS
 from rpcb_trio import SettingError
 from tests.models.sounds import audio_file
 

@@ -10,13 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.asr.train.augmentation import masked, varied
-from models.asr.train.batches import shuffled_neighbours
-from models.asr.train.corpus import Clip, shipped, split
-from models.asr.train.labels import LABELS, label_text
-from models.asr.train.synthesis import synthetic_clips
-from models.audio import SAMPLE_RATE
-from models.recordings import recordings
+from rpcb_models.asr.train.augmentation import masked, varied
+from rpcb_models.asr.train.batches import shuffled_neighbours
+from rpcb_models.asr.train.corpus import Clip, shipped, split
+from rpcb_models.asr.train.labels import LABELS, label_text
+from rpcb_models.asr.train.synthesis import synthetic_clips
+from rpcb_models.audio import SAMPLE_RATE
+from rpcb_models.recordings import recordings
 from rpcb_trio import SettingError
 
 

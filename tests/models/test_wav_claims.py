@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.audio import SAMPLE_RATE, AudioError, read_audio
-from models.wire import Status
+from rpcb_models.audio import SAMPLE_RATE, AudioError, read_audio
+from rpcb_models.wire import Status
 from tests.models.sounds import audio_file, recording, tone
 
 WHOLE = audio_file("wav", seconds=2.0)

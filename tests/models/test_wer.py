@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.wer import normalised, word_error_rate
+from rpcb_models.wer import normalised, word_error_rate
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.wheel_files import wheel_files
+from rpcb_models.wheel_files import wheel_files
 from rpcb_trio import SettingError
 
 REMEDY = "pip install 'some-model==1.0'"

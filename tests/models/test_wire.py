@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.wire import AudioRequest, Recognition, RefusedRequest, Status, read_request, status_of
+from rpcb_models.wire import AudioRequest, Recognition, RefusedRequest, Status, read_request, status_of
 from rpcb_trio import (
     DecodeError,
     EncodeError,

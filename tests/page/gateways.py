@@ -29,14 +29,15 @@ from rpcb_trio._service import bind
 from rpcb_trio.gateway import GatewayOptions, make_app, read_routes, serve_app
 
 ROOT = Path(__file__).parents[2]
-RECORDING = ROOT / "models" / "recordings" / "librivox-0880.wav"
+RECORDING = ROOT / "models" / "rpcb_models" / "recordings" / "librivox-0880.wav"
 EXCHANGE = "events"
 DRAIN = 5.0
 
 
 def ancestor_routes() -> dict[str, Any]:
-    """Those of models/gateway.toml; on the embedded broker, which has no exchanges, by their queues."""
-    routes: dict[str, Any] = tomllib.loads((ROOT / "models" / "gateway.toml").read_text())["routes"]
+    """Those of the models' gateway.toml; on the embedded broker, which has no exchanges, by their queues."""
+    text = (ROOT / "models" / "rpcb_models" / "gateway.toml").read_text()
+    routes: dict[str, Any] = tomllib.loads(text)["routes"]
     for name, route in routes.items():
         if "exchange" in route:
             del route["exchange"], route["routing_key"]

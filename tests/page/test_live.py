@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 from playwright.sync_api import Page, expect
 
-from models.simple import Accelerator, echo
+from rpcb_models.simple import Accelerator, echo
 from rpcb_trio.gateway import GatewayOptions
 from tests.page.browser import PHONE, Chromium, keep
 from tests.page.gateways import Fake, ancestor_routes, listening, recognised

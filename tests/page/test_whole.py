@@ -12,19 +12,19 @@ import pytest
 import trio
 from playwright.sync_api import Page, expect
 
-from models.asr import SpeechRecognition
-from models.audio import SAMPLE_RATE, read_audio
-from models.noise import mixed
-from models.se import SpeechEnhancement
+from rpcb_models.asr import SpeechRecognition
+from rpcb_models.audio import SAMPLE_RATE, read_audio
+from rpcb_models.noise import mixed
+from rpcb_models.se import SpeechEnhancement
 from tests.cli.processes import command
 from tests.page import browser
 from tests.page.browser import Chromium, keep
 from tests.page.gateways import ROOT, ancestor_routes, listening
 from tests.rabbitmq import Broker
 
-TARGET = ["models.simple:Accelerator", "--option", "a=0.05", "--option", "c=0.005"]
+TARGET = ["rpcb_models.simple:Accelerator", "--option", "a=0.05", "--option", "c=0.005"]
 SNR = 8.0
-SPEECH = ROOT / "models" / "recordings" / "librivox-0870.wav"
+SPEECH = ROOT / "models" / "rpcb_models" / "recordings" / "librivox-0870.wav"
 
 
 async def test_the_page_shows_the_batches_of_workers_on_rabbitmq(

@@ -1,1 +1,0 @@
-"""Trains a small QuartzNet on Debian's prompts: `python -m models.asr.train --help`."""

@@ -1,5 +1,0 @@
-"""`python -m rpcb_trio demo`: real speech through an embedded broker, one by one and in batches."""
-
-from models.demo._main import main
-
-__all__ = ["main"]

@@ -1,5 +1,0 @@
-"""Recordings of real people with what they say; see README.md beside them for their licences."""
-
-from models.recordings._list import Recording, recordings
-
-__all__ = ["Recording", "recordings"]

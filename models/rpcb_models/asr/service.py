@@ -1,0 +1,186 @@
+"""Speech recognition behind a queue, on the producers' wire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, runtime_checkable
+
+import msgspec
+import numpy as np
+
+from rpcb_models.asr.choice import recogniser_of
+from rpcb_models.asr.hearing import Hearing, Said
+from rpcb_models.asr.recogniser import Recogniser
+from rpcb_models.asr.segments import Segment, whole
+from rpcb_models.audio import DECODE_MEMORY, MAX_BYTES, SAMPLE_RATE
+from rpcb_models.audio_service import AudioService
+from rpcb_models.wire import Recognition, SpokenSegment, Status, read_request, status_of
+from rpcb_trio import Failure, Outcome, OutOfMemory, SettingError, Success
+
+_MOST_SECONDS = 3600.0  # of speech in a batch of several: some 45 s of moonshine's CPU
+_TRUE: Final = (True, "true", "1")
+MAX_SECONDS: Final = 1800.0
+"""The longest recording by default, in seconds: 58 MB while it waits, and 22 s of moonshine's CPU."""
+
+
+@runtime_checkable
+class _Placeable(Protocol):
+    def on_device(self, device: str) -> Recogniser: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A request's audio: what is spoken in it, and whether its producer wants to know when."""
+
+    segments: Sequence[Segment]
+    with_times: bool
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What is said in a recording, and whether its producer wants to know when."""
+
+    said: Sequence[Said]
+    with_times: bool
+
+
+class SpeechRecognition:
+    """Answers `{audio, format}` with `{sentence, other}`, and, asked for `segments`, with them as well.
+
+    Every failure has the same shape: an empty sentence, since that field is for recognised words only, and
+    the status in `other`. Producers that look at `sentence` alone then show nothing rather than an error's
+    text as if it had been spoken. Where nobody speaks, the sentence is empty and the status 200.
+
+    All arguments are plain, so that a line of configuration can give them. Nothing is loaded before `warm_up`
+    or the first request.
+
+    Args:
+        recogniser: "moonshine" (English, out of the box), "quartznet" (your checkpoint), or one of your own.
+        speech_only: Whether noise, tones, music and long pauses are kept from the recogniser, which would
+            hear words in them.
+        alone: For moonshine: whether a text may not depend on its batch; see `Moonshine`.
+        device: Where to compute, `cpu` by default, or `cuda:0`; moonshine needs onnxruntime-gpu for that.
+        threads: Of the recogniser's library; one leaves the other cores to the event loop.
+        checkpoint: For quartznet: path of a `.nemo` file.
+        lm: For quartznet: path of a language model, ARPA or KenLM's binary.
+        lm_weight: For quartznet, as the following; see `QuartzNet`.
+        word_bonus: See `QuartzNet`.
+        beam_width: See `QuartzNet`.
+        features: See `QuartzNet`.
+        precision: See `QuartzNet`.
+        max_seconds: The longest recording, in seconds; a longer one is refused. Recordings are recognised in
+            segments of 16 s at most; while one waits for its turn it takes 32 kB a second.
+        max_bytes: The largest audio file, in bytes; a larger one is refused.
+        decode_memory: How much a decoder may allocate for one clip, in MiB; one that wants more is refused.
+
+    Raises:
+        rpcb_trio.SettingError: there is no such recogniser, or arguments don't go together.
+    """
+
+    content_type = "application/octet-stream"
+
+    def __init__(
+        self,
+        recogniser: str | Recogniser = "moonshine",
+        *,
+        speech_only: bool = True,
+        alone: bool | None = None,
+        device: str | None = None,
+        threads: int = 1,
+        checkpoint: str | None = None,
+        lm: str | None = None,
+        lm_weight: float | None = None,
+        word_bonus: float | None = None,
+        beam_width: int | None = None,
+        features: str | float | None = None,
+        precision: str | None = None,
+        max_seconds: float = MAX_SECONDS,
+        max_bytes: int = MAX_BYTES,
+        decode_memory: int = DECODE_MEMORY,
+    ) -> None:
+        self.recogniser = recogniser_of(
+            recogniser,
+            device=device,
+            threads=threads,
+            alone=alone,
+            checkpoint=checkpoint,
+            lm=lm,
+            lm_weight=lm_weight,
+            word_bonus=word_bonus,
+            beam_width=beam_width,
+            features=features,
+            precision=precision,
+        )
+        self._hearing = Hearing(self.recogniser, gate=speech_only)
+        self._speech_only = speech_only
+        self._limits: dict[str, Any] = {
+            "max_seconds": max_seconds,
+            "max_bytes": max_bytes,
+            "decode_memory": decode_memory,
+        }
+        self._audio = AudioService(**self._limits)
+
+    def on_device(self, device: str) -> SpeechRecognition:
+        """The service for a replica on that device: another one, where the recogniser cares.
+
+        Raises:
+            rpcb_trio.SettingError: the recogniser runs on the processor alone, and the device is another.
+        """
+        placed = self.recogniser
+        if isinstance(placed, _Placeable):
+            placed = placed.on_device(device)
+        elif device != "cpu":
+            raise SettingError(f"device is {device}, but the recogniser runs on the cpu; leave device out")
+        if placed is self.recogniser:
+            return self
+        return SpeechRecognition(placed, speech_only=self._speech_only, **self._limits)
+
+    def warm_up(self) -> None:
+        """Load the models and run them on a second of faint noise, which sets up what a batch needs."""
+        self._hearing.load()
+        noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE).astype(np.float32)
+        self._hearing.segments(noise)
+        self._hearing.hear([whole(noise)])
+
+    def decode(self, body: bytes) -> Recording:
+        """Turn a request's body into what is spoken in its audio.
+
+        Raises:
+            RefusedRequest: the body or its audio can't be used; carries the status to reply.
+        """
+        request = read_request(body)
+        return Recording(self._hearing.segments(self._audio.samples(request)), request.segments in _TRUE)
+
+    def cost(self, item: Recording) -> float:
+        """Seconds of audio to be recognised."""
+        return sum(segment.seconds for segment in item.segments)
+
+    def infer(self, items: list[Recording]) -> list[Transcript]:
+        """Recognise a batch of recordings, all their segments as one; a transcript for each.
+
+        Raises:
+            rpcb_trio.OutOfMemory: together they are so long that others would wait for minutes.
+        """
+        seconds = sum(map(self.cost, items))
+        if len(items) > 1 and seconds > _MOST_SECONDS:
+            raise OutOfMemory(f"{seconds:.0f} s of speech are more than the {_MOST_SECONDS:g} s of one batch")
+        heard = self._hearing.hear([item.segments for item in items])
+        return [Transcript(said, item.with_times) for said, item in zip(heard, items, strict=True)]
+
+    def encode(self, outcome: Outcome[Transcript]) -> bytes:
+        """Write the reply: MessagePack of `{sentence: str, other: int}`, with `segments` where asked for."""
+        match outcome:
+            case Success(value=transcript):
+                reply = _reply(transcript)
+            case Failure(error=error):
+                reply = Recognition(sentence="", other=status_of(error))
+        return msgspec.msgpack.encode(reply)
+
+
+def _reply(transcript: Transcript) -> Recognition:
+    sentence = " ".join(each.text for each in transcript.said)
+    if not transcript.with_times:
+        return Recognition(sentence, Status.SUCCESS)
+    segments = [SpokenSegment(each.start, each.end, each.text) for each in transcript.said]
+    return Recognition(sentence, Status.SUCCESS, segments)

@@ -1,0 +1,18 @@
+"""Audio files of any kind a producer sends -> samples for a speech model."""
+
+from rpcb_models.audio._errors import AudioError
+from rpcb_models.audio._pauses import split_in_pauses
+from rpcb_models.audio._reading import DECODE_MEMORY, MAX_BYTES, MAX_SECONDS, read_audio
+from rpcb_models.audio._samples import SAMPLE_RATE, Samples, is_silent
+
+__all__ = [
+    "DECODE_MEMORY",
+    "MAX_BYTES",
+    "MAX_SECONDS",
+    "SAMPLE_RATE",
+    "AudioError",
+    "Samples",
+    "is_silent",
+    "read_audio",
+    "split_in_pauses",
+]

@@ -1,0 +1,5 @@
+"""Recordings of real people with what they say; see README.md beside them for their licences."""
+
+from rpcb_models.recordings._list import Recording, recordings
+
+__all__ = ["Recording", "recordings"]

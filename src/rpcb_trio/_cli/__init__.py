@@ -1,5 +1,0 @@
-"""The command line: commands, lifetimes, signals, exit codes; nothing else."""
-
-from rpcb_trio._cli._app import main, run
-
-__all__ = ["main", "run"]

@@ -1,0 +1,85 @@
+"""Requests' bodies, from files and from fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from glob import glob
+from itertools import product
+from pathlib import Path
+
+import msgspec
+
+from rpcb_trio._commands.serve._setup import split_pair
+from rpcb_trio._errors import SettingError
+
+
+def read_body(option: str, path: Path) -> bytes:
+    """What a file holds.
+
+    Raises:
+        SettingError: it can't be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingError(f"{option}: {path} can't be read: {error.strerror}") from error
+
+
+def encode_fields(pairs: Iterable[tuple[str, str]]) -> bytes:
+    """A msgpack map; a value is text, or the bytes of the file that `@FILE` names.
+
+    Raises:
+        SettingError: a file can't be read.
+    """
+    return msgspec.msgpack.encode({name: _field_value(name, value) for name, value in pairs})
+
+
+def read_bodies(files: Sequence[Path], directory: Path | None, fields: Sequence[str]) -> dict[str, bytes]:
+    """Bodies by what they were read from: one for each file, or for each combination of the fields' values.
+
+    Raises:
+        SettingError: they were given in no way or in two, or can't be read.
+    """
+    if bool(files) + (directory is not None) + bool(fields) != 1:
+        raise SettingError("give the requests as one of --body, --bodies and --field")
+    if fields:
+        return _bodies_of_fields(fields)
+    if directory is not None:
+        return {str(file): read_body("--bodies", file) for file in _listed(directory)}
+    return {str(file): read_body("--body", file) for file in files}
+
+
+def _listed(directory: Path) -> list[Path]:
+    try:
+        files = sorted(file for file in directory.iterdir() if file.is_file())
+    except OSError as error:
+        raise SettingError(f"--bodies: {directory} can't be read: {error.strerror}") from error
+    shown = [file for file in files if not file.name.startswith(".")]
+    if not shown:
+        raise SettingError(f"--bodies: {directory} holds no files; put a request's body into each")
+    return shown
+
+
+def _field_value(name: str, value: str) -> str | bytes:
+    return read_body(f"--field {name}", Path(value[1:])) if value.startswith("@") else value
+
+
+def _bodies_of_fields(fields: Sequence[str]) -> dict[str, bytes]:
+    """A name may be given several times, and `@PATTERN` is each file that matches."""
+    values: dict[str, list[str]] = {}
+    for each in fields:
+        name, value = split_pair("--field", each)
+        values.setdefault(name, []).extend(_matches(value))
+    several = [name for name in values if len(values[name]) > 1]
+    bodies: dict[str, bytes] = {}
+    for chosen in product(*values.values()):
+        given = dict(zip(values, chosen, strict=True))
+        label = ", ".join(f"{name}={given[name]}" for name in several or given)
+        bodies[label] = encode_fields(given.items())
+    return bodies
+
+
+def _matches(value: str) -> list[str]:
+    if not value.startswith("@") or Path(value[1:]).exists():
+        return [value]
+    return [f"@{match}" for match in sorted(glob(value[1:]))] or [value]  # noqa: PTH207 - of any root

@@ -1,0 +1,139 @@
+"""The log, on stderr: text for people, or JSON for machines."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import msgspec
+from rich.console import Console
+from rich.highlighter import NullHighlighter
+from rich.logging import RichHandler
+
+from rpcb_trio._commands._apart import ApartLogger, StderrHandler, own_stderr, set_apart, stream_of
+from rpcb_trio._commands._settings._shared import LogSettings
+from rpcb_trio._commands.load._flood import FloodFilter
+from rpcb_trio._shown import on_one_line
+
+log = logging.getLogger("rpcb_trio")
+
+RETOLD = ("aiormq", "pamqp")
+"""Libraries whose every trouble the transport tells in its own words; theirs only matter to who debugs."""
+
+CHATTY = ("asyncio", "trio-asyncio")
+"""Libraries whose warnings matter, and nothing less."""
+
+PASSWORD = re.compile(r"(://[^\s:/@]*:)\S+@")
+
+
+def discreet(text: str) -> str:
+    """Without the passwords of URLs. Nobody should write them, but a wrong setting is quoted as it is."""
+    return PASSWORD.sub(r"\1***@", text)
+
+
+class PlainFormatter(logging.Formatter):
+    """The message alone, and the traceback where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write the record, discreetly."""
+        return discreet(super().format(record))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - it is logging's name
+        """The message in one line, which nobody can make look like two of ours."""
+        return on_one_line(super().formatMessage(record))
+
+
+class TextFormatter(PlainFormatter):
+    """`time level message`, the time in UTC."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - logging's name
+        """ISO 8601, in UTC, to the millisecond."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class JsonFormatter(TextFormatter):
+    """One JSON object a line: time, level, logger, message, and the traceback where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write the record as JSON."""
+        line = {
+            "time": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": _encodable(discreet(record.getMessage())),
+        }
+        if record.exc_info:
+            line["traceback"] = _encodable(discreet(self.formatException(record.exc_info)))
+        return msgspec.json.encode(line).decode()
+
+
+def _encodable(text: str) -> str:
+    """With what UTF-8 can't carry spelt out: half of a surrogate pair, as a strange name may have it."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def write_logs(settings: LogSettings) -> None:
+    """Send the whole process's log to stderr: that of this package apart, and all else by the root logger."""
+    root, level = logging.getLogger(), settings.log_level.upper()
+    root.setLevel(level)
+    handler = _handler(settings)
+    handler.addFilter(FloodFilter())
+    set_apart(root.level, handler)
+    root.addHandler(handler)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in RETOLD:
+        logging.getLogger(name).setLevel(
+            logging.WARNING if settings.log_level == "debug" else logging.CRITICAL
+        )
+
+
+def tell(line: str) -> None:
+    """Tell the operator one line why the command ends, in the form that the log has."""
+    if _log_is_json():
+        log.critical(line)
+    else:
+        _print(line)
+
+
+def tell_last(line: str) -> None:
+    """Tell one more line after that: in the log, if there is one."""
+    if ApartLogger.handler_apart is not None:
+        log.warning("%s", line)
+    else:
+        _print(line)
+
+
+def _log_is_json() -> bool:
+    handler = ApartLogger.handler_apart
+    return handler is not None and isinstance(handler.formatter, JsonFormatter)
+
+
+def _print(line: str) -> None:
+    text = f"rpcb-trio: {discreet(on_one_line(' '.join(line.split())))}"
+    with suppress(OSError, ValueError):  # nobody reads it
+        print(text, file=stream_of(ApartLogger.handler_apart), flush=True)
+
+
+def _handler(settings: LogSettings) -> logging.Handler:
+    if settings.log_format == "text" and sys.stderr.isatty():
+        rich = RichHandler(
+            console=Console(file=own_stderr()),
+            show_path=False,
+            omit_repeated_times=False,
+            log_time_format="%X",
+            highlighter=NullHighlighter(),
+        )
+        rich.setFormatter(PlainFormatter())
+        return rich
+    is_json = settings.log_format == "json"
+    handler = StderrHandler("utf-8" if is_json else None)
+    handler.setFormatter(JsonFormatter() if is_json else TextFormatter())
+    return handler

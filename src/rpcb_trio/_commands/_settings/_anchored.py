@@ -1,0 +1,45 @@
+"""Paths of the settings, as meant where the command was started: a service may change the directory."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from rpcb_trio._commands._settings._shared import ConnectionSettings
+
+SettingsT = TypeVar("SettingsT", bound=ConnectionSettings)
+
+PATHS = ("url_file", "password_file", "audit", "journal", "files")
+"""Settings that name a file or a directory."""
+
+OF_URL = frozenset({"cafile", "capath", "certfile", "keyfile"})
+"""Parameters of the broker's URL that do."""
+
+
+def anchored(settings: SettingsT) -> SettingsT:
+    """The settings with absolute paths; to be called before anything of the user's is imported."""
+    named = {each.name for each in fields(settings)}
+    found = {key: getattr(settings, key) for key in PATHS if key in named}
+    paths: dict[str, Any] = {
+        key: str(Path(value).absolute()) for key, value in found.items() if _is_relative(value)
+    }
+    return replace(settings, url=_with_absolute_files(settings.url), **paths)
+
+
+def _is_relative(value: str | None) -> bool:
+    """Not so `off`, which is no path, and `s3://bucket`."""
+    return value not in (None, "off") and "://" not in str(value)
+
+
+def _with_absolute_files(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url  # it is refused later, without being shown
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    if not any(key in OF_URL and not Path(value).is_absolute() for key, value in pairs):
+        return url
+    absolute = [(key, str(Path(value).absolute()) if key in OF_URL else value) for key, value in pairs]
+    return parts._replace(query=urlencode(absolute, quote_via=quote, safe="/")).geturl()

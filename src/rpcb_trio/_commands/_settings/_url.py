@@ -1,0 +1,101 @@
+"""The broker's URL: given, or in a file that is read whenever it is needed; and how it may be shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from urllib.parse import SplitResult, quote, urlsplit
+
+from rpcb_trio._commands._settings._shared import DEFAULT_URL, ConnectionSettings
+from rpcb_trio._commands._settings._text_files import bare, read_text
+from rpcb_trio._errors import SettingError
+
+ASSIGNMENT = re.compile(r"(export\s+)?\w+\s*=")
+
+
+def url_of(settings: ConnectionSettings) -> str | Callable[[], str]:
+    """The URL, or who makes it of what its files hold.
+
+    Raises:
+        SettingError: what belongs to one place is set in two.
+    """
+    if settings.url_file is not None and settings.url != DEFAULT_URL:
+        raise SettingError("url and url_file are both set; leave one of them out")
+    if settings.password_file is not None and settings.password is not None:
+        raise SettingError("password and password_file are both set; leave one of them out")
+    if settings.url_file is None and settings.password_file is None:
+        return _with_login(settings)
+    return partial(_with_login, settings)
+
+
+def shown_url(settings: ConnectionSettings) -> str:
+    """The broker as it may be logged."""
+    return (
+        without_password(bare(settings.url)) if settings.url_file is None else f"url_file {settings.url_file}"
+    )
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be logged.
+
+    Raises:
+        SettingError: it is none.
+    """
+    parts = _split(url)
+    login, at, place = parts.netloc.rpartition("@")
+    user, colon, _ = login.partition(":")
+    return parts._replace(netloc=f"{user}{colon and ':***'}{at}{place}").geturl()
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        # What it says may hold the password.
+        raise SettingError("url can't be read; write it as amqp://user:password@host:5672/vhost") from None
+
+
+def _with_login(settings: ConnectionSettings) -> str:
+    """The URL with the user and the password that are set beside it, whatever characters these have."""
+    url = bare(settings.url) if settings.url_file is None else _read("url_file", settings.url_file)
+    password = settings.password
+    if settings.password_file is not None:
+        password = _read("password_file", settings.password_file)
+    if settings.user is None and password is None:
+        return url
+    parts = _split(url)
+    login, _, place = parts.netloc.rpartition("@")
+    if url == DEFAULT_URL:
+        login = ""
+    user, colon, _ = login.partition(":")
+    if settings.user is not None and user:
+        raise SettingError("user is set, and the URL names one too; leave one of them out")
+    if password is not None and colon:
+        raise SettingError("password is set, and the URL has one too; leave one of them out")
+    user = user if settings.user is None else quote(settings.user, safe="")
+    secret = "" if password is None else f":{quote(password, safe='')}"
+    return parts._replace(netloc=f"{user or 'guest'}{secret}@{place}").geturl()
+
+
+def _read(setting: str, path: str) -> str:
+    try:
+        return _alone(setting, read_text(Path(path)))
+    except OSError as error:
+        raise SettingError(f"{setting} {path} can't be read: {error.strerror}") from error
+    except SettingError as error:
+        raise SettingError(f"{setting} {path}: {error}") from None
+
+
+def _alone(setting: str, text: str) -> str:
+    """The one value that a file holds; what is wrong is told without it, for it may be a password."""
+    value = bare(text) if setting == "url_file" else text.strip("\r\n")
+    what = "the URL" if setting == "url_file" else "the password"
+    if not value:
+        raise SettingError(f"it is empty; write {what} into it")
+    if (lines := len(value.splitlines())) > 1:
+        raise SettingError(f"it holds {lines} lines; write {what} into it, and nothing else")
+    if setting == "url_file" and ASSIGNMENT.match(value):
+        raise SettingError(f"it holds an assignment; write {what} alone into it, without a name and =")
+    return value

@@ -1,0 +1,118 @@
+"""The command `call`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import trio
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+
+from rpcb_trio._client import open_client
+from rpcb_trio._commands._bodies import encode_fields, read_body
+from rpcb_trio._commands._exits import ExitCode
+from rpcb_trio._commands._settings._destination import Exchange, Queue, RoutingKey, route
+from rpcb_trio._commands._settings._shared import ConfigPath, ConnectionSettings
+from rpcb_trio._commands.serve._setup import split_pair, transport
+from rpcb_trio._errors import SettingError
+from rpcb_trio._messages import Reply
+from rpcb_trio._transports import Transport
+
+REQUEST = Group("Request", sort_key=-3)
+REPLY = Group("Reply", sort_key=-1)
+
+
+def _option(group: Group, text: str, metavar: str, **more: Any) -> Parameter:
+    return Parameter(group=group, help=text, metavar=metavar, negative="", show_default=False, **more)
+
+
+def call(
+    text: Annotated[str | None, Parameter(group=REQUEST, help="The request's body, as UTF-8.")] = None,
+    *,
+    file: Annotated[
+        Path | None,
+        _option(
+            REQUEST, "Or: its body is what this file holds; - for stdin.", "FILE", allow_leading_hyphen=True
+        ),
+    ] = None,
+    field: Annotated[
+        tuple[str, ...],
+        _option(
+            REQUEST,
+            "Or: its body is a msgpack map of these; NAME=@FILE takes a file's bytes. "
+            "Repeatable; implies --msgpack.",
+            "NAME=VALUE",
+        ),
+    ] = (),
+    header: Annotated[
+        tuple[str, ...], _option(REQUEST, "AMQP header of the request. Repeatable.", "NAME=VALUE")
+    ] = (),
+    queue: Queue = "",
+    exchange: Exchange = "",
+    routing_key: RoutingKey = None,
+    timeout: Annotated[
+        float,
+        Parameter(group=REPLY, help="How long to await it.", metavar="SECONDS", validator=Number(gt=0)),
+    ] = 30.0,
+    output: Annotated[Path | None, _option(REPLY, "Write its body into this file.", "FILE")] = None,
+    msgpack: Annotated[
+        bool, Parameter(group=REPLY, help="It is msgpack; print it as JSON.", negative="", show_default=False)
+    ] = False,
+    config: ConfigPath = None,  # noqa: ARG001 - was read to fill in the other settings
+    connection: Annotated[ConnectionSettings, Parameter(name="*")] = ConnectionSettings(),  # noqa: B008 - it is frozen
+) -> int:
+    """Send one request, and print the body of its reply.
+
+    An error reply is printed too, and ends the command with a code of its own.
+    """
+    body = _body(text, file, field)
+    headers = dict(split_pair("--header", each) for each in header)
+    send = partial(_send, transport(connection), body, headers=headers, timeout=timeout)
+    reply = trio.run(partial(send, **route(queue, exchange, routing_key)))
+    _write(_readable(reply) if msgpack or field else reply.body, output)
+    reply.raise_for_error()
+    return ExitCode.DONE
+
+
+async def _send(way: Transport, body: bytes, **how: Any) -> Reply:
+    async with open_client(way) as client:
+        return await client.call(body, **how)
+
+
+def _readable(reply: Reply) -> bytes:
+    try:
+        return msgspec.json.format(msgspec.json.encode(msgspec.msgpack.decode(reply.body))) + b"\n"
+    except msgspec.DecodeError as error:
+        if reply.error is not None:
+            return reply.body  # error replies are often plain text
+        raise SettingError(
+            f"the reply is not msgpack ({error}); use neither --msgpack nor --field"
+        ) from error
+
+
+def _write(body: bytes, output: Path | None) -> None:
+    if output is not None:
+        try:
+            output.write_bytes(body)
+        except OSError as error:
+            raise SettingError(f"--output: {output} can't be written: {error.strerror}") from error
+        return
+    sys.stdout.buffer.write(body)
+    if sys.stdout.isatty() and not body.endswith(b"\n"):
+        sys.stdout.buffer.write(b"\n")
+    sys.stdout.flush()
+
+
+def _body(text: str | None, file: Path | None, fields: Sequence[str]) -> bytes:
+    if (text is not None) + (file is not None) + bool(fields) != 1:
+        raise SettingError("give the request as one of TEXT, --file and --field")
+    if text is not None:
+        return text.encode()
+    if file is not None:
+        return sys.stdin.buffer.read() if str(file) == "-" else read_body("--file", file)
+    return encode_fields(split_pair("--field", each) for each in fields)

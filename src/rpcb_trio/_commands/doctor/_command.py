@@ -1,0 +1,195 @@
+"""The command `doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import trio
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+from rich.console import Console
+from rich.text import Text
+
+from rpcb_trio._commands._bodies import encode_fields, read_body
+from rpcb_trio._commands._exits import ExitCode
+from rpcb_trio._commands._logs import write_logs
+from rpcb_trio._commands._outputs import new_table, say
+from rpcb_trio._commands._settings._file import SettingsFile, read_file
+from rpcb_trio._commands._settings._parameters import SERVICE
+from rpcb_trio._commands._settings._serve import Settings
+from rpcb_trio._commands._settings._shared import ConfigPath, LogSettings
+from rpcb_trio._commands._settings._url import shown_url, url_of
+from rpcb_trio._commands._settings._variables import unknown_variables
+from rpcb_trio._commands.doctor._checkup import examine, send_through
+from rpcb_trio._commands.doctor._findings import Finding, Level, of_ack_time, ok, problem, warning
+from rpcb_trio._commands.serve._command import SettingsOf, Workers
+from rpcb_trio._commands.serve._setup import as_they_look, split_pair, topology
+from rpcb_trio._commands.serve._target import load_service
+from rpcb_trio._errors import BrokerError, SettingError
+from rpcb_trio._executors import refuse_missing_device
+from rpcb_trio._shown import on_one_line
+
+REQUEST = Group("Request", sort_key=-1)
+
+STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
+
+
+def doctor(
+    target: Annotated[
+        str | None,
+        Parameter(group=SERVICE, env_var="RPCB_TARGET", help="A service, to see whether it can be loaded."),
+    ] = None,
+    *,
+    send: Annotated[
+        str | None,
+        Parameter(
+            group=REQUEST,
+            help="Send a request with this body through, as UTF-8, or @FILE for a file's bytes.",
+            metavar="TEXT",
+            show_default=False,
+        ),
+    ] = None,
+    field: Annotated[
+        tuple[str, ...],
+        Parameter(
+            group=REQUEST,
+            help="Or: with a msgpack map of these; NAME=@FILE takes a file's bytes. Repeatable.",
+            metavar="NAME=VALUE",
+            negative="",
+            show_default=False,
+        ),
+    ] = (),
+    timeout: Annotated[
+        float,
+        Parameter(
+            group=REQUEST, help="How long to await the reply.", metavar="SECONDS", validator=Number(gt=0)
+        ),
+    ] = 30.0,
+    config: ConfigPath = None,
+    worker: Workers = (),
+    settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008 - it is frozen
+    settings_of: Annotated[SettingsOf, Parameter(parse=False)],
+) -> int:
+    """Look whether a worker with these settings would work, and say what to mend.
+
+    It takes the settings of serve, changes nothing at the broker, and sends a request only when told to. It
+    ends with 0 if there is no problem; warnings are none.
+    """
+    write_logs(LogSettings(log_level="error"))
+    body = _body(send, field)
+    console = Console()
+    found_problem = False
+    chosen = list(_chosen(target, settings, worker, read_file(config), settings_of))
+    for name, each_target, each in chosen:
+        needed = _connections([other for _, _, other in chosen if shown_url(other) == shown_url(each)])
+        findings = [*_of_variables(), *_of_service(each_target, each), *_of_devices(each)]
+        findings += trio.run(_examine, each, needed, body, timeout)
+        _print(console, name, each, findings)
+        found_problem |= any(finding.level is Level.PROBLEM for finding in findings)
+    return ExitCode.PROBLEMS_FOUND if found_problem else ExitCode.DONE
+
+
+def _chosen(
+    target: str | None,
+    settings: Settings,
+    workers: Sequence[str],
+    file: SettingsFile,
+    settings_of: SettingsOf,
+) -> Iterator[tuple[str, str | None, Settings]]:
+    """The worker that flags describe, or those of the file."""
+    names = [] if target is not None or (settings.queue and not workers) else file.select(workers)
+    if names:
+        for name in names:
+            yield name, *settings_of(name)
+        return
+    if not settings.queue:
+        raise SettingError("queue is missing; give --queue, RPCB_QUEUE, or queue in rpcb.toml")
+    yield settings.queue, target, settings
+
+
+def _of_service(target: str | None, settings: Settings) -> Iterator[Finding]:
+    if target is None:
+        return
+    try:
+        load_service(target, as_they_look("option", settings.option))
+    except SettingError as error:
+        yield problem("service", str(error), "serve would end with this line")
+    else:
+        yield ok("service", f"{target} can be loaded")
+
+
+def _of_variables() -> Iterator[Finding]:
+    for line in unknown_variables():
+        yield warning("variable", line, "rename it, or take it away")
+
+
+def _of_devices(settings: Settings) -> Iterator[Finding]:
+    for device in dict.fromkeys(settings.device):
+        try:
+            refuse_missing_device(device)
+        except SettingError as error:
+            yield problem("device", str(error), "serve would end with this line")
+        else:
+            yield ok("device", f"torch can use {device}" if device != "cpu" else "cpu")
+
+
+def _connections(workers: Sequence[Settings]) -> dict[str, int]:
+    """The connections of a process with these workers, by their roles, and how many channels each opens."""
+    needed = dict[str, int]()
+    for each in workers:
+        roles = {"in": 1, "out": 2}
+        if each.check_caller:
+            roles["check"] = 1
+        if each.events is not None:
+            roles["events"] = 1
+        of_whom = f" of {each.queue}" if len(workers) > 1 else ""
+        needed |= {f"{role}{of_whom}": channels for role, channels in roles.items()}
+    return needed
+
+
+async def _examine(
+    settings: Settings, connections: Mapping[str, int], body: bytes | None, seconds: float
+) -> list[Finding]:
+    from rpcb_trio.amqp import AmqpTransport  # noqa: PLC0415 - as in `transport`
+
+    way = AmqpTransport(
+        url_of(settings),
+        heartbeat=settings.heartbeat,
+        connect_timeout=settings.connect_timeout,
+        name="doctor",
+    )
+    wanted, findings = topology(settings), [of_ack_time(settings)]
+    try:
+        async with way.open_examination(wanted) as asked:
+            findings = [of_ack_time(settings, asked.broker)]
+            async for finding in examine(asked, wanted, settings, connections=connections):
+                findings.append(finding)
+        if body is not None:
+            findings.append(await send_through(way, settings, body, seconds))
+    except BrokerError as error:
+        findings.append(problem("connection", str(error), "until then nothing more can be found"))
+    return findings
+
+
+def _body(text: str | None, fields: Sequence[str]) -> bytes | None:
+    if text is not None and fields:
+        raise SettingError("give the request as one of --send and --field")
+    if fields:
+        return encode_fields(split_pair("--field", each) for each in fields)
+    if text is None:
+        return None
+    return read_body("--send", Path(text[1:])) if text.startswith("@") else text.encode()
+
+
+def _print(console: Console, name: str, settings: Settings, findings: Sequence[Finding]) -> None:
+    table = new_table(f"{name}: queue {settings.queue} of {shown_url(settings)}")
+    for column in ("", "what", "found", "to mend"):
+        table.add_column(column, overflow="fold")
+    for each in findings:
+        told = (Text(on_one_line(text)) for text in (each.what, each.found, each.remedy))
+        table.add_row(Text(each.level, style=STYLES[each.level]), *told)
+    console.print(table)
+    counts = [f"{sum(each.level is level for each in findings)} {level}" for level in Level]
+    say(console, f"{', '.join(counts)}\n")

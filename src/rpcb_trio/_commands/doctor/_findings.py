@@ -1,0 +1,197 @@
+"""What follows from a broker's version, the connection and the settings, without asking any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from ipaddress import ip_address
+
+import msgspec
+
+from rpcb_trio._commands._settings._serve import Settings
+from rpcb_trio._commands.doctor._ack_time import hold_warning, longest_hold
+from rpcb_trio._commands.serve._setup import policy_of
+from rpcb_trio._pipeline import checked_prefetch
+from rpcb_trio._transports import BrokerFacts
+
+MIB = 2**20
+
+SOON = 30.0
+"""Days that a certificate should last still."""
+
+SINCE_NEWER_QUORUM = (4, 3)
+"""The version that gave quorum queues strict priorities, stopped counting what is given back unworked, and
+left it to quorum queues to look for deliveries that are not acked in time."""
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """A line of the doctor's table."""
+
+    level: Level
+    what: str
+    found: str
+    remedy: str = ""
+
+
+def ok(what: str, found: str) -> Finding:
+    """All is well."""
+    return Finding(Level.OK, what, found)
+
+
+def warning(what: str, found: str, remedy: str) -> Finding:
+    """It works, but."""
+    return Finding(Level.WARNING, what, found, remedy)
+
+
+def problem(what: str, found: str, remedy: str) -> Finding:
+    """A worker with these settings would not work, or not for all requests."""
+    return Finding(Level.PROBLEM, what, found, remedy)
+
+
+def of_connection(broker: BrokerFacts) -> Iterator[Finding]:
+    """Who it is, how we got in, and how its loss is noticed."""
+    where = f"{broker.host}:{broker.port}, virtual host {broker.vhost!r}"
+    yield ok("broker", f"{broker.product} {broker.version} at {where}")
+    yield ok("login", f"as {broker.user!r}, by {broker.login}")
+    yield _of_tls(broker)
+    if broker.heartbeat:
+        noticed = 3 * (broker.heartbeat + 1)
+        yield ok("heartbeat", f"{broker.heartbeat} s: a dead connection is noticed within {noticed} s")
+    else:
+        yield warning("heartbeat", "none: a dead connection may never be noticed", "set heartbeat, 15 say")
+
+
+def _of_tls(broker: BrokerFacts) -> Finding:
+    if broker.tls is None:
+        if _is_here(broker.host):
+            return ok("tls", "none, and none is needed on this machine")
+        return warning("tls", "none: password and requests travel in plain text", "use amqps://")
+    if not broker.verified:
+        return warning("tls", f"{broker.tls}, the certificate is not checked", "drop no_verify_ssl from url")
+    days = broker.certificate_days
+    if days is not None and days < SOON:
+        return warning("tls", f"{broker.tls}, its certificate ends in {days:.0f} days", "renew it")
+    return ok("tls", f"{broker.tls}, certificate checked")
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def of_version(broker: BrokerFacts, settings: Settings) -> Iterator[Finding]:
+    """What this version means for these settings."""
+    if broker.product != "RabbitMQ":
+        yield warning("product", f"{broker.product} is not RabbitMQ", "use RabbitMQ, 3.10 or newer")
+        return
+    if broker.largest_message is not None:
+        size = f"{broker.largest_message // MIB} MiB"
+        yield ok("largest message", f"{size}, unless max_message_size says otherwise; replies too")
+    yield _of_direct_replies(broker)
+    yield _of_priorities(broker, settings)
+    if settings.queue_type == "quorum":
+        yield _of_delivery_limit(broker, settings)
+    if settings.on_refused_reply == "requeue":
+        yield _of_refused_replies(broker, settings)
+    if not settings.durable:
+        yield _of_transience(broker)
+
+
+def _of_direct_replies(broker: BrokerFacts) -> Finding:
+    if broker.release <= (4, 1):
+        return ok(
+            "direct reply-to",
+            "this version returns mandatory replies though it delivers them, so ours are not mandatory",
+        )
+    return ok("direct reply-to", "whether the caller is still there is not told by the broker")
+
+
+def _of_priorities(broker: BrokerFacts, settings: Settings) -> Finding:
+    what = "priorities"
+    if settings.queue_type == "quorum":
+        if broker.release >= SINCE_NEWER_QUORUM:
+            return ok(what, "32 in a quorum queue, the highest first; a request without one counts as 4")
+        if broker.release >= (4, 0):
+            return ok(what, "two in a quorum queue: above 4, and the rest; all count among the delivered")
+        return ok(what, "none in a quorum queue of this version; they count among the delivered")
+    if _given("x-max-priority", settings):
+        return ok(what, "the queue has them, and they count among the delivered")
+    return ok(what, "count among the delivered only; the queue itself needs x-max-priority for them")
+
+
+def _of_delivery_limit(broker: BrokerFacts, settings: Settings) -> Finding:
+    what = "delivery limit"
+    if _given("x-delivery-limit", settings):
+        return ok(what, f"as x-delivery-limit says; {_what_counts(broker)}")
+    if broker.release >= (4, 0):
+        return ok(what, f"20, the default of this version; {_what_counts(broker)}")
+    return warning(
+        what,
+        "none by default in this version: a request that kills workers comes back for ever",
+        "set queue_argument x-delivery-limit=20",
+    )
+
+
+def _what_counts(broker: BrokerFacts) -> str:
+    if broker.release >= SINCE_NEWER_QUORUM:
+        return "what a worker held when it died or lost its connection counts, what it gives back does not"
+    return "every return counts: by a worker that died or lost its connection, and by one that gives it back"
+
+
+def _of_refused_replies(broker: BrokerFacts, settings: Settings) -> Finding:
+    """Whether a request whose reply is refused goes round for ever."""
+    what = "refused replies"
+    if settings.queue_type == "quorum" and broker.release < SINCE_NEWER_QUORUM:
+        limited = _given("x-delivery-limit", settings) or broker.release >= (4, 0)
+        if limited:
+            return ok(what, "their requests go back until the delivery limit, which buries or drops them")
+    return ok(what, "their requests go back for as long as the broker refuses the replies")
+
+
+def _of_transience(broker: BrokerFacts) -> Finding:
+    what, remedy = "durability", "set durable; a queue that should go by itself has queue_argument x-expires"
+    if broker.release >= (4, 0):
+        found = "none: this version deprecates such queues, a later one refuses them"
+        return warning(what, f"{found}; queue and requests are gone with a restart of the broker", remedy)
+    return warning(what, "none: queue and requests are gone with a restart of the broker", remedy)
+
+
+def _given(argument: str, settings: Settings) -> bool:
+    return any(each.startswith(f"{argument}=") for each in settings.queue_argument)
+
+
+def of_ack_time(settings: Settings, broker: BrokerFacts | None = None) -> Finding:
+    """Whether what is held can be acked in time; without a broker, as by most versions.
+
+    Raises:
+        SettingError: the settings don't go together.
+    """
+    what = "ack time-out"
+    policy = policy_of(settings)
+    executors = max(settings.replicas, len(settings.device))
+    prefetch = checked_prefetch(settings.prefetch, policy.max_batch_size, executors, settings.max_pending)
+    if broker is not None and broker.release >= SINCE_NEWER_QUORUM and settings.queue_type == "classic":
+        return ok(what, "none: this version waits for as long as it takes on a classic queue")
+    limit = f"{settings.consumer_timeout:g} s (consumer_timeout)"
+    if settings.infer_timeout is None:
+        return warning(
+            what,
+            f"{limit}, and infer_timeout is not set, so a batch may take 10 minutes",
+            f"set infer_timeout, below {settings.consumer_timeout * executors / prefetch:.3g} s",
+        )
+    told = hold_warning(prefetch, executors, settings.infer_timeout, settings.consumer_timeout)
+    if told is not None:
+        found, _, remedy = told.partition("; ")
+        return warning(what, found, remedy)
+    hold = longest_hold(prefetch, executors, settings.infer_timeout)
+    return ok(what, f"{limit}; a request is held for {hold:g} s at most")

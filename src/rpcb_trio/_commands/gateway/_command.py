@@ -1,0 +1,159 @@
+"""The command `gateway`."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import trio
+from cyclopts import Parameter
+
+from rpcb_trio._client import open_client
+from rpcb_trio._commands._apart import set_all_apart
+from rpcb_trio._commands._exits import ExitCode
+from rpcb_trio._commands._logs import write_logs
+from rpcb_trio._commands._settings._anchored import anchored
+from rpcb_trio._commands._settings._file import read_file
+from rpcb_trio._commands._settings._shared import ConfigPath, LogSettings
+from rpcb_trio._commands._settings._url import shown_url
+from rpcb_trio._commands._settings._variables import warn_of_unknown_variables
+from rpcb_trio._commands._signals import Signals
+from rpcb_trio._commands.gateway._settings import GatewaySettings
+from rpcb_trio._commands.serve._embedded import Services, load_services, rerouted, serving_here
+from rpcb_trio._commands.serve._setup import transport
+from rpcb_trio._errors import SettingError
+from rpcb_trio._events import EventWatch, watch_events
+from rpcb_trio._gateway import GatewayOptions, Routes, read_routes
+from rpcb_trio._transports import MemoryBroker, NoticeTransport
+
+if TYPE_CHECKING:
+    from rpcb_trio.amqp import AmqpTransport
+
+log = logging.getLogger("rpcb_trio")
+
+
+def gateway(
+    *,
+    config: ConfigPath = None,
+    settings: Annotated[GatewaySettings, Parameter(name="*")] = GatewaySettings(),  # noqa: B008 - it is frozen
+    logs: Annotated[LogSettings, Parameter(name="*")] = LogSettings(),  # noqa: B008 - it is frozen
+) -> int:
+    """Answer HTTP in front of services: the [routes.NAME] of the file, and POST /rpc/NAME.
+
+    The first SIGTERM, SIGINT or SIGHUP drains: no more is accepted, what is in flight is answered, then the
+    process ends with 0. The second one stops all at once.
+    """
+    settings = anchored(settings)
+    write_logs(logs)
+    warn_of_unknown_variables()
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # who sends no form is told so
+    _check_extra()
+    routes = read_routes(read_file(config).routes)
+    if not routes and not settings.rpc and not settings.serve:
+        raise SettingError(
+            "there is nothing to answer: write [routes.NAME] into rpcb.toml, name a queue with --rpc, or a "
+            "service with --serve"
+        )
+    allow_all_files()
+    services = load_services(settings.serve)
+    if services:
+        routes = rerouted(routes, services)
+    options = msgspec.structs.replace(settings.options, rpc=(*settings.rpc, *services))
+    with _bound(settings) as listener:
+        signals = Signals()
+        signals.keep()
+        set_all_apart()
+        return trio.run(_run, settings, options, routes, services, listener, signals)
+
+
+async def _run(  # noqa: PLR0917 - it is called by trio.run, which takes no others
+    settings: GatewaySettings,
+    options: GatewayOptions,
+    routes: Routes,
+    services: Services,
+    listener: socket.socket,
+    signals: Signals,
+) -> int:
+    from rpcb_trio.gateway import make_app, serve_app  # noqa: PLC0415 - an extra
+
+    drain = trio.Event()
+    with signals.received() as wishes:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wishes.obey, "", drain.set, nursery.cancel_scope)
+            async with (
+                _broker(settings, services) as (broker, exchange),
+                open_client(broker) as client,
+                _events(broker, exchange) as events,
+            ):
+                app = make_app(client, routes, options, events=events)
+                listener.listen()
+                log.info(_line(settings, routes, services, listener))
+                cut = await serve_app(app, listener, drain=drain, drain_timeout=settings.drain_timeout)
+            nursery.cancel_scope.cancel()
+    if wishes.stopped_by is not None:
+        return 128 + wishes.stopped_by
+    if cut:
+        log.error("drain_timeout of %g s ran out with %d request(s) in flight", settings.drain_timeout, cut)
+    return ExitCode.DRAIN_TIMEOUT if cut else ExitCode.DONE
+
+
+@asynccontextmanager
+async def _broker(
+    settings: GatewaySettings, services: Services
+) -> AsyncIterator[tuple[AmqpTransport | MemoryBroker, str | None]]:
+    """The way to the broker, and the exchange of its events."""
+    if not services:
+        yield transport(settings, name="gateway"), settings.events
+        return
+    events = settings.events or "events"
+    async with serving_here(services, events) as broker:
+        yield broker, events
+
+
+def _events(broker: NoticeTransport, exchange: str | None) -> AbstractAsyncContextManager[EventWatch | None]:
+    return nullcontext() if exchange is None else watch_events(broker, exchange)
+
+
+def allow_all_files() -> None:
+    """Take all the open files that the system grants: each connection is one, those of slow clients too."""
+    _, granted = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS grants more than it gives
+        resource.setrlimit(resource.RLIMIT_NOFILE, (granted, granted))
+
+
+def _check_extra() -> None:
+    try:
+        import rpcb_trio.gateway  # noqa: F401, PLC0415 - an extra
+    except ImportError as error:
+        raise SettingError(str(error)) from error
+
+
+def _bound(settings: GatewaySettings) -> socket.socket:
+    """A socket at the gateway's address; the server listens on it once the broker is there."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise SettingError(
+            f"port {settings.port} of host {settings.host} can't be listened on: {error.strerror}; "
+            "set another"
+        ) from error
+    return listener
+
+
+def _line(settings: GatewaySettings, routes: Routes, services: Services, listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    paths = ", ".join(each.path for each in routes.values()) or "/rpc/NAME"
+    behind = f"{', '.join(services)} in this process" if services else shown_url(settings)
+    return (
+        f"gateway: http://{f'[{host}]' if ':' in host else host}:{port}, in front of "
+        f"{behind}: {paths}; all of them at /docs"
+    )

@@ -1,0 +1,137 @@
+"""The settings of the health port, and the command `health` that asks it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Annotated
+from urllib.parse import SplitResult, urlsplit
+
+import msgspec
+from cyclopts import Parameter
+
+from rpcb_trio._commands._exits import ExitCode
+from rpcb_trio._commands._settings._parameters import WORKER, setting, whole
+from rpcb_trio._commands._settings._shared import ConfigPath
+from rpcb_trio._errors import SettingError
+from rpcb_trio._shown import shown
+
+PATIENCE = 5.0
+"""Seconds for an answer."""
+
+LONGEST_ANSWER = 1 << 20
+LONGEST_LINE = 10_000
+
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - it is not listened on here
+"""Where to reach who listens on all addresses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthSettings:
+    """Where the process answers probes; all its workers share it."""
+
+    health_port: Annotated[
+        int | None,
+        whole(
+            WORKER,
+            "HEALTH_PORT",
+            "TCP port for probes, GET /livez and /readyz; 0 takes any that is free, and the log says which.",
+            0,
+            65535,
+            metavar="PORT",
+            show_default=lambda _: "none",
+        ),
+    ] = None
+    health_host: Annotated[
+        str,
+        setting(
+            WORKER,
+            "HEALTH_HOST",
+            "Address for probes; 0.0.0.0 for all, as Kubernetes needs it.",
+            metavar="ADDRESS",
+        ),
+    ] = "127.0.0.1"
+
+
+def health(
+    *,
+    url: Annotated[
+        str | None,
+        Parameter(
+            help="What to ask. Without it, /readyz at health-port of this machine.",
+            metavar="URL",
+            show_default=False,
+        ),
+    ] = None,
+    config: ConfigPath = None,  # noqa: ARG001 - was read to fill in the other settings
+    probes: Annotated[HealthSettings, Parameter(name="*")] = HealthSettings(),
+) -> int:
+    """Ask whether the workers of a running process are ready.
+
+    Prints one line. Ends with 0 if they are, with 1 if not, or if nobody answers.
+    """
+    ready, line = _ask(_checked(url or _own_url(probes)))
+    sys.stdout.write(f"{line}\n")
+    return ExitCode.DONE if ready else ExitCode.CRASHED
+
+
+def _own_url(probes: HealthSettings) -> str:
+    if not probes.health_port:
+        raise SettingError("health_port is missing; give --health-port, RPCB_HEALTH_PORT, or --url")
+    host = EVERYWHERE.get(probes.health_host, probes.health_host)
+    return f"http://{host}:{probes.health_port}/readyz"
+
+
+def _checked(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port is None or parts.port > 0
+    except ValueError:
+        has_port = False
+    if not has_port or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingError(f"--url {url}: write it as http://127.0.0.1:8080/readyz")
+    return parts
+
+
+def _ask(url: SplitResult) -> tuple[bool, str]:
+    """Whether all is well, and the line that says so."""
+    kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
+    connection = kind(url.hostname or "", url.port, timeout=PATIENCE)
+    try:
+        connection.request("GET", url.path or "/")
+        response = connection.getresponse()
+        body = response.read(LONGEST_ANSWER)
+    except (OSError, HTTPException, UnicodeError) as error:  # the last of a URL that HTTP can't carry
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        where = f"{url.hostname}:{connection.port}"
+        return False, f"not ready: {where} can't be asked: {reason}; does serve run with --health-port?"
+    finally:
+        connection.close()
+    is_well = response.status == HTTPStatus.OK
+    return is_well, f"{'ready' if is_well else 'not ready'}: {_told(body) or f'HTTP {response.status}'}"
+
+
+class _Worker(msgspec.Struct):
+    worker: str
+    condition: str
+    seconds: float
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        why = "" if self.reason is None else f" ({self.reason})"
+        return f"{self.worker} {self.condition}{why} for {self.seconds:.0f} s"
+
+
+class _Answer(msgspec.Struct):
+    workers: list[_Worker]
+
+
+def _told(body: bytes) -> str:
+    """Each worker, on one line; nothing if the answer is not of ours."""
+    try:
+        answer = msgspec.json.decode(body, type=_Answer)
+    except msgspec.DecodeError:
+        return ""
+    return shown(" ".join("; ".join(map(str, answer.workers)).split()), LONGEST_LINE)

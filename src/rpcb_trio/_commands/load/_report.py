@@ -1,0 +1,181 @@
+"""What `load` prints, and what it writes as JSON."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from rpcb_trio._commands._outputs import ms, new_table, say
+from rpcb_trio._commands.load._flags import LoadFlags, WantedFlags
+from rpcb_trio._load import Figures, Tally
+
+BAR = 40
+"""Characters."""
+LATE = 0.01
+"""Seconds by which a request may go out after its time before the reader is told."""
+
+
+class Step:
+    """One load at one rate."""
+
+    def __init__(self, rate: float | None) -> None:
+        self.rate = rate
+        self._tally: Tally | None = None
+
+    def follow(self, tally: Tally) -> None:
+        """Its figures are this tally's."""
+        self._tally = tally
+
+    @property
+    def figures(self) -> Figures:
+        """What is known so far."""
+        return (self._tally or Tally(math.inf)).figures()
+
+
+@dataclass
+class Loaded:
+    """What was asked for and what was found."""
+
+    how: LoadFlags
+    wanted: WantedFlags
+    steps: list[Step] = field(default_factory=list)
+    highest: float | None = None
+    """The highest rate that meets what is wanted."""
+
+    def follow(self, tally: Tally) -> None:
+        """The load is but one step, with this tally."""
+        self.steps.append(step := Step(self.how.rate))
+        step.follow(tally)
+
+    def objective(self, figures: Figures) -> tuple[float, float]:
+        """The latency that counts, and the most that it may be, in seconds; infinite if anything will do."""
+        if self.wanted.p99 is not None:
+            return figures.p99_of_all, self.wanted.p99
+        if self.wanted.mean is not None:
+            return figures.mean, self.wanted.mean
+        return 0.0, math.inf
+
+    def meets(self, step: Step) -> bool:
+        """Whether this is what is wanted."""
+        figures = step.figures
+        found, most = self.objective(figures)
+        return found <= most and figures.error_share <= self.wanted.max_errors
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the command succeeds."""
+        return self.highest is not None if self.how.ramp else all(map(self.meets, self.steps))
+
+
+def progress_line(tally: Tally, rate: float | None, past: float) -> str:
+    """How it goes, in a line."""
+    found, errors = tally.latencies, tally.errors.total()
+    at = "" if rate is None else f"at {rate:.4g}/s: "
+    if not past:
+        return f"{at}warming up, {tally.in_flight} in flight"
+    return (
+        f"{at}{found.count} answered, {found.count / past:.4g}/s, {tally.in_flight} in flight, "
+        f"p50 {ms(found.percentile(50))}, p99 {ms(found.percentile(99))}, {errors} errors"
+    )
+
+
+def print_figures(console: Console, found: Loaded) -> None:
+    """Print latency, its histogram, and errors."""
+    for step in found.steps:
+        figures = step.figures
+        say(console, load_title(found, figures))
+        say(console, f"{figures.answered_per_second:.4g} answered/s, errors: {_share(figures)}")
+        console.print(_latencies(figures))
+        for line in _bars(figures):
+            say(console, line)
+        for line in _notes(found, figures):
+            say(console, line)
+
+
+def print_ramp(console: Console, found: Loaded) -> None:
+    """Print each step, and the highest rate."""
+    table = new_table(
+        f"Rates for {_objective(found)}", "requests/s", "answered/s", "mean", "p50", "p99", "errors", "meets"
+    )
+    for step in found.steps:
+        figures = step.figures
+        shown = (f"{step.rate:.4g}", f"{figures.answered_per_second:.4g}", ms(figures.mean))
+        percentiles = (ms(figures.percentiles["p50"]), ms(figures.p99_of_all))
+        table.add_row(*shown, *percentiles, _share(figures), "yes" if found.meets(step) else "no")
+    console.print(table)
+    say(console, "In p99 an error counts as a request that is never answered (-).")
+    highest = max((step.rate or 0.0 for step in found.steps if found.meets(step)), default=None)
+    if highest is None:
+        say(console, "No rate meets it.")
+    else:
+        say(console, f"Highest rate that meets it: {highest:.4g} requests/s.")
+
+
+def summary(found: Loaded) -> dict[str, Any]:
+    """As it is written as JSON. Times are in seconds."""
+    return {
+        "settings": {key: value for key, value in asdict(found.how).items() if value is not None},
+        "wanted": {key: value for key, value in asdict(found.wanted).items() if value is not None},
+        "highest_rate": found.highest,
+        "steps": [
+            {"rate": step.rate, "meets": found.meets(step), **msgspec.structs.asdict(step.figures)}
+            for step in found.steps
+        ],
+    }
+
+
+def load_title(found: Loaded, figures: Figures) -> str:
+    """What was sent, for people."""
+    if found.how.rate is not None:
+        sent = f"{found.how.rate:.4g} requests/s at random times"
+    else:
+        callers = found.how.callers or 1
+        sent = f"{callers} caller{'s' if callers > 1 else ''} in a closed loop"
+    return f"{sent}: {figures.answered} of {figures.requests} answered in {figures.seconds:.3g} s"
+
+
+def _latencies(figures: Figures) -> Table:
+    table = new_table("Latency", "mean", *figures.percentiles, "max")
+    table.add_row(*map(ms, (figures.mean, *figures.percentiles.values(), figures.max)))
+    return table
+
+
+def _bars(figures: Figures) -> list[str]:
+    most = max((count for _, _, count in figures.histogram), default=1)
+    return [
+        f"{ms(low):>9} - {ms(high):>9} {'█' * math.ceil(BAR * count / most):<{BAR}} {count}"
+        for low, high, count in figures.histogram
+    ]
+
+
+def _notes(found: Loaded, figures: Figures) -> list[str]:
+    notes = [f"error {kind}: {count}" for kind, count in figures.errors.items()]
+    awaited = figures.requests - figures.answered - sum(figures.errors.values())
+    if awaited:
+        notes.append(f"{awaited} were still awaited when it was stopped.")
+    if figures.errors:
+        notes.append("Latencies are of those that were answered.")
+    if "not-sent" in figures.errors:
+        notes.append(
+            f"not-sent: when they were due, {found.how.max_in_flight} were unanswered (--max-in-flight)."
+        )
+    if figures.worst_lag > LATE:
+        notes.append(
+            f"Requests went out up to {ms(figures.worst_lag)} late, for this program was busy; "
+            "that is in the latencies."
+        )
+    return notes
+
+
+def _share(figures: Figures) -> str:
+    return f"{100 * figures.error_share:.3g} %" if figures.errors else "none"
+
+
+def _objective(found: Loaded) -> str:
+    name = "p99" if found.wanted.p99 is not None else "mean"
+    return f"a {name} latency of at most {ms(found.wanted.p99 or found.wanted.mean or math.inf)}"

@@ -1,0 +1,145 @@
+"""The command `serve`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated
+
+import trio
+from cyclopts import Parameter
+
+from rpcb_trio._commands._apart import set_all_apart
+from rpcb_trio._commands._exits import ExitCode
+from rpcb_trio._commands._lifetime import run_jobs
+from rpcb_trio._commands._logs import write_logs
+from rpcb_trio._commands._settings._anchored import anchored
+from rpcb_trio._commands._settings._file import SettingsFile, read_file
+from rpcb_trio._commands._settings._parameters import FILE, SERVICE
+from rpcb_trio._commands._settings._serve import Settings
+from rpcb_trio._commands._settings._shared import ConfigPath, LogSettings
+from rpcb_trio._commands._settings._url import shown_url
+from rpcb_trio._commands._settings._variables import warn_of_unknown_variables
+from rpcb_trio._commands._signals import Signals
+from rpcb_trio._commands.health._command import HealthSettings
+from rpcb_trio._commands.serve._setup import Job, as_they_look, make_job
+from rpcb_trio._commands.serve._target import load_service
+from rpcb_trio._errors import SettingError
+from rpcb_trio.health import open_health_port
+
+log = logging.getLogger("rpcb_trio")
+
+SettingsOf = Callable[[str], tuple[str | None, Settings]]
+"""Reads target and settings once more, with the file's table of one worker between variables and file."""
+
+Target = Annotated[
+    str | None,
+    Parameter(
+        group=SERVICE,
+        env_var="RPCB_TARGET",
+        help="What to serve, as module:attribute: an object with decode, infer and encode, a class of one, "
+        "or a function from list[bytes] to list[bytes]. Modules of the working directory are found. "
+        "Without it, the [workers.NAME] of the file are served.",
+    ),
+]
+Workers = Annotated[
+    tuple[str, ...],
+    Parameter(
+        group=FILE,
+        help="Serve only this worker of the file. Repeatable.",
+        metavar="NAME",
+        negative="",
+        show_default=False,
+    ),
+]
+
+
+def serve(
+    target: Target = None,
+    *,
+    config: ConfigPath = None,
+    worker: Workers = (),
+    settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008 - it is frozen
+    logs: Annotated[LogSettings, Parameter(name="*")] = LogSettings(),  # noqa: B008 - it is frozen
+    probes: Annotated[HealthSettings, Parameter(name="*")] = HealthSettings(),  # noqa: B008 - it is frozen
+    settings_of: Annotated[SettingsOf, Parameter(parse=False)],
+) -> int:
+    """Answer the requests of a queue in batches, until a signal comes.
+
+    The first SIGTERM, SIGINT or SIGHUP drains: nothing new is taken, what is held is answered, then the
+    process ends with 0. A worker that is still connecting or warming up holds nothing, and just ends. The
+    second signal stops all at once; the broker redelivers what was held.
+    """
+    write_logs(logs)
+    warn_of_unknown_variables()
+    signals = Signals()
+    try:
+        jobs = _make_jobs(target, settings, worker, read_file(config), settings_of)
+        signals.keep()
+    except KeyboardInterrupt:
+        signals.keep()
+        log.info("stopped before anything was started")
+        return ExitCode.DONE
+    set_all_apart()
+    return trio.run(_run, jobs, probes, signals)
+
+
+async def _run(jobs: Sequence[Job], probes: HealthSettings, signals: Signals) -> int:
+    """The health port is there before the first model is warm, until the last worker has ended."""
+    if probes.health_port is None:
+        return await run_jobs(jobs, signals)
+    workers = [job.health for job in jobs]
+    async with open_health_port(probes.health_port, workers, host=probes.health_host):
+        return await run_jobs(jobs, signals)
+
+
+def _make_jobs(
+    target: str | None,
+    settings: Settings,
+    workers: Sequence[str],
+    file: SettingsFile,
+    settings_of: SettingsOf,
+) -> list[Job]:
+    if target is not None:
+        if workers:
+            raise SettingError("give either TARGET or --worker; a worker's target is in the file")
+        return [_make_job(settings.queue, target, anchored(settings))]
+    names = file.select(workers)
+    if not names:
+        raise SettingError(
+            f"TARGET is missing; name a service as module:attribute, or write [workers.NAME] into {file.name}"
+        )
+    asked = {name: _anchored(*settings_of(name)) for name in names}
+    _refuse_shared_queues(asked)
+    return [_make_job(name, *of_worker) for name, of_worker in asked.items()]
+
+
+def _anchored(target: str | None, settings: Settings) -> tuple[str | None, Settings]:
+    return target, anchored(settings)
+
+
+def _refuse_shared_queues(asked: Mapping[str, tuple[str | None, Settings]]) -> None:
+    """A queue that two services consume gives each of them the requests of the other."""
+    takers: dict[tuple[str, str], tuple[str, str | None]] = {}
+    for name, (target, settings) in asked.items():
+        other, its_target = takers.setdefault((shown_url(settings), settings.queue), (name, target))
+        if settings.queue and target != its_target:
+            raise SettingError(
+                f"{other} and {name} serve different targets from one queue, {settings.queue}, so each would "
+                "get requests of the other; write a queue for each into its [workers.NAME] (--queue and "
+                "RPCB_QUEUE hold for all)"
+            )
+
+
+def _make_job(name: str, target: str | None, settings: Settings) -> Job:
+    if target is None:
+        raise SettingError(f"[workers.{name}] has no target; write target = 'module:attribute' into it")
+    if not settings.queue:
+        raise SettingError(
+            f"{name or target}: queue is missing; give --queue, RPCB_QUEUE, or queue in rpcb.toml"
+        )
+    options = as_they_look("option", settings.option)
+    job = make_job(name, target, load_service(target, options), settings)
+    if job.warning is not None:
+        log.warning("%s: %s", name, job.warning)
+    return job

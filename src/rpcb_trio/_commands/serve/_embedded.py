@@ -1,0 +1,67 @@
+"""Services in the gateway's own process, on an embedded broker: HTTP without RabbitMQ."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+import msgspec
+
+from rpcb_trio._commands.serve._setup import split_pair
+from rpcb_trio._commands.serve._target import load_service
+from rpcb_trio._events import EventInstrument, publish_events
+from rpcb_trio._gateway import Route, Routes
+from rpcb_trio._instruments import LogInstrument
+from rpcb_trio._nursery import open_serving_nursery
+from rpcb_trio._pipeline import serve
+from rpcb_trio._service import BoundService
+from rpcb_trio._transports import MemoryBroker, Topology
+
+log = logging.getLogger("rpcb_trio")
+
+Services = Mapping[str, BoundService]
+"""By the names of their queues, and of the routes that reach them."""
+
+
+def load_services(pairs: Sequence[str]) -> Services:
+    """Load the services of `NAME=MODULE:ATTRIBUTE` pairs.
+
+    Raises:
+        SettingError: one can't be loaded.
+    """
+    named = dict(split_pair("serve", pair) for pair in pairs)
+    return {name: load_service(target, {}) for name, target in named.items()}
+
+
+def rerouted(routes: Routes, services: Services) -> Routes:
+    """The routes that have a service of their name, or are composed of such; the log tells of the others."""
+    kept: dict[str, Route] = {}
+    for name, route in routes.items():
+        called = {part.route for part in route.parts.values()} or {name}
+        if missing := sorted(called - {*services}):
+            flags = " ".join(f"--serve {each}=MODULE:ATTRIBUTE" for each in missing)
+            log.warning("[routes.%s] is left out: it needs %s", name, flags)
+        else:
+            kept[name] = route if route.parts else _to_queue(route, name)
+    return kept
+
+
+def _to_queue(route: Route, name: str) -> Route:
+    return msgspec.structs.replace(route, queue=name, exchange="", routing_key=None)
+
+
+@asynccontextmanager
+async def serving_here(services: Services, events: str) -> AsyncIterator[MemoryBroker]:
+    """Serve each from a queue of its name until the end, when what they hold is answered."""
+    broker = MemoryBroker()
+    async with open_serving_nursery() as nursery, AsyncExitStack() as stack:
+        for name, service in services.items():
+            telling = EventInstrument(name)
+            await stack.enter_async_context(publish_events(broker, events, telling))
+            instruments = [LogInstrument(name), telling]
+            start = partial(serve, service, broker, Topology(queue=name), instruments=instruments)
+            worker = await nursery.start(partial(start, batch_headers=True))
+            stack.callback(worker.drain)
+        yield broker

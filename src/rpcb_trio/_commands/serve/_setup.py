@@ -1,0 +1,254 @@
+"""From settings to what is served: the one place where each setting meets what it sets."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rpcb_trio._batching import AutoPolicy, FixedPolicy, Policy
+from rpcb_trio._commands._settings._serve import Settings
+from rpcb_trio._commands._settings._shared import ConnectionSettings
+from rpcb_trio._commands._settings._url import shown_url, url_of
+from rpcb_trio._commands._settings._values import NUMBER, WHOLE
+from rpcb_trio._commands.doctor._ack_time import hold_warning
+from rpcb_trio._commands.serve._target import load_service
+from rpcb_trio._errors import SettingError
+from rpcb_trio._events import EventInstrument, publish_events
+from rpcb_trio._executors import ProcessExecutor
+from rpcb_trio._instruments import AuditInstrument, HealthInstrument, Instrument, LogInstrument, new_start
+from rpcb_trio._pipeline import checked_prefetch, serve
+from rpcb_trio._service import BoundService
+from rpcb_trio._transports import Topology
+
+if TYPE_CHECKING:
+    from rpcb_trio.amqp import AmqpTransport
+
+log = logging.getLogger("rpcb_trio")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One worker, ready to be started: its line for the log, and `serve` with all it needs."""
+
+    name: str
+    line: str
+    start: Callable[..., Any]
+    health: HealthInstrument = field(default_factory=HealthInstrument)
+    telling: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    """Publishes its events from before its start until after its end."""
+    warning: str | None = None
+    """What the operator should know before the start."""
+
+
+def make_job(name: str, target: str, service: BoundService, settings: Settings) -> Job:
+    """Check and assemble what one worker is started with.
+
+    Raises:
+        SettingError: the settings don't go together.
+    """
+    policy = policy_of(settings)
+    executors = max(settings.replicas, len(settings.device))
+    prefetch = checked_prefetch(settings.prefetch, policy.max_batch_size, executors, settings.max_pending)
+    processes = _processes(name, target, settings, executors) if settings.executor == "process" else None
+    health = HealthInstrument(name)
+    broker = transport(settings, name=name)
+    start = new_start()
+    instruments = [*_instruments(name, settings, start), health]
+    telling = Job.telling
+    if settings.events is not None:
+        instruments.append(events := EventInstrument(name, device=_devices(settings), start=start))
+        telling = partial(publish_events, broker, _events_exchange(settings.events, settings), events)
+    return Job(
+        name=name,
+        health=health,
+        telling=telling,
+        warning=hold_warning(prefetch, executors, settings.infer_timeout, settings.consumer_timeout),
+        line=f"{name}: serving {target} from queue {settings.queue} of {shown_url(settings)}: "
+        f"prefetch {prefetch}, max batch {policy.max_batch_size}, {_batching_line(settings)}, "
+        f"{executors} replica(s)",
+        start=partial(
+            serve,
+            service,
+            broker,
+            topology(settings),
+            batching=policy,
+            prefetch=prefetch,
+            max_pending=settings.max_pending,
+            expired=settings.expired,
+            no_reply_to=settings.no_reply_to,
+            max_body_size=settings.max_body_size,
+            max_reply_size=settings.max_reply_size,
+            check_caller=settings.check_caller,
+            remember_replies=settings.remember_replies,
+            replicas=settings.replicas,
+            devices=settings.device,
+            executors=processes,
+            infer_timeout=None if processes else settings.infer_timeout,
+            hook_timeout=settings.hook_timeout,
+            warm_up_timeout=settings.warm_up_timeout,
+            journal=journal_of(name, settings),
+            journal_required=bool(settings.journal),
+            max_deaths=settings.max_deaths,
+            decode_threads=settings.decode_threads,
+            batch_headers=settings.batch_headers,
+            drain_timeout=settings.drain_timeout,
+            instruments=instruments,
+        ),
+    )
+
+
+def policy_of(settings: Settings) -> Policy:
+    """The policy that forms the batches.
+
+    Raises:
+        SettingError: the settings don't go together.
+    """
+    max_batch_cost = math.inf if settings.max_batch_cost is None else settings.max_batch_cost
+    if settings.batching == "fixed":
+        for key in ("latency_objective", "batch_size"):
+            if getattr(settings, key):
+                raise SettingError(f"{key} is for batching = auto; leave it out, or set batching to auto")
+        return FixedPolicy(settings.max_batch_size, settings.max_wait or 0.0, max_batch_cost=max_batch_cost)
+    if settings.max_wait is not None:
+        raise SettingError("max_wait is for batching = fixed; leave it out, or set batching to fixed")
+    return AutoPolicy(
+        settings.max_batch_size,
+        max_batch_cost=max_batch_cost,
+        batch_sizes=settings.batch_size,
+        latency_objective=settings.latency_objective,
+    )
+
+
+def _batching_line(settings: Settings) -> str:
+    if settings.batching == "fixed":
+        return f"fixed batching with a max wait of {settings.max_wait or 0.0:g} s"
+    if settings.latency_objective is not None:
+        return f"auto batching for a latency of {settings.latency_objective:g} s"
+    return "auto batching"
+
+
+def _processes(name: str, target: str, settings: Settings, count: int) -> list[ProcessExecutor]:
+    """Executors that each make a service of their own, as this process has made one."""
+    return [
+        ProcessExecutor(
+            partial(load_service, target, as_they_look("option", settings.option)),
+            device=settings.device[number % len(settings.device)] if settings.device else None,
+            name=f"{name}-{number}",
+            infer_timeout=settings.infer_timeout,
+            warm_up_timeout=settings.warm_up_timeout,
+            max_deaths=settings.max_deaths,
+        )
+        for number in range(count)
+    ]
+
+
+def _events_exchange(exchange: str, settings: Settings) -> str:
+    if exchange and exchange == settings.exchange:
+        raise SettingError(
+            f"events is {exchange!r}, the exchange that requests come from, so events could become requests; "
+            "name another one"
+        )
+    return exchange
+
+
+def journal_of(name: str, settings: Settings) -> Path | None:
+    """The directory of the journal; None, with a line in the log, where there is no home to put it."""
+    if settings.journal:
+        return None if settings.journal == "off" else Path(settings.journal)
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    try:
+        if not state.is_absolute():  # as the standard has it
+            state = Path.home() / ".local" / "state"
+        return state / "rpcb-trio"
+    except RuntimeError as error:  # there is no home
+        log.warning(
+            "%s: there is no journal (%s), so a request that kills its worker is not found out; set journal "
+            "to a directory that is yours, or to off",
+            name,
+            error,
+        )
+        return None
+
+
+def _devices(settings: Settings) -> str | None:
+    return ", ".join(settings.device) or None
+
+
+def _instruments(name: str, settings: Settings, start: str) -> list[Instrument]:
+    if settings.audit is None:
+        return [LogInstrument(name)]
+    return [LogInstrument(name), AuditInstrument(settings.audit, name, start=start)]
+
+
+def transport(settings: ConnectionSettings, *, name: str | None = None) -> AmqpTransport:
+    """The way to the broker.
+
+    Raises:
+        SettingError: the URL is wrong.
+    """
+    from rpcb_trio.amqp import AmqpTransport  # noqa: PLC0415 - who only asks for help need not wait for aiormq
+
+    return AmqpTransport(
+        url_of(settings), heartbeat=settings.heartbeat, connect_timeout=settings.connect_timeout, name=name
+    )
+
+
+def topology(settings: Settings) -> Topology:
+    """What to consume from and what to declare.
+
+    Raises:
+        SettingError: the settings don't go together.
+    """
+    if settings.routing_key and not settings.exchange:
+        raise SettingError(
+            "routing_key binds to an exchange; name it with exchange, or leave routing_key out"
+        )
+    return Topology(
+        queue=settings.queue,
+        declare=settings.declare,
+        queue_type=settings.queue_type,
+        durable=settings.durable,
+        exchange=settings.exchange,
+        exchange_type=settings.exchange_type,
+        routing_keys=settings.routing_key,
+        dead_letter_exchange=settings.dead_letter_exchange,
+        dead_letter_routing_key=settings.dead_letter_routing_key,
+        on_refused_reply=settings.on_refused_reply,
+        arguments=as_they_look("queue_argument", settings.queue_argument),
+    )
+
+
+def split_pair(option: str, text: str) -> tuple[str, str]:
+    """Split `NAME=VALUE`.
+
+    Raises:
+        SettingError: there is no name or no `=`.
+    """
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise SettingError(f"{option} {text}: write it as NAME=VALUE")
+    return name, value
+
+
+def as_they_look(option: str, pairs: Sequence[str]) -> dict[str, object]:
+    """Read `NAME=VALUE` pairs: true and false, whole and other numbers are what they look like, else text.
+
+    Raises:
+        SettingError: one is no such pair.
+    """
+    return {name: _as_it_looks(value) for name, value in (split_pair(option, each) for each in pairs)}
+
+
+def _as_it_looks(value: str) -> object:
+    if value in ("true", "false"):
+        return value == "true"
+    if WHOLE.fullmatch(value):
+        return int(value)
+    return float(value) if NUMBER.fullmatch(value) else value

@@ -1,0 +1,196 @@
+"""TARGET: a service named as `module:attribute`, found and imported."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import logging
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType, NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import msgspec
+
+from rpcb_trio._commands.serve._users_code import told
+from rpcb_trio._errors import SettingError
+from rpcb_trio._green import refuse_green_threads
+from rpcb_trio._service import BoundService, bind
+
+log = logging.getLogger("rpcb_trio")
+
+GREEN_REMEDY = "let what TARGET imports do without it (under `if __name__ == '__main__':`, say)"
+
+NO_OPTIONS: Mapping[str, object] = {}
+
+LIKE_HOOKS = {
+    "warmup": "warm_up",
+    "setup": "warm_up",
+    "startup": "warm_up",
+    "loadmodel": "warm_up",
+    "initialize": "warm_up",
+    "ondevice": "on_device",
+    "todevice": "on_device",
+    "contenttype": "content_type",
+    "costs": "cost",
+    "getcost": "cost",
+}
+"""Other names, without underscores and case, for the optional hooks."""
+
+_LOOKS = (bool, int, float, NoneType)
+"""What an option may look like besides text."""
+
+
+def load_service(target: str, options: Mapping[str, object] = NO_OPTIONS) -> BoundService:
+    """Import what TARGET names and accept it as a service; a class is made with `options`.
+
+    Raises:
+        SettingError: it is not there, can't be imported, does not take the options, or is no service.
+    """
+    found = load_attribute(target)
+    refuse_green_threads(GREEN_REMEDY)
+    if options:
+        _refuse_options(target, found, options)
+    elif inspect.isclass(found):
+        _refuse_missing_options(target, found)
+    try:
+        bound = bind(found(**options) if options else found)
+    except SettingError as error:
+        raise SettingError(f"{target}: {error}") from error
+    except Exception as error:
+        raise SettingError(f"{target}: making it fails: {_traced(error)}") from error
+    for line in misnamed_hooks(found):
+        log.warning("%s: %s", target, line)
+    return bound
+
+
+def misnamed_hooks(found: Any) -> list[str]:
+    """A line for each method that looks like an optional hook under another name: nobody would call it."""
+    if not hasattr(found, "infer"):
+        return []
+    names = public_names(found)
+    lines = []
+    for name in names:
+        hook = LIKE_HOOKS.get(name.lower().replace("_", ""))
+        if hook is not None and hook not in names:
+            lines.append(f"{name} is never called; did you mean {hook}?")
+    return lines
+
+
+def load_attribute(target: str) -> Any:
+    """Import what `module:attribute` names; modules of the working directory are found as well.
+
+    Raises:
+        SettingError: it is not there, or it can't be imported.
+    """
+    module_name, colon, path = target.partition(":")
+    if not (module_name and colon and path):
+        raise SettingError(f"{target}: write it as module:attribute, as in rpcb_models.simple:echo")
+    if module_name.endswith(".py") or "/" in module_name:
+        raise SettingError(
+            f"{target}: {module_name} is a file; name its module, as in {_as_module(module_name)}:{path}"
+        )
+    find_modules_here()
+    found: Any = _import(target, module_name)
+    for name in path.split("."):
+        if not hasattr(found, name):
+            whole = found.__name__ if isinstance(found, ModuleType) else type(found).__name__
+            raise SettingError(
+                f"{target}: {whole} has no attribute {name}"
+                f"{did_you_mean(name, public_names(found)) or '; name a service or a function that is there'}"
+            )
+        found = getattr(found, name)
+    return found
+
+
+def _as_module(file: str) -> str:
+    """The module that a file is, seen from the working directory."""
+    parts = Path(file.removesuffix(".py")).parts
+    return ".".join(part for part in parts if part not in ("/", ".", ".."))
+
+
+def _refuse_missing_options(target: str, found: Any) -> None:
+    """A class that can't be made without arguments gets them from options."""
+    missing = [
+        name
+        for name, each in _parameters(found).items()
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+    if missing:
+        given = " ".join(f"--option {name}=VALUE" for name in missing)
+        raise SettingError(f"{target}: it can't be made without {', '.join(missing)}; give {given}")
+
+
+def _refuse_options(target: str, found: Any, options: Mapping[str, object]) -> None:
+    if not inspect.isclass(found):
+        raise SettingError(f"{target}: option is for a class, which is made with it; name the class instead")
+    taken = _parameters(found)
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in taken.values())
+    for name, value in options.items():
+        if name in taken:
+            _refuse_value(f"{target}: option {name}={value}", value, taken[name].annotation)
+        elif not takes_any:
+            hint = did_you_mean(name, taken) or f"; it takes {', '.join(taken) or 'none'}"
+            raise SettingError(f"{target}: there is no option {name}{hint}")
+
+
+def _parameters(found: Any) -> Mapping[str, inspect.Parameter]:
+    """What a class is made with; where its annotations can't be read, they are left as text."""
+    try:
+        return inspect.signature(found, eval_str=True).parameters
+    except Exception:  # noqa: BLE001 - evaluating an annotation may raise anything, as a name only known to mypy
+        return inspect.signature(found).parameters
+
+
+def _refuse_value(option: str, value: object, annotation: Any) -> None:
+    """Only where the annotation is of types that an option can be; whoever takes text takes all."""
+    leaves = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    if not all(leaf in _LOOKS or get_origin(leaf) is Literal for leaf in leaves):
+        return
+    try:
+        msgspec.convert(value, annotation)
+    except msgspec.ValidationError as error:
+        wanted = inspect.formatannotation(annotation).removeprefix("typing.")
+        raise SettingError(f"{option}: it must be {wanted}") from error
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """The end of an error line that proposes the nearest candidate, if one is near."""
+    close = difflib.get_close_matches(name, candidates, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def public_names(found: Any) -> list[str]:
+    """What one would call by name there."""
+    return [name for name in dir(found) if not name.startswith("_")]
+
+
+def find_modules_here() -> None:
+    """Let modules of the working directory be imported, as `python -m` does."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def _import(target: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise SettingError(
+                f"{target}: there is no module {error.name} in {Path.cwd()} or among the installed packages; "
+                "run this where it lies, or install it"
+            ) from None
+        raise SettingError(
+            f"{target}: importing {name} fails: {_traced(error)}; install what it needs"
+        ) from error
+    except Exception as error:
+        raise SettingError(f"{target}: importing {name} fails: {_traced(error)}") from error
+
+
+def _traced(error: Exception) -> str:
+    """An error of the user's own code, with its place, in one line; the traceback at debug."""
+    log.debug("the traceback", exc_info=error)
+    return told(error)

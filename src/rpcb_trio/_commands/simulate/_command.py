@@ -1,0 +1,131 @@
+"""The command `simulate`."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+from rich.console import Console
+
+from rpcb_trio._commands._exits import ExitCode
+from rpcb_trio._commands._outputs import (
+    JsonPath,
+    PlotPath,
+    check_outputs,
+    progress_bar,
+    write_json,
+    write_plot,
+)
+from rpcb_trio._commands._settings._serve import Settings
+from rpcb_trio._commands.serve._setup import policy_of
+from rpcb_trio._commands.simulate._report import Replayed, print_replayed, summary
+from rpcb_trio._errors import SettingError
+from rpcb_trio._tuning import Recording, ServiceLaw, law_by_hand, recorded, replay
+
+RECORDING = Group("Recording", sort_key=0)
+POLICY = Group("Policy", sort_key=1)
+DEVICE = Group("Device", sort_key=2)
+
+
+def _flag(group: Group, text: str, metavar: str, **limits: float) -> Parameter:
+    return Parameter(
+        group=group,
+        help=text,
+        metavar=metavar,
+        validator=Number(**limits) if limits else None,
+        show_default=False,
+    )
+
+
+def simulate(
+    audit_file: Annotated[Path, Parameter(group=RECORDING, help="What serve --audit wrote.")],
+    /,
+    *,
+    worker: Annotated[
+        str | None, _flag(RECORDING, "Whose part of the file; needed where several wrote it.", "NAME")
+    ] = None,
+    batching: Annotated[
+        Literal["auto", "fixed"], Parameter(group=POLICY, help="The policy, as serve takes it.")
+    ] = "auto",
+    max_batch_size: Annotated[
+        int | None, _flag(POLICY, "The most requests in one batch; without it, as recorded.", "N", gte=1)
+    ] = None,
+    max_wait: Annotated[
+        float | None,
+        _flag(POLICY, "For fixed: how long a batch waits to fill.", "SECONDS", gte=0, lt=math.inf),
+    ] = None,
+    max_batch_cost: Annotated[
+        float | None, _flag(POLICY, "The most padded cost of a batch.", "COST", gt=0)
+    ] = None,
+    latency_objective: Annotated[
+        float | None,
+        _flag(POLICY, "For auto: the latency to fill batches for.", "SECONDS", gt=0, lt=math.inf),
+    ] = None,
+    replicas: Annotated[
+        int | None,
+        _flag(
+            DEVICE,
+            "How many batches are computed at once, none slower for the others; without it, as recorded.",
+            "N",
+            gte=1,
+        ),
+    ] = None,
+    fixed_seconds: Annotated[
+        float | None,
+        _flag(DEVICE, "What any batch takes; without it, as batches took when recorded.", "SECONDS"),
+    ] = None,
+    per_cost_seconds: Annotated[
+        float | None,
+        _flag(DEVICE, "What each unit of padded cost adds: of its size times its largest cost.", "SECONDS"),
+    ] = None,
+    plot: PlotPath = None,
+    json: JsonPath = None,
+) -> int:
+    """Replay an audit file under another policy, in virtual time.
+
+    The requests come when they came when recorded, with their costs, priorities, deadlines and callers.
+    Callers in lock step, who send when they are answered, would have come at other times under another
+    policy; they are replayed as they came.
+    """
+    check_outputs(plot, json)
+    recording = recorded(audit_file, worker)
+    settings = Settings(
+        batching=batching,
+        max_batch_size=recording.max_batch_size if max_batch_size is None else max_batch_size,
+        max_wait=max_wait,
+        max_batch_cost=max_batch_cost,
+        latency_objective=latency_objective,
+        replicas=recording.replicas if replicas is None else replicas,
+    )
+    found = _replayed(recording, settings, _law(recording, fixed_seconds, per_cost_seconds))
+    print_replayed(Console(), found)
+    if json is not None:
+        write_json(json, summary(found))
+    if plot is not None:
+        write_plot(plot, partial(_draw, found))
+    return ExitCode.DONE
+
+
+def _law(recording: Recording, fixed: float | None, per_cost: float | None) -> ServiceLaw:
+    if fixed is None and per_cost is None:
+        return recording.law()
+    if fixed is None or per_cost is None:
+        raise SettingError("--fixed-seconds and --per-cost-seconds belong together; give both or neither")
+    return law_by_hand(fixed, per_cost)
+
+
+def _replayed(recording: Recording, settings: Settings, law: ServiceLaw) -> Replayed:
+    with progress_bar() as progress:
+        progress.add_task("simulating", total=None)
+        before, after = replay(recording, partial(policy_of, settings), law, settings.replicas)
+    return Replayed(recording, settings, law, before, after)
+
+
+def _draw(found: Replayed, path: Path) -> Any:
+    from rpcb_trio._commands._charts import draw_replay  # noqa: PLC0415 - matplotlib is an extra, and slow
+
+    draw_replay(path, found.recorded, found.simulated)

@@ -1,0 +1,244 @@
+"""The command `top`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+import trio
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+from rich.console import Console
+from rich.live import Live
+
+from rpcb_trio._commands._exits import ExitCode
+from rpcb_trio._commands._logs import tell, write_logs
+from rpcb_trio._commands._settings._parameters import setting
+from rpcb_trio._commands._settings._shared import ConfigPath, ConnectionSettings, LogSettings
+from rpcb_trio._commands._settings._url import shown_url
+from rpcb_trio._commands._signals import OBEYED
+from rpcb_trio._commands.serve._setup import transport
+from rpcb_trio._commands.top._keys import pressed, single_keys
+from rpcb_trio._commands.top._table import ORDERS, page
+from rpcb_trio._errors import SettingError
+from rpcb_trio._events import EventWatch, Observer, QueueSummary, Summary, WorkerSummary, watch_events
+
+VIEW = Group("View", sort_key=0)
+
+PATIENCE = 5.0
+"""Seconds until it is told that nobody publishes; who does tells a state each second."""
+
+DEPTH_EVERY = 1.0
+"""Seconds between two looks at how full the queues are."""
+
+WIDE = 200
+"""Columns, where there is no terminal that has any."""
+
+FOOT = f"q quit   sort: n name  {'  '.join(f'{key} {label}' for key, (label, _) in ORDERS.items())}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopSettings(ConnectionSettings):
+    """What is watched."""
+
+    events: Annotated[
+        str | None,
+        setting(
+            VIEW,
+            "EVENTS",
+            "Exchange that the workers tell of themselves, as they were started with. Required.",
+            metavar="EXCHANGE",
+            show_default=False,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopFlags:
+    """How it is shown."""
+
+    interval: Annotated[
+        float,
+        Parameter(
+            group=VIEW, help="From one view to the next.", metavar="SECONDS", validator=Number(gte=0.1)
+        ),
+    ] = 1.0
+    once: Annotated[
+        bool,
+        Parameter(group=VIEW, help="Look for some seconds, print it once and end; so without a terminal."),
+    ] = False
+    seconds: Annotated[
+        float,
+        Parameter(
+            group=VIEW, help="How long to look, with --once.", metavar="SECONDS", validator=Number(gt=0)
+        ),
+    ] = 2.5
+    json: Annotated[bool, Parameter(group=VIEW, help="Print each view as a line of JSON.")] = False
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of `--json`."""
+
+    unix: float
+    connected: bool
+    workers: list[WorkerSummary]
+    queues: list[QueueSummary]
+
+
+def top(
+    *,
+    config: ConfigPath = None,  # noqa: ARG001 - was read to fill in the settings
+    settings: Annotated[TopSettings, Parameter(name="*")] = TopSettings(),
+    flags: Annotated[TopFlags, Parameter(name="*")] = TopFlags(),
+) -> int:
+    """Show all workers and queues, live: their state, rates, batches and latencies.
+
+    Workers are seen that were started with --events. Rates, means and percentiles are of the last 10 s, times
+    in milliseconds. q or Ctrl-C ends it.
+    """
+    write_logs(LogSettings(log_level="error"))
+    if not settings.events:
+        raise SettingError(
+            "events is missing; give --events, RPCB_EVENTS, or events in rpcb.toml: the exchange that the "
+            "workers were started with"
+        )
+    try:
+        return trio.run(_run, settings, settings.events, flags)
+    except* BrokenPipeError:  # who read it has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.DONE
+
+
+async def _run(settings: TopSettings, exchange: str, flags: TopFlags) -> int:
+    async with (
+        watch_events(transport(settings, name="top"), exchange) as watch,
+        trio.open_nursery() as nursery,
+    ):
+        view = _View(watch, exchange, f"{exchange} of {shown_url(settings)}")
+        nursery.start_soon(view.take)
+        nursery.start_soon(view.look_into_queues)
+        code = await view.show(flags)
+        nursery.cancel_scope.cancel()
+    return code
+
+
+@asynccontextmanager
+async def _until_a_signal() -> AsyncIterator[trio.Nursery]:
+    with trio.open_signal_receiver(*OBEYED) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_await_signal, signals, nursery.cancel_scope)
+            yield nursery
+
+
+async def _await_signal(signals: AsyncIterator[int], everything: trio.CancelScope) -> None:
+    await anext(signals)
+    everything.cancel()
+
+
+class _View:
+    def __init__(self, watch: EventWatch, exchange: str, where: str) -> None:
+        self._watch = watch
+        self._exchange = exchange
+        self._where = where
+        self._observer = Observer()
+        self._depths: dict[str, int | None] = {}
+        self._heard = trio.Event()
+        self._order = ""
+
+    @property
+    def summary(self) -> Summary:
+        """All that is known now."""
+        return self._observer.summary(trio.current_time(), self._depths)
+
+    async def take(self) -> None:
+        """Take the events as they come."""
+        async for event in self._watch:
+            self._observer.take(event, trio.current_time())
+            self._heard.set()
+
+    async def look_into_queues(self) -> None:
+        """Keep in mind how full they are."""
+        await self._heard.wait()
+        while True:
+            queues = [each.queue for each in self.summary.queues]
+            self._depths = {queue: await self._watch.depth(queue) for queue in queues}
+            await trio.sleep(DEPTH_EVERY)
+
+    async def show(self, flags: TopFlags) -> ExitCode:
+        """Show it as asked, until that is done."""
+        with trio.move_on_after(PATIENCE):
+            await self._heard.wait()
+        if not self._heard.is_set():
+            tell(f"no events in {PATIENCE:g} s: start workers with --events {self._exchange}")
+            return ExitCode.NO_EVENTS
+        console = Console()
+        is_live = sys.stdout.isatty() and not console.is_dumb_terminal
+        if flags.once or not (flags.json or is_live):
+            await trio.sleep(flags.seconds)
+            self._print(as_json=flags.json)
+        elif flags.json:
+            await self._print_lines(flags.interval)
+        else:
+            await self._live(console, flags.interval)
+        return ExitCode.DONE
+
+    def _print(self, *, as_json: bool) -> None:
+        if as_json:
+            summary = self.summary
+            line = Told(
+                unix=time.time(),
+                connected=self._watch.is_connected,
+                workers=summary.workers,
+                queues=summary.queues,
+            )
+            sys.stdout.buffer.write(
+                msgspec.json.encode(line) + b"\n"
+            )  # JSON is UTF-8, whatever the locale is
+            sys.stdout.buffer.flush()
+            return
+        console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE)
+        console.print(page(self.summary, self._title, width=console.width))
+
+    async def _print_lines(self, interval: float) -> None:
+        async with _until_a_signal():
+            while True:
+                await trio.sleep(interval)
+                self._print(as_json=True)
+
+    async def _live(self, console: Console, interval: float) -> None:
+        with (
+            Live(console=console, screen=True, auto_refresh=False) as live,
+            single_keys() as terminal,
+        ):
+            async with _until_a_signal() as nursery:
+                nursery.start_soon(self._obey_keys, terminal, live, nursery.cancel_scope)
+                while True:
+                    self._draw(live)
+                    await trio.sleep(interval)
+
+    async def _obey_keys(self, terminal: int | None, live: Live, everything: trio.CancelScope) -> None:
+        async for key in pressed(terminal):
+            if key == "q":
+                everything.cancel()
+                return
+            self._order = key
+            self._draw(live)
+
+    def _draw(self, live: Live) -> None:
+        width, height = live.console.size
+        live.update(
+            page(self.summary, self._title, width=width, height=height, order=self._order, foot=FOOT),
+            refresh=True,
+        )
+
+    @property
+    def _title(self) -> str:
+        link = "" if self._watch.is_connected else "   NOT CONNECTED, trying again"
+        return f"rpcb-trio top   {datetime.now(UTC):%X} UTC   {self._where}{link}"

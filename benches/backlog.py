@@ -24,7 +24,8 @@ from benches.report import Spread, print_table, progress, write_json
 from benches.turns import Contestant, Turn, backlogged
 from rpcb_models.asr import SpeechRecognition
 from rpcb_models.se import SpeechEnhancement
-from rpcb_trio import AutoPolicy, FixedPolicy, Policy
+from rpcb_trio import AutoPolicy, FixedPolicy
+from rpcb_trio.batching import Policy
 
 MAX_BATCH_SIZE: Final = 32
 PENDING: Final = 2 * MAX_BATCH_SIZE

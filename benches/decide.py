@@ -18,7 +18,8 @@ import cyclopts
 import msgspec
 
 from benches.report import print_table, progress, write_json
-from rpcb_trio import AutoPolicy, Batch, Decision, FixedPolicy, Pending, Policy, Run
+from rpcb_trio import AutoPolicy, FixedPolicy
+from rpcb_trio.batching import Batch, Decision, Pending, Policy, Run
 from rpcb_trio.simulation import Arrival, padded, simulate
 
 LAW: Final = padded(0.002, 0.0002)

@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 import trio
 
-from rpcb_trio import Batch, Instrument, MemoryBroker, Policy, RpcClient, Run, open_client, serve
+from rpcb_trio import Instrument, MemoryBroker, RpcClient, open_client, serve
+from rpcb_trio.batching import Batch, Policy, Run
 
 QUEUE = "backlog"
 

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from rpcb_trio import Failure, OutcomeError, OutOfMemory, RequestError, ServiceError, Success
+from rpcb_trio import Failure, RequestError, ServiceError, Success
+from rpcb_trio.errors import OutcomeError, OutOfMemory
 
 HOOKS = ("decode", "cost", "infer", "encode")
 HUGE = 200_000

@@ -9,8 +9,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import msgspec
 import trio
 
-from rpcb_trio import Answer, MemoryBroker, Request, Settled, Topology
+from rpcb_trio import MemoryBroker, Request, Topology
 from rpcb_trio._transports import CallerSession, Rest, Session
+from rpcb_trio.instruments import Answer, Settled
 from rpcb_trio.testing import Recorder
 from tests.scenarios import QUEUE, expected, taken
 

@@ -13,9 +13,10 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from hypothesis import strategies as st
 
-from rpcb_trio import Batch, Decision, Ending, Pending, Policy, Request, Run, Work
+from rpcb_trio import Request
 from rpcb_trio._batching._turns import Turns
 from rpcb_trio._batching._waiting import Waiting
+from rpcb_trio.batching import Batch, Decision, Ending, Pending, Policy, Run, Work
 
 _tags = count(1)
 

@@ -12,24 +12,14 @@ import trio
 from hypothesis import settings
 
 from rpcb_trio import (
-    Answer,
-    Decision,
-    DrainTimeout,
-    Executor,
-    ExecutorHung,
     Failure,
     FixedPolicy,
     Instrument,
     MemoryBroker,
     Outcome,
-    Pending,
-    Policy,
     Reply,
-    SessionLost,
-    Settled,
     Success,
     Topology,
-    Transport,
     Worker,
     serve,
 )
@@ -38,7 +28,12 @@ from rpcb_trio._messages import NO_HEADERS
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._pipeline import Offload
 from rpcb_trio._transports import CallerSession, Session
+from rpcb_trio.batching import Decision, Pending, Policy
+from rpcb_trio.errors import DrainTimeout, ExecutorHung, SessionLost
+from rpcb_trio.executors import Executor
+from rpcb_trio.instruments import Answer, Settled
 from rpcb_trio.testing import Recorder, VirtualExecutor, in_place
+from rpcb_trio.transports import Transport
 
 QUEUE = "work"
 ANSWERS = "answers"

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from rpcb_trio import Decision, FixedPolicy, MemoryBroker, Pending, Settled, Topology
+from rpcb_trio import FixedPolicy, MemoryBroker, Topology
+from rpcb_trio.batching import Decision, Pending
+from rpcb_trio.instruments import Settled
 from tests.scenarios import QUEUE, Shouting, answers, ask, steady, working
 
 T = TypeVar("T")

@@ -13,21 +13,20 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from rpcb_trio import (
-    Executor,
     FixedPolicy,
     HealthInstrument,
-    InferError,
     LogInstrument,
     MemoryBroker,
     ProcessExecutor,
     RequestError,
     ThreadExecutor,
-    WrongResultCount,
 )
 from rpcb_trio._guard import outcomes_of, run_infer
 from rpcb_trio._pipeline._hooks import in_thread
 from rpcb_trio._service import bind
 from rpcb_trio._shown import LONGEST_TEXT
+from rpcb_trio.errors import InferError, WrongResultCount
+from rpcb_trio.executors import Executor
 from rpcb_trio.testing import push_batch
 from tests.adversary import DEADLY, HOOKS, WAYS, WHOLE, Adversary, Table
 from tests.scenarios import answers, ask, steady, working

@@ -15,20 +15,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import (
-    Answer,
-    FixedPolicy,
-    MemoryBroker,
-    Outcome,
-    RpcClient,
-    Settled,
-    Success,
-    Topology,
-    Trigger,
-    open_client,
-    serve,
-)
+from rpcb_trio import FixedPolicy, MemoryBroker, Outcome, RpcClient, Success, Topology, open_client, serve
 from rpcb_trio._transports import CallerSession, Session
+from rpcb_trio.batching import Trigger
+from rpcb_trio.instruments import Answer, Settled
 from rpcb_trio.testing import served
 from tests.journal import Journal, check_books
 from tests.scenarios import QUEUE, Shouting, answers, ask, working

@@ -10,19 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import (
-    AuditInstrument,
-    Batch,
-    BrokerError,
-    Ending,
-    FixedPolicy,
-    MemoryBroker,
-    OutOfMemory,
-    Run,
-    Setup,
-    Trigger,
-    read_audit,
-)
+from rpcb_trio import FixedPolicy, MemoryBroker
 from rpcb_trio._instruments import (
     Audit,
     AuditBatch,
@@ -31,6 +19,9 @@ from rpcb_trio._instruments import (
     AuditStart,
     AuditWork,
 )
+from rpcb_trio.batching import Batch, Ending, Run, Trigger
+from rpcb_trio.errors import BrokerError, OutOfMemory
+from rpcb_trio.instruments import AuditInstrument, Setup, read_audit
 from tests.scenarios import QUEUE, Shouting, ask, working
 
 NOW = 1_800_000_000.0

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from trio.testing import MockClock
 
-from rpcb_trio import AuditInstrument, MemoryBroker, SettingError, read_audit
+from rpcb_trio import MemoryBroker, SettingError
 from rpcb_trio._instruments import AuditRequest
+from rpcb_trio.instruments import AuditInstrument, read_audit
 from tests.scenarios import ANSWERS, QUEUE, Shouting, ask, working
 
 

@@ -10,17 +10,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import (
-    AutoPolicy,
-    Batch,
-    Decision,
-    FixedPolicy,
-    Pending,
-    Policy,
-    RpcClient,
-    Trigger,
-    open_client,
-)
+from rpcb_trio import AutoPolicy, FixedPolicy, RpcClient, open_client
+from rpcb_trio.batching import Batch, Decision, Pending, Policy, Trigger
 from rpcb_trio.simulation import LockStep, linear, simulate
 from rpcb_trio.testing import Served, served
 

@@ -9,8 +9,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import Batch, Expired, FixedPolicy, Pending, Request, Trigger
+from rpcb_trio import FixedPolicy, Request
 from rpcb_trio._batching import Batcher
+from rpcb_trio.batching import Batch, Pending, Trigger
+from rpcb_trio.errors import Expired
 from tests.scenarios import Stubborn
 
 

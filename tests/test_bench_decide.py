@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from benches.decide import KINDS, LAW, POLICIES, Backlog, measure
-from rpcb_trio import Decision, FixedPolicy, Pending
+from rpcb_trio import FixedPolicy
+from rpcb_trio.batching import Decision, Pending
 from rpcb_trio.simulation import simulate
 
 

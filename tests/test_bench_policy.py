@@ -18,7 +18,8 @@ from benches.policy.loads import MIDDLE, Backlog, bursty
 from benches.policy.peers import AUTO, GREEDY, CorkPolicy
 from benches.policy.summary import Found, Score, measure_all
 from benches.policy.verdicts import verdicts
-from rpcb_trio import Batch, Ending, FixedPolicy, Pending, Request, Run, Trigger
+from rpcb_trio import FixedPolicy, Request
+from rpcb_trio.batching import Batch, Ending, Pending, Run, Trigger
 from rpcb_trio.simulation import Arrival, Fate, OpenLoad, linear, simulate
 
 FIGURES: Mapping[str, Mapping[str, float]] = {

@@ -15,20 +15,11 @@ from itertools import count
 import pytest
 import trio
 
-from rpcb_trio import (
-    BlockingRpcClient,
-    CallInterrupted,
-    Reply,
-    ReplyTimeout,
-    SessionLost,
-    SettingError,
-    Topology,
-    Unroutable,
-    open_blocking_client,
-)
+from rpcb_trio import BlockingRpcClient, Reply, ReplyTimeout, SettingError, Topology, open_blocking_client
 from rpcb_trio._errors import RpcbError
 from rpcb_trio._messages import Outgoing
 from rpcb_trio._transports import CallerSession, Session
+from rpcb_trio.errors import CallInterrupted, SessionLost, Unroutable
 
 
 class Echo:

@@ -17,12 +17,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import Failure, FixedPolicy, MemoryBroker, Outcome, Policy, Request, Success, Topology
+from rpcb_trio import Failure, FixedPolicy, MemoryBroker, Outcome, Request, Success, Topology
 from rpcb_trio._batching import _batcher
 from rpcb_trio._pipeline import _admission, _isolation, _journal, _life, _remembered, _stages, _wiring
 from rpcb_trio._pipeline._deaths import DeathRecord
 from rpcb_trio._pipeline._identity import identity
 from rpcb_trio._service import BoundService
+from rpcb_trio.batching import Policy
 from tests.interventions import AtStep, awaits
 from tests.journal import Journal, check_books
 from tests.scenarios import ANSWERS, QUEUE, Running, Shouting, Stubborn, ask, working

@@ -12,25 +12,21 @@ import trio
 from trio.testing import MockClock
 
 from rpcb_trio import (
-    CallInterrupted,
     FixedPolicy,
     MemoryBroker,
-    PublishRefused,
     RemoteError,
     Reply,
     ReplyTimeout,
     Request,
-    RequestTooBig,
     RpcClient,
-    SessionLost,
     SettingError,
     Topology,
-    Unroutable,
     open_client,
 )
 from rpcb_trio._errors import RpcbError
 from rpcb_trio._messages import Outgoing
 from rpcb_trio._transports import CallerSession, Session
+from rpcb_trio.errors import CallInterrupted, PublishRefused, RequestTooBig, SessionLost, Unroutable
 from tests.scenarios import QUEUE, Shouting, working
 
 

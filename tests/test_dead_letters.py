@@ -7,7 +7,8 @@ import logging
 import pytest
 from trio.testing import MockClock
 
-from rpcb_trio import Answer, LogInstrument, MemoryBroker, Settled, Topology
+from rpcb_trio import LogInstrument, MemoryBroker, Topology
+from rpcb_trio.instruments import Answer, Settled
 from tests.scenarios import QUEUE, Shouting, ask, taken, working
 
 DEAD = "dead"

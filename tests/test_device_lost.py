@@ -8,9 +8,10 @@ import pytest
 import torch
 import trio
 
-from rpcb_trio import DeviceLost, ExecutorHung, FixedPolicy, InferError, MemoryBroker, ThreadExecutor
+from rpcb_trio import FixedPolicy, MemoryBroker, ThreadExecutor
 from rpcb_trio._errors import OutOfMemory
 from rpcb_trio._service import bind
+from rpcb_trio.errors import DeviceLost, ExecutorHung, InferError
 from tests import crashing
 from tests.scenarios import QUEUE, answers, ask, working
 from tests.test_process_executor import Telling

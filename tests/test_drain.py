@@ -11,8 +11,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import Decision, DrainTimeout, FixedPolicy, LogInstrument, MemoryBroker, Pending, Topology
+from rpcb_trio import FixedPolicy, LogInstrument, MemoryBroker, Topology
 from rpcb_trio._transports import Session
+from rpcb_trio.batching import Decision, Pending
+from rpcb_trio.errors import DrainTimeout
 from tests.scenarios import QUEUE, Running, Shouting, UnsteadyTransport, answers, ask, taken, working
 
 T = TypeVar("T")

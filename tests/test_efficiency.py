@@ -8,7 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import AutoPolicy, Trigger
+from rpcb_trio import AutoPolicy
+from rpcb_trio.batching import Trigger
 from rpcb_trio.simulation import Arrival, OpenLoad, Simulation, linear, simulate
 from rpcb_trio.testing import served
 

@@ -14,17 +14,9 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from rpcb_trio import (
-    FixedPolicy,
-    InferError,
-    MemoryBroker,
-    SettingError,
-    Success,
-    ThreadExecutor,
-    open_client,
-    serve,
-)
+from rpcb_trio import FixedPolicy, MemoryBroker, SettingError, Success, ThreadExecutor, open_client, serve
 from rpcb_trio._service import bind
+from rpcb_trio.errors import InferError
 from tests.scenarios import QUEUE, Shouting, ask
 
 PATIENCE = 20.0

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 import pytest
 from trio.testing import MockClock
 
-from rpcb_trio import InferError, MemoryBroker, Outcome, Success, ThreadExecutor
+from rpcb_trio import MemoryBroker, Outcome, Success, ThreadExecutor
 from rpcb_trio._pipeline._hooks import in_thread
 from rpcb_trio._service import bind
+from rpcb_trio.errors import InferError
 from rpcb_trio.testing import VirtualExecutor, push_batch
 from tests.scenarios import Shouting, answers, ask, working
 

@@ -11,19 +11,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import (
-    Answer,
-    Decision,
-    DecodeError,
-    Expired,
-    FixedPolicy,
-    LogInstrument,
-    MemoryBroker,
-    Pending,
-    Settled,
-    Topology,
-    open_client,
-)
+from rpcb_trio import FixedPolicy, LogInstrument, MemoryBroker, Topology, open_client
+from rpcb_trio.batching import Decision, Pending
+from rpcb_trio.errors import DecodeError, Expired
+from rpcb_trio.instruments import Answer, Settled
 from tests.scenarios import QUEUE, Shouting, answers, ask, working
 
 

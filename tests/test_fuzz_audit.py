@@ -14,7 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from rpcb_trio import AuditInstrument, MemoryBroker, SettingError, read_audit
+from rpcb_trio import MemoryBroker, SettingError
+from rpcb_trio.instruments import AuditInstrument, read_audit
 from tests.scenarios import Shouting, ask, steady, working
 
 

@@ -12,21 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from rpcb_trio import (
-    Condition,
-    DrainTimeout,
-    ExecutorHung,
-    FixedPolicy,
-    Health,
-    HealthInstrument,
-    Instrument,
-    LogInstrument,
-    MemoryBroker,
-    RpcbError,
-    SessionLost,
-    Setup,
-    serve,
-)
+from rpcb_trio import FixedPolicy, HealthInstrument, Instrument, LogInstrument, MemoryBroker, RpcbError, serve
+from rpcb_trio.errors import DrainTimeout, ExecutorHung, SessionLost
+from rpcb_trio.instruments import Condition, Health, Setup
 from rpcb_trio.testing import VirtualExecutor, in_place
 from tests.scenarios import QUEUE, Shouting, UnsteadyTransport, answers, ask, steady, working
 

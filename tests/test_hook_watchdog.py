@@ -16,19 +16,18 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from rpcb_trio import (
     FixedPolicy,
     HealthInstrument,
-    HooksHung,
     LogInstrument,
     MemoryBroker,
     Outcome,
     SettingError,
     Success,
     ThreadExecutor,
-    WarmUpFailed,
     serve,
 )
 from rpcb_trio._pipeline._hooks import MOST_STUCK, Hooks, in_thread
 from rpcb_trio._service import bind
 from rpcb_trio._transports._memory._sessions import MemorySession
+from rpcb_trio.errors import HooksHung, WarmUpFailed
 from rpcb_trio.testing import VirtualExecutor, in_place
 from tests.scenarios import QUEUE, Shouting, answers, ask, working
 

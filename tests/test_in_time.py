@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benches.policy.bounds import most_on_time
-from rpcb_trio import AutoPolicy, FixedPolicy, Pending, Work
+from rpcb_trio import AutoPolicy, FixedPolicy
 from rpcb_trio._batching._by_deadline import deadline_of
 from rpcb_trio._batching._in_time import choose_in_time
 from rpcb_trio._batching._limits import Limits
+from rpcb_trio.batching import Pending, Work
 from rpcb_trio.simulation import Arrival, Fate, OpenLoad, linear, simulate
 from tests.pendings import pending, turns
 from tests.scenarios import steady

@@ -10,18 +10,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import (
-    Batch,
-    Decision,
-    Ending,
-    FixedPolicy,
-    Instrument,
-    LogInstrument,
-    MemoryBroker,
-    Pending,
-    Setup,
-    Trigger,
-)
+from rpcb_trio import FixedPolicy, Instrument, LogInstrument, MemoryBroker
+from rpcb_trio.batching import Batch, Decision, Ending, Pending, Trigger
+from rpcb_trio.instruments import Setup
 from tests.scenarios import QUEUE, Shouting, answers, ask, working
 
 FOURS = FixedPolicy(4, max_wait=1.0)

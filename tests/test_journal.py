@@ -17,23 +17,13 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from rpcb_trio import (
-    ExecutorHung,
-    ExecutorLost,
-    FixedPolicy,
-    MemoryBroker,
-    Outcome,
-    Pending,
-    Request,
-    SessionLost,
-    SettingError,
-    Topology,
-    serve,
-)
+from rpcb_trio import FixedPolicy, MemoryBroker, Outcome, Request, SettingError, Topology, serve
 from rpcb_trio._pipeline import _deaths as deaths
 from rpcb_trio._pipeline._identity import SIZE, identity
 from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._journal import PATIENCE, Journal
+from rpcb_trio.batching import Pending
+from rpcb_trio.errors import ExecutorHung, ExecutorLost, SessionLost
 from rpcb_trio.testing import Recorder, VirtualExecutor, in_place
 from tests.scenarios import ANSWERS, QUEUE, answers, ask, taken, working
 

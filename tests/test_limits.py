@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcb_trio import AutoPolicy, Ending, FixedPolicy, Run, SettingError, Work
+from rpcb_trio import AutoPolicy, FixedPolicy, SettingError
 from rpcb_trio._batching._limits import PROOFS, Limits
+from rpcb_trio.batching import Ending, Run, Work
 from tests.scenarios import steady
 
 sizes = st.integers(1, 20)

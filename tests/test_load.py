@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from rpcb_trio import CallInterrupted, PublishRefused, Reply, ReplyTimeout, Unroutable
+from rpcb_trio import Reply, ReplyTimeout
 from rpcb_trio._load import PRECISION, Extent, Latencies, Tally, closed_loop, find_highest, open_loop
+from rpcb_trio.errors import CallInterrupted, PublishRefused, Unroutable
 from rpcb_trio.testing import served
 from tests.scenarios import steady
 

@@ -8,20 +8,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import (
-    Answer,
-    MemoryBroker,
-    Reply,
-    Request,
-    SessionLost,
-    SettingError,
-    Settled,
-    Topology,
-    TopologyMismatch,
-    Unroutable,
-)
+from rpcb_trio import MemoryBroker, Reply, Request, SettingError, Topology
 from rpcb_trio._messages import Outgoing
 from rpcb_trio._transports import Session
+from rpcb_trio.errors import SessionLost, TopologyMismatch, Unroutable
+from rpcb_trio.instruments import Answer, Settled
 from tests.replies import replies_of, unexpected
 from tests.scenarios import ANSWERS, QUEUE, answers, ask, taken
 

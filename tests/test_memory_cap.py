@@ -9,18 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from rpcb_trio import (
-    Ending,
-    Failure,
-    FixedPolicy,
-    MemoryBroker,
-    Outcome,
-    OutOfMemory,
-    Pending,
-    Request,
-    Success,
-)
+from rpcb_trio import Failure, FixedPolicy, MemoryBroker, Outcome, Request, Success
 from rpcb_trio._pipeline import Isolation
+from rpcb_trio.batching import Ending, Pending
+from rpcb_trio.errors import OutOfMemory
 from rpcb_trio.testing import VirtualExecutor
 from tests.scenarios import Running, answers, ask, steady, working
 

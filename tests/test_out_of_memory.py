@@ -15,9 +15,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from rpcb_trio import Failure, InferError, OutOfMemory, Pending, Request, Success, ThreadExecutor
+from rpcb_trio import Failure, Request, Success, ThreadExecutor
 from rpcb_trio._pipeline import Isolation
 from rpcb_trio._service import bind
+from rpcb_trio.batching import Pending
+from rpcb_trio.errors import InferError, OutOfMemory
 
 FIRST_LINE = "CUDA out of memory. Tried to allocate 2.00 GiB."
 TOLD = f"{FIRST_LINE}\nSee the documentation for memory management."

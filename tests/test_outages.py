@@ -10,19 +10,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import (
-    BrokerError,
-    Instrument,
-    LogInstrument,
-    MemoryBroker,
-    SessionLost,
-    SettingError,
-    Setup,
-    Topology,
-    TopologyMismatch,
-)
+from rpcb_trio import Instrument, LogInstrument, MemoryBroker, SettingError, Topology
 from rpcb_trio._errors import RpcbError
 from rpcb_trio._transports import CallerSession, Session
+from rpcb_trio.errors import BrokerError, SessionLost, TopologyMismatch
+from rpcb_trio.instruments import Setup
 from tests.scenarios import Shouting, UnsteadyTransport, answers, ask, working
 
 BODIES = [b"good %d" % n for n in range(6)]

@@ -8,17 +8,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import (
-    Failure,
-    FixedPolicy,
-    MemoryBroker,
-    Outcome,
-    RequestError,
-    ServiceError,
-    Settled,
-    Success,
-    Trigger,
-)
+from rpcb_trio import Failure, FixedPolicy, MemoryBroker, Outcome, RequestError, ServiceError, Success
+from rpcb_trio.batching import Trigger
+from rpcb_trio.instruments import Settled
 from rpcb_trio.testing import VirtualExecutor, push_batch
 from tests.scenarios import ANSWERS, QUEUE, Shouting, answers, ask, expected, taken, working
 

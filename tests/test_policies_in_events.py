@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcb_trio import AutoPolicy, Decision, Ending, FixedPolicy, Pending, Trigger, Work
+from rpcb_trio import AutoPolicy, FixedPolicy
+from rpcb_trio.batching import Decision, Ending, Pending, Trigger, Work
 from tests.pendings import Event, Played, Shown, histories, leaving, turns
 from tests.scenarios import steady
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcb_trio import Decision, FixedPolicy, Pending, Policy, SettingError, Trigger
+from rpcb_trio import FixedPolicy, SettingError
+from rpcb_trio.batching import Decision, Pending, Policy, Trigger
 from tests.pendings import pending
 from tests.scenarios import steady
 

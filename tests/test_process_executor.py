@@ -17,19 +17,8 @@ import psutil  # type: ignore[import-untyped] # it carries no types
 import pytest
 import trio
 
-from rpcb_trio import (
-    ExecutorLost,
-    Failure,
-    FixedPolicy,
-    InferError,
-    KilledWorker,
-    MemoryBroker,
-    OutcomeError,
-    ProcessExecutor,
-    SettingError,
-    Success,
-    serve,
-)
+from rpcb_trio import Failure, FixedPolicy, MemoryBroker, ProcessExecutor, SettingError, Success, serve
+from rpcb_trio.errors import ExecutorLost, InferError, KilledWorker, OutcomeError
 from tests import crashing
 from tests.scenarios import QUEUE, answers, ask
 

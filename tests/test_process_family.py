@@ -16,9 +16,10 @@ import psutil  # type: ignore[import-untyped] # it carries no types
 import pytest
 import trio
 
-from rpcb_trio import ExecutorHung, ExecutorLost, InferError, KilledWorker, Success
+from rpcb_trio import Success
 from rpcb_trio._executors import _handle
 from rpcb_trio._executors._parcel import send
+from rpcb_trio.errors import ExecutorHung, ExecutorLost, InferError, KilledWorker
 from tests import crashing
 from tests.test_process_executor import PATIENCE, Telling, running
 

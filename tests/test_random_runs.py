@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from rpcb_trio import AutoPolicy, DrainTimeout, FixedPolicy, MemoryBroker, Policy
+from rpcb_trio import AutoPolicy, FixedPolicy, MemoryBroker
+from rpcb_trio.batching import Policy
+from rpcb_trio.errors import DrainTimeout
 from tests.journal import Journal, check_books
 from tests.scenarios import QUEUE, Shouting, ask, steady, working
 

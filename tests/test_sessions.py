@@ -11,17 +11,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import (
-    FixedPolicy,
-    Instrument,
-    MemoryBroker,
-    SessionLost,
-    Topology,
-    TopologyMismatch,
-    Trigger,
-    serve,
-)
+from rpcb_trio import FixedPolicy, Instrument, MemoryBroker, Topology, serve
 from rpcb_trio._backoff import FIRST_RETRY, LAST_RETRY, Backoff
+from rpcb_trio.batching import Trigger
+from rpcb_trio.errors import SessionLost, TopologyMismatch
 from rpcb_trio.testing import VirtualExecutor
 from tests.journal import Journal, check_books
 from tests.scenarios import QUEUE, Shouting, UnsteadyTransport, answers, ask, working

@@ -12,7 +12,8 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcb_trio import Decision, FixedPolicy, Pending, Policy, SettingError, Trigger, Work
+from rpcb_trio import FixedPolicy, SettingError
+from rpcb_trio.batching import Decision, Pending, Policy, Trigger, Work
 from rpcb_trio.simulation import (
     Arrival,
     Fate,

@@ -9,8 +9,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import Answer, DrainTimeout, FixedPolicy, MemoryBroker, Settled, Topology
+from rpcb_trio import FixedPolicy, MemoryBroker, Topology
 from rpcb_trio._transports import Rest, Session
+from rpcb_trio.errors import DrainTimeout
+from rpcb_trio.instruments import Answer, Settled
 from tests.scenarios import Shouting, answers, ask, working
 
 MUTE = "mute"

@@ -6,7 +6,9 @@ import pytest
 import trio
 from trio.testing import MockClock, assert_checkpoints
 
-from rpcb_trio import FixedPolicy, SettingError, Settled, Success, Trigger
+from rpcb_trio import FixedPolicy, SettingError, Success
+from rpcb_trio.batching import Trigger
+from rpcb_trio.instruments import Settled
 from rpcb_trio.testing import Served, VirtualExecutor, in_place, push_batch, served
 from tests.scenarios import Shouting
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rpcb_trio import AutoPolicy, Batch, Decision, Ending, Pending, Run, Trigger
+from rpcb_trio import AutoPolicy
 from rpcb_trio._batching._auto import TRUSTED
+from rpcb_trio.batching import Batch, Decision, Ending, Pending, Run, Trigger
 from tests.pendings import pending
 
 FIXED, EACH = 0.150, 0.025

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcb_trio import SettingError, Work
+from rpcb_trio import SettingError
 from rpcb_trio._tuning import (
     Demand,
     Objective,
@@ -25,6 +25,7 @@ from rpcb_trio._tuning import (
     law_by_hand,
     sizes_up_to,
 )
+from rpcb_trio.batching import Work
 from tests.scenarios import steady
 
 SIZES = (1, 2, 4, 8, 16, 32)

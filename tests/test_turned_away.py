@@ -9,7 +9,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import FixedPolicy, LogInstrument, MemoryBroker, SettingError, Settled, Topology, serve
+from rpcb_trio import FixedPolicy, LogInstrument, MemoryBroker, SettingError, Topology, serve
+from rpcb_trio.instruments import Settled
 from tests.scenarios import QUEUE, Shouting, answers, ask, taken, working
 
 DEAD = "dead"

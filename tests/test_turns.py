@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcb_trio import AutoPolicy, FixedPolicy, Pending
+from rpcb_trio import AutoPolicy, FixedPolicy
+from rpcb_trio.batching import Pending
 from rpcb_trio.simulation import Arrival, OpenLoad, linear, simulate
 from tests.pendings import pending, turns
 from tests.scenarios import steady

@@ -13,18 +13,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import (
-    ExecutorHung,
-    FixedPolicy,
-    LogInstrument,
-    MemoryBroker,
-    SettingError,
-    Success,
-    ThreadExecutor,
-    serve,
-)
+from rpcb_trio import FixedPolicy, LogInstrument, MemoryBroker, SettingError, Success, ThreadExecutor, serve
 from rpcb_trio._pipeline._wiring import SETTLE_GRACE
 from rpcb_trio._service import bind
+from rpcb_trio.errors import ExecutorHung
 from rpcb_trio.testing import VirtualExecutor
 from tests.scenarios import QUEUE, Running, UnsteadyTransport, answers, ask, working
 

@@ -13,7 +13,8 @@ from benches.policy.bounds import least_mean_latency, lock_step_latency, most_on
 from benches.policy.chain import greedy_mean_latency
 from benches.policy.loads import BURST, MIDDLE, Backlog, Device, bursty, exponential, poisson
 from benches.policy.peers import GREEDY, Makers, policies
-from rpcb_trio import FixedPolicy, Policy
+from rpcb_trio import FixedPolicy
+from rpcb_trio.batching import Policy
 from rpcb_trio.simulation import Arrival, LockStep, Mixed, OpenLoad, Simulation, padded, simulate
 
 COLD = 30

@@ -12,7 +12,8 @@ from typing import TypeAlias
 import msgspec
 
 from benches.policy.loads import Device
-from rpcb_trio import AutoPolicy, Batch, Decision, FixedPolicy, Pending, Policy, Run, Trigger
+from rpcb_trio import AutoPolicy, FixedPolicy
+from rpcb_trio.batching import Batch, Decision, Pending, Policy, Run, Trigger
 
 AUTO, GREEDY, CORK = "auto", "greedy", "BentoML"
 

@@ -8,7 +8,8 @@ from functools import partial
 import trio
 
 from benches.servers.job import Job, this_job
-from rpcb_trio import AutoPolicy, LogInstrument, Policy, serve
+from rpcb_trio import AutoPolicy, LogInstrument, serve
+from rpcb_trio.batching import Policy
 
 
 def run(job: Job, policy: Policy) -> None:

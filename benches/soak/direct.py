@@ -12,7 +12,8 @@ from benches.soak.bodies import Kind, request_body
 from benches.soak.course import Course
 from benches.soak.endings import Mark
 from benches.soak.mix import Mix
-from rpcb_trio import CallInterrupted, PublishRefused, ReplyTimeout, RpcClient, Unroutable, open_client
+from rpcb_trio import ReplyTimeout, RpcClient, open_client
+from rpcb_trio.errors import CallInterrupted, PublishRefused, Unroutable
 
 CALLERS = 6
 THINKING = 0.04

@@ -10,15 +10,8 @@ from typing import Any
 
 import msgspec
 
-from rpcb_trio import (
-    DecodeError,
-    EncodeError,
-    Expired,
-    InferError,
-    OutcomeError,
-    RequestError,
-    WrongResultCount,
-)
+from rpcb_trio import RequestError
+from rpcb_trio.errors import DecodeError, EncodeError, Expired, InferError, OutcomeError, WrongResultCount
 
 
 class Status(IntEnum):

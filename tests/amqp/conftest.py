@@ -8,8 +8,9 @@ import pytest
 import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from rpcb_trio import Settled, Topology
+from rpcb_trio import Topology
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.instruments import Settled
 from tests.amqp.producer import Producer
 from tests.answering import answering, silent_queue
 from tests.rabbitmq import Broker

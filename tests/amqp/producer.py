@@ -8,8 +8,9 @@ from typing import Any
 import pika  # type: ignore[import-untyped] # it carries no types
 import trio
 
-from rpcb_trio import Answer, Reply, Settled
+from rpcb_trio import Reply
 from rpcb_trio._transports import Session
+from rpcb_trio.instruments import Answer, Settled
 from tests.rabbitmq import Broker
 
 REPLY_SECONDS = 20

@@ -9,18 +9,11 @@ from http import HTTPStatus
 import pytest
 import trio
 
-from rpcb_trio import (
-    Condition,
-    FixedPolicy,
-    HealthInstrument,
-    SessionLost,
-    Settled,
-    Topology,
-    Worker,
-    serve,
-)
+from rpcb_trio import FixedPolicy, HealthInstrument, Topology, Worker, serve
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.errors import SessionLost
 from rpcb_trio.health import HealthPort
+from rpcb_trio.instruments import Condition, Settled
 from tests.amqp.producer import Producer, declare_durable
 from tests.amqp.watched import Watched
 from tests.rabbitmq import Broker

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import trio
 
-from rpcb_trio import SessionLost, Settled, Topology
+from rpcb_trio import Topology
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.errors import SessionLost
+from rpcb_trio.instruments import Settled
 from tests.amqp import proxy as proxies
 from tests.amqp.producer import Producer, answer
 from tests.rabbitmq import Broker

@@ -8,9 +8,11 @@ import msgspec
 import pytest
 import trio
 
-from rpcb_trio import Answer, PublishRefused, Reply, SessionLost, SettingError, Topology, Unroutable
+from rpcb_trio import Reply, SettingError, Topology
 from rpcb_trio._messages import Outgoing
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.errors import PublishRefused, SessionLost, Unroutable
+from rpcb_trio.instruments import Answer
 from tests.amqp.producer import Producer, answer
 from tests.amqp.proxy import open_proxy
 from tests.rabbitmq import Broker

@@ -13,8 +13,9 @@ import pika.data  # type: ignore[import-untyped] # it carries no types
 import pytest
 import trio
 
-from rpcb_trio import Answer, FixedPolicy, Reply, Request, Settled, Topology, open_client, serve
+from rpcb_trio import FixedPolicy, Reply, Request, Topology, open_client, serve
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.instruments import Answer, Settled
 from rpcb_trio.testing import Recorder
 from tests.amqp.producer import Producer
 from tests.amqp.test_worker_on_rabbitmq import Gate, opened, shout

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import trio
 
-from rpcb_trio import Answer, Reply, SessionLost, SettingError, Settled, Topology
+from rpcb_trio import Reply, SettingError, Topology
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.errors import SessionLost
+from rpcb_trio.instruments import Answer, Settled
 from tests.amqp.producer import Producer, answer
 from tests.rabbitmq import Broker
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from rpcb_trio import LoginRefused, RpcbError, SessionLost, Topology
+from rpcb_trio import RpcbError, Topology
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.errors import LoginRefused, SessionLost
 from tests.amqp.proxy import Proxy
 from tests.rabbitmq import Broker, free_ports
 

@@ -12,12 +12,12 @@ import trio
 import trio.testing
 from aiormq.exceptions import AMQPConnectionError, ChannelInvalidStateError  # noqa: TID251 - as loops meet them
 
-from rpcb_trio import SessionLost
 from rpcb_trio._transports._amqp._closing import Closing
 from rpcb_trio._transports._amqp._connection import Connection
 from rpcb_trio._transports._amqp._loop import AioLoop, BridgedLoop, Unwound, open_any_loop, open_loop
 from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._url import parse_url
+from rpcb_trio.errors import SessionLost
 
 
 async def sleep_for_ever() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import trio
 
-from rpcb_trio import Answer, Reply, SessionLost, Settled, Topology
+from rpcb_trio import Reply, Topology
 from rpcb_trio._transports import Session
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.errors import SessionLost
+from rpcb_trio.instruments import Answer, Settled
 from tests.amqp.producer import Producer, answer
 from tests.amqp.proxy import open_proxy
 from tests.rabbitmq import Broker

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import trio
 
-from rpcb_trio import Answer, Reply, Request, SessionLost, Settled, Topology
+from rpcb_trio import Reply, Request, Topology
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.errors import SessionLost
+from rpcb_trio.instruments import Answer, Settled
 from tests.amqp.producer import Producer, answer
 from tests.amqp.proxy import open_proxy
 from tests.rabbitmq import Broker

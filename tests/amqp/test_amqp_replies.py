@@ -6,8 +6,9 @@ import pika  # type: ignore[import-untyped] # it carries no types
 import pytest
 import trio
 
-from rpcb_trio import Answer, Reply, Settled, Topology
+from rpcb_trio import Reply, Topology
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.instruments import Answer, Settled
 from tests.amqp.producer import Producer, answer
 from tests.rabbitmq import Broker
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from rpcb_trio import SettingError, Settled, Topology, TopologyMismatch
+from rpcb_trio import SettingError, Topology
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.errors import TopologyMismatch
+from rpcb_trio.instruments import Settled
 from tests.amqp.producer import Producer, answer
 from tests.rabbitmq import Broker
 

@@ -13,15 +13,9 @@ from typing import Any
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from rpcb_trio import (
-    CallInterrupted,
-    MemoryBroker,
-    RpcClient,
-    SessionLost,
-    SettingError,
-    open_client,
-)
+from rpcb_trio import MemoryBroker, RpcClient, SettingError, open_client
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.errors import CallInterrupted, SessionLost
 from tests.amqp.proxy import proxied
 from tests.answering import PATIENCE
 from tests.rabbitmq import Broker

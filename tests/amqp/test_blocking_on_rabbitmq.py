@@ -8,7 +8,8 @@ from threading import Event, Semaphore
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from rpcb_trio import CallInterrupted, Outcome, Success, open_blocking_client
+from rpcb_trio import Outcome, Success, open_blocking_client
+from rpcb_trio.errors import CallInterrupted
 from tests.amqp.proxy import proxied
 from tests.answering import PATIENCE, answering
 from tests.rabbitmq import Broker

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from rpcb_trio import Answer, Reply, SessionLost, Settled, Topology
+from rpcb_trio import Reply, Topology
 from rpcb_trio._transports._amqp._blockage import Blockage
 from rpcb_trio._transports._amqp._closing import Closing, closing_of
 from rpcb_trio._transports._amqp._connection import Connection
@@ -27,6 +27,8 @@ from rpcb_trio._transports._amqp._properties import Properties
 from rpcb_trio._transports._amqp._rights import Rights
 from rpcb_trio._transports._amqp._session import AmqpSession
 from rpcb_trio._transports._deadline import Deadlines
+from rpcb_trio.errors import SessionLost
+from rpcb_trio.instruments import Answer, Settled
 from tests.amqp.counting import CountingBroker
 from tests.scenarios import steady
 

@@ -11,8 +11,9 @@ import trio
 from pamqp.commands import Basic  # noqa: TID251 - it has the frames
 from pamqp.frame import marshal  # noqa: TID251 - likewise
 
-from rpcb_trio import Topology, TopologyMismatch
+from rpcb_trio import Topology
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.errors import TopologyMismatch
 from tests.amqp.frames import TagBook
 from tests.amqp.producer import Producer, declare_durable
 from tests.amqp.proxy import open_proxy

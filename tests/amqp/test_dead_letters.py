@@ -11,9 +11,11 @@ import msgspec
 import pika  # type: ignore[import-untyped] # it carries no types
 import pytest
 
-from rpcb_trio import Answer, Reply, SessionLost, SettingError, Settled, Topology
+from rpcb_trio import Reply, SettingError, Topology
 from rpcb_trio._transports import Session
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.errors import SessionLost
+from rpcb_trio.instruments import Answer, Settled
 from tests.amqp.producer import Producer, answer
 from tests.rabbitmq import Broker
 

@@ -8,22 +8,12 @@ import anyio
 import pytest
 import trio
 
-from rpcb_trio import (
-    BatchEvent,
-    Condition,
-    EventInstrument,
-    FixedPolicy,
-    SettingError,
-    StateEvent,
-    TopologyMismatch,
-    Worker,
-    open_client,
-    publish_events,
-    serve,
-    watch_events,
-)
+from rpcb_trio import FixedPolicy, SettingError, Worker, open_client, serve
 from rpcb_trio._messages import Notice
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.errors import TopologyMismatch
+from rpcb_trio.events import BatchEvent, EventInstrument, StateEvent, publish_events, watch_events
+from rpcb_trio.instruments import Condition
 from tests.amqp.proxy import open_proxy
 from tests.amqp.watched import short_waits
 from tests.events.watching import seeing, state

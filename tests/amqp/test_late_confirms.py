@@ -9,12 +9,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import Answer, Reply, Request, SessionLost
+from rpcb_trio import Reply, Request
 from rpcb_trio._transports._amqp._blockage import Blockage
 from rpcb_trio._transports._amqp._data import OPEN, PublishResult
 from rpcb_trio._transports._amqp._destinations import Destinations
 from rpcb_trio._transports._amqp._outbox import UNCONFIRMED
 from rpcb_trio._transports._amqp._settlement import CONFIRM_SECONDS, Settlement
+from rpcb_trio.errors import SessionLost
+from rpcb_trio.instruments import Answer
 
 
 class Unconfirmed:

@@ -9,10 +9,12 @@ from uuid import uuid4
 import pytest
 import trio
 
-from rpcb_trio import Answer, BrokerError, Settled, Topology, TopologyMismatch, open_client
+from rpcb_trio import Topology, open_client
 from rpcb_trio._messages import Notice
 from rpcb_trio._transports import Session
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.errors import BrokerError, TopologyMismatch
+from rpcb_trio.instruments import Answer, Settled
 from tests.amqp.producer import Producer, answer
 from tests.rabbitmq import Node
 

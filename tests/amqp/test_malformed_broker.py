@@ -8,8 +8,9 @@ from functools import partial
 import pytest
 import trio
 
-from rpcb_trio import SessionLost, Topology
+from rpcb_trio import Topology
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.errors import SessionLost
 from tests import raw_frames
 from tests.amqp.producer import Producer
 from tests.amqp.proxy import open_proxy

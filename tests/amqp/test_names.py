@@ -7,9 +7,11 @@ from uuid import uuid4
 import pytest
 import trio
 
-from rpcb_trio import Answer, Reply, Settled, Topology, TopologyMismatch, open_client
+from rpcb_trio import Reply, Topology, open_client
 from rpcb_trio._transports._amqp._topology import queue_arguments
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.errors import TopologyMismatch
+from rpcb_trio.instruments import Answer, Settled
 from tests.amqp.producer import Producer
 from tests.amqp.serving import serving
 from tests.rabbitmq import Broker

@@ -9,9 +9,10 @@ from functools import partial
 import pytest
 from pika import BasicProperties  # type: ignore[import-untyped] # it carries no types
 
-from rpcb_trio import Settled, Topology
+from rpcb_trio import Topology
 from rpcb_trio._transports._amqp import _settlement
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.instruments import Settled
 from tests.amqp.producer import Producer
 from tests.amqp.proxy import open_proxy
 from tests.amqp.watched import Model, Watched, working

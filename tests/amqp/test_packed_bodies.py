@@ -5,8 +5,9 @@ from __future__ import annotations
 import gzip
 import zlib
 
-from rpcb_trio import Answer, Topology
+from rpcb_trio import Topology
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.instruments import Answer
 from tests.amqp.producer import Producer
 from tests.amqp.serving import serving
 from tests.rabbitmq import Broker

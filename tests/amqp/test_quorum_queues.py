@@ -8,9 +8,10 @@ import pytest
 import trio
 import trio.lowlevel
 
-from rpcb_trio import Answer, FixedPolicy, Reply, Settled, Topology, serve
+from rpcb_trio import FixedPolicy, Reply, Topology, serve
 from rpcb_trio._transports._amqp._limits import unset_priority
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.instruments import Answer, Settled
 from tests.amqp.producer import Producer
 from tests.amqp.test_amqp_deadlines import Counting
 from tests.amqp.test_worker_on_rabbitmq import Gate, opened

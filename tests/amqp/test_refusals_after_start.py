@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rpcb_trio import LoginRefused, Topology, TopologyMismatch
+from rpcb_trio import Topology
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.errors import LoginRefused, TopologyMismatch
 from tests.amqp.producer import Producer, declare_durable
 from tests.amqp.watched import Model, Watched, short_waits, working
 from tests.rabbitmq import Broker, Node

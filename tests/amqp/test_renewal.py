@@ -7,8 +7,9 @@ import logging
 import pytest
 import trio
 
-from rpcb_trio import SessionLost, SettingError, Topology
+from rpcb_trio import SettingError, Topology
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.errors import SessionLost
 from tests.amqp.producer import Producer, answer
 from tests.amqp.tokens import ALL, READ_ONLY, token
 from tests.rabbitmq import Broker, Node

@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager
 import pytest
 from anyio.abc import TaskGroup
 
-from rpcb_trio import Answer, FixedPolicy, Reply, Request, RequestError, Settled, Topology
+from rpcb_trio import FixedPolicy, Reply, Request, RequestError, Topology
 from rpcb_trio._transports._amqp._addressing import address
 from rpcb_trio._transports._amqp._connection import Connection
 from rpcb_trio._transports._amqp._loop import AioLoop
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.instruments import Answer, Settled
 from tests.amqp.producer import Producer, answer
 from tests.amqp.serving import serving
 from tests.rabbitmq import Broker

@@ -10,7 +10,8 @@ import pika  # type: ignore[import-untyped] # it carries no types
 import pytest
 import trio
 
-from rpcb_trio import FixedPolicy, Settled, Topology
+from rpcb_trio import FixedPolicy, Topology
+from rpcb_trio.instruments import Settled
 from tests.amqp.producer import Producer, declare_durable
 from tests.amqp.serving import serving
 from tests.rabbitmq import Broker

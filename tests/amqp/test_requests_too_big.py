@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from rpcb_trio import PublishRefused, RequestTooBig, Topology, open_client
+from rpcb_trio import Topology, open_client
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.errors import PublishRefused, RequestTooBig
 from tests.amqp.test_replies_that_fail import SMALL, strict
 from tests.amqp.watched import Model, working
 from tests.rabbitmq import Broker

@@ -8,8 +8,9 @@ from functools import partial
 import pytest
 import trio
 
-from rpcb_trio import LoginRefused, RpcbError, SettingError, Topology
+from rpcb_trio import RpcbError, SettingError, Topology
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.errors import LoginRefused
 from tests.amqp.certificates import TlsPorts, listen_with_tls
 from tests.amqp.producer import Producer, answer
 from tests.rabbitmq import Node

@@ -10,8 +10,9 @@ from functools import partial
 import pytest
 import trio
 
-from rpcb_trio import FixedPolicy, SessionLost, Topology, open_blocking_client, serve
+from rpcb_trio import FixedPolicy, Topology, open_blocking_client, serve
 from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.errors import SessionLost
 from rpcb_trio.testing import Recorder
 from tests.amqp.producer import Producer, declare_durable
 from tests.amqp.proxy import open_proxy

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rpcb_trio import Condition, StateEvent
+from rpcb_trio.events import StateEvent
+from rpcb_trio.instruments import Condition
 from tests.cli.conftest import Serve
 from tests.events.watching import seeing
 from tests.rabbitmq import Broker

@@ -6,20 +6,18 @@ import logging
 
 import pytest
 
-from rpcb_trio import (
+from rpcb_trio import RemoteError, ReplyTimeout, SettingError
+from rpcb_trio._commands._exits import ExitCode, exit_code_of
+from rpcb_trio.errors import (
     CallInterrupted,
     DrainTimeout,
     InferError,
     LoginRefused,
-    RemoteError,
-    ReplyTimeout,
     SessionLost,
-    SettingError,
     TopologyMismatch,
     Unroutable,
     WarmUpFailed,
 )
-from rpcb_trio._commands._exits import ExitCode, exit_code_of
 
 FORESEEN = [
     (SettingError("what"), ExitCode.WRONG_SETTING),

@@ -10,7 +10,8 @@ import pytest
 import trio
 from yarl import URL
 
-from rpcb_trio import Reply, open_client, read_audit
+from rpcb_trio import Reply, open_client
+from rpcb_trio.instruments import read_audit
 from tests.cli.conftest import Serve
 from tests.cli.processes import PATIENCE, Gate, collect
 from tests.rabbitmq import Broker

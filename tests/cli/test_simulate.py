@@ -11,7 +11,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import AuditInstrument, FixedPolicy, MemoryBroker, Policy
+from rpcb_trio import FixedPolicy, MemoryBroker
+from rpcb_trio.batching import Policy
+from rpcb_trio.instruments import AuditInstrument
 from tests.cli.conftest import Ended
 from tests.scenarios import Shouting, ask, working
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from rpcb_trio import Answer, Reply, Settled, Worker, open_client, serve
+from rpcb_trio import Reply, Worker, open_client, serve
+from rpcb_trio.instruments import Answer, Settled
 from rpcb_trio.testing import Recorder
 from tests.amqp.producer import Producer, declare_durable
 from tests.amqp.proxy import Proxy, open_proxy

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from rpcb_trio import EventInstrument, open_client, publish_events, serve
+from rpcb_trio import open_client, serve
 from rpcb_trio.__main__ import main
 from rpcb_trio._commands.top import _command as _top
+from rpcb_trio.events import EventInstrument, publish_events
 from tests.cli.conftest import Ended
 from tests.cli.processes import PATIENCE
 from tests.rabbitmq import Broker

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from rpcb_trio import Condition
 from rpcb_trio._commands.top._table import COLUMNS, in_order, memory, number, page
 from rpcb_trio._events import QueueSummary, Summary, WorkerSummary
+from rpcb_trio.instruments import Condition
 from tests.scenarios import steady
 
 WORKER = WorkerSummary(

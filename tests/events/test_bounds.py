@@ -12,18 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from rpcb_trio import (
-    AuditInstrument,
-    Condition,
-    EventInstrument,
-    HealthInstrument,
-    MemoryBroker,
-    SessionLost,
-    StateEvent,
-    read_audit,
-)
+from rpcb_trio import HealthInstrument, MemoryBroker
 from rpcb_trio._events import Observer
 from rpcb_trio._events._events import LONGEST_EVENT, decoded
+from rpcb_trio.errors import SessionLost
+from rpcb_trio.events import EventInstrument, StateEvent
+from rpcb_trio.instruments import AuditInstrument, Condition, read_audit
 from tests.events.watching import state
 from tests.scenarios import Shouting, ask, steady, working
 

@@ -10,22 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from rpcb_trio import (
-    Answer,
-    AutoPolicy,
-    Batch,
-    EventInstrument,
-    FixedPolicy,
-    MemoryBroker,
-    Pending,
-    Reply,
-    Request,
-    Settled,
-    Setup,
-    StateEvent,
-    Topology,
-    Trigger,
-)
+from rpcb_trio import AutoPolicy, FixedPolicy, MemoryBroker, Reply, Request, Topology
+from rpcb_trio.batching import Batch, Pending, Trigger
+from rpcb_trio.events import EventInstrument, StateEvent
+from rpcb_trio.instruments import Answer, Settled, Setup
 from tests.scenarios import ANSWERS, QUEUE, Shouting, ask, steady, working
 
 KINDS = ["good", "brief", "sick", "poison", "mute", "undecodable", "big", "anonymous", "gone", "again"]

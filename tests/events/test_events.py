@@ -10,18 +10,13 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from rpcb_trio import (
-    BatchEvent,
-    Condition,
-    EventInstrument,
-    FixedPolicy,
-    MemoryBroker,
-    SessionLost,
-    StateEvent,
-    Trigger,
-)
+from rpcb_trio import FixedPolicy, MemoryBroker
 from rpcb_trio._messages import Notice
 from rpcb_trio._transports import Publisher
+from rpcb_trio.batching import Trigger
+from rpcb_trio.errors import SessionLost
+from rpcb_trio.events import BatchEvent, EventInstrument, StateEvent
+from rpcb_trio.instruments import Condition
 from tests.events.watching import seeing, state, telling
 from tests.scenarios import Shouting, answers, ask
 

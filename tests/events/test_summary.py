@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcb_trio import BatchEvent, Condition, StateEvent, Trigger
 from rpcb_trio._events import Counters, Observer, WorkerSummary
 from rpcb_trio._events._counters import MOST_COUNTS
+from rpcb_trio.batching import Trigger
+from rpcb_trio.events import BatchEvent, StateEvent
+from rpcb_trio.instruments import Condition
 from tests.events.watching import state
 from tests.scenarios import steady
 

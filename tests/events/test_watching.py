@@ -10,9 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from rpcb_trio import BatchEvent, EventWatch, FixedPolicy, MemoryBroker, StateEvent, watch_events
+from rpcb_trio import FixedPolicy, MemoryBroker
 from rpcb_trio._events import AnyEvent
 from rpcb_trio._messages import Notice
+from rpcb_trio.events import BatchEvent, EventWatch, StateEvent, watch_events
 from tests.events.watching import EXCHANGE, seeing, state, telling
 from tests.scenarios import Shouting, answers, ask, steady
 

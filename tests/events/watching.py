@@ -8,18 +8,12 @@ from typing import Any, TypeVar
 
 import trio
 
-from rpcb_trio import (
-    BatchEvent,
-    Condition,
-    EventInstrument,
-    MemoryBroker,
-    StateEvent,
-    publish_events,
-    watch_events,
-)
+from rpcb_trio import MemoryBroker
 from rpcb_trio._events import AnyEvent
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._transports import NoticeTransport
+from rpcb_trio.events import BatchEvent, EventInstrument, StateEvent, publish_events, watch_events
+from rpcb_trio.instruments import Condition
 from tests.scenarios import Running, working
 
 EXCHANGE = "rpcb.events"

@@ -14,16 +14,9 @@ import trio
 import trio.testing
 from starlette.applications import Starlette
 
-from rpcb_trio import (
-    EventInstrument,
-    MemoryBroker,
-    Topology,
-    open_client,
-    publish_events,
-    serve,
-    watch_events,
-)
+from rpcb_trio import MemoryBroker, Topology, open_client, serve
 from rpcb_trio._service import bind
+from rpcb_trio.events import EventInstrument, publish_events, watch_events
 from rpcb_trio.gateway import GatewayOptions, make_app, serve_app
 from tests.gateway.fronts import echo, front
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcb_trio import BatchEvent, Condition, StateEvent
 from rpcb_trio._gateway._tally import MOST_WORKERS, SHOWN, Tally
 from rpcb_trio._messages import Trigger
+from rpcb_trio.events import BatchEvent, StateEvent
+from rpcb_trio.instruments import Condition
 from tests.events.test_summary import events
 from tests.scenarios import steady
 

@@ -8,16 +8,9 @@ from urllib.parse import unquote
 import msgspec
 import pytest
 
-from rpcb_trio import (
-    CallInterrupted,
-    PublishRefused,
-    RemoteError,
-    Reply,
-    ReplyTimeout,
-    RequestTooBig,
-    SettingError,
-)
+from rpcb_trio import RemoteError, Reply, ReplyTimeout, SettingError
 from rpcb_trio._errors import CallError
+from rpcb_trio.errors import CallInterrupted, PublishRefused, RequestTooBig
 from tests.gateway.fronts import answered_with, front, one_by_one
 
 ROUTES: dict[str, Any] = {

@@ -20,7 +20,8 @@ from rpcb_models.recordings import recordings
 from rpcb_models.se.wav import wav_bytes
 from rpcb_models.wer import word_error_rate
 from rpcb_models.wire import AudioRequest, Recognition, RefusedRequest, Status
-from rpcb_trio import Expired, Failure, InferError, OutOfMemory, Service, Success
+from rpcb_trio import Failure, Service, Success
+from rpcb_trio.errors import Expired, InferError, OutOfMemory
 from rpcb_trio.testing import push_batch
 from tests.models.noises import noise, room
 from tests.models.sounds import audio_file

@@ -13,7 +13,8 @@ import trio
 
 from rpcb_models.composition import Ears, PartFailed
 from rpcb_models.wire import AudioRequest, Enhanced, Enhancement, Recognition, Status
-from rpcb_trio import MemoryBroker, Reply, RpcClient, Unroutable, open_client, serve
+from rpcb_trio import MemoryBroker, Reply, RpcClient, open_client, serve
+from rpcb_trio.errors import Unroutable
 from rpcb_trio.testing import VirtualExecutor, in_place
 
 

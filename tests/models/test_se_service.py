@@ -18,7 +18,8 @@ from rpcb_models.recordings import recordings
 from rpcb_models.se import Demucs, Dtln, SpeechEnhancement, named_enhancer, service
 from rpcb_models.se.wav import wav_bytes
 from rpcb_models.wire import AudioRequest, Enhancement, RefusedRequest, Status
-from rpcb_trio import Expired, Failure, InferError, Service, SettingError, Success
+from rpcb_trio import Failure, Service, SettingError, Success
+from rpcb_trio.errors import Expired, InferError
 from rpcb_trio.testing import push_batch
 from tests.models.sounds import audio_file, tone
 

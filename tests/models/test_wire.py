@@ -10,16 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpcb_models.wire import AudioRequest, Recognition, RefusedRequest, Status, read_request, status_of
-from rpcb_trio import (
-    DecodeError,
-    EncodeError,
-    Expired,
-    InferError,
-    OutcomeError,
-    RequestError,
-    ServiceError,
-    WrongResultCount,
-)
+from rpcb_trio import RequestError, ServiceError
+from rpcb_trio.errors import DecodeError, EncodeError, Expired, InferError, OutcomeError, WrongResultCount
 
 REQUEST = b"\x82\xa5audio\xc4\x04RIFF\xa6format\xa3wav"
 REPLY = b"\x82\xa8sentence\xa5hello\xa5other\xcc\xc8"

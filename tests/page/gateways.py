@@ -16,16 +16,9 @@ from typing import Any
 import msgspec
 import trio
 
-from rpcb_trio import (
-    EventInstrument,
-    MemoryBroker,
-    Topology,
-    open_client,
-    publish_events,
-    serve,
-    watch_events,
-)
+from rpcb_trio import MemoryBroker, Topology, open_client, serve
 from rpcb_trio._service import bind
+from rpcb_trio.events import EventInstrument, publish_events, watch_events
 from rpcb_trio.gateway import GatewayOptions, make_app, read_routes, serve_app
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,8 @@ from rpcb_models.asr.segments import Segment, whole
 from rpcb_models.audio import DECODE_MEMORY, MAX_BYTES, SAMPLE_RATE
 from rpcb_models.audio_service import AudioService
 from rpcb_models.wire import Recognition, SpokenSegment, Status, read_request, status_of
-from rpcb_trio import Failure, Outcome, OutOfMemory, SettingError, Success
+from rpcb_trio import Failure, Outcome, SettingError, Success
+from rpcb_trio.errors import OutOfMemory
 
 _MOST_SECONDS = 3600.0  # of speech in a batch of several: some 45 s of moonshine's CPU
 _TRUE: Final = (True, "true", "1")
@@ -160,7 +161,7 @@ class SpeechRecognition:
         """Recognise a batch of recordings, all their segments as one; a transcript for each.
 
         Raises:
-            rpcb_trio.OutOfMemory: together they are so long that others would wait for minutes.
+            rpcb_trio.errors.OutOfMemory: together they are so long that others would wait for minutes.
         """
         seconds = sum(map(self.cost, items))
         if len(items) > 1 and seconds > _MOST_SECONDS:

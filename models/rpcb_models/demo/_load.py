@@ -13,7 +13,8 @@ import trio
 from rpcb_models.asr import SpeechRecognition
 from rpcb_models.recordings import Recording
 from rpcb_models.wire import AudioRequest, Recognition
-from rpcb_trio import Batch, Instrument, MemoryBroker, Policy, RpcClient, Worker, open_client, serve
+from rpcb_trio import Instrument, MemoryBroker, RpcClient, Worker, open_client, serve
+from rpcb_trio.batching import Batch, Policy
 
 QUEUE = "asr"
 

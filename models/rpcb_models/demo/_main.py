@@ -18,7 +18,8 @@ from rpcb_models.demo._picture import draw_spectrograms
 from rpcb_models.demo._report import print_comparison, print_enhancement, print_transcripts
 from rpcb_models.demo._view import live_view
 from rpcb_models.recordings import Recording, recordings
-from rpcb_trio import AutoPolicy, FixedPolicy, Policy
+from rpcb_trio import AutoPolicy, FixedPolicy
+from rpcb_trio.batching import Policy
 
 REPEATS = 3
 CALLERS = 16

@@ -1,0 +1,19 @@
+"""What workers publish about themselves while they work, and how to watch it."""
+
+from rpcb_trio._events import (
+    BatchEvent,
+    EventInstrument,
+    EventWatch,
+    StateEvent,
+    publish_events,
+    watch_events,
+)
+
+__all__ = [
+    "BatchEvent",
+    "EventInstrument",
+    "EventWatch",
+    "StateEvent",
+    "publish_events",
+    "watch_events",
+]

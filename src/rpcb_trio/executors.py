@@ -1,0 +1,13 @@
+"""What runs `infer`: a thread, a process of its own, or one of yours."""
+
+from rpcb_trio._executors import (
+    Executor,
+    ProcessExecutor,
+    ThreadExecutor,
+)
+
+__all__ = [
+    "Executor",
+    "ProcessExecutor",
+    "ThreadExecutor",
+]

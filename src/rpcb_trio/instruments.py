@@ -1,0 +1,43 @@
+"""Hooks on a worker's events: the log, the audit, the health, and what one of yours is given."""
+
+from rpcb_trio._instruments import (
+    Audit,
+    AuditBatch,
+    AuditInstrument,
+    AuditRefused,
+    AuditRequest,
+    AuditRun,
+    AuditStart,
+    AuditWork,
+    Condition,
+    Health,
+    HealthInstrument,
+    Instrument,
+    LogInstrument,
+    Setup,
+    read_audit,
+)
+from rpcb_trio._messages import (
+    Answer,
+    Settled,
+)
+
+__all__ = [
+    "Answer",
+    "Audit",
+    "AuditBatch",
+    "AuditInstrument",
+    "AuditRefused",
+    "AuditRequest",
+    "AuditRun",
+    "AuditStart",
+    "AuditWork",
+    "Condition",
+    "Health",
+    "HealthInstrument",
+    "Instrument",
+    "LogInstrument",
+    "Settled",
+    "Setup",
+    "read_audit",
+]

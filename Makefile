@@ -7,7 +7,7 @@ ROOTS ?= .rabbitmq
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help install demo test test-rabbitmq4 lint types pytest broker compose producers browser format clean
+.PHONY: help install demo test test-rabbitmq4 lint types pytest broker compose producers browser docs format clean
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,9 @@ types: $(VENV)/.developed
 
 pytest: $(VENV)/.developed broker compose producers browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+docs: $(VENV)/.developed ## build the documentation, and serve it at http://127.0.0.1:8000
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict
 
 format: $(VENV)/.developed ## rewrite the code as `make lint` wants it
 	$(BIN)/ruff check --fix .
@@ -72,7 +75,7 @@ compose:
 	|| $(MAKE) --no-print-directory debian-docker-compose \
 	|| { echo 'The tests check docker-compose.yml with docker-compose: install it (on Debian, as root: apt-get install docker-compose).'; exit 1; } >&2
 
-producers: # of docs/producers.md, in other languages
+producers: # of docs/how-to/producers.md, in other languages
 	@command -v npm >/dev/null || $(MAKE) --no-print-directory debian-npm \
 	|| { echo 'The tests run a producer on Node.js: install npm (on Debian, as root: apt-get install npm).'; exit 1; } >&2
 	@command -v amqp-consume >/dev/null || $(MAKE) --no-print-directory debian-amqp-tools \

@@ -1,4 +1,4 @@
-"""The permissions that docs/security.md recommends are enough for each role, and for nothing else."""
+"""The permissions that docs/how-to/security.md recommends are enough for each role, and for nothing else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rpcb_trio.instruments import Answer, Settled
 from tests.amqp.producer import Producer, answer
 from tests.rabbitmq import Node
 
-PAGE = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "security.md").read_text()
 RECOMMENDED = re.findall(
     r"^\$ rabbitmqctl set_permissions (\S+) '(\S+)' '(\S+)' '(\S+)'$", PAGE, re.MULTILINE
 )

@@ -1,4 +1,4 @@
-"""docs/gateway.md says what is so."""
+"""docs/how-to/gateway.md says what is so."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rpcb_trio._commands.gateway._settings import GatewaySettings
 from rpcb_trio.gateway import Field, Part, Route, read_routes
 from tests.gateway.fronts import front, one_by_one
 
-PAGE = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "gateway.md").read_text()
 EXAMPLES = [tomllib.loads(each) for each in re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)]
 
 

@@ -10,7 +10,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from rpcb_trio._connected import stay_connected
+from rpcb_trio._backoff import ConnectionLog, keep_connected
 from rpcb_trio._errors import BrokerError, CallInterrupted, ReplyTimeout, RpcbError, SettingError
 from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
 from rpcb_trio._nursery import open_serving_nursery
@@ -124,7 +124,8 @@ class RpcClient:
         return msgspec.structs.replace(request, expiration=max(left, SHORTEST_EXPIRATION))
 
     async def _keep_connected(self, transport: Transport, *, task_status: TaskStatus[None]) -> None:
-        await stay_connected("client", transport.open_caller, self._use, task_status=task_status)
+        log = ConnectionLog("client", task_status.started)
+        await keep_connected(transport.open_caller, self._use, log)
 
     async def _use(self, session: CallerSession) -> None:
         session.on_reply(self._take)

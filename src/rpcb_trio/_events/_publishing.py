@@ -10,7 +10,7 @@ from functools import partial
 import msgspec
 import trio
 
-from rpcb_trio._connected import stay_connected
+from rpcb_trio._backoff import ConnectionLog, keep_connected
 from rpcb_trio._errors import BrokerError
 from rpcb_trio._events._buffer import LIFETIME, EventBuffer
 from rpcb_trio._events._events import AnyEvent
@@ -58,9 +58,8 @@ async def publish_events(
 
         async def publish(*, task_status: trio.TaskStatus[None]) -> None:
             use = partial(_publish_all, instrument.buffer)
-            await stay_connected(
-                "events", lambda: transport.open_publisher(exchange), use, task_status=task_status
-            )
+            own_log = ConnectionLog("events", task_status.started)
+            await keep_connected(lambda: transport.open_publisher(exchange), use, own_log)
             is_done.set()
 
         await nursery.start(publish)

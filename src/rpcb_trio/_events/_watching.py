@@ -9,7 +9,7 @@ from typing import Self
 import anyio
 from anyio.abc import TaskStatus
 
-from rpcb_trio._connected import stay_connected
+from rpcb_trio._backoff import ConnectionLog, keep_connected
 from rpcb_trio._errors import SessionLost
 from rpcb_trio._events._events import AnyEvent, decoded
 from rpcb_trio._nursery import open_serving_nursery
@@ -46,9 +46,8 @@ class EventWatch:
     async def _follow(
         self, transport: NoticeTransport, exchange: str, *, task_status: TaskStatus[None]
     ) -> None:
-        await stay_connected(
-            "events", lambda: transport.open_subscriber(exchange), self._listen, task_status=task_status
-        )
+        log = ConnectionLog("events", task_status.started)
+        await keep_connected(lambda: transport.open_subscriber(exchange), self._listen, log)
 
     async def _listen(self, subscriber: Subscriber) -> None:
         self._subscriber = subscriber

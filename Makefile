@@ -1,4 +1,4 @@
-# `make demo` and `make test` do all the set-up they need, from Python 3.11-3.13, make and a package index.
+# `make demo` and `make test` do all the set-up they need, from Python 3.11 or newer, make and a package index.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,7 +7,7 @@ ROOTS ?= .rabbitmq
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help install demo test test-rabbitmq4 lint types pytest broker compose producers browser docs format clean
+.PHONY: help install demo dist constraints test test-rabbitmq4 lint types pytest broker compose producers browser docs format clean
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,11 +47,26 @@ format: $(VENV)/.developed ## rewrite the code as `make lint` wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+dist: $(VENV)/.developed ## build and check both distributions, in dist/
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m build --outdir dist models
+	$(BIN)/twine check --strict dist/*
+
+constraints: ## renew constraints.txt: the newest versions that the declared ranges allow
+	rm -rf build/constraints
+	$(PYTHON) -m venv build/constraints
+	build/constraints/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	grep -E '^(#|torch==)' constraints.txt >build/constraints.txt
+	build/constraints/bin/python -m pip install --quiet --constraint build/constraints.txt --editable ./models --editable '.[all]' --group dev
+	build/constraints/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v '^torch==' >>build/constraints.txt
+	mv build/constraints.txt constraints.txt
+
 clean: ## remove what was made
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache $(ROOTS) demo-output test-output
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name one with make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 

@@ -1,4 +1,4 @@
-"""`demo` runs the project's demo with the options as they were given."""
+"""`demo` runs the demo of the installed models with its options as they were given."""
 
 from __future__ import annotations
 
@@ -12,52 +12,42 @@ from tests.cli.conftest import Ended
 
 Run = Callable[..., Ended]
 
-DEMO = '''
-def main(*, requests: int = 3, quiet: bool = False):
-    """Show it.
-
-    Args:
-        requests: How many.
-    """
-    print(requests, quiet)
-'''
+DEMO = """
+def main(*, output):
+    print(output)
+"""
 
 
 @pytest.fixture
-def _checkout(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _models(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [each for each in sys.modules if each.partition(".")[0] == "rpcb_models"]:
         monkeypatch.delitem(sys.modules, name)
     (workplace / "rpcb_models").mkdir()
     (workplace / "rpcb_models" / "__init__.py").touch()
     (workplace / "rpcb_models" / "demo.py").write_text(DEMO)
+    monkeypatch.syspath_prepend(workplace)
 
 
-@pytest.mark.usefixtures("_checkout")
+@pytest.mark.usefixtures("_models")
 def test_options_reach_the_demo(run_command: Run) -> None:
-    assert run_command("demo", "--requests", "7", "--quiet") == Ended(0, "7 True\n", "")
+    assert run_command("demo", "--output", "there") == Ended(0, "there\n", "")
 
 
-@pytest.mark.usefixtures("_checkout")
-def test_help_is_the_demos_own(run_command: Run) -> None:
-    ended = run_command("demo", "--help")
-    assert ended.code == 0
-    assert "--requests" in ended.out
-    assert "How many." in ended.out
-
-
-@pytest.mark.usefixtures("_checkout")
+@pytest.mark.usefixtures("_models")
 def test_a_wrong_option_is_one_line(run_command: Run) -> None:
-    ended = run_command("demo", "--request", "7")
+    ended = run_command("demo", "--outptu", "there")
     assert ended.code == 2
-    assert "Did you mean --requests?" in ended.line
+    assert "Did you mean --output?" in ended.line
 
 
-def test_without_a_checkout_it_says_where_to_run_it(
-    run_command: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "path", [each for each in sys.path if not (Path(each) / "rpcb_models").exists()])
-    for name in [each for each in sys.modules if each.partition(".")[0] == "rpcb_models"]:
-        monkeypatch.delitem(sys.modules, name)
+@pytest.fixture
+def _no_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rpcb_models", None)
+
+
+@pytest.mark.usefixtures("_no_models")
+def test_without_the_models_its_help_is_shown_and_it_says_what_to_install(run_command: Run) -> None:
+    assert "--output" in run_command("demo", "--help").out
     ended = run_command("demo")
     assert ended.code == 2
-    assert "run demo in a checkout of the project" in ended.line
+    assert "pip install 'rpcb-trio[demo]'" in ended.line

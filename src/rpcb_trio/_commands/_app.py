@@ -72,7 +72,7 @@ def _app(layer: FileLayer, *, lists_all: bool) -> App:
     for name in IMPORTED_WHEN_ASKED_FOR:
         module = f"rpcb_trio._commands.{name}._command"
         app.command(getattr(import_module(module), name) if lists_all else f"{module}:{name}", name=name)
-    app.command(demo, help_flags=())  # they are the demo's own
+    app.command(demo)
     return app
 
 

@@ -8,6 +8,7 @@ import inspect
 import logging
 import sys
 from collections.abc import Iterable, Mapping
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -22,6 +23,9 @@ from rpcb_trio._service import BoundService, bind
 log = logging.getLogger("rpcb_trio")
 
 GREEN_REMEDY = "let what TARGET imports do without it (under `if __name__ == '__main__':`, say)"
+
+SERVICES = "rpcb_trio.services"
+"""The group of entry points in which a distribution offers its services."""
 
 NO_OPTIONS: Mapping[str, object] = {}
 
@@ -82,12 +86,16 @@ def misnamed_hooks(found: Any) -> list[str]:
 def load_attribute(target: str) -> Any:
     """Import what `module:attribute` names; modules of the working directory are found as well.
 
+    A name without a colon is that of an installed service (see `installed_services`).
+
     Raises:
         SettingError: it is not there, or it can't be imported.
     """
-    module_name, colon, path = target.partition(":")
+    services = {} if ":" in target else installed_services()
+    module_name, colon, path = services.get(target, target).partition(":")
     if not (module_name and colon and path):
-        raise SettingError(f"{target}: write it as module:attribute, as in rpcb_models.simple:echo")
+        names = f", or name an installed service ({', '.join(sorted(services))})" if services else ""
+        raise SettingError(f"{target}: write it as module:attribute, as in rpcb_models.simple:echo{names}")
     if module_name.endswith(".py") or "/" in module_name:
         raise SettingError(
             f"{target}: {module_name} is a file; name its module, as in {_as_module(module_name)}:{path}"
@@ -103,6 +111,11 @@ def load_attribute(target: str) -> Any:
             )
         found = getattr(found, name)
     return found
+
+
+def installed_services() -> dict[str, str]:
+    """The services that installed distributions offer by name, as entry points of one group."""
+    return {each.name: each.value for each in metadata.entry_points(group=SERVICES)}
 
 
 def _as_module(file: str) -> str:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from rpcb_trio._commands.top._table import COLUMNS, in_order, memory, number, page
-from rpcb_trio._events import QueueSummary, Summary, WorkerSummary
+from rpcb_trio._events import QueueSummary, WorkerSummary
+from rpcb_trio._events._summary import Percentiles
 from rpcb_trio.instruments import Condition
 from tests.scenarios import steady
 
@@ -18,6 +19,7 @@ WORKER = WorkerSummary(
     queue="speech",
     host="box",
     pid=4711,
+    place="box:4711:5f3a",
     start="5f3a",
     device="cuda:0",
     gone=False,
@@ -39,12 +41,24 @@ WORKER = WorkerSummary(
     last_sizes=(1, 4, 8),
     waiting=2,
     held=6,
+    answered=99,
     failed=1,
     rss=300 * 2**20,
     dropped=0,
 )
 QUEUE = QueueSummary(
-    queue="speech", ready=7, workers=1, requests_per_second=12.34, waiting=2, held=6, failed=1
+    queue="speech",
+    ready=7,
+    workers=1,
+    requests_per_second=12.34,
+    waiting=2,
+    held=6,
+    failed=1,
+    failed_in_a_minute=0,
+    mean_batch_size=4.0,
+    wait=Percentiles(5.0, 6.0, 7.0),
+    service=Percentiles(20.0, 21.0, 22.0),
+    total=Percentiles(30.0, 60.0, 123.4),
 )
 
 
@@ -55,7 +69,7 @@ def like(**facts: object) -> WorkerSummary:
 def drawn(*workers: WorkerSummary, width: int = 300, height: int | None = None, order: str = "") -> list[str]:
     out = io.StringIO()
     console = Console(file=out, width=width, color_system=None)
-    console.print(page(Summary(list(workers), [QUEUE]), "title", width=width, height=height, order=order))
+    console.print(page(workers, [QUEUE], "title", width=width, height=height, order=order))
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 

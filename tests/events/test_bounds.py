@@ -110,7 +110,7 @@ def test_no_event_within_them_makes_an_observer_stumble(told: list[StateEvent]) 
         taken = decoded(msgspec.json.encode(event))
         if taken is not None:
             observer.take(taken, float(moment))
-    [worker] = observer.summary(float(len(told))).workers
+    [worker] = observer.workers(float(len(told)))
     assert all(
         not isinstance(value, float) or math.isfinite(value)
         for value in (getattr(worker, field) for field in worker.__struct_fields__)
@@ -125,9 +125,9 @@ def test_two_workers_of_the_same_name_host_and_process_id_are_two() -> None:
                 state(second), start=start, unix=float(second), answered=each * second
             )
             observer.take(told, float(second))
-    workers = observer.summary(10.0).workers
+    workers = observer.workers(10.0)
     assert [(each.start, each.requests_per_second) for each in workers] == [("a", 10.0), ("b", 20.0)]
-    assert observer.summary(10.0).queues[0].requests_per_second == 30.0
+    assert observer.queue("work", 10.0).requests_per_second == 30.0
 
 
 def test_a_worker_that_tells_no_start_is_still_understood() -> None:

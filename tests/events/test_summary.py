@@ -1,3 +1,5 @@
+"""The events of all workers, summed up: what `top` and the live page show."""
+
 from __future__ import annotations
 
 import math
@@ -7,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcb_trio._events import Counters, Observer, WorkerSummary
-from rpcb_trio._events._counters import MOST_COUNTS
+from rpcb_trio._events import Observer, QueueSummary, WorkerSummary
+from rpcb_trio._events._counters import MOST_COUNTS, Counters
+from rpcb_trio._events._summary import LAST_BATCHES, MOST_BATCHES, MOST_QUEUES, MOST_WORKERS, Percentiles
 from rpcb_trio.batching import Trigger
 from rpcb_trio.events import BatchEvent, StateEvent
 from rpcb_trio.instruments import Condition
@@ -46,8 +49,20 @@ def batch(size: int = 4, **facts: object) -> BatchEvent:
 
 
 def only(observer: Observer, now: float) -> WorkerSummary:
-    [worker] = observer.summary(now).workers
+    [worker] = observer.workers(now)
     return worker
+
+
+@pytest.fixture
+def observer() -> Observer:
+    """One that knows a worker, which has heard of no batch yet."""
+    observer = Observer()
+    observer.take(state_at(0), 0.0)
+    return observer
+
+
+def work(observer: Observer, now: float = 0.0) -> QueueSummary:
+    return observer.queue("work", now)
 
 
 def test_rates_are_what_the_workers_counters_gained_within_the_last_ten_seconds() -> None:
@@ -58,39 +73,40 @@ def test_rates_are_what_the_workers_counters_gained_within_the_last_ten_seconds(
         observer.take(told, float(second))
     worker = only(observer, 30.0)
     assert (worker.requests_per_second, worker.failed_per_second, worker.batches_per_second) == (50, 5, 10)
+    assert work(observer, 30.0).failed_in_a_minute == 250
 
 
-def test_what_is_not_known_yet_is_none() -> None:
-    observer = Observer()
-    observer.take(state_at(0), 0.0)
-    worker = only(observer, 0.5)
+def test_what_is_not_known_yet_is_none(observer: Observer) -> None:
+    worker, queue = only(observer, 0.5), work(observer, 0.5)
     unknown = (worker.requests_per_second, worker.mean_batch_size, worker.mean_wait_ms, worker.p99_total_ms)
     assert unknown == (None, None, None, None)
     assert (worker.triggers, worker.last_sizes) == ({}, ())
+    assert (queue.mean_batch_size, queue.wait, queue.service, queue.total) == (None, None, None, None)
 
 
-def test_means_weigh_requests_and_batches_and_forget_what_is_older_than_ten_seconds() -> None:
-    observer = Observer()
-    observer.take(state_at(0), 0.0)
+def test_means_weigh_requests_and_batches_and_forget_what_is_older_than_a_minute(observer: Observer) -> None:
     observer.take(batch(size=32, wait_mean_ms=1e6, service_ms=1e6), 0.0)
-    observer.take(batch(size=1, wait_mean_ms=40.0, service_ms=10.0, trigger=Trigger.IDLE), 11.0)
-    observer.take(batch(size=3, wait_mean_ms=20.0, service_ms=30.0), 12.0)
-    worker = only(observer, 13.0)
+    observer.take(batch(size=1, wait_mean_ms=40.0, service_ms=10.0, trigger=Trigger.IDLE), 61.0)
+    observer.take(batch(size=3, wait_mean_ms=20.0, service_ms=30.0), 62.0)
+    worker = only(observer, 63.0)
     assert (worker.mean_batch_size, worker.mean_wait_ms, worker.mean_service_ms) == (2, 25, 20)
-    assert worker.triggers == {"idle": 1, "size": 1}
-    assert worker.last_sizes == (32, 1, 3)
+    assert (worker.triggers, worker.last_sizes) == ({"idle": 1, "size": 1}, (1, 3))
+    assert work(observer, 63.0).mean_batch_size == 2
 
 
-def test_percentiles_are_of_requests_from_their_own_arrival() -> None:
-    observer = Observer()
-    observer.take(state_at(0), 0.0)
+def test_a_requests_time_is_its_own_wait_and_what_came_after(observer: Observer) -> None:
     observer.take(batch(size=99, wait_max_ms=8.0, waits_ms=(8.0, 4.0, 0.0), total_ms=20.0), 0.0)
-    worker = only(observer, 1.0)
+    queue, worker = work(observer), only(observer, 1.0)
+    assert queue.wait == Percentiles(4, 8, 8)
+    assert queue.total == Percentiles(16, 20, 20)
     assert (worker.p50_total_ms, worker.p99_total_ms) == (16, 20)
-    observer.take(batch(size=1, wait_max_ms=0.0, waits_ms=(0.0,), total_ms=99.0), 0.0)
-    assert only(observer, 1.0).p99_total_ms == 20
-    observer.take(batch(size=1, wait_max_ms=0.0, waits_ms=(0.0,), total_ms=99.0), 0.0)
-    assert only(observer, 1.0).p99_total_ms == 99
+
+
+def test_a_batch_counts_by_its_size_though_some_of_its_waits_are_known(observer: Observer) -> None:
+    observer.take(batch(size=99, wait_max_ms=8.0, waits_ms=(8.0, 4.0), total_ms=20.0), 0.0)
+    for above in (False, False, True):  # the 99th percentile of 99, 100 and 101 requests
+        assert (only(observer, 1.0).p99_total_ms == 99) is above
+        observer.take(batch(size=1, wait_max_ms=0.0, waits_ms=(0.0,), total_ms=99.0), 0.0)
 
 
 @steady
@@ -102,22 +118,44 @@ def test_percentiles_are_those_of_all_requests_in_order(batches: list[tuple[int,
         observer.take(batch(size, wait_max_ms=0.0, waits_ms=(0.0,), total_ms=total), 0.0)
     totals = sorted(total for size, total in batches for _ in range(size))
     worker = only(observer, 1.0)
-    assert worker.p50_total_ms == totals[math.ceil(0.50 * len(totals)) - 1]
-    assert worker.p99_total_ms == totals[math.ceil(0.99 * len(totals)) - 1]
+    for percent, found in ((50, worker.p50_total_ms), (99, worker.p99_total_ms)):
+        assert found == pytest.approx(totals[math.ceil(percent / 100 * len(totals)) - 1], abs=0.001)
+    assert work(observer).total == Percentiles.of((total, 1) for total in totals)
 
 
-def test_who_is_silent_for_five_seconds_is_gone_and_later_forgotten() -> None:
+def test_a_worker_that_is_silent_for_five_seconds_is_gone_and_later_forgotten() -> None:
     observer = Observer()
     observer.take(state_at(0, answered=0), 0.0)
     observer.take(state_at(1, answered=10, held=3), 1.0)
     assert not only(observer, 6.0).gone
-    summary = observer.summary(6.1)
-    assert summary.workers[0].gone
-    assert summary.workers[0].requests_per_second is None
-    assert (summary.queues[0].workers, summary.queues[0].held) == (0, 0)
-    assert observer.summary(16.1).workers == []
-    observer.take(state_at(17), 17.0)
-    assert not only(observer, 17.0).gone
+    worker, queue = only(observer, 6.1), work(observer, 6.1)
+    assert (worker.gone, worker.requests_per_second) == (True, None)
+    assert (queue.workers, queue.held, queue.requests_per_second) == (0, 0, 0)
+    observer.forget(30.9)
+    assert observer.workers(30.9)
+    observer.forget(31.1)
+    assert (observer.workers(31.1), observer.queues) == ([], [])
+    observer.take(state_at(32), 32.0)
+    assert not only(observer, 32.0).gone
+
+
+def test_a_worker_that_has_stopped_has_no_rate_and_goes_soon() -> None:
+    observer = Observer()
+    observer.take(state_at(0, answered=0), 0.0)
+    observer.take(state_at(1, answered=10, condition=Condition.STOPPED), 1.0)
+    worker = only(observer, 1.0)
+    assert (worker.condition, worker.gone, worker.requests_per_second) == (Condition.STOPPED, False, 0)
+    observer.forget(5.9)
+    assert observer.workers(5.9)
+    observer.forget(6.1)
+    assert observer.workers(6.1) == []
+
+
+def test_a_queue_with_messages_and_without_workers_stays_in_sight(observer: Observer) -> None:
+    observer.forget(100.0, {"work": 7})
+    assert (observer.queues, observer.queue("work", 100.0, 7).workers) == (["work"], 0)
+    observer.forget(200.0, {"work": 0})
+    assert observer.queues == []
 
 
 def test_a_worker_that_begins_anew_under_the_same_name_has_no_negative_rates() -> None:
@@ -138,10 +176,32 @@ def test_a_queue_sums_up_its_workers_and_knows_its_depth() -> None:
             observer.take(told, float(second))
     observer.take(state_at(1, pid=3, condition=Condition.STOPPED), 1.0)
     observer.take(state_at(1, queue="other"), 1.0)
-    other, work = observer.summary(1.0, {"work": 7}).queues
-    assert (other.queue, other.ready, other.workers) == ("other", None, 1)
-    assert (work.ready, work.workers, work.requests_per_second) == (7, 2, 20)
-    assert (work.waiting, work.held, work.failed) == (2, 4, 6)
+    assert observer.queues == ["other", "work"]
+    summary = observer.queue("work", 1.0, 7)
+    assert (summary.ready, summary.workers, summary.requests_per_second) == (7, 2, 20)
+    assert (summary.waiting, summary.held, summary.failed) == (2, 4, 6)
+    assert (observer.queue("other", 1.0).ready, observer.queue("other", 1.0).workers) == (None, 1)
+
+
+def test_a_queues_last_batches_are_those_of_all_its_workers_as_they_came() -> None:
+    observer = Observer()
+    for pid in (1, 2):
+        observer.take(state_at(0, pid=pid), 0.0)
+    for size in range(LAST_BATCHES + 10):
+        observer.take(batch(size, pid=1 + size % 2), float(size))
+    assert [each.size for each in observer.last_batches("work")] == list(range(10, LAST_BATCHES + 10))
+
+
+def test_a_queues_workers_are_known_without_summing_up_their_batches(observer: Observer) -> None:
+    observer.take(state_at(0, queue="other"), 0.0)
+    summary = only_of(observer.workers(1.0), "work")
+    [known] = observer.states("work", 1.0)
+    assert all(getattr(known, field) == getattr(summary, field) for field in known.__struct_fields__)
+
+
+def only_of(workers: list[WorkerSummary], queue: str) -> WorkerSummary:
+    [worker] = [each for each in workers if each.queue == queue]
+    return worker
 
 
 def test_a_worker_whose_clock_stands_still_fills_no_memory() -> None:
@@ -152,15 +212,17 @@ def test_a_worker_whose_clock_stands_still_fills_no_memory() -> None:
     assert counters.gained(10.0) is None
 
 
-def test_a_flood_of_workers_or_batches_fills_no_memory() -> None:
+def test_a_flood_of_workers_queues_or_batches_fills_no_memory() -> None:
     observer = Observer()
-    for pid in range(1100):
-        observer.take(state_at(0, pid=pid), 0.0)
-    for _ in range(2000):
-        observer.take(batch(), 0.0)
-    summary = observer.summary(0.0)
-    assert len(summary.workers) == 1000
-    assert sum(summary.workers[1].triggers.values()) == 500
+    for queue in range(2 * MOST_QUEUES):
+        observer.take(state_at(0, queue=f"{queue:04}"), 0.0)
+    for pid in range(2 * MOST_WORKERS):
+        observer.take(state_at(0, queue="0000", pid=pid), 0.0)
+    for _ in range(2 * MOST_BATCHES):
+        observer.take(batch(queue="0000"), 0.0)
+    assert len(observer.queues) == MOST_QUEUES
+    assert len(observer.workers(0.0)) == MOST_WORKERS
+    assert sum(observer.workers(0.0)[1].triggers.values()) == MOST_BATCHES
 
 
 counts = st.integers(0, 2**53)
@@ -186,7 +248,10 @@ def test_whatever_is_told_there_is_a_summary(told: list[StateEvent | BatchEvent]
     observer = Observer()
     for second, event in enumerate(told):
         observer.take(event, float(second))
-    assert msgspec.json.encode(observer.summary(float(len(told))))
+    now = float(len(told))
+    assert msgspec.json.encode(
+        [observer.workers(now), [observer.queue(each, now) for each in observer.queues]]
+    )
 
 
 @pytest.mark.parametrize("count", [1, 40])

@@ -93,10 +93,10 @@ async def test_what_workers_do_is_seen_as_it_happens() -> None:
         assert (await browser.view())["connected"]
         await http.post("/rpc/echo", content=b"hello")
         queues: list[dict[str, Any]] = []
-        while not (queues and queues[0]["batches"] and queues[0]["queued"] is not None):
+        while not (queues and queues[0]["batches"] and queues[0]["summary"]["ready"] is not None):
             queues = (await browser.view())["queues"]
     [echoes] = queues
-    assert (echoes["queue"], echoes["queued"]) == ("echo", 0)
+    assert (echoes["summary"]["queue"], echoes["summary"]["ready"]) == ("echo", 0)
     assert echoes["batches"][0] | {"size": 1, "failed": 0} == echoes["batches"][0]
     assert echoes["workers"][0]["condition"] == "consuming"
 

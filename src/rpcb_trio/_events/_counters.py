@@ -1,6 +1,6 @@
 """What a worker's counters gained within some seconds, from its states.
 
-Batches may be dropped where a worker has very many; its counters miss none.
+Events of batches may be dropped where a worker has very many; its counters miss none.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from rpcb_trio._events._events import StateEvent
 
 MOST_COUNTS = 512
-"""Of a worker; far more than it tells in a minute."""
+"""Of a worker; far more than it publishes in a minute."""
 
 
 class Gain(NamedTuple):
@@ -24,7 +24,7 @@ class Gain(NamedTuple):
 
 
 class Counters:
-    """One worker's counters over time, by its own clock.
+    """One worker's counters over the last seconds, by its own clock.
 
     Args:
         window: seconds that are kept.
@@ -39,7 +39,7 @@ class Counters:
         return len(self._counts)
 
     def take(self, state: StateEvent) -> None:
-        """Take in what it says now."""
+        """Take in what a state says."""
         count = Gain(state.unix, state.answered + state.failed, state.failed, state.batches)
         if self._counts and any(new < old for new, old in zip(count, self._counts[-1], strict=True)):
             self._counts.clear()  # another process of the same id, or its clock was set back
@@ -48,14 +48,12 @@ class Counters:
             self._counts.popleft()
 
     def gained(self, seconds: float) -> Gain | None:
-        """What they gained within the last so many seconds, or since it is known; None if it just is."""
+        """What they gained within the last so many seconds, or since the first state; None after but one."""
         if not self._counts:
             return None
-        last, first = self._counts[-1], self._counts[0]
-        for count in reversed(self._counts):
-            if count.seconds <= last.seconds - seconds:
-                first = count
-                break
+        last = self._counts[-1]
+        early = (count for count in reversed(self._counts) if count.seconds <= last.seconds - seconds)
+        first = next(early, self._counts[0])
         if last.seconds <= first.seconds:
             return None
         return Gain(*(new - old for new, old in zip(last, first, strict=True)))  # type: ignore[arg-type] # seconds come first

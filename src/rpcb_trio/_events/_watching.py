@@ -1,8 +1,8 @@
-"""Seeing the events of all workers."""
+"""Watching the events of all workers, and keeping a summary of them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Self
 
@@ -12,8 +12,12 @@ from anyio.abc import TaskStatus
 from rpcb_trio._backoff import ConnectionLog, keep_connected
 from rpcb_trio._errors import SessionLost
 from rpcb_trio._events._events import AnyEvent, decoded
+from rpcb_trio._events._summary import Observer, QueueSummary
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._transports import NoticeTransport, Subscriber, as_notice_transport
+
+DEPTH_EVERY = 1.0
+"""Seconds between two questions to the broker how many messages its queues hold."""
 
 
 class EventWatch:
@@ -68,13 +72,13 @@ class EventWatch:
 
 @asynccontextmanager
 async def watch_events(transport: NoticeTransport | str, exchange: str) -> AsyncIterator[EventWatch]:
-    """See the events of all workers that publish to an exchange, under trio or asyncio.
+    """Watch the events of all workers that publish to an exchange, under trio or asyncio.
 
-    The exchange is declared if it is not there. A connection that is lost is opened again with backoff. Who
-    reads too slowly misses some.
+    The exchange is declared if it is not there. A connection that is lost is opened again with backoff. A
+    reader that is too slow misses some events.
 
     Raises:
-        LoginRefused, TopologyMismatch, SessionLost: the broker would not have it so at the start.
+        LoginRefused, TopologyMismatch, SessionLost: the broker refused at the start.
         SettingError: the URL or the exchange is wrong.
     """
     watch = EventWatch()
@@ -85,3 +89,47 @@ async def watch_events(transport: NoticeTransport | str, exchange: str) -> Async
             nursery.cancel_scope.cancel()
     finally:  # not before the nursery has ended: it may be about to send
         watch._close()  # noqa: SLF001 - one room
+
+
+class LiveSummary:
+    """What an `EventWatch` yields, summed up as it comes, with the depths of the queues.
+
+    Args:
+        watch: where the events come from.
+        is_needed: whether anyone looks. While nobody does, the broker is not asked for depths.
+    """
+
+    def __init__(self, watch: EventWatch, is_needed: Callable[[], bool] = lambda: True) -> None:
+        self._watch = watch
+        self._is_needed = is_needed
+        self._depths: dict[str, int | None] = {}
+        self.observer = Observer()
+        self.news = anyio.Event()
+        """Set by the next event, and then replaced."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether events would come."""
+        return self._watch.is_connected
+
+    def queues(self) -> list[QueueSummary]:
+        """All queues now, by name."""
+        now = anyio.current_time()
+        return [self.observer.queue(name, now, self._depths.get(name)) for name in self.observer.queues]
+
+    async def keep(self) -> None:
+        """Take events and ask for depths, until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._ask_for_depths)
+            async for event in self._watch:
+                self.observer.take(event, anyio.current_time())
+                self.news.set()
+                self.news = anyio.Event()
+
+    async def _ask_for_depths(self) -> None:
+        await self.news.wait()
+        while True:
+            names = self.observer.queues if self._is_needed() else []
+            self._depths = {name: await self._watch.depth(name) for name in names}
+            self.observer.forget(anyio.current_time(), self._depths)
+            await anyio.sleep(DEPTH_EVERY)

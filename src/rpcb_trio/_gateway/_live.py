@@ -1,6 +1,6 @@
-"""`/events`: what the workers tell, summed up for browsers, as server-sent events.
+"""`/events`: the summary of the workers' events for browsers, as server-sent events.
 
-One task takes the events, whoever watches. Some times a second another one makes a view of them, once for all
+The summary is kept whether or not anyone watches. Up to four times a second it becomes a view, one for all
 browsers. A browser that reads slowly misses views; nothing is kept for it.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
+from typing import Self
 
 import anyio
 import msgspec
@@ -16,24 +17,61 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from rpcb_trio._events import EventWatch
+from rpcb_trio._events import BatchEvent, EventWatch, LiveSummary, QueueSummary, WorkerState
 from rpcb_trio._gateway._front import Front
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._request_ids import request_id_of
 from rpcb_trio._gateway._responses import failure
-from rpcb_trio._gateway._tally import Tally
-from rpcb_trio._gateway._views import View
 
 PERIOD = 0.25
 """Seconds from a view to the next."""
 
 HEARTBEAT = 1.0
-"""Seconds after which there is a view even if nothing has happened, for then the numbers grow old."""
+"""Seconds after which there is a view even if nothing has happened, for the numbers age."""
 
-LOOK_EVERY = 0.5
-"""Seconds between two looks into the queues at the broker, while somebody watches."""
+MOST_WORKERS = 64
+"""Of a queue that a view lists."""
 
-MOST_QUEUES = 32
+
+class BatchView(msgspec.Struct, frozen=True, kw_only=True):
+    """One bar of the chart."""
+
+    size: int
+    trigger: str
+    wait_ms: float
+    """The longest in it."""
+    service_ms: float
+    total_ms: float
+    failed: int
+
+    @classmethod
+    def of(cls, event: BatchEvent) -> Self:
+        """As its worker published it."""
+        return cls(
+            size=event.size,
+            trigger=event.trigger,
+            wait_ms=event.wait_max_ms,
+            service_ms=event.service_ms,
+            total_ms=event.total_ms,
+            failed=event.failed,
+        )
+
+
+class QueueView(msgspec.Struct, frozen=True, kw_only=True):
+    """One queue."""
+
+    summary: QueueSummary
+    batches: list[BatchView]
+    """The last ones, the newest last."""
+    workers: list[WorkerState]
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a browser shows at a time."""
+
+    connected: bool
+    """Whether events would come."""
+    queues: list[QueueView]
 
 
 class Stream(StreamingResponse):
@@ -58,15 +96,13 @@ class Live:
     """The live view of one gateway. It is kept up within `running`.
 
     Args:
-        front: whose drain ends the streams.
-        watch: what to take the events from; None where there are none.
+        front: its drain ends the streams.
+        watch: where the events come from; None where there are none.
     """
 
     def __init__(self, front: Front, watch: EventWatch | None) -> None:
         self._front = front
-        self._watch = watch
-        self._tallies: dict[str, Tally] = {}
-        self._news = anyio.Event()
+        self._summary = None if watch is None else LiveSummary(watch, lambda: self.streams > 0)
         self._renewed = anyio.Event()
         self._frame = b""
         self.streams = 0
@@ -76,78 +112,59 @@ class Live:
     async def running(self) -> AsyncIterator[None]:
         """Take events and make views of them until the end."""
         async with anyio.create_task_group() as tasks:
-            if self._watch is not None:
-                tasks.start_soon(self._take, self._watch)
-                tasks.start_soon(self._renew)
-                tasks.start_soon(self._look_into_queues, self._watch)
+            if self._summary is not None:
+                tasks.start_soon(self._summary.keep)
+                tasks.start_soon(self._renew, self._summary)
             yield
             tasks.cancel_scope.cancel()
 
     async def endpoint(self, request: Request) -> Response:
         """A stream of views."""
-        problem = self._refusal()
-        if problem is not None:
-            again = self._front.options.retry_after
-            return failure(None, problem, request_id=request_id_of(request), retry_after=again)
-        self.streams += 1  # at once, for of many who come together each must see the others
-        return Stream(self._views(), self._end_stream)
+        if self._summary is None:
+            why = "events are off; start the gateway, and its workers, with --events EXCHANGE"
+            return self._refuse(request, HTTPStatus.NOT_FOUND, "not-found", why)
+        if self._front.is_draining:
+            return self._refuse(request, HTTPStatus.SERVICE_UNAVAILABLE, "draining", "the gateway drains")
+        if self.streams >= self._front.options.max_streams:
+            why = f"{self.streams} browsers watch already; try again later"
+            return self._refuse(request, HTTPStatus.SERVICE_UNAVAILABLE, "busy", why)
+        self.streams += 1  # at once, or several that connect together would not see each other
+        return Stream(self._frames(self._summary), self._end_stream)
+
+    def _refuse(self, request: Request, status: HTTPStatus, code: str, why: str) -> Response:
+        retry_after = self._front.options.retry_after
+        problem = Problem(status, code, why)
+        return failure(None, problem, request_id=request_id_of(request), retry_after=retry_after)
 
     def _end_stream(self) -> None:
         self.streams -= 1
 
-    def _refusal(self) -> Problem | None:
-        if self._watch is None:
-            why = "events are off; start the gateway, and its workers, with --events EXCHANGE"
-            return Problem(HTTPStatus.NOT_FOUND, "not-found", why)
-        if self._front.is_draining:
-            return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "draining", "the gateway drains")
-        if self.streams >= self._front.options.max_streams:
-            why = f"{self.streams} browsers watch already; come again"
-            return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", why)
-        return None
-
-    async def _views(self) -> AsyncGenerator[bytes]:
-        self._make()
+    async def _frames(self, summary: LiveSummary) -> AsyncGenerator[bytes]:
+        self._frame = _frame_of(summary)
         while not self._front.is_draining:
             yield self._frame
             await self._renewed.wait()
 
-    async def _take(self, watch: EventWatch) -> None:
-        async for event in watch:
-            tally = self._tallies.get(event.queue)
-            if tally is None:
-                if len(self._tallies) >= MOST_QUEUES:
-                    continue
-                tally = self._tallies[event.queue] = Tally(event.queue)
-            tally.take(event, anyio.current_time())
-            self._news.set()
-
-    async def _renew(self) -> None:
+    async def _renew(self, summary: LiveSummary) -> None:
         while True:
             with anyio.move_on_after(HEARTBEAT - PERIOD):
-                await self._news.wait()
+                await summary.news.wait()
             await anyio.sleep(PERIOD)
-            self._news = anyio.Event()
-            self._forget()
             if self.streams:
-                self._make()
+                self._frame = _frame_of(summary)
             self._renewed.set()
             self._renewed = anyio.Event()
 
-    async def _look_into_queues(self, watch: EventWatch) -> None:
-        while True:
-            if self.streams:
-                for name, tally in list(self._tallies.items()):
-                    tally.queued = await watch.depth(name)
-            await anyio.sleep(LOOK_EVERY)
 
-    def _make(self) -> None:
-        now = anyio.current_time()
-        queues = [self._tallies[name].view(now) for name in sorted(self._tallies)]
-        view = View(connected=self._watch is not None and self._watch.is_connected, queues=queues)
-        self._frame = b"data: " + msgspec.json.encode(view) + b"\n\n"
-
-    def _forget(self) -> None:
-        now = anyio.current_time()
-        for name in [name for name, tally in self._tallies.items() if tally.is_over(now)]:
-            del self._tallies[name]
+def _frame_of(summary: LiveSummary) -> bytes:
+    now, observer = anyio.current_time(), summary.observer
+    queues = [
+        QueueView(
+            summary=each,
+            batches=[BatchView.of(batch) for batch in observer.last_batches(each.queue)],
+            workers=observer.states(each.queue, now)[:MOST_WORKERS],
+        )
+        for each in summary.queues()
+    ]
+    view = View(connected=summary.is_connected, queues=queues)
+    return b"data: " + msgspec.json.encode(view) + b"\n\n"

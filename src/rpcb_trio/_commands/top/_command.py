@@ -28,15 +28,12 @@ from rpcb_trio._commands.serve._setup import transport
 from rpcb_trio._commands.top._keys import pressed, single_keys
 from rpcb_trio._commands.top._table import ORDERS, page
 from rpcb_trio._errors import SettingError
-from rpcb_trio._events import EventWatch, Observer, QueueSummary, Summary, WorkerSummary, watch_events
+from rpcb_trio._events import LiveSummary, QueueSummary, WorkerSummary, watch_events
 
 VIEW = Group("View", sort_key=0)
 
 PATIENCE = 5.0
 """Seconds until it is told that nobody publishes; who does tells a state each second."""
-
-DEPTH_EVERY = 1.0
-"""Seconds between two looks at how full the queues are."""
 
 WIDE = 200
 """Columns, where there is no terminal that has any."""
@@ -121,9 +118,9 @@ async def _run(settings: TopSettings, exchange: str, flags: TopFlags) -> int:
         watch_events(transport(settings, name="top"), exchange) as watch,
         trio.open_nursery() as nursery,
     ):
-        view = _View(watch, exchange, f"{exchange} of {shown_url(settings)}")
-        nursery.start_soon(view.take)
-        nursery.start_soon(view.look_into_queues)
+        summary = LiveSummary(watch)
+        nursery.start_soon(summary.keep)
+        view = _View(summary, exchange, f"{exchange} of {shown_url(settings)}")
         code = await view.show(flags)
         nursery.cancel_scope.cancel()
     return code
@@ -143,39 +140,17 @@ async def _await_signal(signals: AsyncIterator[int], everything: trio.CancelScop
 
 
 class _View:
-    def __init__(self, watch: EventWatch, exchange: str, where: str) -> None:
-        self._watch = watch
+    def __init__(self, summary: LiveSummary, exchange: str, where: str) -> None:
+        self._summary = summary
         self._exchange = exchange
         self._where = where
-        self._observer = Observer()
-        self._depths: dict[str, int | None] = {}
-        self._heard = trio.Event()
         self._order = ""
-
-    @property
-    def summary(self) -> Summary:
-        """All that is known now."""
-        return self._observer.summary(trio.current_time(), self._depths)
-
-    async def take(self) -> None:
-        """Take the events as they come."""
-        async for event in self._watch:
-            self._observer.take(event, trio.current_time())
-            self._heard.set()
-
-    async def look_into_queues(self) -> None:
-        """Keep in mind how full they are."""
-        await self._heard.wait()
-        while True:
-            queues = [each.queue for each in self.summary.queues]
-            self._depths = {queue: await self._watch.depth(queue) for queue in queues}
-            await trio.sleep(DEPTH_EVERY)
 
     async def show(self, flags: TopFlags) -> ExitCode:
         """Show it as asked, until that is done."""
-        with trio.move_on_after(PATIENCE):
-            await self._heard.wait()
-        if not self._heard.is_set():
+        with trio.move_on_after(PATIENCE) as waiting:
+            await self._summary.news.wait()
+        if waiting.cancelled_caught:
             tell(f"no events in {PATIENCE:g} s: start workers with --events {self._exchange}")
             return ExitCode.NO_EVENTS
         console = Console()
@@ -191,12 +166,11 @@ class _View:
 
     def _print(self, *, as_json: bool) -> None:
         if as_json:
-            summary = self.summary
             line = Told(
                 unix=time.time(),
-                connected=self._watch.is_connected,
-                workers=summary.workers,
-                queues=summary.queues,
+                connected=self._summary.is_connected,
+                workers=self._workers,
+                queues=self._summary.queues(),
             )
             sys.stdout.buffer.write(
                 msgspec.json.encode(line) + b"\n"
@@ -204,7 +178,7 @@ class _View:
             sys.stdout.buffer.flush()
             return
         console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE)
-        console.print(page(self.summary, self._title, width=console.width))
+        console.print(page(self._workers, self._summary.queues(), self._title, width=console.width))
 
     async def _print_lines(self, interval: float) -> None:
         async with _until_a_signal():
@@ -234,11 +208,23 @@ class _View:
     def _draw(self, live: Live) -> None:
         width, height = live.console.size
         live.update(
-            page(self.summary, self._title, width=width, height=height, order=self._order, foot=FOOT),
+            page(
+                self._workers,
+                self._summary.queues(),
+                self._title,
+                width=width,
+                height=height,
+                order=self._order,
+                foot=FOOT,
+            ),
             refresh=True,
         )
 
     @property
+    def _workers(self) -> list[WorkerSummary]:
+        return self._summary.observer.workers(trio.current_time())
+
+    @property
     def _title(self) -> str:
-        link = "" if self._watch.is_connected else "   NOT CONNECTED, trying again"
+        link = "" if self._summary.is_connected else "   NOT CONNECTED, trying again"
         return f"rpcb-trio top   {datetime.now(UTC):%X} UTC   {self._where}{link}"

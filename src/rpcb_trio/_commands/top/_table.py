@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rpcb_trio._events import QueueSummary, Summary, WorkerSummary
+from rpcb_trio._events import QueueSummary, WorkerSummary
 from rpcb_trio._instruments import Condition
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -108,18 +108,25 @@ ORDERS: dict[str, tuple[str, Callable[[WorkerSummary], float]]] = {
 
 
 def page(
-    summary: Summary, title: str, *, width: int, height: int | None = None, order: str = "", foot: str = ""
+    workers: Sequence[WorkerSummary],
+    queues: Sequence[QueueSummary],
+    title: str,
+    *,
+    width: int,
+    height: int | None = None,
+    order: str = "",
+    foot: str = "",
 ) -> Group:
     """All of it; of more workers than `height` has lines for, the first ones."""
-    workers = in_order(summary.workers, order)
+    workers = in_order(workers, order)
     reasons = [_reason(each) for each in workers if each.reason and not each.gone][:MOST_REASONS]
-    others = 6 + len(summary.queues) + len(reasons)
+    others = 6 + len(queues) + len(reasons)
     room = len(workers) if height is None else max(LEAST_WORKERS, height - others)
     parts: list[RenderableType] = [_line(title, "bold"), _worker_table(workers[:room], width)]
     if len(workers) > room:
         parts.append(_line(f"and {len(workers) - room} more workers", "dim"))
     parts += [_line(each, "red") for each in reasons]
-    parts += [Text(), _queue_table(summary.queues, width)]
+    parts += [Text(), _queue_table(queues, width)]
     if foot:
         parts += [Text(), _line(foot, "dim")]
     return Group(*parts)

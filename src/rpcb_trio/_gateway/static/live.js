@@ -44,14 +44,14 @@ function show(view) {
   if (isPaused) return;
   if (view.connected) state("good", "Live");
   else state("bad", "No broker");
-  const names = new Set(view.queues.map((each) => each.queue));
+  const names = new Set(view.queues.map((each) => each.summary.queue));
   for (const [name, panel] of panels) {
     if (!names.has(name)) {
       panel.element.remove();
       panels.delete(name);
     }
   }
-  for (const queue of view.queues) panelOf(queue.queue).show(queue);
+  for (const queue of view.queues) panelOf(queue.summary.queue).show(queue);
   if (view.queues.length > 0) legend(view.queues);
 }
 
@@ -79,7 +79,7 @@ function panel(name) {
     element,
     show(queue) {
       last = queue;
-      setNumbers(numbers, queue);
+      setNumbers(numbers, queue.summary);
       chart(bars, queue);
       workers.replaceChildren(...queue.workers.map(workerOf));
       if (details.open) listing(table, queue);
@@ -88,12 +88,12 @@ function panel(name) {
 }
 
 function setNumbers(list, queue) {
-  const waiting = queue.waiting + (queue.queued ?? 0);
+  const waiting = queue.waiting + (queue.ready ?? 0);
   const times = (each) => (each ? `p95 ${milliseconds(each.p95)}` : "median");
   const shown = [
-    ["Requests/s", rate(queue.rate ?? 0), queue.failed > 0 ? `${queue.failed} failed in a minute` : "in the last 10 s"],
-    ["Waiting", String(waiting), queue.queued === null ? "in workers" : `${queue.queued} queued, ${queue.waiting} in workers`],
-    ["Batch size", queue.mean_size === null ? "–" : queue.mean_size.toFixed(1), "mean of a minute"],
+    ["Requests/s", rate(queue.requests_per_second), queue.failed_in_a_minute > 0 ? `${queue.failed_in_a_minute} failed in a minute` : "in the last 10 s"],
+    ["Waiting", String(waiting), queue.ready === null ? "in workers" : `${queue.ready} queued, ${queue.waiting} in workers`],
+    ["Batch size", queue.mean_batch_size === null ? "–" : queue.mean_batch_size.toFixed(1), "mean of a minute"],
     ["Answered in", milliseconds(queue.total?.p50), queue.total ? `${times(queue.total)}, p99 ${milliseconds(queue.total.p99)}` : "median"],
     ["Of it waiting", milliseconds(queue.wait?.p50), times(queue.wait)],
     ["And computing", milliseconds(queue.service?.p50), times(queue.service)],
@@ -112,8 +112,8 @@ function setNumbers(list, queue) {
 const rate = (perSecond) => (perSecond >= 10 || perSecond === 0 ? perSecond.toFixed(0) : perSecond.toFixed(1));
 
 function workerOf(worker) {
-  const isGood = worker.condition === "consuming" && !worker.silent;
-  const condition = worker.silent ? "silent" : worker.condition;
+  const isGood = worker.condition === "consuming" && !worker.gone;
+  const condition = worker.gone ? "gone" : worker.condition;
   const facts = [
     worker.device,
     `${worker.answered} answered${worker.failed ? `, ${worker.failed} failed` : ""}`,

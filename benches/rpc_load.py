@@ -14,7 +14,7 @@ import msgspec
 
 from benches.http_load import Asked
 from benches.pika_caller import PikaCaller
-from rpcb_trio import RpcClient, open_blocking_client, open_client
+from rpcb_trio import BlockingRpcClient, RpcClient, open_client
 
 Client: TypeAlias = Literal["trio", "asyncio", "blocking", "pika"]
 
@@ -81,7 +81,7 @@ async def _take_turns(client: RpcClient, callers: Callers, requests: int) -> lis
 
 def call_blocking(callers: Callers) -> Called:
     """The same from ordinary threads."""
-    with open_blocking_client(callers.url) as client:
+    with BlockingRpcClient(callers.url) as client:
         return _from_threads(callers, lambda body: client.call(body, queue=callers.queue).body)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import signal
 import subprocess
 import sys
@@ -11,11 +12,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import count
+from pathlib import Path
 
 import pytest
 import trio
 
-from rpcb_trio import BlockingRpcClient, Reply, ReplyTimeout, SettingError, Topology, open_blocking_client
+from rpcb_trio import BlockingRpcClient, Reply, ReplyTimeout, SettingError, Topology
 from rpcb_trio._errors import RpcbError
 from rpcb_trio._messages import Outgoing
 from rpcb_trio._transports import CallerSession, Session
@@ -27,6 +29,8 @@ class Echo:
 
     def __init__(self) -> None:
         self.was_met_with_silence = threading.Event()
+        self.was_closed = threading.Event()
+        self.opened = 0
 
     def open_session(self, topology: Topology, *, prefetch: int) -> AbstractAsyncContextManager[Session]:
         raise NotImplementedError(topology, prefetch)
@@ -34,7 +38,11 @@ class Echo:
     @asynccontextmanager
     async def open_caller(self) -> AsyncIterator[CallerSession]:
         await trio.lowlevel.checkpoint()
-        yield EchoSession(self)
+        self.opened += 1
+        try:
+            yield EchoSession(self)
+        finally:
+            self.was_closed.set()
 
 
 class EchoSession:
@@ -66,21 +74,43 @@ class Unreachable(Echo):
         yield
 
 
+class AbsentAtFirst(Echo):
+    """A broker that is started too late for the first attempt."""
+
+    @asynccontextmanager
+    async def open_caller(self) -> AsyncIterator[CallerSession]:
+        if not self.opened:
+            self.opened = 1
+            raise SessionLost("connection refused")
+        async with super().open_caller() as session:
+            yield session
+
+
+class Unanswering(Echo):
+    """A broker that accepts connections and says nothing."""
+
+    @asynccontextmanager
+    async def open_caller(self) -> AsyncIterator[CallerSession]:
+        self.was_met_with_silence.set()
+        await trio.sleep_forever()
+        yield EchoSession(self)
+
+
 def test_an_ordinary_thread_calls_and_gets_its_reply() -> None:
-    with open_blocking_client(Echo()) as client:
+    with BlockingRpcClient(Echo()) as client:
         assert client.call(b"a", queue="echo").body == b"a"
         assert client.call(b"b", exchange="e", routing_key="k").body == b"b"
         assert client.late_replies == 0
 
 
 def test_many_threads_call_at_once() -> None:
-    with open_blocking_client(Echo()) as client, ThreadPoolExecutor(8) as threads:
+    with BlockingRpcClient(Echo()) as client, ThreadPoolExecutor(8) as threads:
         replies = threads.map(lambda number: client.call(b"%d" % number, queue="echo"), range(50))
         assert [reply.body for reply in replies] == [b"%d" % number for number in range(50)]
 
 
 def test_errors_reach_the_thread_that_called_as_they_are() -> None:
-    with open_blocking_client(Echo()) as client:
+    with BlockingRpcClient(Echo()) as client:
         with pytest.raises(Unroutable):
             client.call(b"a", queue="nowhere")
         with pytest.raises(SettingError):
@@ -92,7 +122,7 @@ def test_errors_reach_the_thread_that_called_as_they_are() -> None:
 def test_leaving_the_client_ends_the_calls_of_other_threads() -> None:
     echo = Echo()
     with ThreadPoolExecutor(1) as threads:
-        with open_blocking_client(echo) as client:
+        with BlockingRpcClient(echo) as client:
             call = threads.submit(client.call, b"a", queue="silence", timeout=3600)
             echo.was_met_with_silence.wait()
         with pytest.raises(CallInterrupted):
@@ -100,7 +130,7 @@ def test_leaving_the_client_ends_the_calls_of_other_threads() -> None:
 
 
 def test_a_call_after_the_client_was_left_is_interrupted_too() -> None:
-    with open_blocking_client(Echo()) as client:
+    with BlockingRpcClient(Echo()) as client:
         pass
     with pytest.raises(CallInterrupted, match="the client is closed"):
         client.call(b"a", queue="echo")
@@ -120,7 +150,7 @@ def test_threads_that_call_while_the_client_is_left_get_a_reply_or_are_interrupt
         raise AssertionError
 
     with ThreadPoolExecutor(8) as threads:
-        with pytest.raises(ZeroDivisionError), open_blocking_client(Echo()) as client:  # noqa: PT012 - while they run
+        with pytest.raises(ZeroDivisionError), BlockingRpcClient(Echo()) as client:  # noqa: PT012 - while they run
             callers = [threads.submit(call_until_the_end, client) for _ in range(8)]
             under_way.wait()
             raise ZeroDivisionError
@@ -143,7 +173,7 @@ def test_ctrl_c_ends_the_call_that_it_meets_and_leaves_the_client_as_it_was() ->
         echo.was_met_with_silence.wait()
         signal.pthread_kill(main_thread, signal.SIGINT)
 
-    with ThreadPoolExecutor(1) as threads, open_blocking_client(echo) as client:
+    with ThreadPoolExecutor(1) as threads, BlockingRpcClient(echo) as client:
         threads.submit(press_ctrl_c)
         with pytest.raises(KeyboardInterrupt):
             client.call(b"a", queue="silence", timeout=60)
@@ -154,44 +184,135 @@ def test_a_blocking_call_on_an_event_loop_is_told_so() -> None:
     async def call(client: BlockingRpcClient) -> None:
         client.call(b"a", queue="echo")
 
-    with open_blocking_client(Echo()) as client, pytest.raises(RuntimeError, match="call it from a thread"):
+    with BlockingRpcClient(Echo()) as client, pytest.raises(RuntimeError, match="call it from a thread"):
         trio.run(call, client)
 
 
-FORKING = """
+KEPT = """
 import os, sys
-from rpcb_trio import MemoryBroker, SettingError, open_blocking_client
+from contextlib import asynccontextmanager
+from rpcb_trio import BlockingRpcClient
+from tests.test_blocking_client import Echo
 
-with open_blocking_client(MemoryBroker()) as client:
-    child = os.fork()
-    if not child:
+class Telling(Echo):
+    @asynccontextmanager
+    async def open_caller(self):
+        print("opened")
         try:
-            client.call(b"a", queue="echo")
-        except SettingError as error:
-            sys.exit(str(error))
+            async with super().open_caller() as session:
+                yield session
+        finally:
+            print("closed")
+
+client = BlockingRpcClient(Telling())
+"""
+
+FORKING = """
+assert client.call(b"parent", queue="echo").body == b"parent"
+child = os.fork()
+if not child:
+    print(client.call(b"child", queue="echo").body, flush=True)
+    sys.exit()
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(client.call(b"parent", queue="echo").body)
 """
 
 
-def test_a_forked_process_is_told_to_open_a_client_of_its_own_and_can_end() -> None:
+def test_a_forked_process_opens_a_connection_of_its_own_and_both_can_end() -> None:
+    assert run_python(FORKING) == "opened\nopened\nb'child'\nclosed\n0\nb'parent'\nclosed\n"
+
+
+def test_the_end_of_the_interpreter_closes_a_client_that_is_still_open() -> None:
+    assert run_python('print(client.call(b"a", queue="echo").body)') == "opened\nb'a'\nclosed\n"
+
+
+def run_python(program: str) -> str:
     ended = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKING],
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-u", "-c", KEPT + program],
+        cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,
         timeout=60,
-        check=True,
+        check=False,
     )
-    assert ended.stdout == "1\n"
-    assert ended.stderr == (
-        "this client was opened before a fork; open one in each process, after the fork\n"
-    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.stdout
+
+
+def test_a_client_opens_at_its_first_call_and_once_for_all_threads() -> None:
+    echo = Echo()
+    client = BlockingRpcClient(echo)
+    assert echo.opened == 0
+    with ThreadPoolExecutor(8) as threads:
+        replies = threads.map(lambda number: client.call(b"%d" % number, queue="echo"), range(8))
+        assert [reply.body for reply in replies] == [b"%d" % number for number in range(8)]
+    assert echo.opened == 1
+    client.close()
+
+
+def test_a_wrong_url_is_refused_where_the_client_is_made() -> None:
+    with pytest.raises(SettingError, match="amqp://"):
+        BlockingRpcClient("http://localhost")
+
+
+def test_a_wrong_timeout_is_refused_before_the_client_opens() -> None:
+    echo = Echo()
+    with pytest.raises(SettingError, match="timeout is 0"):
+        BlockingRpcClient(echo).call(b"a", queue="echo", timeout=0)
+    assert echo.opened == 0
+
+
+def test_a_call_says_why_the_client_cannot_be_opened_and_the_next_one_tries_again() -> None:
+    echo = AbsentAtFirst()
+    client = BlockingRpcClient(echo)
+    with pytest.raises(SessionLost, match="connection refused"):
+        client.call(b"a", queue="echo")
+    assert client.call(b"b", queue="echo").body == b"b"
+    client.close()
+
+
+def test_the_timeout_of_a_call_covers_the_opening_too() -> None:
+    client = BlockingRpcClient(Unanswering())
+    with pytest.raises(ReplyTimeout, match=r"did not let us in within 0\.01 s"):
+        client.call(b"a", queue="echo", timeout=0.01)
+    client.close()
+
+
+def test_closing_a_client_that_is_being_opened_interrupts_the_calls_that_wait_for_it() -> None:
+    silent = Unanswering()
+    client = BlockingRpcClient(silent)
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(client.call, b"a", queue="echo", timeout=math.inf)
+        silent.was_met_with_silence.wait()
+        client.close()
+        client.close()
+        with pytest.raises(CallInterrupted, match="the client is closed"):
+            call.result()
+
+
+def test_a_client_that_nobody_keeps_ends_its_connection() -> None:
+    echo = Echo()
+    client = BlockingRpcClient(echo)
+    client.call(b"a", queue="echo")
+    del client
+    gc.collect()
+    assert echo.was_closed.wait(60)
+
+
+def test_a_loop_that_cannot_be_started_is_told_to_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(trio, "run", fail)
+    with pytest.raises(OSError, match="Too many open files"):
+        BlockingRpcClient(Echo()).call(b"a", queue="echo")
 
 
 def test_a_broker_that_cannot_be_reached_is_told_with_a_bare_error() -> None:
-    with pytest.raises(SessionLost, match="connection refused"), open_blocking_client(Unreachable()):
+    with pytest.raises(SessionLost, match="connection refused"), BlockingRpcClient(Unreachable()):
         pass
 
 
 def test_an_error_of_the_clients_user_leaves_it_unwrapped() -> None:
-    with pytest.raises(ZeroDivisionError), open_blocking_client(Echo()):
+    with pytest.raises(ZeroDivisionError), BlockingRpcClient(Echo()):
         raise ZeroDivisionError

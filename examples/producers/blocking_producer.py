@@ -3,11 +3,11 @@
 import os
 import sys
 
-from rpcb_trio import RpcbError, open_blocking_client
+from rpcb_trio import BlockingRpcClient, RpcbError
 
 
 def main(queue: str, text: str, seconds: str = "5") -> None:
-    with open_blocking_client(os.environ.get("AMQP_URL", "amqp://localhost")) as client:
+    with BlockingRpcClient(os.environ.get("AMQP_URL", "amqp://localhost")) as client:
         reply = client.call(text.encode(), queue=queue, timeout=float(seconds))
     print(reply.raise_for_error().body.decode())
 

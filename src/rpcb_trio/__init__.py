@@ -1,8 +1,7 @@
 """Dynamic-batching RPC worker for RabbitMQ, on trio."""
 
 from rpcb_trio._batching import AutoPolicy, FixedPolicy
-from rpcb_trio._blocking import BlockingRpcClient, open_blocking_client
-from rpcb_trio._client import RpcClient, open_client
+from rpcb_trio._client import BlockingRpcClient, RpcClient, open_client
 from rpcb_trio._errors import (
     CallError,
     RemoteError,
@@ -18,6 +17,8 @@ from rpcb_trio._messages import Failure, Outcome, Reply, Request, Success
 from rpcb_trio._pipeline import Worker, serve
 from rpcb_trio._service import PlainFunction, Service
 from rpcb_trio._transports import MemoryBroker, Topology
+
+open_blocking_client = BlockingRpcClient
 
 __all__ = [
     "AutoPolicy",

@@ -8,7 +8,7 @@ from threading import Event, Semaphore
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from rpcb_trio import Outcome, Success, open_blocking_client
+from rpcb_trio import BlockingRpcClient, Outcome, Success
 from rpcb_trio.errors import CallInterrupted
 from tests.amqp.proxy import proxied
 from tests.answering import PATIENCE, answering
@@ -46,7 +46,7 @@ def test_each_of_many_threads_gets_its_own_replies_over_one_connection(
 ) -> None:
     with (
         proxied(portal, broker.url) as proxy,
-        open_blocking_client(proxy.url) as client,
+        BlockingRpcClient(proxy.url) as client,
         ThreadPoolExecutor(THREADS) as threads,
     ):
         bodies = [b"good %d" % number for number in range(20 * THREADS)]
@@ -61,7 +61,7 @@ def test_leaving_the_client_interrupts_the_threads_whose_calls_are_under_way(
 ) -> None:
     gated = Gated()
     with answering(portal, broker, gated) as queue, ThreadPoolExecutor(THREADS) as threads:
-        with open_blocking_client(broker.url) as client:
+        with BlockingRpcClient(broker.url) as client:
             calls = [threads.submit(client.call, b"a", queue=queue) for _ in range(THREADS)]
             gated.await_arrivals(THREADS)
         for call in calls:
@@ -77,7 +77,7 @@ def test_a_lost_connection_interrupts_the_threads_and_later_calls_find_it_rebuil
     with (
         answering(portal, broker, gated) as queue,
         proxied(portal, broker.url) as proxy,
-        open_blocking_client(proxy.url) as client,
+        BlockingRpcClient(proxy.url) as client,
         ThreadPoolExecutor(THREADS) as threads,
     ):
         calls = [threads.submit(client.call, b"a", queue=queue) for _ in range(THREADS)]

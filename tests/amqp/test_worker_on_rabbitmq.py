@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 import trio
 
-from rpcb_trio import FixedPolicy, Topology, open_blocking_client, serve
+from rpcb_trio import BlockingRpcClient, FixedPolicy, Topology, serve
 from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.errors import SessionLost
 from rpcb_trio.testing import Recorder
@@ -149,7 +149,7 @@ async def test_ordinary_threads_call_through_the_blocking_client(
     broker: Broker, transport: AmqpTransport, queue: str
 ) -> None:
     def call_from_threads() -> list[bytes]:
-        with open_blocking_client(broker.url) as client:
+        with BlockingRpcClient(broker.url) as client:
             replies: dict[int, bytes] = {}
             threads = [
                 threading.Thread(

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from rpcb_trio import SettingError, open_blocking_client
+from rpcb_trio import BlockingRpcClient, SettingError
 from rpcb_trio._commands.serve._target import load_service
 
 SERVICES = """
@@ -232,7 +232,7 @@ def test_a_module_that_has_monkey_patched_the_process_is_refused_by_name_with_a_
     (workplace / "fine.py").write_text("def echo(bodies): return bodies\n")
     with pytest.raises(SettingError, match=f"{library} has monkey-patched this process.*__main__"):
         load_service("fine:echo")
-    with pytest.raises(SettingError, match=f"{library} has.*HTTP"), open_blocking_client("amqp://h"):
+    with pytest.raises(SettingError, match=f"{library} has.*HTTP"), BlockingRpcClient("amqp://h"):
         pass
     setattr(patcher, asked, lambda _: False)
     load_service("fine:echo")

@@ -19,6 +19,8 @@ from rpcb_trio._transports import CallerSession, Transport, as_transport
 LONGEST_EXPIRATION = 365 * 86400.0
 """Seconds. A broker closes the channel over one beyond its limit, and a year may as well be for ever."""
 
+CLOSED = "the client is closed"
+
 SHORTEST_EXPIRATION = 0.001
 """Seconds; AMQP counts milliseconds, and 0 would expire a request that a worker is just about to take."""
 
@@ -85,7 +87,7 @@ class RpcClient:
             exchange=exchange,
             routing_key=_destination(queue, exchange, routing_key),
             correlation_id=str(uuid4()),
-            expiration=_expiration(timeout),
+            expiration=checked_expiration(timeout),
             priority=priority,
             headers=headers,
             content_type=content_type,
@@ -99,7 +101,7 @@ class RpcClient:
         if not self._connected.is_set():
             request = await self._when_connected(request)
         if self._is_closed:
-            raise CallInterrupted("the client is closed")
+            raise CallInterrupted(CLOSED)
         assert self._session is not None  # noqa: S101 - for the type checker
         call = self._waiting[request.correlation_id] = _Call()
         done: Callable[[], None] | None = None
@@ -146,7 +148,7 @@ class RpcClient:
     def _close(self) -> None:
         self._is_closed = True
         self._connected.set()  # for the calls that wait for a connection
-        self._interrupt("the client is closed")
+        self._interrupt(CLOSED)
 
     def _take(self, reply: Reply) -> None:
         call = self._waiting.get(reply.correlation_id or "")
@@ -219,7 +221,12 @@ def _destination(queue: str | None, exchange: str, routing_key: str | None) -> s
     return key
 
 
-def _expiration(timeout: float) -> float | None:
+def checked_expiration(timeout: float) -> float | None:
+    """A call's timeout as its request carries it: in seconds, None for never.
+
+    Raises:
+        SettingError: it makes no sense.
+    """
     if not timeout > 0:
         raise SettingError(f"timeout is {timeout:g}; it must be more than 0 seconds, or math.inf")
     return None if timeout > LONGEST_EXPIRATION else timeout

@@ -1,0 +1,6 @@
+"""The calling side: a client for async programs, and one for ordinary threads."""
+
+from rpcb_trio._client._blocking import BlockingRpcClient
+from rpcb_trio._client._client import RpcClient, open_client
+
+__all__ = ["BlockingRpcClient", "RpcClient", "open_client"]

@@ -1,0 +1,229 @@
+"""The client for programs that are not async: trio runs in a thread of its own."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from functools import partial
+from threading import TIMEOUT_MAX, Lock, Thread
+from types import TracebackType
+from typing import Any, Self
+from weakref import WeakSet
+
+import trio
+from anyio.from_thread import BlockingPortal
+
+from rpcb_trio._client._client import CLOSED, SHORTEST_EXPIRATION, RpcClient, checked_expiration, open_client
+from rpcb_trio._errors import CallInterrupted, ReplyTimeout
+from rpcb_trio._green import refuse_green_threads
+from rpcb_trio._messages import NO_HEADERS, Reply
+from rpcb_trio._transports import Transport, as_transport
+
+GREEN_REMEDY = "call the worker over a gateway's HTTP from here, or in a process without that"
+
+LONGEST_CLOSE = 10.0
+"""Seconds that closing may take; a broker that does not answer takes less."""
+
+
+class BlockingRpcClient:
+    """As `RpcClient`, for programs without an event loop. Any number of threads may call at once.
+
+        client = BlockingRpcClient("amqp://localhost")  # kept in a module, for all requests of a web server
+        reply = client.call(b"hello", queue="shout", timeout=5)
+
+    It connects at the first call, or when it is entered by `with`, and keeps the connection and a thread for
+    it. `close`, leaving the `with`, and the end of the interpreter close both. A process that is forked from
+    this one, as by Gunicorn or Celery, connects anew at its own first call.
+
+    Args:
+        transport: an AMQP URL, or a transport.
+
+    Raises:
+        SettingError: the URL is wrong.
+    """
+
+    _connection: _Connection | None = None
+
+    def __init__(self, transport: Transport | str) -> None:
+        as_transport(transport)  # so that a wrong URL is refused here
+        self._transport = transport
+        self._is_closed = False
+        self._forget_connection()
+        _clients.add(self)
+
+    def __enter__(self) -> Self:
+        self._connected().opened(TIMEOUT_MAX)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if self._connection is not None:
+            self._connection.stop()
+
+    @property
+    def late_replies(self) -> int:
+        """How many replies came over this connection when nobody awaited them any more; they are dropped."""
+        return 0 if self._connection is None else self._connection.late_replies
+
+    def call(
+        self,
+        body: bytes,
+        *,
+        queue: str | None = None,
+        exchange: str = "",
+        routing_key: str | None = None,
+        timeout: float = 30.0,
+        headers: Mapping[str, object] = NO_HEADERS,
+        priority: int | None = None,
+        content_type: str = "application/octet-stream",
+    ) -> Reply:
+        """Send one request, block until its reply is here, and return it; see `RpcClient.call`.
+
+        What interrupts the thread, as Ctrl-C does, ends the call too.
+
+        Raises:
+            LoginRefused, SessionLost: there was no connection yet, and the broker refused one or can't be
+                reached. The next call tries again.
+            CallError, SettingError: as `RpcClient.call`.
+        """
+        checked_expiration(timeout)
+        connection = self._connected()
+        began = time.monotonic()
+        client = connection.opened(timeout)
+        opening = round(time.monotonic() - began, 3)  # 0 where it was open
+        return connection.run(
+            partial(
+                client.call,
+                body,
+                queue=queue,
+                exchange=exchange,
+                routing_key=routing_key,
+                timeout=max(timeout - opening, SHORTEST_EXPIRATION) if opening else timeout,
+                headers=headers,
+                priority=priority,
+                content_type=content_type,
+            )
+        )
+
+    def close(self) -> None:
+        """End the connection and its thread; again, it does nothing.
+
+        Calls that other threads have under way end with `CallInterrupted`, and so do later ones.
+        """
+        with self._lock:
+            self._is_closed = True
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _connected(self) -> _Connection:
+        with self._lock:
+            if self._is_closed:
+                raise CallInterrupted(CLOSED)
+            if self._connection is None or self._connection.is_over:
+                refuse_green_threads(GREEN_REMEDY)
+                self._connection = _Connection(self._transport)
+            return self._connection
+
+    def _forget_connection(self) -> None:
+        """Begin without one; in a forked child too, which has neither its parent's thread nor its sockets."""
+        self._lock = Lock()
+        self._connection = None
+
+
+class _Connection:
+    """A thread that runs trio, and the client that is open in it."""
+
+    def __init__(self, transport: Transport | str) -> None:
+        self.is_over = False
+        self._all = trio.CancelScope()
+        self._opened: Future[tuple[RpcClient, BlockingPortal]] = Future()
+        started: Future[trio.lowlevel.TrioToken] = Future()
+        # A daemon, for the interpreter waits for all others before it calls what is registered to close this.
+        self._thread = Thread(
+            target=self._run, args=(transport, started), name="rpcb_trio-client", daemon=True
+        )
+        self._thread.start()
+        self._token = started.result()
+
+    @property
+    def late_replies(self) -> int:
+        return self._opened.result()[0].late_replies if self._opened.done() else 0
+
+    def opened(self, seconds: float) -> RpcClient:
+        """The client, as soon as it is open; raises why it can't be opened."""
+        try:
+            return self._opened.result(min(seconds, TIMEOUT_MAX))[0]
+        except TimeoutError:
+            raise ReplyTimeout(f"the broker did not let us in within {seconds:g} s") from None
+
+    def run(self, call: Callable[[], Coroutine[Any, Any, Reply]]) -> Reply:
+        _, portal = self._opened.result()
+        try:
+            under_way: Future[Reply] = portal.start_task_soon(call)
+        except RuntimeError as error:  # the portal is closed, or this thread runs trio itself
+            if not self.is_over:
+                raise
+            raise CallInterrupted(CLOSED) from error
+        try:
+            return under_way.result()
+        except CancelledError as error:
+            raise CallInterrupted(CLOSED) from error
+        finally:
+            under_way.cancel()
+
+    def stop(self) -> None:
+        """Begin to close, from any thread, and do not wait."""
+        self.is_over = True
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._all.cancel)
+
+    def close(self) -> None:
+        self.stop()
+        self._thread.join(LONGEST_CLOSE)
+
+    def _run(self, transport: Transport | str, started: Future[trio.lowlevel.TrioToken]) -> None:
+        try:
+            trio.run(self._hold_open, transport, started)
+        except BaseException as error:
+            self.is_over = True
+            if self._opened.done():
+                raise  # a fault of our own, for `threading.excepthook`
+            if not started.done():  # no loop can be had; there may be no descriptor left
+                started.set_exception(error)
+            self._opened.set_exception(error)
+        else:
+            if not self._opened.done():
+                self._opened.set_exception(CallInterrupted(CLOSED))
+
+    async def _hold_open(self, transport: Transport | str, started: Future[trio.lowlevel.TrioToken]) -> None:
+        started.set_result(trio.lowlevel.current_trio_token())
+        with self._all:
+            async with open_client(transport) as client, BlockingPortal() as portal:
+                self._opened.set_result((client, portal))
+                await trio.sleep_forever()
+
+
+_clients = WeakSet[BlockingRpcClient]()
+
+
+def _close_all() -> None:
+    for client in list(_clients):
+        client.close()
+
+
+def _forget_all() -> None:
+    for client in list(_clients):
+        client._forget_connection()  # noqa: SLF001 - one room
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_forget_all)

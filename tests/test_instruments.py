@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from fnmatch import fnmatch
 
 import msgspec
 import pytest
@@ -130,6 +131,43 @@ async def test_the_log_has_a_line_for_each_session_each_failure_and_each_step_of
         ("INFO", "asr: drain: drained"),
     ]
     assert "ValueError: sick 1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("body", "level", "line"),
+    [
+        (
+            b"poison",
+            "WARNING",
+            "infer failed: * <- RuntimeError: * (scenarios.py:* in infer)",
+        ),
+        (
+            b"mute",
+            "WARNING",
+            "* could not be encoded <- ValueError: * (scenarios.py:* in encode)",
+        ),
+        (
+            b"\xff",
+            "INFO",
+            "* could not be decoded <- Unicode* (scenarios.py:* in decode)",
+        ),
+    ],
+    ids=["infer", "encode", "decode"],
+)
+async def test_the_first_failure_at_a_place_shows_the_services_own_frames_and_later_ones_are_one_line(
+    body: bytes, level: str, line: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = MemoryBroker()
+    with caplog.at_level(logging.INFO, "rpcb_trio"):
+        async with working(Shouting(), broker, instruments=[LogInstrument("asr")]) as running:
+            for number in (1, 2):
+                ask(broker, b"%b %d" % (body, number))
+                await running.until_settled(number)
+    told = [each for each in caplog.records if hasattr(each, "kind")]
+    assert {each.levelname for each in told} == {level}
+    first, place, _, second = (each.getMessage() for each in told)
+    assert all(fnmatch(each, f"asr: request * {line}") for each in (first, second))
+    assert fnmatch(place, 'asr:   *File "*scenarios.py", line *, in *')
 
 
 async def test_batches_are_logged_at_debug(

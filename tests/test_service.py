@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from typing import Any
 
+import msgspec
 import pytest
 from trio.testing import MockClock
 
-from rpcb_trio import FixedPolicy, MemoryBroker, Service, SettingError
+from rpcb_trio import FixedPolicy, MemoryBroker, Outcome, Service, SettingError, Success
 from rpcb_trio._service import BoundService, bind
 from rpcb_trio.testing import push_batch
 from tests.scenarios import Shouting, ask, working
@@ -221,6 +223,91 @@ class WarmedBySomething(Sized):
 def test_what_is_no_service_is_refused_and_told_what_it_lacks(target: object, told: str) -> None:
     with pytest.raises(SettingError, match=told):
         bind(target)
+
+
+def nothing(*_: object) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("name", "hook"),
+    [
+        ("warmup", "warm_up"),
+        ("setup", "warm_up"),
+        ("WarmUp", "warm_up"),
+        ("load_model", "warm_up"),
+        ("ondevice", "on_device"),
+        ("on_devices", "on_device"),
+    ],
+)
+async def test_a_hook_under_another_name_is_told_once_in_a_warning(
+    name: str, hook: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    near = type("Near", (Shouting,), {name: nothing})
+    async with working(near(), MemoryBroker()):
+        pass
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [f"Near.{name} is never called; did you mean {hook}?"]
+
+
+def test_a_service_that_has_the_hook_itself_may_have_others(caplog: pytest.LogCaptureFixture) -> None:
+    bind(type("Far", (Sized,), {"setup": nothing, "predict": nothing, "to_device": nothing}))
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("hooks", "told"),
+    [
+        (["decode", "predict", "encode"], "is not a service.*; did you mean infer by predict[?]$"),
+        (["preprocess", "infer", "encode"], "no method decode.*; did you mean decode by preprocess[?]$"),
+        (["decode", "infer", "postprocess"], "no method encode.*; did you mean encode by postprocess[?]$"),
+    ],
+)
+def test_a_hook_that_is_missing_is_told_with_the_name_it_may_go_by(hooks: list[str], told: str) -> None:
+    with pytest.raises(SettingError, match=told):
+        bind(type("Near", (), dict.fromkeys(hooks, nothing)))
+
+
+class Tensor:
+    """As a library has it: no encoder takes it."""
+
+    def tolist(self) -> list[float]:
+        return [0.5]
+
+
+@pytest.mark.parametrize(
+    "result", [Tensor(), {"scores": Tensor()}, [1, Tensor()]], ids=["bare", "in a dict", "in a list"]
+)
+async def test_a_tensor_among_what_infer_returns_is_told_with_the_remedy(
+    result: object, autojump_clock: MockClock
+) -> None:
+    class Scoring(Shouting):
+        def infer(self, items: list[str]) -> list[Any]:
+            return [result for _ in items]
+
+        def encode(self, outcome: Outcome[Any]) -> bytes:
+            return msgspec.json.encode(outcome.value if isinstance(outcome, Success) else str(outcome.error))
+
+    broker = MemoryBroker()
+    ask(broker, b"good 1")
+    async with working(Scoring(), broker) as running:
+        await running.until_settled(1)
+    [(_, error)] = running.failures
+    assert error.cause.endswith("is unsupported; let infer return the .tolist() of a Tensor")
+    assert "Tensor" not in str(error), "its caller can't help it"
+
+
+async def test_a_negative_cost_is_blamed_on_cost(autojump_clock: MockClock) -> None:
+    class Cheap(Shouting):
+        def cost(self, item: str) -> float:
+            return -len(item)
+
+    broker = MemoryBroker()
+    ask(broker, b"good 1")
+    async with working(Cheap(), broker) as running:
+        await running.until_settled(1)
+    [(_, error)] = running.failures
+    assert (error.code, error.cause) == ("cost", "ValueError: cost must return a number from 0 up, not -6.0")
 
 
 def test_a_function_that_does_not_tell_its_arguments_is_taken_at_its_word() -> None:

@@ -14,7 +14,7 @@ from rpcb_trio._errors import (
 from rpcb_trio._executors import ProcessExecutor, ThreadExecutor
 from rpcb_trio._instruments import HealthInstrument, Instrument, LogInstrument
 from rpcb_trio._messages import Failure, Outcome, Reply, Request, Success
-from rpcb_trio._pipeline import Worker, serve
+from rpcb_trio._pipeline import Worker, open_worker, serve
 from rpcb_trio._service import PlainFunction, Service
 from rpcb_trio._transports import MemoryBroker, Topology
 
@@ -49,5 +49,6 @@ __all__ = [
     "Worker",
     "open_blocking_client",
     "open_client",
+    "open_worker",
     "serve",
 ]

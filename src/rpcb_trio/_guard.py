@@ -38,6 +38,8 @@ from rpcb_trio._shown import LONGEST_TEXT, shortened, shown
 
 MOST_FRAMES = 8
 """Frames of the service's own code that are kept of a traceback, the innermost ones."""
+MOST_VALUES = 100
+"""Of a result that can't be encoded, that are looked at for the reason."""
 LONGEST_CODE = 64
 """Characters of an error's code; a longer one is none."""
 
@@ -62,6 +64,8 @@ _LIBRARIES = (
 
 # Each gets at what CPython keeps in the object, without a look-up that its class could answer otherwise.
 _kept = BaseException.__dict__
+_bases_of: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
+_names_in: Callable[[type], Mapping[str, object]] = type.__dict__["__dict__"].__get__
 _name_of_type: Callable[[type], str] = type.__dict__["__name__"].__get__
 traceback_of: Callable[[BaseException], TracebackType | None] = _kept["__traceback__"].__get__
 cause_of: Callable[[BaseException], BaseException | None] = _kept["__cause__"].__get__
@@ -156,9 +160,28 @@ def judge_cost(error: BaseException) -> OutcomeError:
     return judged(error, lambda _: CostError("its cost could not be told"))
 
 
-def judge_encode(error: BaseException) -> OutcomeError:
+def judge_encode(error: BaseException, result: object = None) -> OutcomeError:
     """What ends a request whose result `encode` can't make a reply of."""
-    return judged(error, lambda _: EncodeError("the result could not be encoded"))
+    told = judged(error, lambda _: EncodeError("the result could not be encoded"))
+    array = _array_in(result)
+    if array is not None and told.cause:
+        told.cause += f"; let infer return the .tolist() of a {type_name(array)}"
+    return told
+
+
+def _array_in(result: object) -> object | None:
+    """An array, a tensor or a number of theirs in a result: what most encoders do not take."""
+    values = [result]
+    if type(result) is dict:
+        values += islice(result.values(), MOST_VALUES)
+    elif type(result) in (list, tuple):
+        values += islice(result, MOST_VALUES)  # type: ignore[call-overload] # it is one of the two
+    return next((each for each in values if "tolist" in _names_of(type(each))), None)
+
+
+def _names_of(kind: type) -> set[str]:
+    """What an object's classes define, without a look-up that they could answer otherwise."""
+    return {name for each in _bases_of(kind) for name in _names_in(each)}
 
 
 def judge_infer(error: BaseException) -> OutcomeError:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from rpcb_trio._errors import SettingError
 from rpcb_trio._messages import Outcome
+
+log = logging.getLogger("rpcb_trio")
 
 LONGEST_SHORT_STRING = 255
 """Bytes that AMQP allows a content type."""
@@ -71,15 +74,26 @@ class BoundService:
         """The service for a replica on `device`; itself where it does not care."""
         if device is None or self.on_device is None:
             return self
-        return replace(bind(self.on_device(device)), name=self.name)
+        return replace(bind_again(self.on_device(device)), name=self.name)
 
 
 def bind(target: Any) -> BoundService:
     """Accept a service, a class of one, or a plain `list[bytes] -> list[bytes]` function.
 
+    A public method under a name that resembles an optional hook's is told in a warning: it is never called.
+
     Raises:
         SettingError: it is none of these; the message says what it lacks.
     """
+    bound = bind_again(target)
+    if bound is not target and hasattr(target, "infer"):
+        for name, hook in _near_misses(target):
+            log.warning("%s.%s is never called; did you mean %s?", bound.name, name, hook)
+    return bound
+
+
+def bind_again(target: Any) -> BoundService:
+    """As `bind`, for a service that was bound before, elsewhere: no warning is given twice."""
     if isinstance(target, BoundService):
         return target
     service = _instance(target)
@@ -99,7 +113,7 @@ def bind(target: Any) -> BoundService:
         return BoundService(name=name, infer=service)
     raise SettingError(
         f"{name} is not a service: give an object with decode, infer and encode, a class of one, "
-        "or a function from list[bytes] to list[bytes]"
+        f"or a function from list[bytes] to list[bytes]{_did_you_mean(service, 'infer')}"
     )
 
 
@@ -114,6 +128,26 @@ _ARGUMENTS = {
     "on_device": "device",
 }
 """What each hook is called with."""
+
+_ALIASES = {
+    "warmup": "warm_up",
+    "setup": "warm_up",
+    "startup": "warm_up",
+    "loadmodel": "warm_up",
+    "initialize": "warm_up",
+    "ondevice": "on_device",
+    "ondevices": "on_device",
+    "todevice": "on_device",
+    "contenttype": "content_type",
+    "costs": "cost",
+    "getcost": "cost",
+    "predict": "infer",
+    "inference": "infer",
+    "forward": "infer",
+    "preprocess": "decode",
+    "postprocess": "encode",
+}
+"""Names that users of other servers give to hooks, without underscores and case."""
 
 
 def _instance(target: Any) -> Any:
@@ -132,7 +166,22 @@ def _instance(target: Any) -> Any:
 def _refuse_incomplete(service: Any, name: str) -> None:
     for hook in _REQUIRED:
         if not callable(getattr(service, hook, None)):
-            raise SettingError(f"the service {name} has no method {hook}; it needs decode, infer and encode")
+            raise SettingError(
+                f"the service {name} has no method {hook}; it needs decode, infer and encode"
+                f"{_did_you_mean(service, hook)}"
+            )
+
+
+def _near_misses(service: Any) -> list[tuple[str, str]]:
+    """Public names that resemble those of hooks which the service does not have, and these."""
+    names = [name for name in dir(service) if not name.startswith("_")]
+    hooks = [(name, _ALIASES.get(name.lower().replace("_", ""), name)) for name in names]
+    return [(name, hook) for name, hook in hooks if hook not in names]
+
+
+def _did_you_mean(service: Any, missing: str) -> str:
+    found = [name for name, hook in _near_misses(service) if hook == missing]
+    return f"; did you mean {missing} by {found[0]}?" if found else ""
 
 
 def _refuse_no_function(function: Any, name: str) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any, TypeVar
 
 import trio
@@ -25,8 +24,7 @@ from rpcb_trio._errors import BrokerError, ExecutorHung, OutcomeError, RpcbError
 from rpcb_trio._guard import run_infer
 from rpcb_trio._instruments import Instrument, Setup
 from rpcb_trio._messages import Answer, Batch, Failure, Pending, Reply, Request, Run, Settled
-from rpcb_trio._nursery import open_serving_nursery
-from rpcb_trio._pipeline import Codec, Hooks, Isolation, Resolved, Worker, serve
+from rpcb_trio._pipeline import Codec, Hooks, Isolation, Resolved, Worker, open_worker
 from rpcb_trio._service import bind
 from rpcb_trio._transports import MemoryBroker
 
@@ -181,24 +179,22 @@ async def served(
     """
     bound = bind(service)
     broker, recorder = MemoryBroker(), Recorder()
-    start = partial(
-        serve,
-        bound,
-        broker,
-        bound.name,
-        batching=batching,
-        prefetch=prefetch,
-        executors=[VirtualExecutor(bound.infer, service_time) for _ in range(executors)],
-        offload=in_place,
-        decode_threads=1,  # so that the order of arrival is kept, run after run
-        drain_timeout=drain_timeout,
-        instruments=[recorder],
-    )
-    async with open_serving_nursery() as nursery:
-        worker: Worker = await nursery.start(start)
-        async with open_client(broker) as client:
-            yield Served(client, recorder, broker, worker, bound.name)
-        worker.drain()
+    async with (
+        open_worker(
+            bound,
+            broker,
+            bound.name,
+            batching=batching,
+            prefetch=prefetch,
+            executors=[VirtualExecutor(bound.infer, service_time) for _ in range(executors)],
+            offload=in_place,
+            decode_threads=1,  # so that the order of arrival is kept, run after run
+            drain_timeout=drain_timeout,
+            instruments=[recorder],
+        ) as worker,
+        open_client(broker) as client,
+    ):
+        yield Served(client, recorder, broker, worker, bound.name)
 
 
 async def push_batch(service: Any, bodies: Sequence[bytes]) -> list[Reply]:

@@ -19,7 +19,7 @@ from rpcb_trio._executors._model import Model
 from rpcb_trio._executors._parcel import ParcelError, beside, receive, send, send_error
 from rpcb_trio._forks import close_in_children
 from rpcb_trio._messages import Failure
-from rpcb_trio._service import bind
+from rpcb_trio._service import bind_again
 
 PR_SET_PDEATHSIG = 1
 
@@ -45,7 +45,7 @@ def _serve(descriptor: int, parent: int) -> None:
 
         def prepare() -> None:
             nonlocal model
-            model = Model(bind(pickle.loads(make)()), device)  # noqa: S301 - our own worker made it
+            model = Model(bind_again(pickle.loads(make)()), device)  # noqa: S301 - our own worker made it
             model.prepare()
 
         if _answer(worker, prepare):

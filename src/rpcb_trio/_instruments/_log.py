@@ -82,10 +82,11 @@ class LogInstrument(Instrument):
         """One line per failed request, with the cause and its place in the service's code.
 
         What is the request's own fault is at info. The service's own frames follow where a place fails for
-        the first time, and always at debug.
+        the first time; later they are at debug.
         """
+        level = logging.INFO if error.kind == "request" else logging.WARNING
         log.log(
-            logging.INFO if error.kind == "request" else logging.WARNING,
+            level,
             "%s: request %r of %s %s (%s): %s%s",
             self._name,
             request.correlation_id,
@@ -96,8 +97,9 @@ class LogInstrument(Instrument):
             error.origin,
             extra={"kind": error.code},
         )
-        if error.frames and (self._is_new_place(error) or log.isEnabledFor(logging.DEBUG)):
-            level = logging.DEBUG if error.kind == "request" else logging.WARNING
+        if not self._is_new_place(error):
+            level = logging.DEBUG
+        if log.isEnabledFor(level):
             for line in error.frames.splitlines():
                 log.log(level, "%s:   %s", self._name, line, extra={"kind": error.code})
 

@@ -5,7 +5,7 @@ from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._hooks import Hooks, Offload, in_thread
 from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._life import Worker
-from rpcb_trio._pipeline._serve import serve
+from rpcb_trio._pipeline._serve import open_worker, serve
 
 __all__ = [
     "MAX_BODY_SIZE",
@@ -17,5 +17,6 @@ __all__ = [
     "Worker",
     "checked_prefetch",
     "in_thread",
+    "open_worker",
     "serve",
 ]

@@ -227,7 +227,7 @@ class Codec:
         try:
             body = exact_bytes(hook(outcome if hook is plain_body else _as_raised(outcome)))
         except BaseException as failed:  # noqa: BLE001 - a bad result spoils nobody, whatever encode raises
-            return judge_encode(failed)
+            return judge_encode(failed, outcome.value if isinstance(outcome, Success) else None)
         if max_size is not None and len(body) > max_size:
             return ReplyTooBig(
                 f"the reply has {len(body)} bytes, and {max_size} are allowed (max_reply_size)"

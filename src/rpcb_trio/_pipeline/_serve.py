@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import trio
 
@@ -13,6 +15,7 @@ from rpcb_trio._batching import AutoPolicy, Policy
 from rpcb_trio._errors import RpcbError, SettingError, WarmUpFailed, first_leaf
 from rpcb_trio._executors import WARM_UP_TIMEOUT, Executor, ThreadExecutor
 from rpcb_trio._instruments import Instrument, Instruments, LogInstrument
+from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._pipeline._admission import Rules
 from rpcb_trio._pipeline._answering import Answering
 from rpcb_trio._pipeline._bounds import MAX_BODY_SIZE, checked_prefetch
@@ -25,6 +28,9 @@ from rpcb_trio._pipeline._remembered import Remembered
 from rpcb_trio._pipeline._wiring import Pipeline
 from rpcb_trio._service import BoundService, PlainFunction, Service, bind
 from rpcb_trio._transports import Topology, Transport, as_transport
+
+P = ParamSpec("P")
+ReturnT = TypeVar("ReturnT")
 
 
 async def serve(
@@ -57,11 +63,12 @@ async def serve(
     instruments: Iterable[Instrument] | None = None,
     task_status: trio.TaskStatus[Worker] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answer the requests of a queue in batches, until `Worker.drain()` is called or the caller cancels.
+    """Answer the requests of a queue in batches, until `Worker.drain()` is called or the task is cancelled.
 
-    Use it as `worker = await nursery.start(serve, service, transport, queue)`. It is started once the models
-    are warm and the queue is consumed. After that a lost broker is not an error: the session is rebuilt, with
-    backoff, while the models stay loaded. Cancelling it drops what is held, for the broker to redeliver.
+    `open_worker` runs it beside the body of an `async with`. In a nursery of your own, use it as
+    `worker = await nursery.start(serve, service, transport, queue)`. It is started once the models are warm
+    and the queue is consumed. After that a lost broker is not an error: the session is rebuilt, with backoff,
+    while the models stay loaded. Cancelled, it leaves what is held unacked, so that the broker redelivers it.
 
     Args:
         service: a `Service`, a class of one, or a plain function from `list[bytes]` to `list[bytes]`.
@@ -113,7 +120,7 @@ async def serve(
         task_status: started with the `Worker`.
 
     Raises:
-        SettingError: a setting is wrong; nothing was started.
+        SettingError: a setting is wrong, or the event loop is not trio's; nothing was started.
         LoginRefused, TopologyMismatch, SessionLost: the broker would not have us at start.
         WarmUpFailed: the service's `warm_up` or `on_device` raised, or took too long.
         ExecutorLost: the process of a `ProcessExecutor` died while it warmed up.
@@ -122,6 +129,7 @@ async def serve(
             thread is abandoned, and ends if `infer` ever does. Or too many threads hang in hooks: all that
             was held is redelivered.
     """
+    _refuse_other_loops()
     topology = queue if isinstance(queue, Topology) else Topology(queue=queue)
     transport = as_transport(transport)
     bound = bind(service)
@@ -191,6 +199,52 @@ async def serve(
             await life.run(setup)
     finally:
         pipeline.instruments.notify(Instrument.worker_stopped, len(pipeline.ledger))
+
+
+def _with_the_settings_of(
+    origin: Callable[P, object],
+) -> Callable[[Callable[..., ReturnT]], Callable[P, ReturnT]]:
+    """Give a function the parameters of another, for type checkers and for `help`."""
+
+    def declare(function: Callable[..., ReturnT]) -> Callable[P, ReturnT]:
+        signature = inspect.signature(origin)
+        settings = [each for name, each in signature.parameters.items() if name != "task_status"]
+        given = inspect.signature(function).return_annotation
+        function.__signature__ = signature.replace(parameters=settings, return_annotation=given)  # type: ignore[attr-defined] # as PEP 362 has it
+        return function
+
+    return declare
+
+
+@_with_the_settings_of(serve)
+@asynccontextmanager
+async def open_worker(*args: Any, **settings: Any) -> AsyncIterator[Worker]:
+    """Serve beside the body of an `async with`; it takes what `serve` takes.
+
+        async with open_worker(service, "amqp://guest:guest@localhost/", "work") as worker:
+            ...
+
+    Entering returns once the models are warm and the queue is consumed. Leaving drains the worker and returns
+    when it has ended. An error of the body, or a cancellation, ends the worker at once; the broker redelivers
+    what it held. An error of the worker cancels the body, whatever that waits for, and is raised.
+
+    Raises:
+        SettingError, WarmUpFailed, DrainTimeout, ...: as `serve`; never in an exception group where it is the
+            only one.
+    """
+    _refuse_other_loops()
+    async with open_serving_nursery() as nursery:
+        worker: Worker = await nursery.start(partial(serve, *args, **settings))
+        yield worker
+        worker.drain()
+
+
+def _refuse_other_loops() -> None:
+    if not trio.lowlevel.in_trio_run():
+        raise SettingError(
+            "a worker runs on trio's event loop, and here is none; run it with trio.run(...), in a thread "
+            "or a process of its own, or with python -m rpcb_trio serve"
+        )
 
 
 async def _warm_up(executors: Sequence[Executor], most: float) -> None:

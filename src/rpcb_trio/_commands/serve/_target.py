@@ -29,20 +29,6 @@ SERVICES = "rpcb_trio.services"
 
 NO_OPTIONS: Mapping[str, object] = {}
 
-LIKE_HOOKS = {
-    "warmup": "warm_up",
-    "setup": "warm_up",
-    "startup": "warm_up",
-    "loadmodel": "warm_up",
-    "initialize": "warm_up",
-    "ondevice": "on_device",
-    "todevice": "on_device",
-    "contenttype": "content_type",
-    "costs": "cost",
-    "getcost": "cost",
-}
-"""Other names, without underscores and case, for the optional hooks."""
-
 _LOOKS = (bool, int, float, NoneType)
 """What an option may look like besides text."""
 
@@ -65,22 +51,7 @@ def load_service(target: str, options: Mapping[str, object] = NO_OPTIONS) -> Bou
         raise SettingError(f"{target}: {error}") from error
     except Exception as error:
         raise SettingError(f"{target}: making it fails: {_traced(error)}") from error
-    for line in misnamed_hooks(found):
-        log.warning("%s: %s", target, line)
     return bound
-
-
-def misnamed_hooks(found: Any) -> list[str]:
-    """A line for each method that looks like an optional hook under another name: nobody would call it."""
-    if not hasattr(found, "infer"):
-        return []
-    names = public_names(found)
-    lines = []
-    for name in names:
-        hook = LIKE_HOOKS.get(name.lower().replace("_", ""))
-        if hook is not None and hook not in names:
-            lines.append(f"{name} is never called; did you mean {hook}?")
-    return lines
 
 
 def load_attribute(target: str) -> Any:

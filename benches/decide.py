@@ -97,10 +97,12 @@ class Timed(Policy):
         self._policy.arrived(pending)
         self.seconds["arrived"] += time.perf_counter() - start
 
-    def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
+    def decide(
+        self, pending: Sequence[Pending], now: float, *, final: bool, others_idle: int = 0
+    ) -> Decision:
         """Ask the policy."""
         start = time.perf_counter()
-        decision = self._policy.decide(pending, now, final=final)
+        decision = self._policy.decide(pending, now, final=final, others_idle=others_idle)
         self.seconds["decide"] += time.perf_counter() - start
         return decision
 

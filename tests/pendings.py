@@ -193,8 +193,9 @@ class Played:
 
     def _serve(self, *, final: bool = False) -> None:
         while self._idle:
-            self.waiting.others_idle = self._idle - 1
-            decision = self.policy.decide(self._show(self.waiting), self.now, final=final)
+            decision = self.policy.decide(
+                self._show(self.waiting), self.now, final=final, others_idle=self._idle - 1
+            )
             self.shown.append(Shown(tuple(self.waiting), self.now, final, decision))
             self.waiting.leave(leaving(decision))
             self._hold_until = decision.hold_until

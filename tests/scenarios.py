@@ -76,8 +76,10 @@ class Shouting:
 class Stubborn(FixedPolicy):
     """Holds what it would hold, though no more come."""
 
-    def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
-        return super().decide(pending, now, final=final and not pending)
+    def decide(
+        self, pending: Sequence[Pending], now: float, *, final: bool, others_idle: int = 0
+    ) -> Decision:
+        return super().decide(pending, now, final=final and not pending, others_idle=others_idle)
 
 
 ENDINGS = {

@@ -191,9 +191,11 @@ class Watching(FixedPolicy):
 
     most = 0
 
-    def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
+    def decide(
+        self, pending: Sequence[Pending], now: float, *, final: bool, others_idle: int = 0
+    ) -> Decision:
         self.most = max(self.most, len(pending))
-        return super().decide(pending, now, final=final)
+        return super().decide(pending, now, final=final, others_idle=others_idle)
 
 
 async def serve_all(

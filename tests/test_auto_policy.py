@@ -161,7 +161,14 @@ class Pairs(Policy):
 
     max_batch_size = 2
 
-    def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
+    def decide(
+        self,
+        pending: Sequence[Pending],
+        now: float,
+        *,
+        final: bool,
+        others_idle: int = 0,  # noqa: ARG002 - any policy's
+    ) -> Decision:
         if len(pending) >= 2 or final:
             return Decision(batch=tuple(pending[:2]))
         return Decision(hold_until=now + 1.0)

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from rpcb_trio import FixedPolicy, Request
 from rpcb_trio._batching import Batcher
-from rpcb_trio.batching import Batch, Pending, Trigger
+from rpcb_trio.batching import Batch, Decision, Pending, Trigger
 from rpcb_trio.errors import Expired
 from tests.scenarios import Stubborn
 
@@ -194,6 +194,31 @@ async def test_each_idle_executor_gets_a_batch_of_its_own(autojump_clock: MockCl
         assert [batch.size for batch in batches] == [2, 2, 2]
         assert len(set(members)) == 6
         assert len({batch.id for batch in batches}) == 3
+
+
+class CountingIdle(FixedPolicy):
+    """Keeps how many other executors were idle at each decision."""
+
+    def __init__(self, max_batch_size: int) -> None:
+        super().__init__(max_batch_size)
+        self.others = list[int]()
+
+    def decide(
+        self, pending: Sequence[Pending], now: float, *, final: bool, others_idle: int = 0
+    ) -> Decision:
+        self.others.append(others_idle)
+        return super().decide(pending, now, final=final, others_idle=others_idle)
+
+
+async def test_a_policy_is_told_how_many_other_executors_are_idle(autojump_clock: MockClock) -> None:
+    policy = CountingIdle(2)
+    async with batching(policy, executors=3) as rig:
+        for _ in range(3):
+            rig.idle.release()
+        rig.arrive(6)
+        for _ in range(3):
+            await rig.batches.receive()
+    assert policy.others == [2, 1, 0]
 
 
 async def test_a_request_that_expires_while_it_is_held_leaves_then(autojump_clock: MockClock) -> None:

@@ -19,9 +19,11 @@ class Watching(FixedPolicy):
         super().__init__()
         self.shown: list[int] = []
 
-    def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
+    def decide(
+        self, pending: Sequence[Pending], now: float, *, final: bool, others_idle: int = 0
+    ) -> Decision:
         self.shown.append(len(pending))
-        return super().decide(pending, now, final=final)
+        return super().decide(pending, now, final=final, others_idle=others_idle)
 
 
 def test_the_load_keeps_so_many_waiting_until_all_have_been_sent() -> None:

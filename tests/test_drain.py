@@ -205,7 +205,14 @@ async def test_cancelling_leaves_every_request_in_the_queue_marked_and_in_order(
 class Broken(FixedPolicy):
     """Fails at its first decision."""
 
-    def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
+    def decide(
+        self,
+        pending: Sequence[Pending],
+        now: float,
+        *,
+        final: bool,
+        others_idle: int = 0,  # noqa: ARG002 - any policy's
+    ) -> Decision:
         raise ZeroDivisionError(f"{len(pending)} at {now}, {final=}")
 
 

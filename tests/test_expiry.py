@@ -21,11 +21,13 @@ from tests.scenarios import QUEUE, Shouting, answers, ask, working
 class Quick(FixedPolicy):
     """Gives up whatever has less than ten seconds left."""
 
-    def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
+    def decide(
+        self, pending: Sequence[Pending], now: float, *, final: bool, others_idle: int = 0
+    ) -> Decision:
         hopeless = tuple(each for each in pending if (each.request.deadline or 1e9) < now + 10)
         if hopeless:
             return Decision(given_up=hopeless)
-        return super().decide(pending, now, final=final)
+        return super().decide(pending, now, final=final, others_idle=others_idle)
 
 
 async def test_what_has_expired_is_dropped_without_a_reply_where_that_is_set(

@@ -188,8 +188,12 @@ async def test_batches_are_logged_at_debug(
 class Prophetic(FixedPolicy):
     """Expects every batch to take a tenth of a second."""
 
-    def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
-        return msgspec.structs.replace(super().decide(pending, now, final=final), predicted=0.1)
+    def decide(
+        self, pending: Sequence[Pending], now: float, *, final: bool, others_idle: int = 0
+    ) -> Decision:
+        return msgspec.structs.replace(
+            super().decide(pending, now, final=final, others_idle=others_idle), predicted=0.1
+        )
 
 
 async def test_where_a_policy_predicts_the_log_has_both_times_and_how_often_a_batch_was_split(

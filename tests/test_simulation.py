@@ -56,7 +56,14 @@ class Fussy(Policy):
         self._hold = hold
         self.shown: list[tuple[float, int]] = []
 
-    def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:  # noqa: ARG002
+    def decide(
+        self,
+        pending: Sequence[Pending],
+        now: float,
+        *,
+        final: bool,  # noqa: ARG002 - any policy's
+        others_idle: int = 0,  # noqa: ARG002 - any policy's
+    ) -> Decision:
         self.shown.append((now, len(pending)))
         if pending and now >= self._hold:
             return Decision(batch=tuple(pending))

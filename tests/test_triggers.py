@@ -66,6 +66,15 @@ def test_callers_those_who_were_just_answered_are_back() -> None:
     assert (decision.trigger, len(decision.batch)) == (Trigger.CALLERS, 3)
 
 
+def test_a_caller_that_another_idle_executor_can_serve_is_not_waited_for() -> None:
+    policy = AutoPolicy(LARGEST)
+    now = taught(policy, callers=["a", "b"]) + 0.010
+    waiting = [pending(now, caller="a")]
+    policy.arrived(waiting[0])
+    decision = policy.decide(waiting, now, final=False, others_idle=1)
+    assert (decision.trigger, len(decision.batch)) == (Trigger.IDLE, 1)
+
+
 def test_wait_a_caller_that_was_waited_for_has_not_come() -> None:
     policy = AutoPolicy(LARGEST)
     now = taught(policy, callers=["a", "b"]) + 0.010

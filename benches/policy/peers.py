@@ -70,7 +70,14 @@ class CorkPolicy(Policy):
             slope, intercept = statistics.linear_regression(sizes, times)
             self._fixed, self._per_item = max(intercept, 0.0), max(slope, 0.0)
 
-    def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
+    def decide(
+        self,
+        pending: Sequence[Pending],
+        now: float,
+        *,
+        final: bool,
+        others_idle: int = 0,  # noqa: ARG002 - any policy's
+    ) -> Decision:
         """Release or hold."""
         expired = tuple(each for each in pending if _deadline(each) <= now)
         waiting = [each for each in pending if _deadline(each) > now]

@@ -108,7 +108,9 @@ class AutoPolicy(Policy):
         self._time.observe(self._limits.as_computed(run.work), run.seconds)
         self._learned, self._learned_at = run.work, now
 
-    def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
+    def decide(
+        self, pending: Sequence[Pending], now: float, *, final: bool, others_idle: int = 0
+    ) -> Decision:
         """Decide by what was learned; see the module's opening."""
         waiting = Waiting.of(pending)
         expired = waiting.expired(now)
@@ -123,7 +125,7 @@ class AutoPolicy(Policy):
             return Decision(expired=expired, given_up=choice.given_up)
         trigger = self._full(choice, together, turns)
         if trigger is None:
-            trigger, until = self._hold(choice.batch, now, waiting.others_idle)
+            trigger, until = self._hold(choice.batch, now, others_idle)
             if trigger is None and not final:
                 self._held_until = until
                 return Decision(expired=expired, hold_until=until)

@@ -76,8 +76,9 @@ class Batcher:
                 await waiting.receive()
                 continue
             now = trio.current_time()
-            waiting.pending.others_idle = self._idle.value
-            decision = self._policy.decide(waiting.pending, now, final=waiting.final)
+            decision = self._policy.decide(
+                waiting.pending, now, final=waiting.final, others_idle=self._idle.value
+            )
             waiting.pending.leave((*decision.batch, *decision.expired, *decision.given_up))
             self._refuse_some(decision)
             if decision.batch:

@@ -54,7 +54,14 @@ class FixedPolicy(Policy):
         """Learn what the device's memory can hold."""
         self._limits.learn(runs)
 
-    def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
+    def decide(
+        self,
+        pending: Sequence[Pending],
+        now: float,
+        *,
+        final: bool,
+        others_idle: int = 0,  # noqa: ARG002 - any policy's
+    ) -> Decision:
         """Decide by size, by the oldest request's wait, or because no more will come."""
         waiting = Waiting.of(pending)
         expired = waiting.expired(now)

@@ -47,11 +47,17 @@ class Policy(ABC):
         """The most requests it ever puts into one batch; the prefetch must leave room for them."""
 
     @abstractmethod
-    def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
+    def decide(
+        self, pending: Sequence[Pending], now: float, *, final: bool, others_idle: int = 0
+    ) -> Decision:
         """Decide for the `pending` requests, in order of arrival, at time `now`.
 
-        `final` says that no more requests will come; then a policy that is shown pending requests must
-        let a batch, expired or given-up ones leave, or the worker would never drain.
+        Args:
+            pending: what waits now; the batch and all that are refused come out of it.
+            now: a reading of `trio.current_time()`.
+            final: no more requests will come. Then at least one request must leave, or the worker would
+                never drain.
+            others_idle: how many executors are idle besides the one that asks for a batch.
         """
 
     def arrived(self, pending: Pending) -> None:  # noqa: B027 - not every policy learns

@@ -20,9 +20,7 @@ class Waiting(Sequence[Pending]):
     only from the first request on that differs from the others in it, and until nobody waits any more.
     """
 
-    def __init__(self, pending: Iterable[Pending] = (), *, others_idle: int = 0) -> None:
-        self.others_idle = others_idle
-        """How many executors are idle beside the one that wants a batch."""
+    def __init__(self, pending: Iterable[Pending] = ()) -> None:
         self._line = Line()
         self._last = (-math.inf, 0)
         self._forget_orders()

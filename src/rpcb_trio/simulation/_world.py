@@ -226,7 +226,9 @@ class _Punctual(Policy):
     def completed(self, batch: Batch, runs: Sequence[Run], now: float) -> None:
         self._policy.completed(batch, runs, now)
 
-    def decide(self, pending: Sequence[Pending], now: float, *, final: bool) -> Decision:
+    def decide(
+        self, pending: Sequence[Pending], now: float, *, final: bool, others_idle: int = 0
+    ) -> Decision:
         if self._world.is_behind(now):
             return Decision(hold_until=now)
-        return self._policy.decide(pending, now, final=final)
+        return self._policy.decide(pending, now, final=final, others_idle=others_idle)

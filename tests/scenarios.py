@@ -23,13 +23,12 @@ from rpcb_trio import (
     Worker,
     serve,
 )
-from rpcb_trio._errors import first_leaf
 from rpcb_trio._messages import NO_HEADERS
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._pipeline import Offload
 from rpcb_trio._transports import CallerSession, Session
 from rpcb_trio.batching import Decision, Pending, Policy
-from rpcb_trio.errors import DrainTimeout, ExecutorHung, SessionLost
+from rpcb_trio.errors import SessionLost
 from rpcb_trio.executors import Executor
 from rpcb_trio.instruments import Answer, Settled
 from rpcb_trio.testing import Recorder, VirtualExecutor, in_place
@@ -206,17 +205,11 @@ async def working(
         instruments=[running, *instruments],
         **settings,
     )
-    cut_off: DrainTimeout | ExecutorHung | None = None
-    try:
-        async with open_serving_nursery() as nursery:
-            running.worker = await nursery.start(start, name="serve")
-            running.cancel = nursery.cancel_scope.cancel
-            yield running
-            running.worker.drain()
-    except* (DrainTimeout, ExecutorHung) as group:
-        cut_off = first_leaf(group)
-    if cut_off is not None:
-        raise cut_off
+    async with open_serving_nursery() as nursery:
+        running.worker = await nursery.start(start, name="serve")
+        running.cancel = nursery.cancel_scope.cancel
+        yield running
+        running.worker.drain()
 
 
 class UnsteadyTransport:

@@ -10,10 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import rpcb_trio
-import rpcb_trio.amqp
-import rpcb_trio.testing
-
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "rpcb_trio"
 
@@ -83,16 +79,6 @@ def test_models_benches_and_examples_use_public_names_only(folder: str) -> None:
         if name.startswith("rpcb_trio.") and any(part.startswith("_") for part in name.split("."))
     ]
     assert private == []
-
-
-@pytest.mark.parametrize("module", [rpcb_trio, rpcb_trio.amqp])
-def test_a_public_front_re_exports_and_does_nothing_else(module: object) -> None:
-    assert isinstance(module, type(rpcb_trio))
-    assert module.__file__ is not None
-    docstring, *rest = ast.parse(Path(module.__file__).read_text()).body
-    assert isinstance(docstring, ast.Expr)
-    assert all(isinstance(each, (ast.ImportFrom, ast.Assign)) for each in rest)
-    assert all(hasattr(module, name) for name in module.__all__)
 
 
 def test_the_package_tells_type_checkers_that_it_is_typed() -> None:

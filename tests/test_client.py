@@ -79,8 +79,10 @@ async def test_an_error_reply_is_a_reply_until_the_caller_wants_it_raised(autoju
         sick = await client.call(b"sick 2", queue=QUEUE)
     assert good.raise_for_error() is good
     assert (sick.body, sick.error) == (b"failed:infer", "infer")
-    with pytest.raises(RemoteError, match="infer"):
+    with pytest.raises(RemoteError, match="infer") as raised:
         sick.raise_for_error()
+    assert raised.value.reply is sick
+    assert (raised.value.code, raised.value.kind, raised.value.body) == ("infer", "service", b"failed:infer")
 
 
 async def test_a_call_to_a_queue_that_is_not_there_is_unroutable_at_once(autojump_clock: MockClock) -> None:
@@ -239,6 +241,12 @@ async def test_a_destination_is_a_queue_or_an_exchange_with_a_key_and_not_both(
             await client.call(b"x", queue="q", routing_key="k")
         with pytest.raises(SettingError, match="give queue, or"):
             await client.call(b"x", exchange="e")
+
+
+async def test_a_body_that_is_no_bytes_is_refused_in_one_line(autojump_clock: MockClock) -> None:
+    async with open_client(silent_broker()) as client:
+        with pytest.raises(TypeError, match=r"^the body of a request must be bytes, not str$"):
+            await client.call("text", queue=QUEUE)  # type: ignore[arg-type] # that is the point
 
 
 @pytest.mark.parametrize("seconds", [0, -1, math.nan])

@@ -1,8 +1,18 @@
-"""Dynamic-batching RPC worker for RabbitMQ, on trio."""
+"""Dynamic-batching RPC worker for RabbitMQ, on trio.
 
-from rpcb_trio._batching import AutoPolicy, FixedPolicy
+What is used daily is here; the rest is in modules named for it: `rpcb_trio.errors`, `batching`, `executors`,
+`instruments`, `events`, `transports`, `amqp`, `gateway`, `health`, `simulation`, `testing`.
+"""
+
+from typing import TYPE_CHECKING
+
 from rpcb_trio._client import BlockingRpcClient, RpcClient, open_client
-from rpcb_trio._errors import (
+from rpcb_trio._messages import Failure, Outcome, Reply, Request, Success
+from rpcb_trio._pipeline import Worker, open_worker, serve
+from rpcb_trio._public import publish
+from rpcb_trio._service import PlainFunction, Service
+from rpcb_trio.batching import AutoPolicy, FixedPolicy
+from rpcb_trio.errors import (
     CallError,
     RemoteError,
     ReplyTimeout,
@@ -11,12 +21,9 @@ from rpcb_trio._errors import (
     ServiceError,
     SettingError,
 )
-from rpcb_trio._executors import ProcessExecutor, ThreadExecutor
-from rpcb_trio._instruments import HealthInstrument, Instrument, LogInstrument
-from rpcb_trio._messages import Failure, Outcome, Reply, Request, Success
-from rpcb_trio._pipeline import Worker, open_worker, serve
-from rpcb_trio._service import PlainFunction, Service
-from rpcb_trio._transports import MemoryBroker, Topology
+from rpcb_trio.executors import ProcessExecutor, ThreadExecutor
+from rpcb_trio.instruments import HealthInstrument, Instrument, LogInstrument
+from rpcb_trio.transports import MemoryBroker, Topology
 
 open_blocking_client = BlockingRpcClient
 
@@ -52,3 +59,15 @@ __all__ = [
     "open_worker",
     "serve",
 ]
+
+publish(__name__)
+
+__version__: str
+if not TYPE_CHECKING:  # else every name would pass for one of the package's
+
+    def __getattr__(name: str) -> str:
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib.metadata import version  # noqa: PLC0415 - it takes as long as a third of this package
+
+        return version("rpcb-trio")

@@ -24,7 +24,14 @@ ErrorT = TypeVar("ErrorT", bound="RpcbError")
 
 
 class RpcbError(Exception):
-    """Every error this package raises on purpose."""
+    """Every error this package raises on purpose.
+
+    It can be pickled, and so can its subclasses, whatever arguments their constructors take.
+    """
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # By default the constructor is called with `args`: a text, where it may take numbers.
+        return type(self).__new__, (type(self), *self.args), vars(self)
 
 
 class SettingError(RpcbError):
@@ -264,22 +271,6 @@ class ReplyTimeout(CallError):
 
 class CallInterrupted(CallError):
     """The connection was lost, or the client left, while the reply was awaited. It may have been computed."""
-
-
-class RemoteError(CallError):
-    """The worker answered with an error reply (see `Reply.raise_for_error`).
-
-    Attributes:
-        code: one word for the error.
-        kind: whose fault it is (see `Kind`); None where the worker does not say.
-        body: the reply's.
-    """
-
-    def __init__(self, text: str, *, code: str = "error", kind: str | None = None, body: bytes = b"") -> None:
-        super().__init__(text)
-        self.code = code
-        self.kind = kind
-        self.body = body
 
 
 def first_leaf(group: BaseExceptionGroup[ErrorT]) -> ErrorT:

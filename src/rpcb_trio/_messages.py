@@ -11,7 +11,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from rpcb_trio._errors import OutcomeError, RemoteError
+from rpcb_trio._errors import CallError, OutcomeError
 
 ResultT = TypeVar("ResultT")
 
@@ -218,9 +218,32 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.error is None:
             return self
-        said = repr(self.body[:200]) if self.error_reason is None else self.error_reason
-        text = f"the worker answered with an error ({self.error}): {said}"
-        raise RemoteError(text, code=self.error, kind=self.error_kind, body=self.body)
+        raise RemoteError(self)
+
+
+class RemoteError(CallError):
+    """The worker answered with an error reply (see `Reply.raise_for_error`)."""
+
+    def __init__(self, reply: Reply) -> None:
+        said = repr(reply.body[:200]) if reply.error_reason is None else reply.error_reason
+        super().__init__(f"the worker answered with an error ({reply.error}): {said}")
+        self.reply: Reply = reply
+        """The error reply; its `body` has the service's own shape."""
+
+    @property
+    def code(self) -> str:
+        """One word for the error, as in `Reply.error`."""
+        return self.reply.error or "error"
+
+    @property
+    def kind(self) -> str | None:
+        """Whose fault the error is: `request`, `service` or `busy`; None where the worker does not say."""
+        return self.reply.error_kind
+
+    @property
+    def body(self) -> bytes:
+        """The body of the reply."""
+        return self.reply.body
 
 
 class Answer(msgspec.Struct, frozen=True, eq=False):

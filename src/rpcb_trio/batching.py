@@ -14,6 +14,7 @@ from rpcb_trio._messages import (
     Trigger,
     Work,
 )
+from rpcb_trio._public import publish
 
 __all__ = [
     "AutoPolicy",
@@ -27,3 +28,5 @@ __all__ = [
     "Trigger",
     "Work",
 ]
+
+publish(__name__)

@@ -26,7 +26,6 @@ from rpcb_trio._errors import (
     OutOfMemory,
     Overloaded,
     PublishRefused,
-    RemoteError,
     ReplyTimeout,
     ReplyTooBig,
     RequestError,
@@ -41,6 +40,8 @@ from rpcb_trio._errors import (
     WarmUpFailed,
     WrongResultCount,
 )
+from rpcb_trio._messages import RemoteError
+from rpcb_trio._public import publish
 
 __all__ = [
     "BodyTooBig",
@@ -83,3 +84,5 @@ __all__ = [
     "WarmUpFailed",
     "WrongResultCount",
 ]
+
+publish(__name__)

@@ -8,6 +8,7 @@ from rpcb_trio._events import (
     publish_events,
     watch_events,
 )
+from rpcb_trio._public import publish
 
 __all__ = [
     "BatchEvent",
@@ -17,3 +18,5 @@ __all__ = [
     "publish_events",
     "watch_events",
 ]
+
+publish(__name__)

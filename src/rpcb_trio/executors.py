@@ -5,9 +5,12 @@ from rpcb_trio._executors import (
     ProcessExecutor,
     ThreadExecutor,
 )
+from rpcb_trio._public import publish
 
 __all__ = [
     "Executor",
     "ProcessExecutor",
     "ThreadExecutor",
 ]
+
+publish(__name__)

@@ -4,6 +4,7 @@ make_app("amqp://localhost", {"echo": Route(queue="echo")}) answers POST /echo a
 """
 
 from rpcb_trio._gateway import Field, GatewayOptions, Part, Route, Status, check_routes, read_routes
+from rpcb_trio._public import publish
 
 try:
     from rpcb_trio._gateway._app import make_app
@@ -24,3 +25,5 @@ __all__ = [
     "read_routes",
     "serve_app",
 ]
+
+publish(__name__)

@@ -21,6 +21,7 @@ from rpcb_trio._messages import (
     Answer,
     Settled,
 )
+from rpcb_trio._public import publish
 
 __all__ = [
     "Answer",
@@ -41,3 +42,5 @@ __all__ = [
     "Setup",
     "read_audit",
 ]
+
+publish(__name__)

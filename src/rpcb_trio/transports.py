@@ -3,6 +3,7 @@
 `rpcb_trio.amqp` has the way to RabbitMQ.
 """
 
+from rpcb_trio._public import publish
 from rpcb_trio._transports import (
     MemoryBroker,
     NoticeTransport,
@@ -16,3 +17,5 @@ __all__ = [
     "Topology",
     "Transport",
 ]
+
+publish(__name__)

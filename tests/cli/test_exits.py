@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from rpcb_trio import RemoteError, ReplyTimeout, SettingError
+from rpcb_trio import RemoteError, Reply, ReplyTimeout, SettingError
 from rpcb_trio._commands._exits import ExitCode, exit_code_of
 from rpcb_trio.errors import (
     CallInterrupted,
@@ -26,7 +26,7 @@ FORESEEN = [
     (SessionLost("what"), ExitCode.UNREACHABLE),
     (DrainTimeout(3, 4), ExitCode.DRAIN_TIMEOUT),
     (WarmUpFailed("what"), ExitCode.WARM_UP_FAILED),
-    (RemoteError("what"), ExitCode.ERROR_REPLY),
+    (RemoteError(Reply(body=b"what")), ExitCode.ERROR_REPLY),
     (Unroutable("what"), ExitCode.UNROUTABLE),
     (ReplyTimeout("what"), ExitCode.REPLY_TIMEOUT),
     (CallInterrupted("what"), ExitCode.INTERRUPTED),

@@ -115,7 +115,7 @@ class OfLater(CallError):
         (ReplyTimeout("late"), 504),
         (CallInterrupted("gone"), 503),
         (SettingError("odd"), 500),
-        (RemoteError("odd"), 502),
+        (RemoteError(Reply(body=b"odd")), 502),
         (RequestTooBig("17 MiB"), 413),
         (OfLater("new"), 502),
     ],

@@ -79,9 +79,10 @@ class RpcClient:
             ReplyTimeout: no reply came in time.
             CallInterrupted: the connection was lost, or the client left, while the reply was awaited.
             SettingError: the destination or the timeout makes no sense, or AMQP can't carry a header or so.
+            TypeError: the body is not bytes.
         """
         if not isinstance(body, (bytes, bytearray, memoryview)):
-            raise TypeError(f"the body of a request is bytes, not {type(body).__name__}")
+            raise TypeError(f"the body of a request must be bytes, not {type(body).__name__}")
         request = Outgoing(
             body=bytes(body),
             exchange=exchange,

@@ -16,7 +16,6 @@ from rpcb_trio._errors import (
     ExecutorHung,
     LoginRefused,
     PublishRefused,
-    RemoteError,
     ReplyTimeout,
     RequestTooBig,
     RpcbError,
@@ -26,6 +25,7 @@ from rpcb_trio._errors import (
     Unroutable,
     WarmUpFailed,
 )
+from rpcb_trio._messages import RemoteError
 
 log = logging.getLogger("rpcb_trio")
 

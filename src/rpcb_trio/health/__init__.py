@@ -9,6 +9,9 @@ so who gets none in time knows that the loop is stuck. `GET /readyz` is 200 if e
 models warm and a broker that takes its replies, else 503. Both tell more in JSON.
 """
 
+from rpcb_trio._public import publish
 from rpcb_trio.health._port import HealthPort, open_health_port
 
 __all__ = ["HealthPort", "open_health_port"]
+
+publish(__name__)

@@ -8,6 +8,7 @@ No time is slept, and nothing is random but what the load and the noise bring: t
 figures to the last digit.
 """
 
+from rpcb_trio._public import publish
 from rpcb_trio.simulation._found import Fate, SimulatedBatch, SimulatedRequest, Simulation
 from rpcb_trio.simulation._laws import Law, linear, padded
 from rpcb_trio.simulation._loads import Arrival, Load, LockStep, Mixed, OpenLoad
@@ -28,3 +29,5 @@ __all__ = [
     "padded",
     "simulate",
 ]
+
+publish(__name__)

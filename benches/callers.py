@@ -29,12 +29,10 @@ class Case(msgspec.Struct, frozen=True):
 
     @property
     def mode(self) -> str:
-        """The second half, for people."""
         return "batched" if self.batched else "unbatched"
 
     @property
     def label(self) -> str:
-        """All of it, for people."""
         return f"{self.callers} caller{'s' if self.callers > 1 else ''}, {self.mode}"
 
 
@@ -42,16 +40,12 @@ CASES = tuple(Case(callers, batched) for callers in (1, 10) for batched in (Fals
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """One answered call."""
-
     sent: float
     answered: float
     batch_size: int
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """What some callers saw."""
-
     callers: int
     batched: bool
     requests: int
@@ -65,8 +59,6 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """How each case is measured."""
-
     seconds: float
     warm_up: int
     max_batch_size: int
@@ -142,7 +134,6 @@ def run_cases(measure: Measure, url: str | None, plan: Plan) -> list[Found]:
 
 
 def show(title: str, found: Sequence[Found], plan: Plan) -> None:
-    """Print the table."""
     print_table(
         title,
         f"Latencies in ms. Closed loop, {plan.seconds:g} s each, after {plan.warm_up} calls of each caller. "

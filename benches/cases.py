@@ -40,11 +40,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def servers(self) -> list[str]:
-        """Those that can take part."""
         return [server for server in SERVERS if self.model != "slow" or server not in ONE_BY_ONE]
 
     def job(self, url: str, queue: str) -> Job:
-        """For the server."""
         return Job(url=url, queue=queue, model=self.model)
 
     def load(self, url: str, queue: str, server: int, scale: float, seed: int) -> Load:
@@ -103,7 +101,6 @@ class Target(msgspec.Struct, frozen=True):
     at_most: float
 
     def text(self) -> str:
-        """In words."""
         return f"{WORDS[self.figure]} at most {self.at_most:g}x {SERVERS[self.server]}"
 
 

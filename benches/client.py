@@ -48,8 +48,6 @@ class Round(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """All rounds of one client."""
-
     client: Client
     alone_cpu_us: Spread
     """Of the process that calls, for each call."""
@@ -65,7 +63,6 @@ def cpu_us(called: Called) -> float:
 
 
 def summary(client: Client, rounds: Mapping[Client, Sequence[Round]]) -> Found:
-    """Sum up one client's rounds."""
     own, pikas = rounds[client], rounds[BASELINE]
     many = [each.many for each in own if each.many is not None]
     return Found(
@@ -83,8 +80,6 @@ def summary(client: Client, rounds: Mapping[Client, Sequence[Round]]) -> Found:
 
 
 def take_turn(url: str, queue: str, client: Client, plan: Plan) -> Round:
-    """Call with one client."""
-
     def call(callers: int, requests: int) -> Called:
         return run_callers(
             Callers(
@@ -157,7 +152,6 @@ def main(
 
 
 def show(found: Sequence[Found], plan: Plan) -> None:
-    """Print the table."""
     print_table(
         "An echo, called: what a call costs its caller",
         f"Medians of the rounds, lowest-highest below; processor time of the calling process alone.\n"

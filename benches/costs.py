@@ -97,7 +97,6 @@ def verdicts(measured: Mapping[str, Rounds]) -> list[Verdict]:
 
 
 def show_case(case: str, found: Sequence[Found]) -> None:
-    """Print a case's table."""
     print_table(
         f"{case}: {CASES[case].title}",
         "",

@@ -57,7 +57,6 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def own(self) -> float:
-        """The policy's, per request."""
         return self.arrived + self.decide + self.completed
 
 
@@ -88,11 +87,9 @@ class Timed(Policy):
 
     @property
     def max_batch_size(self) -> int:
-        """As it was set."""
         return self._policy.max_batch_size
 
     def arrived(self, pending: Pending) -> None:
-        """Tell the policy."""
         start = time.perf_counter()
         self._policy.arrived(pending)
         self.seconds["arrived"] += time.perf_counter() - start
@@ -100,14 +97,12 @@ class Timed(Policy):
     def decide(
         self, pending: Sequence[Pending], now: float, *, final: bool, others_idle: int = 0
     ) -> Decision:
-        """Ask the policy."""
         start = time.perf_counter()
         decision = self._policy.decide(pending, now, final=final, others_idle=others_idle)
         self.seconds["decide"] += time.perf_counter() - start
         return decision
 
     def completed(self, batch: Batch, runs: Sequence[Run], now: float) -> None:
-        """Tell the policy."""
         start = time.perf_counter()
         self._policy.completed(batch, runs, now)
         self.seconds["completed"] += time.perf_counter() - start

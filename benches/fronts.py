@@ -20,8 +20,6 @@ HOST = "127.0.0.1"
 
 
 class Served:
-    """A server that accepts connections."""
-
     def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
         self._watched = psutil.Process(process.pid)
         self.port = port

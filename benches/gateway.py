@@ -108,8 +108,6 @@ def over_http(front: Served, body_size: int) -> Take:
 
 
 def over_amqp(url: str, queue: str, body_size: int) -> Take:
-    """Turns of `RpcClient`."""
-
     def take(users: int, requests: int) -> Turn:
         called = run_callers(
             Callers(url=url, queue=queue, callers=users, requests=requests, body_size=body_size)
@@ -201,7 +199,6 @@ def main(
 
 
 def show(found: Sequence[Found], plan: Plan) -> None:
-    """Print the table."""
     print_table(
         "Echo through HTTP: what the gateway costs",
         f"Medians of the rounds, lowest-highest below. {plan.users} users; latencies in ms, of one user.\n"

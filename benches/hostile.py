@@ -52,14 +52,12 @@ CASES: dict[str, tuple[str, Body]] = {
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request has cost."""
-
     case: str
     megabytes: float
     status: str
     cpu_seconds: float
     longest_wait_ms: float
-    """Of those who asked `/livez` meanwhile."""
+    """Latencies of requests for `/livez` meanwhile."""
 
 
 def main(*, megabytes: int = 85, chunks: int = 1, json: Path | None = None) -> None:
@@ -118,8 +116,6 @@ def measured(name: str, request: bytes, megabytes: float) -> Cost:
 
 
 class _Others:
-    """Somebody who asks `/livez` again and again."""
-
     def __init__(self, front: Served) -> None:
         self._front = front
         self._may_end = threading.Event()

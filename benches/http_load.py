@@ -50,8 +50,6 @@ class Users(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What they saw."""
-
     requests: int
     seconds: float
     mean_ms: float
@@ -60,7 +58,6 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, latencies: list[float], seconds: float) -> Asked:
-        """Sum up latencies in seconds."""
         in_ms = [1e3 * each for each in latencies]
         return cls(
             requests=len(in_ms),
@@ -82,16 +79,13 @@ class User:
         self.connect()
 
     def connect(self) -> None:
-        """Open a connection."""
         self.socket = socket.create_connection((self._users.host, self._users.port), timeout=SILENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def close(self) -> None:
-        """Close it."""
         self.socket.close()
 
     def ask(self) -> None:
-        """Send the request."""
         self._received = b""
         self._asked = time.perf_counter()
         self.socket.sendall(self._request)

@@ -48,7 +48,6 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def total(self) -> int:
-        """With the warm-up."""
         return self.warm_up + self.messages
 
 
@@ -65,8 +64,6 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Schedule(Protocol):
-    """When requests are due."""
-
     def due(self, sent: int, answered: int) -> Sequence[float]:
         """The moments of those that are to be sent now."""
 

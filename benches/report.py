@@ -25,7 +25,6 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, rounds: Sequence[float]) -> Spread:
-        """Sum up the rounds."""
         return cls(
             median=statistics.median(rounds), lowest=min(rounds), highest=max(rounds), rounds=tuple(rounds)
         )

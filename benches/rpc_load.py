@@ -20,7 +20,7 @@ Client: TypeAlias = Literal["trio", "asyncio", "blocking", "pika"]
 
 
 class Callers(msgspec.Struct, frozen=True, kw_only=True):
-    """How many call at a time, whom, how often, and with which client."""
+    """How many callers at a time, the queue, the number of calls, and the client."""
 
     url: str
     queue: str
@@ -49,7 +49,6 @@ class Clocks:
         self._cpu, self._started = time.process_time(), time.perf_counter()
 
     def called(self, latencies: list[float]) -> Called:
-        """What has gone by."""
         seconds, cpu = time.perf_counter() - self._started, time.process_time() - self._cpu
         return Called(asked=Asked.of(latencies, seconds), cpu_seconds=cpu)
 
@@ -80,7 +79,6 @@ async def _take_turns(client: RpcClient, callers: Callers, requests: int) -> lis
 
 
 def call_blocking(callers: Callers) -> Called:
-    """The same from ordinary threads."""
     with BlockingRpcClient(callers.url) as client:
         return _from_threads(callers, lambda body: client.call(body, queue=callers.queue).body)
 

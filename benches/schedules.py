@@ -29,7 +29,6 @@ class ClosedLoop:
         return [time.perf_counter()] * room if room >= min(self._burst, left) else []
 
     def patience(self, sent: int) -> float:  # noqa: ARG002 - here it is the replies that make room
-        """As long as can be."""
         return SILENCE
 
 
@@ -42,11 +41,9 @@ class OpenLoop:
         self._moments = list(accumulate(gaps, initial=time.perf_counter()))
 
     def due(self, sent: int, answered: int) -> Sequence[float]:  # noqa: ARG002 - arrivals heed no replies
-        """What has arrived by now."""
         return self._moments[sent : bisect_right(self._moments, time.perf_counter())]
 
     def patience(self, sent: int) -> float:
-        """Until the next arrives."""
         if sent == len(self._moments):
             return SILENCE
         return min(SILENCE, max(0.0, self._moments[sent] - time.perf_counter()))

@@ -36,7 +36,6 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     ask_by: Callable[[httpx.AsyncClient], Ask]
 
     def serve(self, url: str, queue: str, max_batch_size: int) -> AbstractContextManager[object]:
-        """Run a worker with it."""
         return serving(self.target, url, queue, max_batch_size=max_batch_size, batch_headers="true")
 
 

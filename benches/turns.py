@@ -42,7 +42,6 @@ class Turn(msgspec.Struct, frozen=True):
 
     @property
     def audio(self) -> float:
-        """Seconds that were computed."""
         return sum(batch.audio for batch in self.batches)
 
 
@@ -61,7 +60,6 @@ class Contestant(Instrument):
         self._batches: list[Measured] = []
 
     async def warm_up(self) -> None:
-        """Load the model."""
         await trio.to_thread.run_sync(self._service.warm_up)
 
     async def idle(self) -> None:

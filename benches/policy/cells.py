@@ -32,12 +32,10 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
 
     @property
     def name(self) -> str:
-        """For people, without the device."""
         raise NotImplementedError
 
     @property
     def rivals(self) -> Makers:
-        """The policies to compare."""
         return policies(self.device)
 
     def bound(self, seed: int) -> float:
@@ -49,34 +47,29 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
         raise NotImplementedError
 
     def chance(self, seed: int) -> Random:
-        """The same for every policy."""
         return Random(f"{self.device.name} {self.name} {seed}")  # noqa: S311 - no secret
 
 
 class Open(Cell, frozen=True, kw_only=True, tag="open"):
-    """Callers who know nothing of each other; against the least mean latency of a clairvoyant."""
+    """Independent callers; against the least mean latency of a clairvoyant."""
 
     shape: Literal["Poisson", "bursty"]
     load: float
 
     @property
     def name(self) -> str:
-        """Shape and load."""
         return f"{self.shape} {self.load:g}"
 
     def arrivals(self, seed: int) -> list[float]:
-        """When the requests come."""
         rate = self.load * self.device.capacity
         if self.shape == "Poisson":
             return poisson(self.chance(seed), rate, self.requests)
         return bursty(self.chance(seed), rate, self.requests, BURST * self.device.seconds(1))
 
     def bound(self, seed: int) -> float:
-        """Exact, for these very arrivals."""
         return least_mean_latency(self.arrivals(seed), self.device.seconds, self.device.max_batch_size)
 
     def figure(self, policy: Policy, seed: int) -> float:
-        """From a cold start on."""
         return simulate(policy, OpenLoad(map(Arrival, self.arrivals(seed))), self.device.law).mean_latency
 
 
@@ -88,11 +81,10 @@ class Closed(Cell, frozen=True, kw_only=True, tag="lock step"):
 
     @property
     def name(self) -> str:
-        """Callers and think time."""
         return f"{self.callers} caller{'s' if self.callers > 1 else ''}, {self.think_ms:g} ms"
 
     def bound(self, seed: int) -> float:  # noqa: ARG002 - any cell's
-        """What callers who don't think would get; thinking ones can get a little less."""
+        """What callers without think time would get; with think time it can be a little less."""
         return lock_step_latency(self.callers, self.device.seconds, self.device.max_batch_size)
 
     def figure(self, policy: Policy, seed: int) -> float:
@@ -112,7 +104,6 @@ class Overload(Cell, frozen=True, kw_only=True, tag="overload"):
 
     @property
     def name(self) -> str:
-        """Load and patience."""
         return f"{self.load:g}, patience {self.patience:g}"
 
     @property
@@ -121,7 +112,6 @@ class Overload(Cell, frozen=True, kw_only=True, tag="overload"):
         return policies(self.device, self.patience * self.device.longest)
 
     def arrivals(self, seed: int) -> list[Arrival]:
-        """Requests and their deadlines."""
         times = poisson(self.chance(seed), self.load * self.device.capacity, self.requests)
         return [Arrival(at, deadline=at + self.patience * self.device.longest) for at in times]
 
@@ -152,11 +142,9 @@ class Both(Cell, frozen=True, kw_only=True, tag="mixed"):
         return f"Poisson {self.load:g} and {self.callers} callers, {self.think_ms:g} ms"
 
     def bound(self, seed: int) -> float:
-        """What greedy attains."""
         return self.figure(FixedPolicy(self.device.max_batch_size), seed)
 
     def figure(self, policy: Policy, seed: int) -> float:
-        """Of all requests."""
         chance = self.chance(seed)
         others = OpenLoad(map(Arrival, poisson(chance, self.load * self.device.capacity, self.requests)))
         lock_step = LockStep(self.callers, exponential(chance, self.think_ms / 1e3), self.requests)
@@ -187,7 +175,6 @@ class Padded(Cell, frozen=True, kw_only=True, tag="padded"):
         return self.figure(FixedPolicy(self.device.max_batch_size), seed)
 
     def figure(self, policy: Policy, seed: int) -> float:
-        """Requests per second."""
         chance = self.chance(seed)
         costs = [chance.lognormvariate(math.log(self.MEDIAN), self.sigma) for _ in range(self.requests)]
         law = padded(self.device.fixed_ms / 1e3, self.device.per_item_ms / 1e3)
@@ -201,12 +188,10 @@ class Oracle(Cell, frozen=True, kw_only=True, tag="oracle"):
 
     @property
     def name(self) -> str:
-        """The Poisson arrivals."""
         return f"{self.rate:g}/s"
 
     @property
     def rivals(self) -> Makers:
-        """Greedy alone."""
         return {GREEDY: policies(self.device)[GREEDY]}
 
     def bound(self, seed: int) -> float:  # noqa: ARG002 - any cell's

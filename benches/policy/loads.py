@@ -1,4 +1,4 @@
-"""The devices and who calls them: service laws, and seeded arrivals."""
+"""The devices and their callers: service laws, and seeded arrivals."""
 
 from __future__ import annotations
 
@@ -26,13 +26,11 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """For people."""
         each = "" if self.per_item_ms == 1 else f"{self.per_item_ms:g}"
         return f"{self.fixed_ms:g}+{each}b"
 
     @property
     def law(self) -> Law:
-        """For the simulator."""
         return linear(self.fixed_ms / 1e3, self.per_item_ms / 1e3)
 
     def seconds(self, size: int) -> float:
@@ -41,7 +39,6 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def longest(self) -> float:
-        """Seconds of the largest batch."""
         return self.seconds(self.max_batch_size)
 
     @property
@@ -86,7 +83,6 @@ def bursty(chance: Random, rate: float, requests: int, burst: float) -> list[flo
 
 
 def exponential(chance: Random, mean: float) -> Callable[[], float]:
-    """Times with this mean."""
     return lambda: chance.expovariate(1 / mean)
 
 
@@ -104,7 +100,6 @@ class Backlog:
         return [Arrival(0.0, cost=cost) for cost in self._costs[: self._sent]]
 
     def answered(self, arrival: Arrival, now: float) -> list[Arrival]:  # noqa: ARG002 - any load's
-        """The broker delivers the next."""
         if self._sent == len(self._costs):
             return []
         self._sent += 1

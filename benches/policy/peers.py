@@ -54,7 +54,6 @@ class CorkPolicy(Policy):
 
     @property
     def max_batch_size(self) -> int:
-        """As it was set."""
         return self._max_batch_size
 
     def completed(self, batch: Batch, runs: Sequence[Run], now: float) -> None:  # noqa: ARG002 - any policy's
@@ -78,7 +77,6 @@ class CorkPolicy(Policy):
         final: bool,
         others_idle: int = 0,  # noqa: ARG002 - any policy's
     ) -> Decision:
-        """Release or hold."""
         expired = tuple(each for each in pending if _deadline(each) <= now)
         waiting = [each for each in pending if _deadline(each) > now]
         if not waiting:

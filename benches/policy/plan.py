@@ -47,7 +47,6 @@ def quick(requests: int) -> list[Cell]:
 
 
 def on(device: Device, requests: int) -> Iterator[Cell]:
-    """All loads of one device."""
     for shape in ("Poisson", "bursty"):
         for load in LOADS:
             yield Open(device=device, requests=requests, shape=shape, load=load)

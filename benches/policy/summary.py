@@ -17,8 +17,6 @@ BEST_FIXED = "best fixed"
 
 
 class Job(msgspec.Struct, frozen=True):
-    """One cell with one seed."""
-
     place: int
     """Of the cell among all of them."""
     cell: Cell
@@ -43,7 +41,6 @@ class Score(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, ratios: Sequence[float]) -> Score:
-        """Sum up the seeds."""
         error = statistics.stdev(ratios) / math.sqrt(len(ratios)) if len(ratios) > 1 else math.nan
         return cls(tuple(ratios), statistics.fmean(ratios), error)
 
@@ -53,13 +50,10 @@ class Score(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """For people."""
         return f"{self.mean:.3f}" + ("" if math.isnan(self.error) else f" [dim]±{self.error:.3f}[/]")
 
 
 class Found(msgspec.Struct, frozen=True):
-    """All of a cell."""
-
     cell: Cell
     bound: float
     """The mean over the seeds, in seconds, or as the cell says."""

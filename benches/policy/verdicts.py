@@ -13,7 +13,7 @@ from benches.policy.peers import AUTO, GREEDY
 from benches.policy.summary import Found
 
 SHORT_THINK_MS = 1.0
-"""Callers who think longer are not promised anything."""
+"""Callers with a longer think time are not promised anything."""
 MANY, FEW = (5, 10, 20), (2,)
 
 
@@ -59,12 +59,10 @@ class Promise(msgspec.Struct, frozen=True):
 
 
 def of_auto(found: Found) -> float:
-    """To the bound."""
     return found.scores[AUTO].mean
 
 
 def auto_to_greedy(found: Found) -> float:
-    """Seed by seed."""
     return found.scores[AUTO].over(found.scores[GREEDY])
 
 

@@ -16,7 +16,6 @@ from starlette.routing import Route
 
 
 async def echo(request: Request) -> Response:
-    """From memory."""
     return Response(await request.body(), media_type="application/octet-stream")
 
 

@@ -34,8 +34,6 @@ async def send(where: socket.socket, data: bytes) -> None:
 
 
 class Floor:
-    """One run of it."""
-
     def __init__(self, job: Job) -> None:
         self._job = job
         self._consuming, self._publishing = Wire(job.url), Wire(job.url)

@@ -28,8 +28,6 @@ PROPERTIES = b"\x18application/octet-stream\x01"
 
 
 class Request(NamedTuple):
-    """What a reply needs."""
-
     reply_to: bytes
     correlation_id: bytes | None
     body: bytes
@@ -69,15 +67,12 @@ class Inbox:
 
 
 class Deliveries:
-    """Makes requests of frames."""
-
     def __init__(self) -> None:
         self._size = 0
         self._to: tuple[bytes, bytes | None] = b"", None
         self._parts: list[bytes] = []
 
     def requests(self, frames: Iterator[tuple[int, memoryview]]) -> Iterator[Request]:
-        """Those that are whole."""
         for kind, payload in frames:
             if kind == BODY:
                 self._parts.append(bytes(payload))
@@ -95,7 +90,7 @@ class Deliveries:
 
 
 def addressee(payload: memoryview, flags: int) -> tuple[bytes, bytes | None]:
-    """Whom to answer, and by which correlation id."""
+    """The address of the caller, and its correlation id."""
     at = CONTENT.size
     for flag in (CONTENT_TYPE, CONTENT_ENCODING):
         at += 1 + payload[at] if flags & flag else 0
@@ -106,7 +101,7 @@ def addressee(payload: memoryview, flags: int) -> tuple[bytes, bytes | None]:
         correlation_id = bytes(payload[at : at + 1 + payload[at]])
         at += len(correlation_id)
     if not flags & REPLY_TO:
-        raise SystemExit("the floor only answers those who ask for a reply")
+        raise SystemExit("the floor needs a reply_to in each request")
     return bytes(payload[at + 1 : at + 1 + payload[at]]), correlation_id
 
 
@@ -121,7 +116,6 @@ def confirms(frames: Iterator[tuple[int, memoryview]]) -> Iterator[tuple[int, bo
 
 
 def frame(kind: int, payload: bytes) -> bytes:
-    """One frame."""
     return HEAD.pack(kind, CHANNEL, len(payload)) + payload + END
 
 
@@ -134,7 +128,6 @@ def publish(reply_to: bytes) -> bytes:
 
 
 def reply(request: Request, body: bytes, frame_max: int) -> bytes:
-    """All frames of a reply."""
     name, flags = request.correlation_id or b"", CONTENT_TYPE | DELIVERY_MODE
     if name:
         flags |= CORRELATION_ID

@@ -15,7 +15,6 @@ SHORT_BYTES = 64
 
 
 def echo(bodies: list[bytes]) -> list[bytes]:
-    """No model at all."""
     return bodies
 
 
@@ -44,7 +43,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def infer(self) -> Model:
-        """The model itself."""
         return MODELS[self.model]
 
     @property
@@ -59,5 +57,4 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def this_job() -> Job:
-    """That on the command line."""
     return msgspec.json.decode(sys.argv[1], type=Job)

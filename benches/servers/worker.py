@@ -13,7 +13,6 @@ from rpcb_trio.batching import Policy
 
 
 def run(job: Job, policy: Policy) -> None:
-    """Serve with a policy."""
     logging.basicConfig(level=logging.ERROR)
     trio.run(
         partial(

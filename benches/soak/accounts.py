@@ -72,7 +72,6 @@ class Accounts:
 
     @property
     def sent(self) -> int:
-        """How many requests there are."""
         return len(self._kinds)
 
     @property

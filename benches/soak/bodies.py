@@ -31,7 +31,7 @@ class Kind(Enum):
     GARBLED = 4
     """It can't be decoded."""
     FORGED = 5
-    """Its `reply_to` is an address that makes the broker close the connection of who sends there."""
+    """Its `reply_to` is an address that makes the broker close the connection that publishes there."""
     LETHAL = 6
     """`infer` aborts the process."""
     FULL = 7
@@ -58,7 +58,6 @@ class Result(msgspec.Struct, frozen=True):
 
 
 def request_body(number: int, kind: Kind) -> bytes:
-    """The request with this number."""
     text = b"%012d" % number
     size = LARGE_BODY if number % LARGE_EVERY == 0 else 20 + number % 200
     end = b"\xff" if kind is Kind.GARBLED else b"."
@@ -81,7 +80,6 @@ def checksum_of(number: int, kind: Kind) -> int:
 
 
 def result_body(result: Result) -> bytes:
-    """Write a reply."""
     return b"%012d %d %d" % (result.number, result.checksum, result.run)
 
 

@@ -1,4 +1,4 @@
-"""How far a soak has come; whoever takes part in it looks here, from threads too."""
+"""How far a soak has come. All parts of it look here, from threads too."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from enum import StrEnum
 
 
 class Phase(StrEnum):
-    """What goes on."""
-
     START = "starting"
     QUIET = "no faults yet"
     STORM = "storm"
@@ -25,7 +23,6 @@ class Course:
 
     @property
     def is_sending(self) -> bool:
-        """Whether producers send requests."""
         return self.phase in (Phase.START, Phase.QUIET, Phase.STORM)
 
     @property

@@ -49,16 +49,12 @@ class WorkerLife(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Percentiles(msgspec.Struct, frozen=True, kw_only=True):
-    """Of latencies, in milliseconds."""
-
     requests: int
     p50: float
     p99: float
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """All that was found."""
-
     requests: int
     rows: tuple[Row, ...]
     again: dict[str, int]
@@ -80,7 +76,6 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     growth_standard_error: float | None
 
     def total(self, ending: Ending) -> int:
-        """How many requests ended so."""
         return sum(row.requests for row in self.rows if row.ending == ending.value)
 
     def restarts(self) -> Counter[str]:
@@ -90,14 +85,12 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def code_text(code: int | None) -> str:
-    """An exit code for people."""
     if code is None:
         return "still running"
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 def findings(soak: Soak) -> Found:
-    """Collect them."""
     accounts, began = soak.accounts, soak.fleet.lives[0].began
     rows = tuple(
         Row(ending=ending.value, kind=kind.name.lower(), producer=NAMES[address], requests=count)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TARGET = "benches.soak.service:Checked"
 DRAIN_SECONDS = 10.0
 SHORT_LIFE = 3.0
-"""Seconds; who ended sooner is started again only after as many."""
+"""Seconds; a worker that ended sooner is started again only after as many."""
 MEBIBYTE = 1 << 20
 
 
@@ -61,7 +61,6 @@ class Fleet:
             self._processes[worker].send_signal(signum)
 
     def drain(self) -> None:
-        """Let all end."""
         self._closing.set()
         for worker in list(self._processes):
             self.send(worker, signal.SIGTERM)
@@ -73,11 +72,9 @@ class Fleet:
         return lines[-1] if lines else "(nothing)"
 
     def current(self) -> list[Life]:
-        """The processes that live."""
         return [life for life in self.lives if life.ended is None]
 
     def sample(self) -> None:
-        """Look at each one's memory."""
         for life in self.current():
             try:
                 memory = psutil.Process(life.pid).memory_info().rss / MEBIBYTE

@@ -20,8 +20,6 @@ TAKES_NOTHING = {"x-max-length": 0, "x-overflow": "reject-publish"}
 
 
 class Queues(msgspec.Struct, frozen=True):
-    """Names."""
-
     requests: str
     dead_letter_exchange: str
     dead_letters: str
@@ -32,7 +30,6 @@ class Queues(msgspec.Struct, frozen=True):
 
     @classmethod
     def fresh(cls, broker: Broker) -> Queues:
-        """Names that nobody uses."""
         return cls(
             *(broker.fresh_name(f"soak-{what}") for what in ("requests", "dlx", "dead", "replies", "full"))
         )
@@ -53,7 +50,6 @@ def declare(broker: Broker, queues: Queues, queue_type: str) -> None:
 
 
 def delete(broker: Broker, queues: Queues) -> None:
-    """Delete them."""
     with broker.channel() as channel:
         for queue in (queues.requests, queues.dead_letters, queues.replies, queues.full):
             channel.queue_delete(queue)
@@ -61,7 +57,6 @@ def delete(broker: Broker, queues: Queues) -> None:
 
 
 def consumers(broker: Broker, queues: Queues) -> int:
-    """How many workers consume."""
     with broker.channel() as channel:
         return int(channel.queue_declare(queues.requests, passive=True).method.consumer_count)
 
@@ -88,7 +83,6 @@ class DeadLetters:
         self._course = course
 
     def run(self) -> None:
-        """Read until all is over."""
         while not self._course.is_over:
             try:
                 self._work()

@@ -55,7 +55,7 @@ class NotStarted(Exception):
 
 
 class Soak:
-    """What a soak consists of; its state is for those who show it."""
+    """What a soak consists of; the display reads its state."""
 
     def __init__(
         self,
@@ -96,7 +96,6 @@ class Soak:
         """How many seconds the storm took."""
 
     async def run(self) -> None:
-        """Do it all."""
         await _in_thread(partial(declare, self._broker, self.queues, self.plan.queue_type))
         async with trio.open_nursery() as nursery:
             try:
@@ -125,7 +124,6 @@ class Soak:
             raise NotStarted(f"the workers did not start; the last line of one: {self.fleet.last_words()}")
 
     async def _wait_for_workers(self) -> None:
-        """Wait until all consume."""
         while self.consuming < WORKERS:
             await trio.sleep(POLLING)
             self.consuming = await _in_thread(partial(consumers, self._broker, self.queues))
@@ -228,7 +226,6 @@ async def a_user(broker: Broker) -> AsyncIterator[str]:
 
 
 def as_user(url: str, user: str | None) -> str:
-    """The URL for that user."""
     return url if user is None else f"amqp://{user}:{PASSWORD}@{url.partition('@')[2]}"
 
 

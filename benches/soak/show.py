@@ -24,7 +24,6 @@ ENDS = (60, 600)
 
 
 async def watch(soak: Soak) -> None:
-    """Show it until cancelled."""
     with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
         while True:
             live.update(_state(soak), refresh=True)
@@ -55,7 +54,6 @@ def _state(soak: Soak) -> Table:
 
 
 def show(found: Found, plan: Plan, problems: Sequence[str]) -> None:
-    """Print what was found."""
     print_table(
         f"Soak of {plan.seconds:g} s, seed {plan.seed}, {plan.queue_type} queue",
         _caption(found),
@@ -63,7 +61,7 @@ def show(found: Found, plan: Plan, problems: Sequence[str]) -> None:
         [_row(found, ending) for ending in Ending if found.total(ending) or ending is Ending.LOST],
     )
     print_table(
-        "Those who did nothing wrong: plain requests, without faults and among them",
+        "Plain requests, without faults and among them",
         "milliseconds from sending to the first reply",
         ("", "requests", "p50", "p99"),
         [

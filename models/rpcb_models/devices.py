@@ -102,7 +102,7 @@ def sent(numbers: Sequence[int], device: torch.device) -> torch.Tensor:
 
 
 class _Exact:
-    """Counts who needs exact float32: the switch is the process's, and the last to leave turns it back."""
+    """Counts the replicas that need exact float32: the switch is one for the process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -83,7 +83,7 @@ class Recognition(msgspec.Struct, frozen=True, omit_defaults=True):
     sentence: str
     other: int
     segments: list[SpokenSegment] | None = None
-    """Only for who asked for it, so that the Java side's mapper never meets it."""
+    """Only where the request asked for it, so that the Java mapper never meets it."""
 
 
 class Enhanced(msgspec.Struct, frozen=True):

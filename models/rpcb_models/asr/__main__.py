@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return WRONG_SETTING
     except KeyboardInterrupt:
         return STOPPED
-    except BrokenPipeError:  # whoever reads has seen enough; nothing is left to be flushed at the end
+    except BrokenPipeError:  # the reader of the pipe has closed it; nothing is left to be flushed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SOME_FAILED
 

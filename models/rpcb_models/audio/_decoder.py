@@ -92,7 +92,6 @@ class Decoder:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process runs."""
         return self._process.poll() is None
 
     def end(self) -> None:

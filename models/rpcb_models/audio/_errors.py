@@ -15,7 +15,6 @@ def empty(reason: str) -> AudioError:
 
 
 def unsupported(reason: str) -> AudioError:
-    """No format served here: 402."""
     return AudioError(Status.UNSUPPORTED_FORMAT, reason)
 
 

@@ -150,7 +150,6 @@ class _Part:
         return resampled
 
     def end(self) -> Samples:
-        """What the resampler still holds."""
         if self._resampler is None:
             return np.zeros(0, np.float32)
         rest: Samples = self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)

@@ -107,7 +107,6 @@ def looks_like(body: bytes) -> str:
 
 
 def _plain(hint: str) -> str:
-    """`.WAV`, `audio/x-wav; codecs=1` -> `wav`."""
     return hint.partition(";")[0].rpartition("/")[2].strip().lower().removeprefix(".").removeprefix("x-")
 
 

@@ -18,7 +18,7 @@ class Limits:
     """The limits of a process that reads strangers' recordings. Made when all is imported and has run once.
 
     From then on it opens no file and no socket, writes no file and leaves no core dump. It outlives no
-    worker: it ends when the one who started it has ended, even where somebody else still holds the socket's
+    worker: it ends with the process that started it, even where another process still holds the socket's
     other end.
     """
 
@@ -57,7 +57,6 @@ class Limits:
         return self._size() - answer > self._first + _GROWTH
 
     def _size(self) -> int:
-        """Bytes of address space."""
         return 0 if self._sizes is None else int(os.pread(self._sizes, 64, 0).split()[0]) * _PAGE
 
 

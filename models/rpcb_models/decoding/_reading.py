@@ -26,7 +26,7 @@ from rpcb_models.decoding._vetting import may_end_anywhere, tells_length, vetted
 from rpcb_models.decoding.protocol import SILENCE
 
 _MAX_DAMAGED: Final = 0.1  # share of packets that are skipped; a flipped bit should not cost a whole clip
-_LONGEST_CLAIM: Final = 3_600  # seconds; who writes to a pipe claims as much as the field holds
+_LONGEST_CLAIM: Final = 3_600  # seconds; a recorder that writes to a pipe claims as much as the field holds
 _MOST_SHOWN: Final = 60  # characters
 _OPTIONS: Final = {
     "codec_whitelist": ",".join(CODECS),

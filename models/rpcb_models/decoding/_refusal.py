@@ -19,7 +19,6 @@ def empty(reason: str) -> Refusal:
 
 
 def unsupported(reason: str) -> Refusal:
-    """No format that is taken."""
     return Refusal(UNSUPPORTED, reason)
 
 

@@ -95,7 +95,6 @@ def enhance(
 
 
 def _targets(files: Sequence[Path], output: Path | None) -> dict[Path, Path]:
-    """Where each file's result goes."""
     targets = {file: (output or file.parent) / f"{file.stem}{SUFFIX}" for file in files}
     sources: dict[Path, Path] = {}
     for file, target in targets.items():
@@ -129,7 +128,6 @@ def _write(file: Path, target: Path, result: Samples | Exception) -> bool:
 
 
 def _failed(file: Path, error: Exception) -> None:
-    """Say it in one line."""
     reason = error.strerror if isinstance(error, OSError) else error
     errors.print(f"{file}: {reason}", markup=False)
 

@@ -64,7 +64,6 @@ class Spectrogram(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def window_samples(self) -> int:
-        """The window's length."""
         return self.n_window_size or round((self.window_size or 0) * self.sample_rate)
 
     @property

@@ -41,7 +41,6 @@ class Features(nn.Module):
         return whole + 1 if self._variant == "1.2" else whole
 
     def forward(self, audio: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the features."""
         emphasised = audio
         if self._options.preemph is not None:
             emphasised = torch.cat((audio[:, :1], audio[:, 1:] - self._options.preemph * audio[:, :-1]), 1)

@@ -1,7 +1,7 @@
 """A language model's file, before KenLM reads it: whether it is one, and of the checkpoint's letters.
 
 KenLM itself would take an English model for a Chinese checkpoint, and then find that no word is known; and it
-writes to stderr, whoever's that is.
+writes to the process's stderr.
 """
 
 from __future__ import annotations

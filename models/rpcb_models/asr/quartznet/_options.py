@@ -14,8 +14,6 @@ PRECISIONS: Final = ("fp32", "fp16", "bf16")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """QuartzNet's settings; see there."""
-
     checkpoint: Path
     lm: Path | None
     lm_weight: float

@@ -30,9 +30,7 @@ _LEAST_LABEL, _LEAST_BEGINNING = -5.0, -10.0  # wider ones found no better texts
 class TextDecoder(Protocol):
     """From one clip's log-probabilities to its text. Used from several threads at once."""
 
-    def text(self, log_probs: LogProbs) -> str:
-        """Decode one clip."""
-        ...
+    def text(self, log_probs: LogProbs) -> str: ...
 
 
 class Greedy:
@@ -42,7 +40,6 @@ class Greedy:
         self._labels = labels
 
     def text(self, log_probs: LogProbs) -> str:
-        """Decode one clip."""
         best = log_probs.argmax(axis=1)
         changes = best[np.diff(best, prepend=-1) != 0]
         return "".join(self._labels[index] for index in changes if index < len(self._labels)).strip()

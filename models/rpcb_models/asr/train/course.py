@@ -42,7 +42,7 @@ def _line(training: Training, step: Step, losses: Sequence[float], validation: S
 
 
 def _save(training: Training, path: Path) -> None:
-    """Replace the file as a whole: whoever is interrupted meanwhile keeps the one before."""
+    """Replace the file as a whole, so that an interruption leaves the one before."""
     beside = path.with_name(f"{path.name}.part")
     torch.save(training.state(), beside)
     beside.replace(path)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RECORDING = "librivox-0870.wav"
+WORKER = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+MODELS = tomllib.loads((ROOT / "models" / "pyproject.toml").read_text())["project"]
+VERSION = WORKER["version"]
 
 HEARD = """
 import msgspec, trio
@@ -40,7 +44,9 @@ def build(into: Path) -> dict[str, Path]:
     for folder in (ROOT, ROOT / "models"):
         done = run(sys.executable, "-m", "build", "--no-isolation", "--outdir", into, cwd=folder)
         assert done.returncode == 0, done.stdout + done.stderr
-    return {path.name.replace("-0.1.0", "").replace("-py3-none-any", ""): path for path in into.iterdir()}
+    return {
+        path.name.replace(f"-{VERSION}", "").replace("-py3-none-any", ""): path for path in into.iterdir()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +81,7 @@ def test_the_worker_is_built_with_its_types_and_its_page_and_nothing_of_the_test
 ) -> None:
     names = names_in(built["rpcb_trio.whl"])
     assert {"rpcb_trio/py.typed", "rpcb_trio/_gateway/static/page.html"} <= names
-    assert {name.split("/")[0] for name in names} == {"rpcb_trio", "rpcb_trio-0.1.0.dist-info"}
+    assert {name.split("/")[0] for name in names} == {"rpcb_trio", f"rpcb_trio-{VERSION}.dist-info"}
 
 
 def test_the_models_are_built_with_their_checkpoints_recordings_and_licences(built: dict[str, Path]) -> None:
@@ -88,7 +94,7 @@ def test_the_models_are_built_with_their_checkpoints_recordings_and_licences(bui
         "rpcb_models/gateway.toml",
     } <= names
     assert {name.rsplit("/", 1)[-1] for name in names} >= {"LICENSE", "SILERO-LICENSE", "DTLN-LICENSE"}
-    assert {name.split("/")[0] for name in names} == {"rpcb_models", "rpcb_trio_models-0.1.0.dist-info"}
+    assert {name.split("/")[0] for name in names} == {"rpcb_models", f"rpcb_trio_models-{VERSION}.dist-info"}
 
 
 def test_the_source_distributions_hold_no_tests_and_no_benches(built: dict[str, Path]) -> None:
@@ -110,10 +116,20 @@ def test_two_builds_of_one_tree_are_the_same_to_the_last_byte(built: dict[str, P
     assert digests(build(tmp_path)) == digests(built)
 
 
+def test_each_distribution_asks_for_the_other_at_exactly_its_own_version() -> None:
+    assert MODELS["version"] == VERSION
+    assert MODELS["dependencies"] == [f"rpcb-trio=={VERSION}"]
+    asked = [
+        each for extra in WORKER["optional-dependencies"].values() for each in extra if "-models" in each
+    ]
+    assert asked
+    assert all(each.endswith(f"]=={VERSION}") for each in asked)
+
+
 def test_both_distributions_carry_one_version(python: Path, tmp_path: Path) -> None:
     code = "from importlib.metadata import version as v; print(v('rpcb-trio'), v('rpcb-trio-models'))"
-    assert run(python, "-c", code, cwd=tmp_path).stdout == "0.1.0 0.1.0\n"
-    assert run(python, "-m", "rpcb_trio", "--version", cwd=tmp_path).stdout == "0.1.0\n"
+    assert run(python, "-c", code, cwd=tmp_path).stdout == f"{VERSION} {VERSION}\n"
+    assert run(python, "-m", "rpcb_trio", "--version", cwd=tmp_path).stdout == f"{VERSION}\n"
 
 
 def test_outside_a_checkout_the_wheels_show_and_run_the_demo(python: Path, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ class RequestError(OutcomeError):
     """
 
     code = "request"
-    kind = "request"
+    kind: Kind = "request"
 
 
 class DecodeError(RequestError):
@@ -103,7 +103,7 @@ class Busy(OutcomeError):
     """There was no time or no room for the request; it was not computed, and may be sent again."""
 
     code = "busy"
-    kind = "busy"
+    kind: Kind = "busy"
 
 
 class Expired(Busy):

@@ -9,10 +9,10 @@ from rpcb_trio._public import publish
 try:
     from rpcb_trio._gateway._app import make_app
     from rpcb_trio._gateway._server import serve_app
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _error:
     raise ModuleNotFoundError(
-        f"the gateway needs {error.name}; install it with pip install 'rpcb-trio[gateway]'", name=error.name
-    ) from error
+        f"the gateway needs {_error.name}; install it with pip install 'rpcb-trio[gateway]'", name=_error.name
+    ) from _error
 
 __all__ = [
     "Field",

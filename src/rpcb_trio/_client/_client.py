@@ -38,7 +38,7 @@ class RpcClient:
         self._session: CallerSession | None = None
         self._connected = anyio.Event()
         self._is_closed = False
-        self.late_replies = 0
+        self.late_replies: int = 0
         """How many replies came when nobody awaited them any more (or again); they are dropped."""
 
     @property

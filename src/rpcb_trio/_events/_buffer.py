@@ -28,7 +28,7 @@ class EventBuffer:
         self._states: deque[tuple[float, AnyEvent]] = deque()
         self._arrival = trio.Event()
         self._closed = trio.Event()
-        self.dropped = 0
+        self.dropped: int = 0
 
     def put(self, event: AnyEvent) -> None:
         """Keep it, if need be in the place of the oldest."""

@@ -63,7 +63,7 @@ class EventInstrument(HealthInstrument):
             "start": _name(start or new_start()),
             "device": None if device is None else _name(device),
         }
-        self.buffer = EventBuffer(buffer)
+        self.buffer: EventBuffer = EventBuffer(buffer)
         self._setup: Setup | None = None
         self._computed: dict[Request, _Computed] = {}
         self._waiting = self._held = 0

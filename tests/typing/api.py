@@ -1,0 +1,237 @@
+"""How the public API is used, for type checkers: mypy and pyright read it strictly, and nothing runs it."""
+
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, assert_never, assert_type
+
+import trio
+
+import rpcb_trio
+from rpcb_trio import (
+    AutoPolicy,
+    BlockingRpcClient,
+    Failure,
+    FixedPolicy,
+    HealthInstrument,
+    Instrument,
+    LogInstrument,
+    MemoryBroker,
+    Outcome,
+    PlainFunction,
+    ProcessExecutor,
+    RemoteError,
+    Reply,
+    Request,
+    RequestError,
+    RpcClient,
+    Service,
+    ServiceError,
+    Success,
+    Topology,
+    Worker,
+    open_client,
+    open_worker,
+    serve,
+)
+from rpcb_trio.amqp import AmqpTransport
+from rpcb_trio.batching import Batch, Decision, Pending, Policy, Run, Trigger
+from rpcb_trio.errors import Busy, CallError, Kind, Overloaded, RpcbError
+from rpcb_trio.events import BatchEvent, EventInstrument, StateEvent, publish_events, watch_events
+from rpcb_trio.executors import Executor
+from rpcb_trio.gateway import GatewayOptions, Route, make_app
+from rpcb_trio.health import HealthPort, open_health_port
+from rpcb_trio.instruments import Answer, AuditInstrument, Condition, Settled, Setup, read_audit
+from rpcb_trio.simulation import Arrival, Load, LockStep, OpenLoad, Simulation, linear, simulate
+from rpcb_trio.testing import Served, push_batch, served
+from rpcb_trio.transports import NoticeTransport, Transport
+
+URL = "amqp://localhost"
+
+version: str = rpcb_trio.__version__
+
+
+class Lengths:
+    """A service with all hooks; it inherits from nothing."""
+
+    content_type = "text/plain"
+
+    def warm_up(self) -> None: ...
+
+    def decode(self, body: bytes) -> str:
+        if not body:
+            raise EmptyText
+        return body.decode()
+
+    def cost(self, item: str) -> float:
+        return len(item)
+
+    def infer(self, items: list[str]) -> list[int | Exception]:
+        return [len(item) if item else ServiceError("no text") for item in items]
+
+    def encode(self, outcome: Outcome[int]) -> bytes:
+        match outcome:
+            case Success(value=length):
+                assert_type(length, int)
+                return b"%d" % length
+            case Failure(error=error):
+                assert_type(error.code, str)
+                assert_type(error.kind, Kind)
+                return error.code.encode()
+            case _:
+                assert_never(outcome)
+
+
+class EmptyText(RequestError):
+    code = "empty-text"
+
+
+def shout(bodies: list[bytes]) -> list[bytes]:
+    return [body.upper() for body in bodies]
+
+
+service: Service[str, int] = Lengths()
+plain: PlainFunction = shout
+with_errors: PlainFunction = lambda bodies: [body or ValueError() for body in bodies]  # noqa: E731 - a type is its point
+
+
+class Greedy(Policy):
+    """A policy of one's own."""
+
+    @property
+    def max_batch_size(self) -> int:
+        return 8
+
+    def decide(
+        self, pending: Sequence[Pending], now: float, *, final: bool, others_idle: int = 0
+    ) -> Decision:
+        batch = tuple(pending[: self.max_batch_size])
+        assert_type(batch[0].request, Request)
+        assert_type(batch[0].cost, float)
+        return Decision(batch=batch, trigger=Trigger.SIZE)
+
+    def completed(self, batch: Batch, runs: Sequence[Run], now: float) -> None: ...
+
+
+class Counter(Instrument):
+    """An instrument of one's own."""
+
+    def __init__(self) -> None:
+        self.endings: dict[Settled, int] = {}
+
+    def worker_started(self, setup: Setup) -> None:
+        self.largest: int = setup.max_batch_size
+
+    def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
+        for each in settled:
+            self.endings[each] = self.endings.get(each, 0) + 1
+
+
+class InPlace:
+    """An executor of one's own."""
+
+    async def warm_up(self) -> None: ...
+
+    async def idle(self) -> None: ...
+
+    async def infer(self, items: Sequence[Any]) -> Sequence[Any]:
+        return items
+
+
+executor: Executor = InPlace()
+other: Executor = ProcessExecutor(Lengths, device="cuda:0", max_deaths=2)
+
+in_memory: Transport = MemoryBroker()
+rabbitmq: Transport = AmqpTransport(lambda: URL, heartbeat=5)
+notices: NoticeTransport = AmqpTransport(URL)
+
+
+async def work() -> None:
+    topology = Topology(queue="lengths", exchange="texts", routing_keys=("length.*",), queue_type="quorum")
+    async with open_worker(
+        Lengths(),
+        in_memory,
+        topology,
+        batching=AutoPolicy(max_batch_size=64, latency_objective=0.2),
+        expired="drop",
+        instruments=[LogInstrument("lengths"), Counter(), AuditInstrument("audit.jsonl")],
+    ) as worker:
+        assert_type(worker, Worker)
+        assert_type(worker.held, int)
+    async with open_worker(Lengths, URL, "lengths", executors=[executor, other], batching=Greedy()) as worker:
+        worker.drain()
+    async with trio.open_nursery() as nursery:
+        started: Worker = await nursery.start(partial(serve, shout, rabbitmq, "shout", replicas=2))
+        started.drain()
+
+
+async def call() -> None:
+    async with open_client(URL) as client:
+        assert_type(client, RpcClient)
+        reply = await client.call(b"hello", queue="shout", timeout=5, headers={"lang": "en"}, priority=9)
+        assert_type(reply, Reply)
+        assert_type(reply.raise_for_error().body, bytes)
+        assert_type(reply.error, str | None)
+
+
+def call_and_block() -> bytes:
+    client = BlockingRpcClient(URL)
+    with BlockingRpcClient(rabbitmq) as other_client:
+        assert_type(other_client, BlockingRpcClient)
+    try:
+        return client.call(b"hello", exchange="texts", routing_key="length.of").raise_for_error().body
+    except RemoteError as error:
+        assert_type(error.reply, Reply)
+        assert_type(error.code, str)
+        assert_type(error.kind, str | None)
+        return error.body
+    except CallError as error:
+        as_any_other: RpcbError = error
+        raise as_any_other from None
+    finally:
+        client.close()
+
+
+async def observe() -> None:
+    events = EventInstrument("lengths")
+    health = HealthInstrument("lengths")
+    async with (
+        publish_events(notices, "rpcb.events", events),
+        watch_events(URL, "rpcb.events") as watch,
+        open_health_port(0, [health]) as port,
+    ):
+        assert_type(port, HealthPort)
+        assert_type(health.health.condition, Condition)
+        async for event in watch:
+            if isinstance(event, BatchEvent):
+                assert_type(event.size, int)
+            else:
+                assert_type(event, StateEvent)
+    for audit in read_audit(Path("audit.jsonl")):
+        for batch in audit.batches:
+            assert_type(batch.seconds, float)
+
+
+async def test() -> None:
+    async with served(Lengths(), service_time=lambda b: 0.1 * b, batching=FixedPolicy(8, 0.01)) as worker:
+        assert_type(worker, Served)
+        assert_type(worker.recorder.batches, list[Batch])
+        assert_type((await worker.call(b"hello")).body, bytes)
+    assert_type(await push_batch(shout, [b"a", b"b"]), list[Reply])
+
+
+def try_out() -> None:
+    load: Load = LockStep(callers=10, think=lambda: 0.001, requests=100)
+    found = simulate(FixedPolicy(max_batch_size=12), load, linear(0.150, 0.025))
+    assert_type(found, Simulation)
+    assert_type(found.mean_latency, float)
+    simulate(Greedy(), OpenLoad([Arrival(0.5, deadline=2)]), law=lambda work: 0.1 * work.padded)
+
+
+app = make_app(URL, {"shout": Route(queue="shout")}, GatewayOptions(max_in_flight=64))
+code: Callable[[Busy], str] = lambda error: error.code  # noqa: E731 - as above
+overloaded: str = code(Overloaded("too many"))

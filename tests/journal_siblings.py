@@ -19,7 +19,7 @@ import trio
 
 from rpcb_trio import MemoryBroker, Request
 from rpcb_trio._pipeline._deaths import DeathRecord
-from rpcb_trio._pipeline._identity import identity
+from rpcb_trio._pipeline._ledger import identity
 from tests.scenarios import QUEUE, answers, ask, working
 
 WORKERS, LIVES = 20, 12

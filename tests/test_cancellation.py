@@ -17,11 +17,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import Failure, FixedPolicy, MemoryBroker, Outcome, Request, Success, Topology
+from rpcb_trio import Failure, FixedPolicy, MemoryBroker, Outcome, Request, Success, Topology, _backoff
 from rpcb_trio._batching import _batcher
-from rpcb_trio._pipeline import _admission, _isolation, _journal, _life, _remembered, _stages, _wiring
+from rpcb_trio._pipeline import _admission, _isolation, _journal, _reply_cache, _stages, _worker
 from rpcb_trio._pipeline._deaths import DeathRecord
-from rpcb_trio._pipeline._identity import identity
+from rpcb_trio._pipeline._ledger import identity
 from rpcb_trio._service import BoundService
 from rpcb_trio.batching import Policy
 from tests.interventions import AtStep, awaits
@@ -157,7 +157,7 @@ async def test_no_request_is_lost_or_answered_twice_whichever_await_is_cut(
 async def test_every_await_of_every_stage_is_among_those_that_are_cut(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_remembered, "LONG_BODY", 0)  # every body is hashed in a thread
+    monkeypatch.setattr(_reply_cache, "LONG_BODY", 0)  # every body is hashed in a thread
     places = set[tuple[str, int]]()
     for stage in [*STAGES, *AROUND_THEM]:
         places |= (await play(HOOKS, stage, math.inf, cancel)).places
@@ -169,4 +169,6 @@ async def test_every_await_of_every_stage_is_among_those_that_are_cut(
         places |= (await play(WATCHFUL, stage, math.inf, cancel)).places
     for step in range(1, 10):
         places |= (await play(STUBBORN, "batch", step, drain)).places
-    assert awaits(_admission, _remembered, _stages, _batcher, _isolation, _life, _wiring) - places == set()
+    assert (
+        awaits(_admission, _reply_cache, _stages, _batcher, _isolation, _worker, _backoff) - places == set()
+    )

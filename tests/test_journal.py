@@ -19,9 +19,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from rpcb_trio import FixedPolicy, MemoryBroker, Outcome, Request, SettingError, Topology, serve
 from rpcb_trio._pipeline import _deaths as deaths
-from rpcb_trio._pipeline._identity import SIZE, identity
 from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._journal import PATIENCE, Journal
+from rpcb_trio._pipeline._ledger import ID_SIZE, identity
 from rpcb_trio.batching import Pending
 from rpcb_trio.errors import ExecutorHung, ExecutorLost, SessionLost
 from rpcb_trio.testing import Recorder, VirtualExecutor, in_place
@@ -339,8 +339,8 @@ async def test_a_killer_is_answered_with_an_error_and_buried_with_its_reason(
 def noted(directory: Path) -> set[bytes]:
     """What a living worker of this process has in its file."""
     [name] = deaths._own
-    content = (directory / name).read_bytes()[SIZE:]
-    return {content[at : at + SIZE] for at in range(0, len(content), SIZE)} - {bytes(SIZE)}
+    content = (directory / name).read_bytes()[ID_SIZE:]
+    return {content[at : at + ID_SIZE] for at in range(0, len(content), ID_SIZE)} - {bytes(ID_SIZE)}
 
 
 class Watching:

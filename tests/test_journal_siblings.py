@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rpcb_trio import MemoryBroker, SettingError, serve
 from rpcb_trio._pipeline import _deaths as deaths
 from rpcb_trio._pipeline._deaths import DeathRecord
-from rpcb_trio._pipeline._identity import SIZE, identity
+from rpcb_trio._pipeline._ledger import ID_SIZE, identity
 from tests.journal_siblings import LIVES, WORKERS, request
 from tests.scenarios import QUEUE, answers, ask, steady, working
 
@@ -152,7 +152,7 @@ def test_whatever_lies_in_the_directory_no_start_fails_hangs_or_grows(
         litter(directory / f"{record._queue}-1-{number}.running", each)
         litter(directory / f"{record._queue}-1-{number}.new", each)
     record.collect()
-    assert len(record.deaths) <= 200 * 5 / SIZE
+    assert len(record.deaths) <= 200 * 5 / ID_SIZE
     record.collect()
     record.close(keep=False)
     dead = directory / f"{record._queue}-1-x.running"

@@ -1,11 +1,11 @@
 """The way of a request through the worker; one nursery holds all its tasks."""
 
-from rpcb_trio._pipeline._bounds import MAX_BODY_SIZE, checked_prefetch
+from rpcb_trio._pipeline._checks import MAX_BODY_SIZE, checked_prefetch
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._hooks import Hooks, Offload, in_thread
 from rpcb_trio._pipeline._isolation import Isolation
-from rpcb_trio._pipeline._life import Worker
 from rpcb_trio._pipeline._serve import open_worker, serve
+from rpcb_trio._pipeline._worker import Worker
 
 __all__ = [
     "MAX_BODY_SIZE",

@@ -14,7 +14,7 @@ import trio
 from rpcb_trio._errors import BodyTooBig, CallerGone, NoReplyTo, Overloaded
 from rpcb_trio._messages import Answer, Failure, Pending, Request
 from rpcb_trio._pipeline._codec import Codec, Resolved
-from rpcb_trio._pipeline._remembered import Remembered
+from rpcb_trio._pipeline._reply_cache import ReplyCache
 from rpcb_trio._pipeline._unpacking import is_plain
 from rpcb_trio._transports import Session
 
@@ -41,7 +41,7 @@ class Admission:
     Args:
         codec: decodes who is admitted.
         session: knows whether a caller is still there.
-        remembered: the replies of earlier requests.
+        reply_cache: the replies of earlier requests.
         rules: who is admitted.
         backlog: tells how many decoded requests wait for a batch.
     """
@@ -50,14 +50,14 @@ class Admission:
         self,
         codec: Codec,
         session: Session,
-        remembered: Remembered,
+        reply_cache: ReplyCache,
         *,
         rules: Rules,
         backlog: Callable[[], int],
     ) -> None:
         self._codec = codec
         self._session = session
-        self._remembered = remembered
+        self._reply_cache = reply_cache
         self._rules = rules
         self._backlog = backlog
         self._decoding = 0
@@ -70,7 +70,7 @@ class Admission:
     def is_prompt(self, requests: Sequence[Request]) -> bool:
         """Whether there is nothing to wait for with any of these, so that `admit_promptly` will do."""
         rules = self._rules
-        asks = self._remembered.is_on or rules.checks_caller or rules.max_pending is not None
+        asks = self._reply_cache.is_on or rules.checks_caller or rules.max_pending is not None
         return self._codec.takes_bodies and not asks and all(map(is_plain, requests))
 
     def admit_promptly(self, requests: Sequence[Request]) -> list[Pending | Resolved | Answer]:
@@ -107,7 +107,7 @@ class Admission:
         return None
 
     async def _answer_again(self, request: Request) -> Answer | None:
-        if self._remembered.is_on and (reply := await self._remembered.recall(request)) is not None:
+        if self._reply_cache.is_on and (reply := await self._reply_cache.get(request)) is not None:
             return Answer(request, reply)
         if await self._is_for_nobody(request):
             return Answer(request, None, CallerGone("its caller is gone; it was not computed"))

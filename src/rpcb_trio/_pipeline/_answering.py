@@ -10,7 +10,7 @@ from rpcb_trio._instruments import Instrument, Instruments
 from rpcb_trio._messages import Answer, Failure, Settled
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._ledger import Ledger
-from rpcb_trio._pipeline._remembered import Remembered
+from rpcb_trio._pipeline._reply_cache import ReplyCache
 from rpcb_trio._transports import Rest, Session
 
 
@@ -19,7 +19,7 @@ class Answering:
     """How a worker answers."""
 
     codec: Codec
-    remembered: Remembered
+    reply_cache: ReplyCache
     drop_expired: bool
     max_reply_size: int | None
     """Bytes; None for what the broker is known to take."""
@@ -30,8 +30,8 @@ class Answering:
         """Encode what is not an answer yet."""
         ready, to_encode = self._divide(outcomes)
         encoded = await self._encode(to_encode, session)
-        if self.remembered.is_on:
-            await self.remembered.remember(encoded)
+        if self.reply_cache.is_on:
+            await self.reply_cache.put(encoded)
         return [*ready, *encoded]
 
     async def settle(
@@ -81,8 +81,8 @@ class Answering:
         await self._settle_at(places, await self._encode(failed, session), answers, settled, session)
         places = _unsendable(settled)
         if places:
-            buried = [_buried(answers[n]) for n in places]
-            await self._settle_at(places, buried, answers, settled, session)
+            dead_letters = [_dead_letter(answers[n]) for n in places]
+            await self._settle_at(places, dead_letters, answers, settled, session)
 
     async def _settle_at(
         self,
@@ -108,6 +108,6 @@ def _unsendable(settled: Sequence[Settled]) -> list[int]:
     return [n for n, ending in enumerate(settled) if ending is Settled.UNSENDABLE]
 
 
-def _buried(answer: Answer) -> Answer:
+def _dead_letter(answer: Answer) -> Answer:
     reason = "neither the reply nor an error in its place can be sent"
     return Answer(answer.request, None, answer.error, dead_letter=f"{reason}: {answer.error}")

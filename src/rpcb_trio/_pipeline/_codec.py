@@ -37,25 +37,17 @@ LARGEST_NUMBER = 2**31 - 1
 """In the headers of a reply."""
 
 
-class Place(msgspec.Struct, frozen=True):
-    """A request's place in the batch it was computed in; it keeps none of its batch mates alive."""
+def batch_headers(batch: int, size: int, wait: float) -> dict[str, object]:
+    """What a reply says of the batch its request was in, in numbers of 31 bits, which every library reads.
 
-    batch: int
-    size: int
-    wait: float
-    """Seconds from the request's arrival until the batch was closed."""
-
-    @property
-    def headers(self) -> dict[str, object]:
-        """As a reply carries it, in numbers of 31 bits, which every client library reads.
-
-        The id begins again at 0 after the largest of them; the wait is in whole milliseconds.
-        """
-        return {
-            "rpcb-batch": self.batch & LARGEST_NUMBER,
-            "rpcb-batch-size": self.size,
-            "rpcb-wait": min(round(1e3 * self.wait), LARGEST_NUMBER),
-        }
+    The id begins again at 0 after the largest of them; the wait is given in seconds and told in whole
+    milliseconds.
+    """
+    return {
+        "rpcb-batch": batch & LARGEST_NUMBER,
+        "rpcb-batch-size": size,
+        "rpcb-wait": min(round(1e3 * wait), LARGEST_NUMBER),
+    }
 
 
 class Resolved(msgspec.Struct, frozen=True, eq=False):
@@ -63,8 +55,8 @@ class Resolved(msgspec.Struct, frozen=True, eq=False):
 
     request: Request
     outcome: Outcome[Any]
-    place: Place | None = None
-    """None where the request never was in a batch."""
+    headers: Mapping[str, object] = NO_HEADERS
+    """What its reply says of its batch."""
 
     @property
     def error(self) -> OutcomeError | None:
@@ -102,7 +94,7 @@ class Codec:
                 for member, outcome in zip(batch.members, outcomes, strict=True)
             ]
         return [
-            Resolved(member.request, outcome, Place(batch.id, batch.size, wait))
+            Resolved(member.request, outcome, batch_headers(batch.id, batch.size, wait))
             for member, outcome, wait in zip(batch.members, outcomes, batch.waits, strict=True)
         ]
 
@@ -206,9 +198,9 @@ class Codec:
 
     def _answer(self, resolved: Resolved, outcome: Outcome[Any], body: bytes) -> Answer:
         request = resolved.request
-        headers = NO_HEADERS if isinstance(outcome, Success) else _headers_of(outcome.error)
-        if self._batch_headers and resolved.place is not None:
-            headers = {**headers, **resolved.place.headers}
+        headers = resolved.headers
+        if isinstance(outcome, Failure):
+            headers = {**headers, **_headers_of(outcome.error)}
         reply = Reply(
             body=body,
             correlation_id=request.correlation_id,

@@ -19,7 +19,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from rpcb_trio._pipeline._identity import SIZE
+from rpcb_trio._pipeline._ledger import ID_SIZE
 
 MAGIC = b"rpcb running v1\n"
 """How a file begins; the identities of what runs follow, and zeros where there were more."""
@@ -127,7 +127,9 @@ def _read(path: Path) -> frozenset[bytes] | None:
     finally:
         if file >= 0:
             os.close(file)
-    if content and (len(content) > MOST_BYTES or len(content) % SIZE or not content.startswith(MAGIC)):
+    if content and (len(content) > MOST_BYTES or len(content) % ID_SIZE or not content.startswith(MAGIC)):
         log.warning("%s was no file of a journal, and is removed", path)
         content = b""
-    return frozenset(content[at : at + SIZE] for at in range(SIZE, len(content), SIZE)) - {bytes(SIZE)}
+    return frozenset(content[at : at + ID_SIZE] for at in range(ID_SIZE, len(content), ID_SIZE)) - {
+        bytes(ID_SIZE)
+    }

@@ -20,7 +20,7 @@ import trio
 from rpcb_trio._errors import BrokerError, DrainTimeout, ExecutorLost, KilledWorker, SettingError
 from rpcb_trio._messages import Request
 from rpcb_trio._pipeline._deaths import DeathRecord
-from rpcb_trio._pipeline._identity import identity
+from rpcb_trio._pipeline._ledger import identity
 
 Offload: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
@@ -9,11 +10,27 @@ from contextlib import suppress
 import trio
 
 from rpcb_trio._messages import Request
-from rpcb_trio._pipeline._identity import identity
 from rpcb_trio._transports import LARGEST_PREFETCH
 
 MOST_FORGIVEN = LARGEST_PREFETCH
 """As many as one session can hold. What another worker got instead never comes back, so it must go."""
+ID_SIZE = 16
+"""Bytes of an identity."""
+LOOKED_AT = 4096
+"""Bytes at either end of a body that its identity is made of, unless told otherwise; bodies may be large."""
+
+
+def identity(request: Request, *, looked_at: int = LOOKED_AT) -> bytes:
+    """The same for every delivery of a request, in this process and every other; never all zero.
+
+    It is made of the addresses, the body's length, and as many bytes at either end of the body.
+    """
+    body = request.body
+    told = ascii((request.reply_to, request.correlation_id, len(body))).encode()
+    found = hashlib.blake2b(told, digest_size=ID_SIZE)
+    found.update(body[:looked_at])
+    found.update(body[max(looked_at, len(body) - looked_at) :])
+    return found.digest()
 
 
 class Ledger:

@@ -18,14 +18,21 @@ from rpcb_trio._instruments import Instrument, Instruments, LogInstrument
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._pipeline._admission import Rules
 from rpcb_trio._pipeline._answering import Answering
-from rpcb_trio._pipeline._bounds import MAX_BODY_SIZE, checked_prefetch
+from rpcb_trio._pipeline._checks import (
+    MAX_BODY_SIZE,
+    above_zero,
+    at_least,
+    checked_policy,
+    checked_prefetch,
+    is_second,
+)
 from rpcb_trio._pipeline._codec import Codec
 from rpcb_trio._pipeline._hooks import HOOK_TIMEOUT, Hooks, Offload, in_thread
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
-from rpcb_trio._pipeline._life import Life, Worker
-from rpcb_trio._pipeline._remembered import Remembered
-from rpcb_trio._pipeline._wiring import Pipeline
+from rpcb_trio._pipeline._reply_cache import ReplyCache
+from rpcb_trio._pipeline._stages import Pipeline
+from rpcb_trio._pipeline._worker import Worker, WorkerLoop
 from rpcb_trio._service import BoundService, PlainFunction, Service, bind
 from rpcb_trio._transports import Topology, Transport, as_transport
 
@@ -133,22 +140,21 @@ async def serve(
     topology = queue if isinstance(queue, Topology) else Topology(queue=queue)
     transport = as_transport(transport)
     bound = bind(service)
-    policy = AutoPolicy() if batching is None else _checked_policy(batching)
-    if isinstance(devices, str):
-        raise SettingError(f"devices is {devices!r}; give a list of them, as [{devices!r}]")
+    policy = AutoPolicy() if batching is None else checked_policy(batching)
+    above_zero(infer_timeout=infer_timeout, hook_timeout=hook_timeout, warm_up_timeout=warm_up_timeout)
     if executors is None:
-        _check_timeout("infer_timeout", infer_timeout)
         executors = _thread_executors(bound, replicas, devices, infer_timeout)
     elif infer_timeout is not None:
         raise SettingError("infer_timeout is for the executors that serve makes; give it to your own instead")
-    _at_least_one("executors", len(executors))
-    _at_least_one("decode_threads", decode_threads)
-    for name, value in (("max_body_size", max_body_size), ("max_reply_size", max_reply_size)):
-        if value is not None:
-            _at_least_one(name, value)
-    _check_timeout("hook_timeout", hook_timeout)
-    _check_timeout("warm_up_timeout", warm_up_timeout)
-    _at_least_one("max_deaths", max_deaths)
+    at_least(
+        1,
+        executors=len(executors),
+        decode_threads=decode_threads,
+        max_body_size=max_body_size,
+        max_reply_size=max_reply_size,
+        max_deaths=max_deaths,
+    )
+    at_least(0, remember_replies=remember_replies)
     offload = offload or in_thread
     kept = Journal(max_deaths)
     codec = Codec(
@@ -158,37 +164,35 @@ async def serve(
         max_body_size=max_body_size,
         journal=kept,
     )
-    hooks = Instruments([LogInstrument(topology.queue)] if instruments is None else instruments)
-    receivers = 1 if bound.decode is None else decode_threads
-    prefetch = checked_prefetch(prefetch, policy.max_batch_size, len(executors), max_pending)
+    notified = Instruments([LogInstrument(topology.queue)] if instruments is None else instruments)
     ledger = Ledger()
     pipeline = Pipeline(
         codec=codec,
-        receivers=receivers,
+        receivers=1 if bound.decode is None else decode_threads,
         executors=executors,
         policy=policy,
-        prefetch=prefetch,
+        prefetch=checked_prefetch(prefetch, policy.max_batch_size, len(executors), max_pending),
         rules=Rules(
             max_pending=max_pending,
             max_body_size=max_body_size,
-            needs_reply_to=_is_second("no_reply_to", no_reply_to, ("run", "dead-letter")),
+            needs_reply_to=is_second(("run", "dead-letter"), no_reply_to=no_reply_to),
             checks_caller=check_caller,
         ),
         answering=Answering(
             codec=codec,
-            remembered=Remembered(_not_negative("remember_replies", remember_replies), offload),
-            drop_expired=_is_second("expired", expired, ("answer", "drop")),
+            reply_cache=ReplyCache(remember_replies, offload),
+            drop_expired=is_second(("answer", "drop"), expired=expired),
             max_reply_size=max_reply_size,
-            instruments=hooks,
+            instruments=notified,
             ledger=ledger,
         ),
         ledger=ledger,
-        instruments=hooks,
+        instruments=notified,
         journal=kept,
     )
-    life = Life(pipeline, transport, topology, drain_timeout=drain_timeout, task_status=task_status)
+    loop = WorkerLoop(pipeline, transport, topology, drain_timeout=drain_timeout, task_status=task_status)
     setup = pipeline.setup(topology)
-    pipeline.instruments.notify(Instrument.worker_starting, setup)
+    notified.notify(Instrument.worker_starting, setup)
     try:
         async with (
             nullcontext()
@@ -196,9 +200,9 @@ async def serve(
             else kept.opened(journal, topology.queue, offload, required=journal_required)
         ):
             await _warm_up(executors, warm_up_timeout)
-            await life.run(setup)
+            await loop.run(setup)
     finally:
-        pipeline.instruments.notify(Instrument.worker_stopped, len(pipeline.ledger))
+        notified.notify(Instrument.worker_stopped, len(ledger))
 
 
 def _with_the_settings_of(
@@ -266,7 +270,9 @@ async def _warm_up(executors: Sequence[Executor], most: float) -> None:
 def _thread_executors(
     service: BoundService, replicas: int, devices: Sequence[str], infer_timeout: float | None
 ) -> list[Executor]:
-    count = max(_at_least_one("replicas", replicas), len(devices))
+    if isinstance(devices, str):
+        raise SettingError(f"devices is {devices!r}; give a list of them, as [{devices!r}]")
+    at_least(1, replicas=replicas)
     return [
         ThreadExecutor(
             service,
@@ -274,37 +280,5 @@ def _thread_executors(
             name=f"{service.name}-{number}",
             infer_timeout=infer_timeout,
         )
-        for number in range(count)
+        for number in range(max(replicas, len(devices)))
     ]
-
-
-def _checked_policy(batching: object) -> Policy:
-    if not isinstance(batching, Policy):
-        raise SettingError(
-            f"batching is {batching!r}, which is no policy; give AutoPolicy() or FixedPolicy(32), say, or "
-            "leave it out"
-        )
-    return batching
-
-
-def _at_least_one(setting: str, value: int) -> int:
-    if value < 1:
-        raise SettingError(f"{setting} is {value}; it must be at least 1")
-    return value
-
-
-def _check_timeout(setting: str, seconds: float | None) -> None:
-    if seconds is not None and not seconds > 0:
-        raise SettingError(f"{setting} is {seconds}; give seconds above 0, or leave it out")
-
-
-def _not_negative(setting: str, value: int) -> int:
-    if value < 0:
-        raise SettingError(f"{setting} is {value}; it must be at least 0")
-    return value
-
-
-def _is_second(setting: str, value: str, choices: tuple[str, str]) -> bool:
-    if value not in choices:
-        raise SettingError(f"{setting} is {value!r}; set it to {choices[0]} or to {choices[1]}")
-    return value == choices[1]

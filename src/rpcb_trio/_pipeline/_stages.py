@@ -10,192 +10,299 @@ prefetch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias, TypeVar
 
 import trio
 
-from rpcb_trio._batching import Batcher
-from rpcb_trio._errors import ExecutorHung, OutcomeError
+from rpcb_trio._batching import Batcher, Policy
+from rpcb_trio._errors import ExecutorHung, OutcomeError, SessionLost
 from rpcb_trio._executors import Executor
-from rpcb_trio._instruments import Instrument, Instruments
+from rpcb_trio._instruments import Instrument, Instruments, Setup
 from rpcb_trio._messages import Answer, Batch, Failure, Pending, Request, Settled
-from rpcb_trio._pipeline._admission import Admission
+from rpcb_trio._pipeline._admission import Admission, Rules
 from rpcb_trio._pipeline._answering import Answering
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
-from rpcb_trio._transports import Rest, Session
+from rpcb_trio._transports import Rest, Session, Topology
 
 T = TypeVar("T")
-
 
 Outcomes: TypeAlias = Sequence[Resolved | Answer]
 """Requests with what becomes of them, ready to be answered."""
 
+SETTLE_GRACE = 5.0
+"""Seconds, once an executor hangs, for what others compute and what is computed to be answered."""
 
-async def receive(
-    requests: trio.MemoryReceiveChannel[Request],
-    pending: trio.MemorySendChannel[Sequence[Pending]],
-    computed: trio.MemorySendChannel[Outcomes],
-    *,
-    admission: Admission,
-    instruments: Instruments,
-    journal: Journal,
-    ledger: Ledger,
-) -> None:
-    """Decode each delivery; one that is refused or can't be decoded goes straight to its answer."""
 
-    def pass_on(admitted: Sequence[Pending | Resolved | Answer]) -> None:
-        waiting = [each for each in admitted if isinstance(each, Pending)]
-        if waiting:
-            pending.send_nowait(waiting)
-        if len(waiting) < len(admitted):
-            answered = [each for each in admitted if not isinstance(each, Pending)]
-            _tell_refused(instruments, answered)
-            computed.send_nowait(answered)
+@dataclass(kw_only=True)
+class Pipeline:
+    """What a worker keeps from one session to the next."""
 
-    with requests, pending, computed:
-        async for first in requests:
-            # What needs no decoding goes on all at once: turns of the scheduler for each cost a fifth more.
-            taken = [first, *_at_hand(requests)] if admission.takes_bodies else [first]
-            # All are held from here on, though the session may be lost while one waits to be admitted.
-            suspects = ledger.receive(taken)
-            if instruments.hears(Instrument.request_received):
+    codec: Codec
+    receivers: int
+    executors: Sequence[Executor]
+    policy: Policy
+    prefetch: int
+    rules: Rules
+    answering: Answering
+    ledger: Ledger
+    instruments: Instruments
+    journal: Journal
+    hung: ExecutorHung | None = None
+    """Why the worker must end, once there is a reason: the first executor that does not come back."""
+
+    def setup(self, topology: Topology) -> Setup:
+        """What instruments are told of it."""
+        return Setup(
+            queue=topology.queue,
+            policy=type(self.policy).__name__,
+            max_batch_size=self.policy.max_batch_size,
+            max_pending=self.rules.max_pending,
+            prefetch=self.prefetch,
+            executors=len(self.executors),
+            dead_letter_exchange=topology.dead_letter_exchange,
+        )
+
+    async def run(self, session: Session, draining: trio.Event) -> None:
+        """Serve one session until it is drained, or an executor hangs.
+
+        Raises:
+            SessionLost: in an exception group, as soon as the session is lost; what was held is redelivered.
+        """
+        self.ledger.open_session(session.requests)
+        async with trio.open_nursery() as watchers:
+            watchers.start_soon(session.watch)
+            watchers.start_soon(self._tell_blockages, session)
+            watchers.start_soon(self._stop_when_draining, session, draining)
+            watchers.start_soon(self._end_if_hooks_hang, watchers.cancel_scope)
+            try:
+                await Stages(self, session).run()
+            finally:
+                session.give_back(self.ledger.idle())
+            if not (draining.is_set() or self.hung):  # else it would end in silence, and consume no more
+                raise SessionLost("its deliveries ended, though the worker does not drain")
+            watchers.cancel_scope.cancel()
+
+    async def _stop_when_draining(self, session: Session, draining: trio.Event) -> None:
+        await draining.wait()
+        self.instruments.notify(Instrument.drain_step, "stop consuming")
+        await session.stop_consuming()
+        self.instruments.notify(Instrument.drain_step, f"finish {len(self.ledger)} request(s)")
+
+    async def _tell_blockages(self, session: Session) -> None:
+        async for reason in session.blockages:
+            if reason is None:
+                self.instruments.notify(Instrument.session_unblocked)
+            else:
+                self.instruments.notify(Instrument.session_blocked, reason)
+
+    async def _end_if_hooks_hang(self, session_scope: trio.CancelScope) -> None:
+        self.end_for(await self.codec.hooks.overrun(), None)
+        session_scope.cancel()
+
+    def end_for(self, error: ExecutorHung, batch: Batch | None) -> None:
+        """Note why the worker must end."""
+        self.hung = self.hung or error
+        self.instruments.notify(Instrument.executor_hung, error, batch)
+
+
+class Stages:
+    """The stages of one session, with what they share."""
+
+    def __init__(self, pipeline: Pipeline, session: Session) -> None:
+        self._pipeline = pipeline
+        self._session = session
+        self._answering = pipeline.answering
+        self._instruments = pipeline.instruments
+        self._journal = pipeline.journal
+        self._ledger = pipeline.ledger
+        self._idle = trio.Semaphore(0)
+        self._nursery: trio.Nursery
+        self._intake: trio.Nursery
+        """For the stages that take in what has not started; inside the other."""
+
+    async def run(self) -> None:
+        """Run them until all that the session delivered is settled."""
+        prefetch, executors = self._pipeline.prefetch, self._pipeline.executors
+        send_pending, pending = trio.open_memory_channel[Sequence[Pending]](prefetch)
+        send_batches, batches = trio.open_memory_channel[Batch](len(executors))
+        send_computed, computed = trio.open_memory_channel[Outcomes](prefetch)
+        async with trio.open_nursery() as self._nursery, trio.open_nursery() as self._intake:
+            # The receiving ends stay open to the end: a stage that is cut must not break those that feed it.
+            with send_pending, send_batches, send_computed:
+                refused = send_computed.clone()
+                batcher = Batcher(
+                    pending.clone(),
+                    send_batches.clone(),
+                    idle=self._idle,
+                    policy=self._pipeline.policy,
+                    refuse=partial(self._refuse, refused),
+                )
+                admission = Admission(
+                    self._pipeline.codec,
+                    self._session,
+                    self._answering.reply_cache,
+                    rules=self._pipeline.rules,
+                    backlog=lambda: batcher.backlog,
+                )
+                for _ in range(self._pipeline.receivers):
+                    self._intake.start_soon(
+                        self.receive,
+                        admission,
+                        self._session.requests.clone(),
+                        send_pending.clone(),
+                        send_computed.clone(),
+                    )
+                self._intake.start_soon(self.batch, batcher, refused)
+                for slot, executor in enumerate(executors):
+                    self._nursery.start_soon(
+                        self.compute, executor, slot, batcher, batches.clone(), send_computed.clone()
+                    )
+                for _ in range(len(executors) + 1):  # one encodes while others await confirms
+                    self._nursery.start_soon(self.reply, computed.clone())
+
+    async def receive(
+        self,
+        admission: Admission,
+        requests: trio.MemoryReceiveChannel[Request],
+        pending: trio.MemorySendChannel[Sequence[Pending]],
+        computed: trio.MemorySendChannel[Outcomes],
+    ) -> None:
+        """Decode each delivery; one that is refused or can't be decoded goes straight to its answer."""
+
+        def pass_on(admitted: Sequence[Pending | Resolved | Answer]) -> None:
+            waiting = [each for each in admitted if isinstance(each, Pending)]
+            if waiting:
+                pending.send_nowait(waiting)
+            if len(waiting) < len(admitted):
+                answered = [each for each in admitted if not isinstance(each, Pending)]
+                self._tell_refused(answered)
+                computed.send_nowait(answered)
+
+        with requests, pending, computed:
+            async for first in requests:
+                # What needs no decoding goes on at once: turns of the scheduler for each cost a fifth more.
+                taken = [first, *_at_hand(requests)] if admission.takes_bodies else [first]
+                # All are held from here on, though the session may be lost while one waits to be admitted.
+                suspects = self._ledger.receive(taken)
+                if self._instruments.hears(Instrument.request_received):
+                    for request in taken:
+                        self._instruments.notify(Instrument.request_received, request)
+                if not suspects and admission.is_prompt(taken):
+                    pass_on(admission.admit_promptly(taken))
+                    continue
                 for request in taken:
-                    instruments.notify(Instrument.request_received, request)
-            if not suspects and admission.is_prompt(taken):
-                pass_on(admission.admit_promptly(taken))
-                continue
-            for request in taken:
-                ledger.begin([request])
-                pass_on([await _admit(request, request in suspects, admission, journal)])
-                ledger.end([request])
+                    self._ledger.begin([request])
+                    pass_on([await self._admit(admission, request, suspect=request in suspects)])
+                    self._ledger.end([request])
 
+    async def _admit(
+        self, admission: Admission, request: Request, *, suspect: bool
+    ) -> Pending | Resolved | Answer:
+        killed = await self._journal.verdict(request) if suspect else None
+        if killed is not None:
+            return Resolved(request, Failure(killed))
+        return await admission.admit(request, suspect=suspect)
 
-async def _admit(
-    request: Request,
-    suspect: bool,  # noqa: FBT001 - a request's own property
-    admission: Admission,
-    journal: Journal,
-) -> Pending | Resolved | Answer:
-    killed = await journal.verdict(request) if suspect else None
-    if killed is not None:
-        return Resolved(request, Failure(killed))
-    return await admission.admit(request, suspect=suspect)
+    def _tell_refused(self, answered: Outcomes) -> None:
+        for each in answered:
+            if each.error is None:
+                self._instruments.notify(Instrument.request_repeated, each.request)
+            else:
+                self._instruments.notify(Instrument.request_refused, each.request, each.error, None)
 
+    async def batch(self, batcher: Batcher, refused: trio.MemorySendChannel[Outcomes]) -> None:
+        """Run the batcher; it sends what will not be computed straight to its answer."""
+        with refused:
+            await batcher.run()
 
-def _tell_refused(instruments: Instruments, answered: Outcomes) -> None:
-    for each in answered:
-        if each.error is None:
-            instruments.notify(Instrument.request_repeated, each.request)
-        else:
-            instruments.notify(Instrument.request_refused, each.request, each.error, None)
+    def _refuse(
+        self, refused: trio.MemorySendChannel[Outcomes], pending: Pending, error: OutcomeError
+    ) -> None:
+        self._instruments.notify(Instrument.request_refused, pending.request, error, pending.cost)
+        refused.send_nowait([Resolved(pending.request, Failure(error))])
 
+    async def compute(
+        self,
+        executor: Executor,
+        slot: int,
+        batcher: Batcher,
+        batches: trio.MemoryReceiveChannel[Batch],
+        computed: trio.MemorySendChannel[Outcomes],
+    ) -> None:
+        """Take one batch whenever the executor is idle.
 
-async def batch(batcher: Batcher, refused: trio.MemorySendChannel[Outcomes]) -> None:
-    """Run the batcher; it sends what will not be computed straight to its answer."""
-    with refused:
-        await batcher.run()
+        Where it hangs, nothing more is started: what has not started goes back to the broker with the
+        session's end.
+        """
+        closed: Batch | None = None
+        with batches, computed:
+            try:
+                while True:
+                    await executor.idle()
+                    self._journal.note(slot, ())  # what an earlier session left there has come to its end
+                    self._idle.release()
+                    closed = await batches.receive()
+                    self._instruments.notify(Instrument.batch_closed, closed)
+                    running = [member.request for member in closed.members]
+                    self._ledger.begin(running)
+                    isolation = Isolation(executor, self._journal, slot)
+                    started = trio.current_time()
+                    outcomes = await isolation.infer(closed.members)
+                    computed.send_nowait(self._pipeline.codec.resolve(closed, outcomes))
+                    self._ledger.end(running)
+                    batcher.completed(closed, isolation.runs)
+                    seconds = trio.current_time() - started
+                    self._instruments.notify(
+                        Instrument.batch_computed, closed, seconds, tuple(isolation.runs)
+                    )
+                    self._journal.note(slot, ())  # only now: what follows from a batch may crash it, too
+                    del running, outcomes  # while it waits for the next batch, it keeps nothing of this one
+                    closed = None
+            except trio.EndOfChannel:
+                return
+            except ExecutorHung as error:
+                self._pipeline.end_for(error, closed)
+                self._intake.cancel_scope.cancel()
+                self._nursery.cancel_scope.deadline = trio.current_time() + SETTLE_GRACE
 
+    async def reply(self, computed: trio.MemoryReceiveChannel[Outcomes]) -> None:
+        """Encode and settle; all that is ready goes in one write to the broker.
 
-def refuse(
-    refused: trio.MemorySendChannel[Outcomes],
-    instruments: Instruments,
-    pending: Pending,
-    error: OutcomeError,
-) -> None:
-    """Let a request that will not be computed go to its answer."""
-    instruments.notify(Instrument.request_refused, pending.request, error, pending.cost)
-    refused.send_nowait([Resolved(pending.request, Failure(error))])
+        What the broker is slow to confirm, or would not take, is settled in tasks of their own. It is held
+        until then, so the prefetch bounds how many there are.
+        """
+        session = self._session
+        with computed:
+            async for first in computed:
+                outcomes = [each for ready in (first, *_at_hand(computed)) for each in ready]
+                answers = await self._answering.answer(outcomes, session)
+                prompt, *apart = session.apart(answers)
+                for group in apart:
+                    self._nursery.start_soon(self.settle, group, range(len(group)), None)
+                if not prompt:
+                    continue
+                settled, rest = await session.settle_promptly(prompt)
+                over = [(answer, ending) for answer, ending in zip(prompt, settled, strict=True) if ending]
+                if over:
+                    self._tell_settled([answer for answer, _ in over], [ending for _, ending in over])
+                if rest is not None:
+                    left = [place for place, ending in enumerate(settled) if not ending]
+                    self._nursery.start_soon(self.settle, prompt, left, rest)
 
+    async def settle(self, answers: Sequence[Answer], places: Collection[int], rest: Rest | None) -> None:
+        """Settle answers, or what is left of that, and tell how those at some places ended."""
+        answers, settled = await self._answering.settle(answers, self._session, rest)
+        self._tell_settled([answers[place] for place in places], [settled[place] for place in places])
 
-async def compute(
-    batches: trio.MemoryReceiveChannel[Batch],
-    computed: trio.MemorySendChannel[Outcomes],
-    *,
-    executor: Executor,
-    codec: Codec,
-    batcher: Batcher,
-    idle: trio.Semaphore,
-    give_up: Callable[[ExecutorHung], None],
-    instruments: Instruments,
-    journal: Journal,
-    ledger: Ledger,
-    slot: int,
-) -> None:
-    """Take one batch whenever the executor is idle; give up when it hangs."""
-    closed: Batch | None = None
-    with batches, computed:
-        try:
-            while True:
-                await executor.idle()
-                journal.note(slot, ())  # what an earlier session left there has come to its end
-                idle.release()
-                closed = await batches.receive()
-                instruments.notify(Instrument.batch_closed, closed)
-                running = [member.request for member in closed.members]
-                ledger.begin(running)
-                isolation = Isolation(executor, journal, slot)
-                started = trio.current_time()
-                computed.send_nowait(codec.resolve(closed, await isolation.infer(closed.members)))
-                ledger.end(running)
-                batcher.completed(closed, isolation.runs)
-                seconds = trio.current_time() - started
-                instruments.notify(Instrument.batch_computed, closed, seconds, tuple(isolation.runs))
-                journal.note(slot, ())  # not earlier: what follows from a batch may crash the worker, too
-                del running  # while it waits for the next batch, it keeps nothing of this one in memory
-                closed = None
-        except trio.EndOfChannel:
-            return
-        except ExecutorHung as error:
-            instruments.notify(Instrument.executor_hung, error, closed)
-            give_up(error)
-
-
-async def reply(
-    computed: trio.MemoryReceiveChannel[Outcomes],
-    *,
-    session: Session,
-    answering: Answering,
-    tell: Callable[[Sequence[Answer], Sequence[Settled]], None],
-    settle_later: Callable[[Sequence[Answer], Collection[int], Rest | None], None],
-) -> None:
-    """Encode and settle; all that is ready goes in one write to the broker.
-
-    What the broker is slow to confirm, or would not take, is settled in tasks of their own. It is held until
-    then, so the prefetch bounds how many there are.
-    """
-    with computed:
-        async for first in computed:
-            outcomes = [each for ready in (first, *_at_hand(computed)) for each in ready]
-            answers = await answering.answer(outcomes, session)
-            prompt, *apart = session.apart(answers)
-            for group in apart:
-                settle_later(group, range(len(group)), None)
-            if not prompt:
-                continue
-            settled, rest = await session.settle_promptly(prompt)
-            over = [(answer, ending) for answer, ending in zip(prompt, settled, strict=True) if ending]
-            if over:
-                tell([answer for answer, _ in over], [ending for _, ending in over])
-            if rest is not None:
-                settle_later(prompt, [place for place, ending in enumerate(settled) if not ending], rest)
-
-
-async def settle(
-    answers: Sequence[Answer],
-    places: Collection[int],
-    rest: Rest | None,
-    *,
-    session: Session,
-    answering: Answering,
-    tell: Callable[[Sequence[Answer], Sequence[Settled]], None],
-) -> None:
-    """Settle answers, or what is left of that, and tell how those at some places ended."""
-    answers, settled = await answering.settle(answers, session, rest)
-    tell([answers[place] for place in places], [settled[place] for place in places])
+    def _tell_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
+        self._ledger.settle([answer.request for answer in answers])
+        self._instruments.notify(Instrument.requests_settled, answers, settled)
 
 
 def _at_hand(channel: trio.MemoryReceiveChannel[T]) -> list[T]:

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from rpcb_trio import FixedPolicy, MemoryBroker, Reply, Request
 from rpcb_trio._messages import Answer
-from rpcb_trio._pipeline._remembered import LONG_BODY, Remembered
+from rpcb_trio._pipeline._reply_cache import LONG_BODY, ReplyCache
 from rpcb_trio.testing import in_place
 from tests.scenarios import QUEUE, Shouting, ask, steady, taken, working
 
@@ -105,15 +105,15 @@ def test_it_never_keeps_more_replies_or_bytes_than_it_may_and_never_a_wrong_one(
     most: int, most_bytes: int, sizes: list[tuple[int, int]]
 ) -> None:
     async def run() -> None:
-        remembered, serial = Remembered(most, in_place, most_bytes=most_bytes), count()
+        cache, serial = ReplyCache(most, in_place, most_bytes=most_bytes), count()
         latest: dict[int, Reply] = {}
         for name, size in sizes:
             reply = Reply(body=b"%03d" % next(serial) + bytes(size))
             latest[name] = reply
-            await remembered.remember([Answer(request_of(b"", str(name), QUEUE), reply)])
-            kept = [await remembered.recall(request_of(b"", str(each), QUEUE)) for each in latest]
+            await cache.put([Answer(request_of(b"", str(name), QUEUE), reply)])
+            kept = [await cache.get(request_of(b"", str(each), QUEUE)) for each in latest]
             found = [each for each in kept if each is not None]
-            assert len(found) == len(remembered) <= most
+            assert len(found) == len(cache) <= most
             assert sum(len(each.body) for each in found) <= most_bytes
             assert all(each in (None, latest[name]) for each, name in zip(kept, latest, strict=True))
 
@@ -124,16 +124,16 @@ def test_it_never_keeps_more_replies_or_bytes_than_it_may_and_never_a_wrong_one(
 async def test_who_can_not_be_told_from_others_is_not_remembered(
     correlation_id: str | None, reply_to: str | None
 ) -> None:
-    remembered = Remembered(1, in_place)
+    cache = ReplyCache(1, in_place)
     request = request_of(b"", correlation_id, reply_to)
-    await remembered.remember([Answer(request, Reply(body=b""))])
-    assert await remembered.recall(request) is None
-    assert len(remembered) == 0
+    await cache.put([Answer(request, Reply(body=b""))])
+    assert await cache.get(request) is None
+    assert len(cache) == 0
 
 
 async def test_long_bodies_are_told_apart_too() -> None:
-    remembered = Remembered(2, in_place)
+    cache = ReplyCache(2, in_place)
     one, other = (request_of(bytes(LONG_BODY) + tail, "1", QUEUE) for tail in (b"a", b"b"))
-    await remembered.remember([Answer(one, Reply(body=b"one"))])
-    assert await remembered.recall(other) is None
-    assert await remembered.recall(one) == Reply(body=b"one")
+    await cache.put([Answer(one, Reply(body=b"one"))])
+    assert await cache.get(other) is None
+    assert await cache.get(one) == Reply(body=b"one")

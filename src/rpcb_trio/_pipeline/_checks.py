@@ -1,7 +1,8 @@
-"""How much a worker may hold: the prefetch bounds all of it, `max_pending` what waits for a batch."""
+"""What the settings of `serve` must be like; a wrong one is refused with its name and the remedy."""
 
 from __future__ import annotations
 
+from rpcb_trio._batching import Policy
 from rpcb_trio._errors import SettingError
 from rpcb_trio._transports import LARGEST_PREFETCH
 
@@ -50,3 +51,51 @@ def _check_max_pending(max_pending: int, prefetch: int, max_batch_size: int, exe
             f"many; raise prefetch to {max_batch_size * executors + max_pending + 1} (max_batch_size * "
             "executors + max_pending + 1), lower max_pending, or leave it out"
         )
+
+
+def at_least(least: int, **settings: int | None) -> None:
+    """Refuse settings that are smaller; None is none.
+
+    Raises:
+        SettingError: one of them is.
+    """
+    for name, value in settings.items():
+        if value is not None and value < least:
+            raise SettingError(f"{name} is {value}; it must be at least {least}")
+
+
+def above_zero(**timeouts: float | None) -> None:
+    """Refuse a time of 0 seconds or less; None is none.
+
+    Raises:
+        SettingError: one of them is such.
+    """
+    for name, seconds in timeouts.items():
+        if seconds is not None and not seconds > 0:
+            raise SettingError(f"{name} is {seconds}; give seconds above 0, or leave it out")
+
+
+def is_second(choices: tuple[str, str], **setting: str) -> bool:
+    """Which of two words a setting is.
+
+    Raises:
+        SettingError: it is neither.
+    """
+    [(name, value)] = setting.items()
+    if value not in choices:
+        raise SettingError(f"{name} is {value!r}; set it to {choices[0]} or to {choices[1]}")
+    return value == choices[1]
+
+
+def checked_policy(batching: object) -> Policy:
+    """A policy as it was given.
+
+    Raises:
+        SettingError: it is none.
+    """
+    if not isinstance(batching, Policy):
+        raise SettingError(
+            f"batching is {batching!r}, which is no policy; give AutoPolicy() or FixedPolicy(32), say, or "
+            "leave it out"
+        )
+    return batching

@@ -1,0 +1,135 @@
+"""The worker loop: session after session, until it is drained.
+
+How a worker drains, in steps:
+
+1. `Worker.drain()` is called; from here `drain_timeout` counts. An attempt to connect, or the wait for the
+   next one, ends at once: without a session nothing is held.
+2. The session stops consuming, so `session.requests` ends.
+3. The stages run dry in order: what is decoded is batched, a partial batch is flushed, replies are confirmed
+   and their requests acked.
+4. The stages' nursery ends, the session closes its connections, and `serve` returns.
+
+What the deadline cuts off is unacked, so the broker redelivers it. A session that is lost while it drains is
+not opened again; the broker redelivers what was left.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import trio
+
+from rpcb_trio._backoff import Lost, keep_connected
+from rpcb_trio._errors import DrainTimeout, SettingError, first_leaf
+from rpcb_trio._instruments import Instrument, Setup
+from rpcb_trio._pipeline._stages import Pipeline
+from rpcb_trio._transports import Session, Topology, Transport
+
+
+class Worker:
+    """A running worker, as `open_worker` yields it and `serve` hands it to `task_status.started`."""
+
+    def __init__(self, loop: WorkerLoop) -> None:
+        self._loop = loop
+
+    @property
+    def held(self) -> int:
+        """How many requests were delivered to it and are not yet settled."""
+        return self._loop.held
+
+    def drain(self) -> None:
+        """Take no more requests, answer those that are held, then let `serve` return.
+
+        Calling it again changes nothing.
+        """
+        self._loop.drain()
+
+
+class WorkerLoop:
+    """Runs a pipeline over session after session, and observes these for `keep_connected`."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        transport: Transport,
+        topology: Topology,
+        *,
+        drain_timeout: float,
+        task_status: trio.TaskStatus[Worker],
+    ) -> None:
+        self._pipeline = pipeline
+        self._transport = transport
+        self._topology = topology
+        self._drain_timeout = drain_timeout
+        self._task_status = task_status
+        self._notify = pipeline.instruments.notify
+        self._draining = trio.Event()
+        self._all = trio.CancelScope()
+        self._connecting = trio.CancelScope()
+        """Cancelled when a drain finds no session open."""
+        self._has_started = self._is_open = False
+
+    @property
+    def held(self) -> int:
+        return len(self._pipeline.ledger)
+
+    def drain(self) -> None:
+        if self._draining.is_set():
+            return
+        self._draining.set()
+        self._all.deadline = trio.current_time() + self._drain_timeout
+        if not self._is_open:
+            self._notify(Instrument.drain_step, "stop connecting")
+            self._connecting.cancel()
+
+    async def run(self, setup: Setup) -> None:
+        """Open a session and hand out the worker; then serve it, and those that follow it, until drained.
+
+        Raises:
+            LoginRefused, TopologyMismatch, SessionLost: the first session could not be opened.
+            SettingError: a setting is wrong for any broker.
+            DrainTimeout: the drain took too long, and something was left.
+            ExecutorHung: an executor does not come back.
+        """
+        self._setup = setup
+        open_session = partial(self._transport.open_session, self._topology, prefetch=self._pipeline.prefetch)
+        wrong: SettingError | None = None
+        try:
+            with self._all, self._connecting:
+                await keep_connected(open_session, self._serve, self)
+        except* SettingError as group:
+            wrong = first_leaf(group)
+        if wrong is not None:
+            raise wrong
+        if self._pipeline.hung is not None:
+            raise self._pipeline.hung
+        if not self.held:
+            self._notify(Instrument.drain_step, "drained")
+        elif self._all.cancelled_caught:
+            raise DrainTimeout(self._drain_timeout, self.held)
+
+    async def _serve(self, session: Session) -> None:
+        await self._pipeline.run(session, self._draining)
+
+    def opened(self) -> None:
+        """See `ConnectionObserver`."""
+        self._is_open = True
+        if not self._has_started:
+            self._has_started = True
+            self._notify(Instrument.worker_started, self._setup)
+            self._task_status.started(Worker(self))
+        self._notify(Instrument.session_opened, self._topology.queue)
+
+    def lost(self, lost: Lost) -> None:
+        """See `ConnectionObserver`."""
+        was_open, self._is_open = self._is_open, False
+        if self._pipeline.hung is not None or self._draining.is_set():  # what it held is counted at the end
+            self._connecting.cancel()
+            if was_open and self._pipeline.hung is None:
+                self._notify(Instrument.session_lost, lost.error, math.inf)
+        elif was_open:
+            self._pipeline.ledger.lose_session()
+            self._notify(Instrument.session_lost, lost.error, lost.retry_in)
+        else:
+            self._notify(Instrument.reconnect_failed, lost.error, lost.retry_in, lost.failed)

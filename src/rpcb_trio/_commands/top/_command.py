@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
+import cyclopts
 import msgspec
 import trio
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 from cyclopts.validators import Number
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 
 from rpcb_trio._commands._exits import ExitCode
@@ -26,19 +27,17 @@ from rpcb_trio._commands._settings._url import shown_url
 from rpcb_trio._commands._signals import OBEYED
 from rpcb_trio._commands.serve._setup import transport
 from rpcb_trio._commands.top._keys import pressed, single_keys
-from rpcb_trio._commands.top._table import ORDERS, page
+from rpcb_trio._commands.top._screen import Screen
 from rpcb_trio._errors import SettingError
 from rpcb_trio._events import LiveSummary, QueueSummary, WorkerSummary, watch_events
 
-VIEW = Group("View", sort_key=0)
+VIEW = cyclopts.Group("View", sort_key=0)
 
 PATIENCE = 5.0
 """Seconds until it is told that nobody publishes; who does tells a state each second."""
 
 WIDE = 200
 """Columns, where there is no terminal that has any."""
-
-FOOT = f"q quit   sort: n name  {'  '.join(f'{key} {label}' for key, (label, _) in ORDERS.items())}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +143,7 @@ class _View:
         self._summary = summary
         self._exchange = exchange
         self._where = where
-        self._order = ""
+        self._screen = Screen()
 
     async def show(self, flags: TopFlags) -> ExitCode:
         """Show it as asked, until that is done."""
@@ -178,7 +177,7 @@ class _View:
             sys.stdout.buffer.flush()
             return
         console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE)
-        console.print(page(self._workers, self._summary.queues(), self._title, width=console.width))
+        console.print(self._page(console.width))
 
     async def _print_lines(self, interval: float) -> None:
         async with _until_a_signal():
@@ -202,23 +201,15 @@ class _View:
             if key == "q":
                 everything.cancel()
                 return
-            self._order = key
+            self._screen.press(key)
             self._draw(live)
 
     def _draw(self, live: Live) -> None:
-        width, height = live.console.size
-        live.update(
-            page(
-                self._workers,
-                self._summary.queues(),
-                self._title,
-                width=width,
-                height=height,
-                order=self._order,
-                foot=FOOT,
-            ),
-            refresh=True,
-        )
+        live.update(self._page(*live.console.size), refresh=True)
+
+    def _page(self, width: int, height: int | None = None) -> Group:
+        queues = self._summary.queues()
+        return self._screen.page(self._workers, queues, self._title, width=width, height=height)
 
     @property
     def _workers(self) -> list[WorkerSummary]:

@@ -12,8 +12,24 @@ from contextlib import contextmanager
 
 import trio
 
-SEQUENCE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|.)?")
-"""What a key sends that has no character of its own (ECMA-48, 5.4)."""
+KEY = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?|.", re.DOTALL)
+"""A character, or what a key sends that has none (ECMA-48, 5.4)."""
+
+NAMED = {
+    "\x1b[A": "up",
+    "\x1bOA": "up",
+    "\x1b[B": "down",
+    "\x1bOB": "down",
+    "\x1b[5~": "page up",
+    "\x1b[6~": "page down",
+    "\x1b[H": "home",
+    "\x1b[1~": "home",
+    "\x1bOH": "home",
+    "\x1b[F": "end",
+    "\x1b[4~": "end",
+    "\x1bOF": "end",
+}
+"""The keys without a character that mean something, as xterm, rxvt and the Linux console send them."""
 
 
 @contextmanager
@@ -32,11 +48,12 @@ def single_keys() -> Iterator[int | None]:
 
 
 async def pressed(terminal: int | None) -> AsyncIterator[str]:
-    """Each key; those that are sequences, as the arrows, are passed over."""
+    """Each key, by its character or its name."""
     while terminal is not None:
         await trio.lowlevel.wait_readable(terminal)
-        keys = os.read(terminal, 64).decode(errors="ignore")
-        if not keys:
+        typed = os.read(terminal, 64).decode(errors="ignore")
+        if not typed:
             return
-        for key in SEQUENCE.sub("", keys):
-            yield key
+        for key in KEY.findall(typed):
+            if len(key) == 1 or key in NAMED:
+                yield NAMED.get(key, key)

@@ -1,33 +1,26 @@
-"""What `top` shows: a table of workers and one of queues, as wide as there is room for."""
+"""The tables of `top`: workers with the columns that there is room for, and queues."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from rich.console import Group, RenderableType
+from rich.cells import cell_len, set_cell_size
 from rich.table import Table
 from rich.text import Text
 
 from rpcb_trio._events import QueueSummary, WorkerSummary
-from rpcb_trio._instruments import Condition
 
 BARS = "▁▂▃▄▅▆▇█"
-GAP = 2
+GAP = 1
 """Columns of a terminal between two of a table."""
 
-LEAST_WORKERS = 3
-"""Rows for workers, however low the window is."""
+LONGEST_NAME = 18
+"""Of a worker in the table; longer names are cut."""
 
-MOST_REASONS = 3
-
-STYLES = {
-    Condition.CONSUMING: "green",
-    Condition.DRAINING: "cyan",
-    Condition.WARMING_UP: "yellow",
-    Condition.STOPPED: "dim",
-}
-"""All others are bad."""
+BAD = "bold red"
+STYLES = {"consuming": "green", "draining": "cyan", "warming up": "yellow", "stopped": "dim"}
+"""All other states are bad."""
 
 
 class Column(NamedTuple):
@@ -35,25 +28,29 @@ class Column(NamedTuple):
 
     title: str
     width: int
+    """The least of a number, the most of a text."""
     rank: int
-    """Those with the lowest are shown where there is no room for all."""
+    """Where there is no room for all columns, those with the lowest are shown."""
     cell: Callable[[WorkerSummary], str | Text]
+    meaning: str
     is_text: bool = False
 
 
-def _condition(worker: WorkerSummary) -> Text:
-    if worker.gone and worker.condition is not Condition.STOPPED:
-        return Text(f"gone {_age(worker.seconds)}", style="bold red")
-    style = STYLES.get(worker.condition, "bold red")
-    return Text(f"{worker.condition} {_age(worker.seconds)}", style=style)
+def state_of(worker: WorkerSummary) -> str:
+    """Its condition, or that it is gone."""
+    return "gone" if worker.gone else str(worker.condition)
+
+
+def _state(worker: WorkerSummary) -> Text:
+    state = state_of(worker)
+    return Text(f"{state} {_age(worker.seconds)}", style=STYLES.get(state, BAD))
 
 
 def _failed(worker: WorkerSummary) -> Text:
-    return Text(str(worker.failed), style="bold red" if worker.failed_per_second else "")
+    return Text(str(worker.failed), style=BAD if worker.failed_per_second else "")
 
 
 def _bars(worker: WorkerSummary) -> str:
-    """The last batches, each as high as it is full."""
     most = max(worker.max_batch_size, 1)
     return "".join(BARS[min(len(BARS) - 1, size * len(BARS) // (most + 1))] for size in worker.last_sizes)
 
@@ -62,27 +59,109 @@ def _trigger(worker: WorkerSummary) -> str:
     return max(worker.triggers, key=worker.triggers.__getitem__, default="")
 
 
+def _process(worker: WorkerSummary) -> str:
+    return clean(f"{worker.host}:{worker.pid}")
+
+
 COLUMNS = (
-    Column("worker", 10, 0, lambda each: clean(each.worker), is_text=True),
-    Column("queue", 14, 11, lambda each: clean(each.queue), is_text=True),
-    Column("process", 20, 13, lambda each: clean(f"{each.host}:{each.pid}"), is_text=True),
-    Column("state", 15, 1, _condition, is_text=True),
-    Column("req/s", 5, 2, lambda each: number(each.requests_per_second)),
-    Column("batch/s", 7, 14, lambda each: number(each.batches_per_second)),
-    Column("size", 4, 3, lambda each: number(each.mean_batch_size)),
-    Column("last batches", 24, 12, _bars, is_text=True),
-    Column("closed by", 9, 15, _trigger, is_text=True),
-    Column("wait", 5, 4, lambda each: number(each.mean_wait_ms)),
-    Column("infer", 5, 5, lambda each: number(each.mean_service_ms)),
-    Column("p99", 5, 6, lambda each: number(each.p99_total_ms)),
-    Column("waits", 5, 7, lambda each: str(each.waiting)),
-    Column("held", 4, 9, lambda each: str(each.held)),
-    Column("fail", 4, 8, _failed),
-    Column("mem", 5, 10, lambda each: memory(each.rss)),
-    Column("device", 10, 16, lambda each: clean(each.device or ""), is_text=True),
-    Column("policy", 12, 17, lambda each: clean(each.policy), is_text=True),
-    Column("start", 8, 18, lambda each: clean(each.start), is_text=True),
+    Column("queue", 14, 12, lambda each: clean(each.queue), "what it consumes", is_text=True),
+    Column("process", 20, 14, _process, "host and process id", is_text=True),
+    Column("state", 16, 1, _state, "since when; gone: nothing was heard for 5 s", is_text=True),
+    Column("req/s", 5, 2, lambda each: number(each.requests_per_second), "requests settled per second"),
+    Column("batch/s", 5, 15, lambda each: number(each.batches_per_second), "batches per second"),
+    Column("size", 4, 3, lambda each: number(each.mean_batch_size), "requests in a batch, mean"),
+    Column("last batches", 24, 13, _bars, "each as high as it was full", is_text=True),
+    Column("closed by", 9, 16, _trigger, "why most of its batches were closed", is_text=True),
+    Column(
+        "wait", 5, 8, lambda each: number(each.mean_wait_ms), "ms until a request's batch is closed, mean"
+    ),
+    Column("infer", 5, 6, lambda each: number(each.mean_service_ms), "ms that a batch is computed, mean"),
+    Column("p50", 5, 5, lambda each: number(each.p50_total_ms), "ms until a request is settled, median"),
+    Column(
+        "p99", 5, 4, lambda each: number(each.p99_total_ms), "ms until a request is settled, 99 % of them"
+    ),
+    Column("waiting", 5, 7, lambda each: str(each.waiting), "requests in it that wait for a batch"),
+    Column("held", 4, 10, lambda each: str(each.held), "requests that it has not settled"),
+    Column("fail", 4, 9, _failed, "errors since its start; red while there are new ones"),
+    Column("mem", 5, 11, lambda each: memory(each.rss), "memory of its process"),
+    Column("device", 10, 17, lambda each: clean(each.device or ""), "where its model computes", is_text=True),
+    Column("policy", 12, 18, lambda each: clean(each.policy), "what chooses its batches", is_text=True),
+    Column("start", 8, 19, lambda each: clean(each.start), "id of its start, as in its audit", is_text=True),
 )
+
+
+ORDERS: dict[str, tuple[str, Callable[[WorkerSummary], float]]] = {
+    "r": ("req/s", lambda each: each.requests_per_second or 0.0),
+    "l": ("p99", lambda each: each.p99_total_ms or 0.0),
+    "w": ("waiting", lambda each: each.waiting),
+    "f": ("fail", lambda each: each.failed),
+    "m": ("mem", lambda each: each.rss or 0),
+}
+"""The column to sort by, the highest first, by the key that chooses it."""
+
+
+def in_order(workers: Sequence[WorkerSummary], order: str) -> list[WorkerSummary]:
+    """Workers sorted as a key of `ORDERS` says; any other leaves them by queue and name."""
+    return sorted(workers, key=ORDERS[order][1], reverse=True) if order in ORDERS else list(workers)
+
+
+def name_column(workers: Sequence[WorkerSummary]) -> Column:
+    """The names; where workers of a queue bear the same one, also what tells them apart."""
+    alike: dict[tuple[str, str], list[WorkerSummary]] = {}
+    for each in workers:
+        alike.setdefault((each.queue, each.worker), []).append(each)
+
+    def name(worker: WorkerSummary) -> str:
+        others, mark = alike[worker.queue, worker.worker], ""
+        if len(others) > 1:
+            fields = ("pid", "host", "start")
+            telling = (each for each in fields if len({getattr(one, each) for one in others}) == len(others))
+            mark = clean(f":{getattr(worker, next(telling, 'place'))}")[: LONGEST_NAME - 4]
+        text, room = clean(worker.worker), LONGEST_NAME - cell_len(mark)
+        return (text if cell_len(text) <= room else set_cell_size(text, room - 1) + "…") + mark
+
+    return Column(
+        "worker", LONGEST_NAME, 0, name, "its name; with process, host or start if need be", is_text=True
+    )
+
+
+def fitting(workers: Sequence[WorkerSummary], order: str, width: int) -> list[tuple[Column, int]]:
+    """The columns that there is room for, with their widths; the one that sorts is among them."""
+    by = ORDERS[order][0] if order in ORDERS else "worker"
+    columns = (name_column(workers), *COLUMNS)
+    chosen, left = dict[str, int](), width + GAP
+    for column in sorted(columns, key=lambda each: (each.title not in {by, "worker"}, each.rank)):
+        needed = len(column.title) + (column.title == by)
+        if column.is_text:
+            longest = max((cell_len(str(column.cell(each))) for each in workers), default=0)
+            needed = max(needed, min(column.width, longest))
+        left -= max(needed, 0 if column.is_text else column.width) + GAP
+        if left < 0:
+            break
+        chosen[column.title] = max(needed, 0 if column.is_text else column.width)
+    return [(column, chosen[column.title]) for column in columns if column.title in chosen]
+
+
+def worker_table(
+    workers: Sequence[WorkerSummary], columns: Sequence[tuple[Column, int]], order: str
+) -> Table:
+    """A row for each worker; the title of the column that sorts has a mark."""
+    by = ORDERS[order][0] if order in ORDERS else "worker"
+    table = _table()
+    for column, width in columns:
+        mark = "" if column.title != by else "▼" if order in ORDERS else "▲"
+        table.add_column(
+            column.title + mark,
+            justify="left" if column.is_text else "right",
+            no_wrap=True,
+            width=width,
+            overflow="ellipsis",
+        )
+    for worker in workers:
+        is_off = state_of(worker) in {"gone", "stopped"}
+        table.add_row(*(column.cell(worker) for column, _ in columns), style="dim" if is_off else None)
+    return table
+
 
 QUEUE_NAME, QUEUE_COLUMN = 12, 7
 """The least width of a queue's name, and that of all else."""
@@ -91,101 +170,40 @@ QUEUE_COLUMNS: tuple[tuple[str, Callable[[QueueSummary], str]], ...] = (
     ("ready", lambda each: "-" if each.ready is None else str(each.ready)),
     ("workers", lambda each: str(each.workers)),
     ("req/s", lambda each: number(each.requests_per_second)),
-    ("waits", lambda each: str(each.waiting)),
+    ("p50", lambda each: number(each.total.p50 if each.total else None)),
+    ("p99", lambda each: number(each.total.p99 if each.total else None)),
+    ("waiting", lambda each: str(each.waiting)),
     ("held", lambda each: str(each.held)),
     ("fail", lambda each: str(each.failed)),
 )
 """Of the table of queues, beside their names; the last ones go where there is no room."""
 
-ORDERS: dict[str, tuple[str, Callable[[WorkerSummary], float]]] = {
-    "r": ("rate", lambda each: each.requests_per_second or 0.0),
-    "l": ("latency", lambda each: each.p99_total_ms or 0.0),
-    "w": ("waiting", lambda each: each.waiting),
-    "f": ("failed", lambda each: each.failed),
-    "m": ("memory", lambda each: each.rss or 0),
-}
-"""Keys that sort, the highest first; any other key sorts by name."""
+
+def is_stuck(queue: QueueSummary) -> bool:
+    """Whether messages lie in it and no worker consumes it."""
+    return bool(queue.ready) and not queue.workers
 
 
-def page(
-    workers: Sequence[WorkerSummary],
-    queues: Sequence[QueueSummary],
-    title: str,
-    *,
-    width: int,
-    height: int | None = None,
-    order: str = "",
-    foot: str = "",
-) -> Group:
-    """All of it; of more workers than `height` has lines for, the first ones."""
-    workers = in_order(workers, order)
-    reasons = [_reason(each) for each in workers if each.reason and not each.gone][:MOST_REASONS]
-    others = 6 + len(queues) + len(reasons)
-    room = len(workers) if height is None else max(LEAST_WORKERS, height - others)
-    parts: list[RenderableType] = [_line(title, "bold"), _worker_table(workers[:room], width)]
-    if len(workers) > room:
-        parts.append(_line(f"and {len(workers) - room} more workers", "dim"))
-    parts += [_line(each, "red") for each in reasons]
-    parts += [Text(), _queue_table(queues, width)]
-    if foot:
-        parts += [Text(), _line(foot, "dim")]
-    return Group(*parts)
+def queues_in(room: int, queues: Sequence[QueueSummary]) -> Sequence[QueueSummary]:
+    """All of them, or as many as there is room for, those that are stuck first."""
+    return queues if len(queues) <= room else sorted(queues, key=lambda each: not is_stuck(each))[:room]
 
 
-def in_order(workers: Sequence[WorkerSummary], order: str) -> list[WorkerSummary]:
-    """Workers as a key has them sorted."""
-    return sorted(workers, key=ORDERS[order][1], reverse=True) if order in ORDERS else list(workers)
-
-
-def _worker_table(workers: Sequence[WorkerSummary], width: int) -> Table:
-    columns = _fitting(width)
-    table = _table()
-    for column in columns:
-        table.add_column(
-            column.title,
-            justify="left" if column.is_text else "right",
-            no_wrap=True,
-            min_width=len(column.title),
-            max_width=column.width,
-            overflow="ellipsis",
-        )
-    for worker in workers:
-        cells = [column.cell(worker) for column in columns]
-        table.add_row(*cells, style="dim" if worker.gone else None)
-    return table
-
-
-def _fitting(width: int) -> list[Column]:
-    chosen, left = set[str](), width
-    for column in sorted(COLUMNS, key=lambda each: each.rank):
-        left -= column.width + GAP
-        if left < -GAP:
-            break
-        chosen.add(column.title)
-    return [column for column in COLUMNS if column.title in chosen]
-
-
-def _queue_table(queues: Sequence[QueueSummary], width: int) -> Table:
+def queue_table(queues: Sequence[QueueSummary], width: int) -> Table:
+    """A row for each queue."""
     columns = QUEUE_COLUMNS[: max(0, (width - QUEUE_NAME) // (QUEUE_COLUMN + GAP))]
     table = _table()
-    table.add_column("queue", no_wrap=True, max_width=30, overflow="ellipsis")
+    table.add_column("queue", no_wrap=True, min_width=QUEUE_NAME, max_width=30, overflow="ellipsis")
     for title, _ in columns:
         table.add_column(title, justify="right", min_width=QUEUE_COLUMN, no_wrap=True)
     for each in queues:
-        table.add_row(clean(each.queue), *(cell(each) for _, cell in columns))
+        name = Text(clean(each.queue))
+        table.add_row(name, *(cell(each) for _, cell in columns), style=BAD if is_stuck(each) else None)
     return table
 
 
 def _table() -> Table:
     return Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="reverse")
-
-
-def _line(text: str, style: str) -> Text:
-    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
-
-
-def _reason(worker: WorkerSummary) -> str:
-    return clean(f"{worker.worker} ({worker.host}:{worker.pid}): {worker.condition}: {worker.reason}")
 
 
 def clean(text: str) -> str:

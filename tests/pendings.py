@@ -14,8 +14,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from hypothesis import strategies as st
 
 from rpcb_trio import Request
-from rpcb_trio._batching._turns import Turns
-from rpcb_trio._batching._waiting import Waiting
+from rpcb_trio._batching._waiting import Turns, Waiting
 from rpcb_trio.batching import Batch, Decision, Ending, Pending, Policy, Run, Work
 
 _tags = count(1)
@@ -108,7 +107,7 @@ class Shown(NamedTuple):
 
 
 def leaving(decision: Decision) -> list[Pending]:
-    return [*decision.batch, *decision.expired, *decision.given_up]
+    return [*decision.batch, *decision.expired, *decision.too_late]
 
 
 class Played:

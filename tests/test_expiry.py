@@ -26,7 +26,7 @@ class Quick(FixedPolicy):
     ) -> Decision:
         hopeless = tuple(each for each in pending if (each.request.deadline or 1e9) < now + 10)
         if hopeless:
-            return Decision(given_up=hopeless)
+            return Decision(too_late=hopeless)
         return super().decide(pending, now, final=final, others_idle=others_idle)
 
 

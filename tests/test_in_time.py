@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from benches.policy.bounds import most_on_time
 from rpcb_trio import AutoPolicy, FixedPolicy
-from rpcb_trio._batching._by_deadline import deadline_of
-from rpcb_trio._batching._in_time import choose_in_time
 from rpcb_trio._batching._limits import Limits
+from rpcb_trio._batching._orders import deadline_of
+from rpcb_trio._batching._selection import choose_in_time
 from rpcb_trio.batching import Pending, Work
 from rpcb_trio.simulation import Arrival, Fate, OpenLoad, linear, simulate
 from tests.pendings import pending, turns
@@ -28,10 +28,10 @@ def due(*deadlines: float | None) -> list[Pending]:
     return [pending(deadline=deadline) for deadline in deadlines]
 
 
-def test_who_would_be_late_even_alone_is_given_up_and_the_others_are_computed() -> None:
+def test_a_request_that_would_be_late_even_alone_is_too_late_and_the_others_are_computed() -> None:
     waiting = due(1.5, 1.9, 9.0, 9.0)
     choice = choose_in_time(turns(waiting), 0.0, Limits(8), takes)
-    assert choice.given_up == tuple(waiting[:2])
+    assert choice.too_late == tuple(waiting[:2])
     assert choice.batch == tuple(waiting[2:])
 
 
@@ -41,9 +41,9 @@ def test_one_that_would_make_the_batch_small_is_passed_over() -> None:
     assert choice.batch == tuple(waiting[1:])
 
 
-def test_who_is_passed_over_but_could_be_in_time_alone_is_not_given_up() -> None:
+def test_one_passed_over_that_could_be_in_time_alone_is_not_too_late() -> None:
     waiting = due(2.0, *[10.0] * 8)
-    assert choose_in_time(turns(waiting), 0.0, Limits(8), takes).given_up == ()
+    assert choose_in_time(turns(waiting), 0.0, Limits(8), takes).too_late == ()
 
 
 def test_of_two_choices_with_the_same_rate_the_one_that_passes_fewer_over_is_taken() -> None:
@@ -57,10 +57,10 @@ def test_a_batch_is_no_larger_than_the_first_deadline_in_it_allows() -> None:
     assert len(choice.batch) == 3
 
 
-def test_when_nobody_can_be_in_time_all_are_given_up() -> None:
+def test_when_none_can_be_in_time_all_are_too_late() -> None:
     waiting = due(1.0, 1.5, 1.9)
     choice = choose_in_time(turns(waiting), 0.0, Limits(8), takes)
-    assert (choice.batch, choice.given_up) == ((), tuple(waiting))
+    assert (choice.batch, choice.too_late) == ((), tuple(waiting))
 
 
 def test_a_request_without_a_deadline_has_a_place_once_its_turn_has_come() -> None:
@@ -70,10 +70,10 @@ def test_a_request_without_a_deadline_has_a_place_once_its_turn_has_come() -> No
     assert len(choice.batch) == 2
 
 
-def test_a_long_request_with_time_enough_is_not_given_up_for_short_ones() -> None:
+def test_a_long_request_with_time_enough_is_not_refused_for_short_ones() -> None:
     hopeless, long, short = due(0.5)[0], pending(cost=100.0, deadline=5000.0), pending(deadline=5001.0)
     choice = choose_in_time(turns([hopeless, long, short]), 0.0, Limits(8, max_batch_cost=150), takes)
-    assert choice.given_up == (hopeless,)
+    assert choice.too_late == (hopeless,)
 
 
 deadlines = st.none() | st.integers(0, 80).map(lambda each: each / 4)
@@ -91,7 +91,7 @@ limits = st.builds(Limits, st.integers(1, 6), max_batch_cost=st.sampled_from([ma
 
 @steady
 @given(waitings, limits)
-def test_whoever_is_chosen_is_in_time_and_whoever_is_given_up_could_not_be(
+def test_each_chosen_is_in_time_and_each_too_late_could_not_be(
     waiting: list[Pending], limits: Limits
 ) -> None:
     choice = choose_in_time(turns(waiting), 0.0, limits, takes)
@@ -99,16 +99,16 @@ def test_whoever_is_chosen_is_in_time_and_whoever_is_given_up_could_not_be(
         work = Work.of([each.cost for each in choice.batch])
         assert limits.allow(work)
         assert all(takes(work) <= deadline_of(each) for each in choice.batch)
-    for each in choice.given_up:
+    for each in choice.too_late:
         assert takes(Work(1, each.cost, each.cost)) > deadline_of(each)
-    assert not {id(each) for each in choice.batch} & {id(each) for each in choice.given_up}
+    assert not {id(each) for each in choice.batch} & {id(each) for each in choice.too_late}
 
 
 @steady
 @given(waitings, limits)
-def test_somebody_is_computed_unless_all_are_given_up(waiting: list[Pending], limits: Limits) -> None:
+def test_one_at_least_is_computed_unless_all_are_too_late(waiting: list[Pending], limits: Limits) -> None:
     choice = choose_in_time(turns(waiting), 0.0, limits, takes)
-    assert choice.batch or len(choice.given_up) == len(waiting)
+    assert choice.batch or len(choice.too_late) == len(waiting)
 
 
 def one_by_one(waiting: list[Pending], limits: Limits) -> list[Pending]:
@@ -174,7 +174,7 @@ def test_under_overload_nearly_as_many_are_answered_in_time_as_any_schedule_coul
 
 
 @pytest.mark.parametrize("executors", [2, 4])
-def test_nobody_is_given_up_whom_another_executor_could_answer(executors: int) -> None:
+def test_none_is_too_late_that_another_executor_could_answer(executors: int) -> None:
     arrivals = overload(0.9, 4, executors=executors)
     learned = simulate(AutoPolicy(LARGEST), OpenLoad(arrivals), LAW, executors=executors)
     fixed = simulate(FixedPolicy(LARGEST), OpenLoad(arrivals), LAW, executors=executors)

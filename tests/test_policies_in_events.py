@@ -82,7 +82,7 @@ def test_exactly_the_expired_leave_as_expired_and_none_of_them_is_computed(
 @given(makers, executors, histories)
 def test_nobody_without_a_deadline_is_ever_refused(make: Maker, count: int, history: list[Event]) -> None:
     for shown in played(make, count, history).shown:
-        for each in (*shown.decision.expired, *shown.decision.given_up):
+        for each in (*shown.decision.expired, *shown.decision.too_late):
             assert each.request.deadline is not None
 
 
@@ -142,7 +142,7 @@ def plain(game: Played) -> list[object]:
         (
             each.now,
             [number[id(one)] for one in each.decision.batch],
-            [number[id(one)] for one in each.decision.given_up],
+            [number[id(one)] for one in each.decision.too_late],
             each.decision.trigger,
             each.decision.predicted,
             each.decision.hold_until,
@@ -180,7 +180,7 @@ def test_a_hold_ends_while_all_that_wait_can_be_answered_in_time_and_is_followed
     Played(policy, executors=count, now=START).play(history)
     for decision in policy.at_the_end:
         assert decision.batch
-        assert not decision.given_up
+        assert not decision.too_late
         assert not decision.expired
 
 

@@ -138,7 +138,7 @@ def test_a_hold_ends_while_there_is_time_to_answer() -> None:
         assert decision.batch or now < decision.hold_until <= min(free, now + slack)
 
 
-def test_nobody_is_given_up_before_the_service_time_can_be_trusted() -> None:
+def test_nothing_is_refused_as_too_late_before_the_service_time_can_be_trusted() -> None:
     policy = AutoPolicy(LARGEST)
     now = 0.0
     for _ in range(TRUSTED):
@@ -146,20 +146,20 @@ def test_nobody_is_given_up_before_the_service_time_can_be_trusted() -> None:
         assert policy.decide(waiting, now, final=False).batch == tuple(waiting)
         now = computed(policy, waiting, now)
     decision = policy.decide([pending(now, deadline=now + 0.001)], now, final=False)
-    assert len(decision.given_up) == 1
+    assert len(decision.too_late) == 1
 
 
 def test_a_prediction_that_gives_everybody_up_is_put_to_the_test_so_that_a_wrong_one_is_put_right() -> None:
     policy = AutoPolicy(LARGEST)
     now = taught(policy, rounds=50)  # by a device that was slow for a while, and is fast from now on
     fast = 0.01
-    given_up = 0
+    refused = 0
     for _ in range(40):
         waiting = [pending(now, deadline=now + 5 * fast) for _ in range(3)]
         decision = policy.decide(waiting, now, final=False)
-        given_up = len(decision.given_up)
+        refused = len(decision.too_late)
         if decision.batch:
             batch = Batch(id=1, members=decision.batch, trigger=decision.trigger, closed=now)
             policy.completed(batch, [Run(batch.work, fast, Ending.COMPUTED)], now + fast)
         now += 1.0
-    assert given_up == 0
+    assert refused == 0

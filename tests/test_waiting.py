@@ -11,10 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from rpcb_trio._batching._by_deadline import deadline_of
-from rpcb_trio._batching._line import arrival, turn
-from rpcb_trio._batching._turns import Turns
-from rpcb_trio._batching._waiting import Waiting
+from rpcb_trio._batching._orders import arrival, deadline_of, turn
+from rpcb_trio._batching._waiting import Turns, Waiting
 from rpcb_trio.batching import Pending
 from tests.pendings import pending
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from rpcb_trio import AutoPolicy, FixedPolicy
 from rpcb_trio._batching._limits import Limits
-from rpcb_trio._batching._turns import Turns
-from rpcb_trio._batching._window import Predict, best_prefix, best_window
+from rpcb_trio._batching._selection import Predict, best_prefix, best_window
+from rpcb_trio._batching._waiting import Turns
 from rpcb_trio.batching import Pending, Policy, Work
 from rpcb_trio.simulation import Arrival, OpenLoad, padded, simulate
 from tests.pendings import pending, turns

@@ -1,4 +1,4 @@
-"""The policy that needs no tuning: it learns what a batch takes and who comes back, and decides by that.
+"""The policy that needs no tuning: it learns what batches take and which callers return.
 
 An executor that is idle starts at once, unless the numbers say that waiting pays. For requests that come
 whenever they like (Poisson) no rule that cannot see the future does better: the best is to start as soon as
@@ -12,23 +12,22 @@ import math
 from collections.abc import Sequence
 from itertools import islice
 
-from rpcb_trio._batching._by_deadline import deadline_of
-from rpcb_trio._batching._in_time import Choice, choose_in_time
 from rpcb_trio._batching._limits import Limits
+from rpcb_trio._batching._orders import deadline_of
 from rpcb_trio._batching._policy import Decision, Policy
-from rpcb_trio._batching._returns import Expected, Returns
+from rpcb_trio._batching._returning import Expected, ReturningCallers
+from rpcb_trio._batching._selection import Choice, best_count, best_prefix, best_window, choose_in_time
 from rpcb_trio._batching._service_time import ServiceTime
-from rpcb_trio._batching._turns import Turns
-from rpcb_trio._batching._waiting import Waiting
-from rpcb_trio._batching._window import best_count, best_prefix, best_window
+from rpcb_trio._batching._waiting import Turns, Waiting
 from rpcb_trio._errors import SettingError
 from rpcb_trio._messages import Batch, Ending, Pending, Run, Trigger, Work
 
 HORIZON = 0.5
-"""Who comes back within this share of what a batch of one takes has returned; later ones are not worth it."""
+"""A caller that comes back within this share of what a batch of one takes has returned; a later one is not
+worth waiting for."""
 PRUDENCE = 1.0
-"""Deadlines are kept with a margin of so many standard deviations of the service time; only those at the very
-edge miss theirs for lack of more, and more would cost the others."""
+"""Deadlines are kept with a margin of so many standard deviations of the service time. More
+would cost the others more than it saves."""
 
 SHORTEST_HOLD = 1e-6
 """Seconds: no clock wakes a task sooner."""
@@ -38,7 +37,7 @@ CLOSELY = 0.005
 that than for itself."""
 
 TRUSTED = 3
-"""So many runs are observed before anybody is given up by what they predict; the first may be slow."""
+"""So many runs are observed before any request is refused as too late; the first may be slow."""
 
 
 class AutoPolicy(Policy):
@@ -48,8 +47,8 @@ class AutoPolicy(Policy):
         max_batch_size: the most requests in one batch.
         max_batch_cost: the most padded cost of a batch, in the unit of `service.cost`.
         batch_sizes: the sizes the model is compiled for (CUDA graphs), if not all.
-        latency_objective: for those who pay for GPU seconds: hold as long as every request is still answered
-            within so many seconds of its arrival. None answers as soon as possible.
+        latency_objective: saves GPU seconds: hold as long as every request is still answered within so many
+            seconds of its arrival. None answers as soon as possible.
 
     Raises:
         SettingError: one of them is senseless.
@@ -72,12 +71,12 @@ class AutoPolicy(Policy):
         self._time = ServiceTime()
         self._shape: object = None
         self._counts: dict[tuple[float, int, float], int] = {}
-        self._returns = Returns()
+        self._callers = ReturningCallers()
         self._mean_cost = 1.0
         self._computed = 0
         self._learned: Work | None = None
         self._learned_at = -math.inf
-        self._gave_up_all = False
+        self._refused_all = False
         self._held_until: float | None = None
 
     @property
@@ -86,11 +85,11 @@ class AutoPolicy(Policy):
         return self._limits.max_batch_size
 
     def arrived(self, pending: Pending) -> None:
-        """Learn who comes, and when."""
-        self._returns.arrived(pending.request.reply_to, pending.ready)
+        """Learn which caller sends, and when."""
+        self._callers.arrived(pending.request.reply_to, pending.ready)
 
     def completed(self, batch: Batch, runs: Sequence[Run], now: float) -> None:
-        """Learn what a batch takes, what the device's memory holds, and who is answered now."""
+        """Learn what a batch takes, what the device's memory holds, and which callers are answered now."""
         self._limits.learn(runs)
         for run in runs:
             if run.ending is Ending.COMPUTED:
@@ -98,7 +97,7 @@ class AutoPolicy(Policy):
         work = runs[0].work if len(runs) == 1 else batch.work
         self._mean_cost = mean = work.total / work.size
         horizon = HORIZON * self._predict(Work(1, mean, mean))
-        self._returns.completed([member.request.reply_to for member in batch.members], now, horizon)
+        self._callers.completed([member.request.reply_to for member in batch.members], now, horizon)
 
     def _learn(self, run: Run, now: float) -> None:
         """Learn what a run takes. Of runs alike that follow each other closely, a few tell as much as all."""
@@ -122,7 +121,7 @@ class AutoPolicy(Policy):
         together = turns.before_the_first_suspect()
         choice = self._choose(together, now)
         if not choice.batch:
-            return Decision(expired=expired, given_up=choice.given_up)
+            return Decision(expired=expired, too_late=choice.too_late)
         trigger = self._full(choice, together, turns)
         if trigger is None:
             trigger, until = self._hold(choice.batch, now, others_idle)
@@ -132,7 +131,7 @@ class AutoPolicy(Policy):
         return self._close(choice, trigger or Trigger.FLUSH, expired)
 
     def _choose(self, together: Turns, now: float) -> Choice:
-        """Who goes next: the best rate, where that lets everybody be in time, else whom time is left for."""
+        """The best rate, where that lets all in it be in time; else those that time is left for."""
         batch = self._best_rate(together)
         if not together.dated or self._computed < TRUSTED:
             return Choice((), batch)
@@ -140,11 +139,11 @@ class AutoPolicy(Policy):
         if all(done <= deadline_of(each) for each in batch):
             return Choice((), batch)
         choice = choose_in_time(together, now, self._limits, self._prudent)
-        if choice.batch or not self._gave_up_all:
-            self._gave_up_all = not choice.batch
+        if choice.batch or not self._refused_all:
+            self._refused_all = not choice.batch
             return choice
-        # a wrong prediction would never be put right if nothing were computed
-        return Choice(choice.given_up[:-1], choice.given_up[-1:], is_pressed=True)
+        # if nothing were computed, a wrong prediction would never be put right
+        return Choice(choice.too_late[:-1], choice.too_late[-1:], is_pressed=True)
 
     def _best_rate(self, together: Turns) -> tuple[Pending, ...]:
         if together.costs_differ:
@@ -154,7 +153,7 @@ class AutoPolicy(Policy):
         return first if len(first) == 1 else first[: self._best_count(first)]
 
     def _best_count(self, equals: Sequence[Pending]) -> int:
-        """How many of these, who cost the same, make the best rate; found once for each shape of the law."""
+        """How many of these, which cost the same, make the best rate; found once for each shape."""
         if self._shape is not self._time.shape:
             self._shape = self._time.shape
             self._counts.clear()
@@ -166,7 +165,7 @@ class AutoPolicy(Policy):
         return count
 
     def _full(self, choice: Choice, together: Turns, turns: Turns) -> Trigger | None:
-        """Why nobody more could join, if nobody could."""
+        """Why no more could join, if none could."""
         if len(choice.batch) == self.max_batch_size:
             return Trigger.SIZE
         if choice.is_pressed:
@@ -177,10 +176,10 @@ class AutoPolicy(Policy):
 
     def _hold(self, batch: Sequence[Pending], now: float, others_idle: int) -> tuple[Trigger | None, float]:
         """Why to close now, or until when to hold."""
-        coming = self._returns.expected(now)
+        coming = self._callers.expected(now)
         objective = self._objective if self._time.known else None  # or all of it might be spent on the hold
         if objective is None and (others_idle or not coming.count):
-            return self._unheld(coming, now), now  # those on their way would find an executor of their own
+            return self._unheld(coming, now), now  # another executor is idle for those on their way
         work = Work.of([each.cost for each in batch])
         room = min(coming.count, self.max_batch_size - work.size)
         if objective is None and work.size * coming.within >= room * self._predict(work):
@@ -201,7 +200,7 @@ class AutoPolicy(Policy):
         return Trigger.WAIT if coming.count or now >= self._held_until else Trigger.CALLERS
 
     def _due(self, pending: Pending) -> float:
-        """When it is to be answered at the latest."""
+        """When it must be answered."""
         objective = math.inf if self._objective is None else pending.request.arrived + self._objective
         return min(objective, deadline_of(pending))
 
@@ -210,7 +209,7 @@ class AutoPolicy(Policy):
         work = Work.of([each.cost for each in choice.batch])
         return Decision(
             expired=expired,
-            given_up=choice.given_up,
+            too_late=choice.too_late,
             batch=choice.batch,
             trigger=trigger,
             predicted=self._predict(work) if self._time.known else None,

@@ -16,14 +16,14 @@ _batch_ids = count(1)
 
 
 class Batcher:
-    """Forms batches out of arrivals, one for each idle executor, as a policy decides.
+    """Forms batches of arrivals, one for each idle executor, as a policy decides.
 
     Args:
-        arrivals: decoded requests, all at once that came at once; `run` closes this end on leaving.
+        arrivals: decoded requests, those together that came together; `run` closes this end.
         batches: takes one batch for each release of `idle`; needs a buffer for one batch per executor.
-        idle: an executor releases it once each time it wants a batch.
+        idle: an executor releases it once for each batch that it is ready to compute.
         policy: decides; asked only while an executor is idle.
-        refuse: called with each request that will not be computed, and why.
+        refuse: called with each request that will not be computed, and the reason.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Batcher:
             decision = self._policy.decide(
                 waiting.pending, now, final=waiting.final, others_idle=self._idle.value
             )
-            waiting.pending.leave((*decision.batch, *decision.expired, *decision.given_up))
+            waiting.pending.leave((*decision.batch, *decision.expired, *decision.too_late))
             self._refuse_some(decision)
             if decision.batch:
                 return Batch(
@@ -89,7 +89,7 @@ class Batcher:
                     closed=now,
                     predicted=decision.predicted,
                 )
-            if decision.expired or decision.given_up:
+            if decision.expired or decision.too_late:
                 continue  # what is left may be ready to go
             with trio.move_on_at(decision.hold_until):
                 await waiting.receive()
@@ -99,7 +99,7 @@ class Batcher:
             self._refuse(
                 pending, Expired("the request's time to live ran out before a batch had room for it")
             )
-        for pending in decision.given_up:
+        for pending in decision.too_late:
             self._refuse(
                 pending,
                 TooLate("the request would have expired before its batch was done; it was not computed"),
@@ -122,13 +122,13 @@ class _WaitingRoom:
             while True:
                 self._admit(self._arrivals.receive_nowait())
         except trio.WouldBlock:
-            pass
+            pass  # that is all for now
         except trio.EndOfChannel:
             self.final = True
 
     async def receive(self) -> None:
         if self.final:
-            await trio.sleep_forever()  # a policy that still holds is asked again when its hold ends
+            await trio.sleep_forever()  # if the policy still holds, it is asked again when its hold ends
         try:
             self._admit(await self._arrivals.receive())
         except trio.EndOfChannel:

@@ -8,8 +8,7 @@ from itertools import islice, takewhile
 
 from rpcb_trio._batching._limits import Limits
 from rpcb_trio._batching._policy import Decision, Policy
-from rpcb_trio._batching._turns import Turns
-from rpcb_trio._batching._waiting import Waiting
+from rpcb_trio._batching._waiting import Turns, Waiting
 from rpcb_trio._errors import SettingError
 from rpcb_trio._messages import Batch, Pending, Run, Trigger
 
@@ -81,7 +80,7 @@ class FixedPolicy(Policy):
         return Decision(expired=expired, batch=batch, trigger=trigger)
 
     def _room(self, turns: Turns) -> tuple[tuple[Pending, ...], Trigger | None]:
-        """As many as fit, in turn, and why nobody more could join them, if nobody could."""
+        """As many as fit, in turn, and why no more could join them, if none could."""
         most = self.max_batch_size
         first = tuple(islice(turns, most + 1))
         together = tuple(takewhile(lambda each: not each.suspect, first))

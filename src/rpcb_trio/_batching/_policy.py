@@ -2,12 +2,12 @@
 
 The batcher tells it of each arrival and each completed batch, and asks it to decide only while an executor is
 idle (late binding: a batch that is sealed earlier waits a whole service time for nothing). It shows all that
-is pending, oldest first, and acts on the answer:
+is pending, oldest first, and acts on the decision:
 
-    expired requests   leave, to be answered with an error: their deadline has passed
-    given up           leave likewise: their deadline would pass before their batch was done
-    a batch            leaves, to be computed now
-    hold_until         otherwise: ask again when a request arrives, or then
+    expired      these are refused: their deadline has passed
+    too_late     these are refused as well: their deadline would pass before their batch was done
+    batch        these are computed now
+    hold_until   where none of them leaves: ask again when a request arrives, or at this time
 
 All times are readings of `trio.current_time()`, in seconds.
 """
@@ -24,14 +24,14 @@ from rpcb_trio._messages import Batch, Pending, Run, Trigger
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What a policy wants done."""
+    """What is to happen to the pending requests; those that it does not name stay pending."""
 
     expired: tuple[Pending, ...] = ()
-    given_up: tuple[Pending, ...] = ()
+    too_late: tuple[Pending, ...] = ()
     batch: tuple[Pending, ...] = ()
     trigger: Trigger = Trigger.WAIT
     predicted: float | None = None
-    """How many seconds the batch is expected to take, where that is known."""
+    """How many seconds the batch is expected to take; None where that is not known."""
     hold_until: float = math.inf
 
 
@@ -44,7 +44,7 @@ class Policy(ABC):
     @property
     @abstractmethod
     def max_batch_size(self) -> int:
-        """The most requests it ever puts into one batch; the prefetch must leave room for them."""
+        """The most requests in one batch; the prefetch leaves room for them."""
 
     @abstractmethod
     def decide(
@@ -61,10 +61,10 @@ class Policy(ABC):
         """
 
     def arrived(self, pending: Pending) -> None:  # noqa: B027 - not every policy learns
-        """Learn of a request that is now pending; since `pending.ready`."""
+        """Learn of a request that is pending since `pending.ready`."""
 
     def completed(self, batch: Batch, runs: Sequence[Run], now: float) -> None:  # noqa: B027 - likewise
         """Learn that a batch is computed, and in which runs of `infer`.
 
-        Told in order with the arrivals: all that were pending by then are known.
+        It comes in order with the arrivals: all that were pending by then are known.
         """

@@ -1,15 +1,16 @@
-"""The pending requests, kept so that neither an arrival nor a decision looks at all of them."""
+"""The pending requests, and those of them that may go at one decision.
+
+They are kept so that neither an arrival nor a decision looks at all of them.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import filterfalse, islice, takewhile
 from typing import overload
 
-from rpcb_trio._batching._by_cost import ByCost
-from rpcb_trio._batching._by_deadline import ByDeadline
-from rpcb_trio._batching._line import Levels, Line, arrival
+from rpcb_trio._batching._orders import ByCost, ByDeadline, Levels, Line, arrival, deadline_of, turn
 from rpcb_trio._messages import Pending
 
 
@@ -17,7 +18,7 @@ class Waiting(Sequence[Pending]):
     """The pending requests in order of arrival, as the batcher shows them to a policy.
 
     Most services know one priority, one cost and no deadline. So any other order than that of arrival is kept
-    only from the first request on that differs from the others in it, and until nobody waits any more.
+    only from the first request on that differs from the others in it, and until none waits any more.
     """
 
     def __init__(self, pending: Iterable[Pending] = ()) -> None:
@@ -28,11 +29,11 @@ class Waiting(Sequence[Pending]):
 
     @classmethod
     def of(cls, pending: Sequence[Pending]) -> Waiting:
-        """The same requests; no other object if it is one of these."""
+        """The same requests; the same object where it is one of these already."""
         return pending if isinstance(pending, Waiting) else cls(pending)
 
     def join(self, arrivals: Iterable[Pending]) -> None:
-        """Let some wait. They may have been overtaken, since several threads decode."""
+        """Take some in. They may have been overtaken, since several threads decode."""
         line = self._line
         for each in arrivals:
             request = each.request
@@ -54,7 +55,7 @@ class Waiting(Sequence[Pending]):
                 self._arrange(each)
 
     def leave(self, leaving: Iterable[Pending]) -> None:
-        """Let some go, if they wait."""
+        """Take some out; one that does not wait is ignored."""
         line = self._line
         gone = [each for each in leaving if line.pop(each, leaving) is None]
         for order in self._orders:
@@ -109,11 +110,11 @@ class Waiting(Sequence[Pending]):
 
     @property
     def by_deadline(self) -> ByDeadline | None:
-        """All by deadline; None where nobody has one."""
+        """All by deadline; None where none has one."""
         return self._by_deadline
 
     def expired(self, now: float) -> tuple[Pending, ...]:
-        """Whose deadline has passed, in order of arrival."""
+        """All whose deadline has passed, in order of arrival."""
         return () if self._by_deadline is None else self._by_deadline.expired(now)
 
     def in_turn(self, ageing: float) -> Iterator[Pending]:
@@ -143,3 +144,100 @@ class Waiting(Sequence[Pending]):
         if self._by_deadline is None and pending.request.deadline is not None:
             self._by_deadline = ByDeadline(self._line)
             self._orders.append(self._by_deadline)
+
+
+class Turns:
+    """Those that wait and have not expired, in every order.
+
+    Each question costs no more than what is looked at of its answer, and what has expired.
+
+    Args:
+        waiting: all that are pending.
+        expired: those among them whose deadline has passed.
+        ageing: how many seconds of waiting one level of priority is worth.
+    """
+
+    def __init__(self, waiting: Waiting, expired: Sequence[Pending] = (), ageing: float = 0.0) -> None:
+        self._waiting = waiting
+        self._expired = frozenset(expired)
+        self._ageing = ageing
+
+    def __len__(self) -> int:
+        return len(self._waiting) - len(self._expired)
+
+    def __iter__(self) -> Iterator[Pending]:
+        """In turn."""
+        return self._alive(self._waiting.in_turn(self._ageing))
+
+    @property
+    def head(self) -> Pending:
+        """The first in turn."""
+        return next(iter(self))
+
+    @property
+    def oldest(self) -> Pending:
+        """The first that arrived."""
+        return next(self._alive(iter(self._waiting)))
+
+    @property
+    def costs_differ(self) -> bool:
+        """Whether they may; else all cost the same."""
+        by_cost = self._waiting.by_cost
+        return by_cost is not None and by_cost.differ
+
+    @property
+    def largest_cost(self) -> float:
+        """None costs more."""
+        by_cost = self._waiting.by_cost
+        return self.head.cost if by_cost is None else by_cost.largest
+
+    @property
+    def earliest_deadline(self) -> float:
+        """The first of all; infinity where none has one."""
+        return deadline_of(self.by_deadline(0, 1)[0])
+
+    def before_the_first_suspect(self) -> Turns:
+        """Those that may go together. Suspects come at the head of a queue, so there are few before one."""
+        if not self._waiting.has_suspects:
+            return self
+        return Turns(Waiting(takewhile(lambda each: not each.suspect, self)), (), self._ageing)
+
+    def in_turn(self, chosen: Iterable[Pending]) -> tuple[Pending, ...]:
+        """The chosen, sorted."""
+        return tuple(sorted(chosen, key=lambda each: turn(each, self._ageing)))
+
+    def longer(self) -> Iterator[Pending]:
+        """Those that cost as much as the head or more, from it on; the smallest first, equals in turn."""
+        by_cost = self._waiting.by_cost
+        return iter(self) if by_cost is None else self._alive(by_cost.up_from(self.head.cost, self._ageing))
+
+    def shorter(self) -> Iterator[Pending]:
+        """Those that cost less than the head; the largest first, of equals the last in turn."""
+        by_cost = self._waiting.by_cost
+        return iter(()) if by_cost is None else self._alive(by_cost.down_from(self.head.cost, self._ageing))
+
+    @property
+    def dated(self) -> int:
+        """How many have a deadline."""
+        by_deadline = self._waiting.by_deadline
+        return 0 if by_deadline is None else len(by_deadline) - len(self._expired)
+
+    def by_deadline(self, start: int, end: int) -> list[Pending]:
+        """Those in places from `start` to before `end` by deadline; those without one come last, in turn."""
+        by_deadline = self._waiting.by_deadline
+        if by_deadline is None:
+            return list(islice(self, start, end))
+        gone = len(self._expired)  # the first by deadline
+        found = by_deadline.between(gone + start, gone + end)
+        if end > self.dated:
+            undated = by_deadline.undated.in_turn(self._ageing)
+            found += islice(undated, max(0, start - self.dated), end - self.dated)
+        return found
+
+    def due_from(self, deadline: float) -> int:
+        """The place by deadline of the first that is due then or later."""
+        by_deadline = self._waiting.by_deadline
+        return 0 if by_deadline is None else max(0, by_deadline.due_from(deadline) - len(self._expired))
+
+    def _alive(self, pending: Iterator[Pending]) -> Iterator[Pending]:
+        return filterfalse(self._expired.__contains__, pending) if self._expired else pending

@@ -5,14 +5,14 @@ it is idle divides them for ever: while one group is computed the other gathers.
 must know that they will come.
 
 For each caller (`reply_to`) it is learned how many of its requests were answered, how many came back within a
-horizon after that, and how many came at other times. What it sends all the time is no return (a gateway's one
-address carries many users), so that is taken off:
+horizon after that, and how many came at other times. What it sends all the time does not count (a
+gateway's one address carries many users), so it is taken off:
 
     share = (returned - rate outside the horizon * time within it) / (answered + doubt)
 
 Callers that are seen only once, with a new address for each request, are counted together as one.
 How soon one comes back is learned as TCP learns its round trip (RFC 6298): a smoothed mean, a smoothed
-deviation. It is given up after the mean and some deviations, more than TCP takes, since a caller that is not
+deviation. It is awaited for the mean and some deviations, more than TCP takes, since a caller that is not
 waited for is out of step for a whole service time, and one that has left costs the wait only once.
 """
 
@@ -30,8 +30,8 @@ BELIEVED: Final = 0.5
 """A caller is awaited if at least this share of its answers is followed by a request: more often than not."""
 DOUBT: Final = 1.5
 """So many answers that nothing followed are taken for granted: to come back once may be chance."""
-PATIENCE: Final = 8
-"""How many deviations after the mean a caller is given up."""
+DEVIATIONS: Final = 8
+"""A caller is awaited until so many deviations after the mean."""
 GRACE: Final = 1 / 16
 """Of the horizon; a caller has at least so much after the mean, however punctual it was."""
 MOST_CALLERS: Final = 4096
@@ -39,22 +39,22 @@ MOST_CALLERS: Final = 4096
 LATELY: Final = 8
 """So many completed batches are still awaited at most; there are more than one with several executors."""
 
-STRANGERS: Final = object()
+NEW_CALLERS: Final = object()
 """Stands for all callers that are not known yet."""
 
 
 class Expected(msgspec.Struct, frozen=True):
-    """Who is still on the way back. Times in seconds."""
+    """What is still on the way back. Times in seconds."""
 
     count: float
     """How many requests, as an expectation."""
     within: float
     """How long they still take, typically."""
     until: float
-    """When they are given up."""
+    """When they are awaited no longer."""
 
 
-NOBODY: Final = Expected(0.0, 0.0, 0.0)
+NONE_EXPECTED: Final = Expected(0.0, 0.0, 0.0)
 
 
 class _Caller:
@@ -73,9 +73,9 @@ class _Caller:
         rate = self.elsewhere / self.outside if self.outside > 0 else 0.0
         return min(1.0, max(0.0, self.returned - rate * self.inside) / (self.answered + DOUBT))
 
-    def patience(self, horizon: float) -> float:
-        """How long after its answer it is given up."""
-        return min(horizon, self.delay + max(PATIENCE * self.deviation, GRACE * horizon))
+    def timeout(self, horizon: float) -> float:
+        """How long after its answer it is awaited."""
+        return min(horizon, self.delay + max(DEVIATIONS * self.deviation, GRACE * horizon))
 
     def left(self, elapsed: float) -> float:
         """How long it still takes, so long after its answer."""
@@ -102,7 +102,7 @@ class _Caller:
 
 
 class _Round:
-    """One completed batch, and whose answers of it were not yet followed by a request."""
+    """One completed batch, and the callers whose next request has not come yet."""
 
     __slots__ = ("awaited", "completed", "horizon", "until")
 
@@ -111,10 +111,10 @@ class _Round:
         self.horizon = horizon
         self.until = completed + horizon
         self.awaited = awaited
-        """How many, by caller; nobody stands here with none."""
+        """How many requests, by caller; at least one each."""
 
     def is_followed_by(self, name: object) -> bool:
-        """Whether that one was awaited; if so, once less from now on."""
+        """Whether that one was awaited; if so, it is awaited once less from now on."""
         count = self.awaited.get(name, 0)
         if count > 1:
             self.awaited[name] = count - 1
@@ -123,36 +123,36 @@ class _Round:
         return count > 0
 
 
-class Returns:
-    """Learns who returns; tells how many are on their way."""
+class ReturningCallers:
+    """Learns which callers return; tells how many are on their way."""
 
     def __init__(self) -> None:
         self._callers: OrderedDict[object, _Caller] = OrderedDict()
         self._rounds: deque[_Round] = deque(maxlen=LATELY)
 
     def completed(self, callers: Iterable[object], now: float, horizon: float) -> None:
-        """Learn who is answered now. Who comes back within `horizon` seconds counts as returned."""
+        """Learn which callers are answered now. One that sends within `horizon` seconds has returned."""
         awaited: dict[object, int] = {}
         for caller in callers:
             awaited[caller] = awaited.get(caller, 0) + 1
-        strangers = 0
+        new = 0
         for caller, count in awaited.items():
-            strangers += count if caller not in self._callers else 0
+            new += count if caller not in self._callers else 0
             self._enter(caller, count, now, horizon)
-        if strangers:
-            self._enter(STRANGERS, strangers, now, horizon)
-            awaited[STRANGERS] = strangers
+        if new:
+            self._enter(NEW_CALLERS, new, now, horizon)
+            awaited[NEW_CALLERS] = new
         while self._rounds and self._rounds[0].until < now:
-            self._rounds.popleft()  # who is told of from now on has come later than that
+            self._rounds.popleft()  # arrivals told from now on are later than that
         self._rounds.append(_Round(now, horizon, awaited))
         while len(self._callers) > MOST_CALLERS:
             self._callers.popitem(last=False)
 
     def arrived(self, caller: object, at: float) -> None:
-        """Learn that one has sent a request."""
+        """Learn that one has sent a request, at a time in seconds."""
         known = self._callers.get(caller)
         if known is None:
-            caller = STRANGERS
+            caller = NEW_CALLERS
             known = self._callers.get(caller)
             if known is None:
                 return
@@ -163,7 +163,7 @@ class Returns:
         known.elsewhere += 1
 
     def expected(self, now: float) -> Expected:
-        """Who is still on the way back at `now`."""
+        """What is still on the way back at `now`."""
         count = within = until = 0.0
         for each in self._rounds:
             if now >= each.until:
@@ -172,12 +172,12 @@ class Returns:
                 caller = self._callers.get(name)
                 if caller is None or (share := caller.share) < BELIEVED:
                     continue
-                given_up = each.completed + caller.patience(each.horizon)
-                if now < given_up:
+                end = each.completed + caller.timeout(each.horizon)
+                if now < end:
                     count += awaited * share
                     within = max(within, caller.left(now - each.completed))
-                    until = max(until, given_up)
-        return Expected(count, within, until) if count else NOBODY
+                    until = max(until, end)
+        return Expected(count, within, until) if count else NONE_EXPECTED
 
     def _enter(self, name: object, count: int, now: float, horizon: float) -> None:
         caller = self._callers.get(name)

@@ -37,7 +37,12 @@ def test_pyright_accepts_the_public_api_as_it_is_used() -> None:
 
 def test_the_type_of_every_public_name_is_known() -> None:
     completeness = pyright("--verifytypes", "rpcb_trio", "--ignoreexternal")["typeCompleteness"]
-    symbols = completeness["symbols"]
     assert len(completeness["modules"]) > 10
-    assert [each["name"] for each in symbols if each["diagnostics"]] == []
+    unknown = [
+        (symbol["name"], diagnostic["message"])
+        for symbol in completeness["symbols"]
+        for diagnostic in symbol["diagnostics"]
+        if diagnostic["severity"] == "error"  # a docstring of private code that is not there is a warning
+    ]
+    assert unknown == []
     assert completeness["completenessScore"] == 1

@@ -18,7 +18,7 @@ import trio
 
 from rpcb_trio import Success
 from rpcb_trio._executors import _handle
-from rpcb_trio._executors._parcel import send
+from rpcb_trio._executors._ipc import send
 from rpcb_trio.errors import ExecutorHung, ExecutorLost, InferError, KilledWorker
 from tests import crashing
 from tests.test_process_executor import PATIENCE, Telling, running

@@ -1,4 +1,4 @@
-"""The executor's process from within: it makes the service, warms it up, and computes what it is sent."""
+"""The executor's process itself: it makes the service, warms it up, and computes what it is sent."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from functools import partial
 from typing import Any
 
 from rpcb_trio._errors import InferError, OutcomeError, RpcbError
+from rpcb_trio._executors._ipc import IpcError, out_of_band, receive, send, send_error
 from rpcb_trio._executors._model import Model
-from rpcb_trio._executors._parcel import ParcelError, beside, receive, send, send_error
 from rpcb_trio._forks import close_in_children
 from rpcb_trio._messages import Failure
 from rpcb_trio._service import bind_again
@@ -25,13 +25,13 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(descriptor: int, parent: int) -> None:
-    """Serve the worker at the other end of a socket until it hangs up or dies."""
+    """Serve the worker at the other end of a socket until that is closed."""
     try:
         _serve(descriptor, parent)
     except (EOFError, ConnectionError):
         pass
     except OSError as error:  # the model has closed it, or put another file in its place
-        sys.exit(f"the executor's process has lost its way to the worker: {error.strerror}")
+        sys.exit(f"the executor's process has lost its socket to the worker: {error.strerror}")
 
 
 def _serve(descriptor: int, parent: int) -> None:
@@ -53,7 +53,7 @@ def _serve(descriptor: int, parent: int) -> None:
             while True:
                 try:
                     items = receive(worker)
-                except ParcelError as error:
+                except IpcError as error:
                     _send(worker, None, InferError(f"the items can't be taken there: {error}"))
                     continue
                 _answer(worker, partial(_infer, model, items))
@@ -77,10 +77,10 @@ def _answer(worker: socket.socket, compute: Callable[[], Any]) -> bool:
 def _send(worker: socket.socket, results: Any, failure: Exception | None) -> None:
     try:
         send(worker, (results, failure))
-    except ParcelError as error:
+    except IpcError as error:
         try:
             send(worker, (None, InferError(f"the results can't be sent: {error}")))
-        except ParcelError as last:
+        except IpcError as last:
             send_error(worker, last.__cause__)
 
 
@@ -89,25 +89,25 @@ def _infer(model: Model, items: list[Any]) -> Any:
     for each in outcomes:
         if type(each) is Failure:
             _portable(each.error)
-    return beside(outcomes)
+    return out_of_band(outcomes)
 
 
 def _portable(error: RpcbError) -> RpcbError:
-    """An error of ours, without the service's own that it stands for where that does not bear the way."""
+    """An error of ours, without the service's own that it stands for where that can't be pickled."""
     if isinstance(error, OutcomeError) and error.own is not None:
         try:
-            bears_it = type(pickle.loads(pickle.dumps(error.own))) is type(error.own)  # noqa: S301 - we made it
+            is_portable = type(pickle.loads(pickle.dumps(error.own))) is type(error.own)  # noqa: S301 - we made it
         except BaseException:  # noqa: BLE001 - the service's code pickles it
-            bears_it = False
-        if not bears_it:
+            is_portable = False
+        if not is_portable:
             error.own = None
     return error
 
 
 def _die_with(parent: int) -> None:
-    """End with the worker, whatever this process is at, and all that it has forked with it.
+    """End with the worker, whatever this process is doing, together with all that it has forked.
 
-    Elsewhere than on Linux the worker's end is noticed at the socket, between two batches.
+    On other systems than Linux the worker's end is noticed at the socket, between two batches.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -120,8 +120,8 @@ def _die_with(parent: int) -> None:
 def _watch(worker: int) -> None:
     """Fork a process that ends this one's group when the worker has died.
 
-    What leaves the group, for a session of its own, is not ended. The watch is nobody's child, so that a
-    model that waits for its children does not wait for it.
+    What leaves the group, for a session of its own, is not ended. The watcher is no child of this process, so
+    that a model that waits for its children does not wait for it.
     """
     between = os.fork()
     if between:

@@ -1,4 +1,4 @@
-"""The executor's process from without: start it, ask it, end it."""
+"""The executor's process as the worker sees it: start it, send it work, end it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from io import FileIO
 from typing import Any
 
 from rpcb_trio._errors import DeviceLost, InferError, SettingError
-from rpcb_trio._executors._parcel import ParcelError, Unpacked, beside, receive, send
+from rpcb_trio._executors._ipc import IpcError, NoRoom, out_of_band, receive, send
 from rpcb_trio._forks import close_in_children
 
 CODE = "import sys; from rpcb_trio._executors._child import main; main(int(sys.argv[1]), int(sys.argv[2]))"
@@ -28,18 +28,18 @@ KIND = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_STREAM
 POLL_MILLISECONDS = 200
 """How often a death is looked for where nothing tells of it."""
 END_SECONDS = 5.0
-"""How long the end of a killed process is waited for; the kernel may be busy with its memory, or stuck."""
+"""How long to wait for a killed process to end; the kernel may be busy with its memory, or stuck."""
 
 
 class ProcessDied(Exception):
-    """The process died while it was asked, or can't be started; the message says how."""
+    """The process died while it worked, or can't be started; the message says how."""
 
 
 class Process:
     """One process, from its start to its end, and all that it forks, which ends with it.
 
-    Start it in the thread of the event loop: on Linux it dies with the very thread that started it. Ask it in
-    another, for asking blocks.
+    Start it in the thread of the event loop: on Linux it dies with the very thread that started it. Call the
+    other methods in another thread, for they block.
 
     Raises:
         ProcessDied: it can't be started.
@@ -75,11 +75,11 @@ class Process:
 
         Raises:
             ProcessDied: it died of that, or is of no use.
-            Exception: what `warm_up` raised.
+            RpcbError: as `Model.prepare`.
         """
         try:
             self._ask(self._setup)
-        except ParcelError as error:
+        except IpcError as error:
             raise ProcessDied(str(error)) from error
 
     def infer(self, items: Sequence[Any]) -> Any:
@@ -87,28 +87,26 @@ class Process:
 
         Raises:
             ProcessDied: it died of that, or lost its device.
-            InferError: items or results can't be passed on, for want of memory, say. Ask it again.
-            Exception: what `infer` raised.
+            InferError: items or results can't be passed on, as for want of memory. The process lives on.
+            OutcomeError: as `Model.infer`.
         """
         try:
-            return self._ask(beside(items))
+            return self._ask(out_of_band(items))
         except DeviceLost as lost:
             self.end()
             raise ProcessDied(str(lost)) from lost
-        except ParcelError as error:
-            if isinstance(
-                error, Unpacked
-            ):  # it lacks room for the smallest error, and may never have it again
+        except IpcError as error:
+            if isinstance(error, NoRoom):  # for the smallest error, and it may never have it again
                 self.end()
             raise InferError(f"items or results can't be passed between two processes: {error}") from error
 
     @property
     def is_alive(self) -> bool:
-        """Whether it could be asked."""
+        """Whether it can compute."""
         return self._end.alive and not self._is_dead(0.0)
 
     def end(self) -> None:
-        """Kill it and all that it has forked, and free what it had; done once, it does nothing."""
+        """Kill it and all that it has forked, and free what it had. A second call does nothing."""
         self._end()
 
     def _ask(self, message: object) -> Any:
@@ -120,7 +118,7 @@ class Process:
             except (EOFError, OSError, TypeError, ValueError):
                 is_dead = self._is_dead(END_SECONDS)
                 self.end()
-                how = _told(self._process.returncode) if is_dead else "it hung up, and was killed"
+                how = _ending(self._process.returncode) if is_dead else "it hung up, and was killed"
                 raise ProcessDied(how) from None
             finally:
                 if not self._end.alive:  # ended meanwhile, and left to us
@@ -142,7 +140,7 @@ class Process:
             raise EOFError
 
     def _is_dead(self, seconds: float) -> bool:
-        """Whether it dies within some time. It is not reaped yet, so that its group keeps its number."""
+        """Whether it dies within so many seconds. It is not reaped, so that its group keeps its number."""
         if self._death is None:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(seconds)
@@ -153,27 +151,27 @@ class Process:
 
 
 def pickled(make: Callable[[], Any]) -> bytes:
-    """How the process is told to make the service.
+    """The maker of the service as the process gets it.
 
     Raises:
-        SettingError: it can't be told.
+        SettingError: it can't be pickled, or can't be imported by another process.
     """
     try:
-        told = pickle.dumps(make)
+        content = pickle.dumps(make)
     except Exception as error:
         raise SettingError(
             f"{make!r} can't be pickled ({error}); give a class or a function of a module, or a "
             "functools.partial of one"
         ) from error
-    if b"__main__" in told:
+    if b"__main__" in content:
         raise SettingError(
             f"{make!r} is of the script that was started, which a process can't import; "
             "put it into a module of its own"
         )
-    return told
+    return content
 
 
-def _told(code: int | None) -> str:
+def _ending(code: int | None) -> str:
     if code is None:
         return "it can't be ended"
     if code >= 0:
@@ -184,7 +182,7 @@ def _told(code: int | None) -> str:
 
 
 def _death_of(process: subprocess.Popen[bytes]) -> FileIO | None:
-    """What can be read once it is dead; None where the system has nothing of that kind."""
+    """A file that can be read once the process is dead; None where the system has none."""
     try:
         return FileIO(os.pidfd_open(process.pid))
     except (AttributeError, OSError):

@@ -8,16 +8,15 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rpcb_trio._errors import SettingError
-from rpcb_trio._executors._lost import refuse_lost_device
-from rpcb_trio._executors._memory import as_out_of_memory, empty_cache
+from rpcb_trio._executors._device import as_out_of_memory, empty_cache, refuse_lost_device
 from rpcb_trio._guard import judge_infer, outcomes_of, warming_up
 from rpcb_trio._messages import Failure, Outcome
 from rpcb_trio._service import BoundService
 
 INFER_TIMEOUT = 600.0
-"""Seconds, unless set otherwise, that one run of `infer` may take; RabbitMQ bears 30 minutes."""
+"""Seconds, unless set otherwise, that one run of `infer` may take; RabbitMQ redelivers after 30 minutes."""
 WARM_UP_TIMEOUT = 1800.0
-"""Seconds, unless set otherwise, that warming up may take; it may load much from a slow disk."""
+"""Seconds, unless set otherwise, that warming up may take: much may be loaded from a slow disk."""
 
 
 class Model:
@@ -45,12 +44,12 @@ class Model:
         """Compute a batch; returns one outcome for each item.
 
         Raises:
-            OutOfMemory: as `torch.OutOfMemoryError`, `MemoryError`, or the service says. What
-                the failed batch held is free again, torch's cache of GPU memory included.
+            OutOfMemory: as `torch.OutOfMemoryError`, `MemoryError`, or the service says. What the failed
+                batch held is free again, torch's cache of GPU memory included.
             OutcomeError: `infer` raised, or its results are not one for each item.
             DeviceLost: no run on its device can succeed any more.
         """
-        if "torch" not in sys.modules and self._device is None:  # no modes to set, and no time to lose
+        if "torch" not in sys.modules and self._device is None:  # no modes to set
             return self._compute(items)
         with _torch_inference(self._device):
             return self._compute(items)

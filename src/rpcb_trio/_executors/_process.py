@@ -15,7 +15,7 @@ from rpcb_trio._executors._handle import Process, ProcessDied, pickled
 from rpcb_trio._executors._model import INFER_TIMEOUT, WARM_UP_TIMEOUT
 
 MOST_STARTS = 5
-"""Attempts to start the process again, before the executor is given up."""
+"""Attempts to start the process again, before the executor is lost."""
 
 GRACE = 10.0
 """Seconds for a thread that unpickles results, with the service's code, once the process is killed."""
@@ -26,23 +26,23 @@ log = logging.getLogger("rpcb_trio")
 class ProcessExecutor:
     """Runs a service's `infer` in a process of its own, one batch at a time.
 
-    When that process dies (abort, segmentation fault, `kill -9`), loses its device, or is killed since it
-    took longer than `infer_timeout` seconds, what it has forked is killed with it, and each item of the batch
-    is computed again alone, in a process that is started anew. An item over which it dies alone `max_deaths`
-    times gets a `KilledWorker` for its result, all others get theirs; the worker's own process lives on.
+    The process may die (abort, segmentation fault, `kill -9`), lose its device, or be killed because it took
+    longer than `infer_timeout` seconds. Then what it has forked is killed with it, and each item of the batch
+    is computed again alone, in a new process. An item over which it dies alone `max_deaths` times gets a
+    `KilledWorker` for its result, all others get theirs; the worker's own process lives on.
 
     Items and results travel by pickle, large arrays and bodies beside it in shared memory. So results should
-    be on the CPU. The other hooks run in the worker, which has a service of its own: load weights in
-    `warm_up`, and the worker's own has none.
+    be on the CPU. The other hooks run in the worker, which has a service object of its own. Load weights in
+    `warm_up`, so that the worker's own object has none.
 
     Args:
-        make: makes the service in that process: its class, a plain function's maker, or a `functools.partial`
-            of them. It is pickled by name, so it must be of a module that can be imported.
+        make: called without arguments in that process, returns the service: its class, a function, or a
+            `functools.partial` of one. It is pickled by name, so it must be of a module that can be imported.
         device: the torch device to compute on.
         name: for the log.
         infer_timeout: seconds that one run of `infer` may take; None for 10 minutes, infinity for any time.
-        warm_up_timeout: seconds that warming up may take where the process is started anew.
-        max_deaths: after how many deaths over it alone an item is given up.
+        warm_up_timeout: seconds that warming up may take where the process is started again.
+        max_deaths: after how many deaths over it alone an item is computed no more.
 
     Raises:
         SettingError: `make` can't be pickled.
@@ -81,7 +81,7 @@ class ProcessExecutor:
             raise ExecutorLost(f"its process died while it warmed up: {died}") from None
 
     async def idle(self) -> None:
-        """Wait until nothing is computed; what a cancelled `infer` left is killed when it takes too long."""
+        """Wait until nothing is computed; what a cancelled `infer` left is killed where it takes too long."""
         with trio.move_on_at(self._due):
             async with self._limiter:
                 return
@@ -98,7 +98,7 @@ class ProcessExecutor:
                 be pickled or unpickled.
         """
         if len(items) == 1:
-            return await self._insist(items[0])
+            return await self._retry(items[0])
         try:
             results: Sequence[Any] = await self._run(items)
         except ProcessDied:
@@ -113,7 +113,7 @@ class ProcessExecutor:
 
     async def _result_of(self, item: Any) -> Any:
         try:
-            results = await self._insist(item)
+            results = await self._retry(item)
         except ExecutorLost:
             raise
         except Exception as error:  # noqa: BLE001 - the model's; it fails this item alone
@@ -122,16 +122,16 @@ class ProcessExecutor:
             return WrongResultCount(f"infer returned {len(results)} result(s) for 1 item(s)")
         return results[0]
 
-    async def _insist(self, item: Any) -> Sequence[Any]:
-        """Compute one item, though the process dies over it; then an error is in the place of its result."""
+    async def _retry(self, item: Any) -> Sequence[Any]:
+        """Compute one item, again where the process dies over it; in the end with an error for its result."""
         for _ in range(self._max_deaths):
             try:
                 results: Sequence[Any] = await self._run([item])
             except ProcessDied as died:
-                told = died
+                last = died
             else:
                 return results
-        return [KilledWorker(f"it killed the executor's process {self._max_deaths} times ({told})")]
+        return [KilledWorker(f"it killed the executor's process {self._max_deaths} times ({last})")]
 
     async def _run(self, items: Sequence[Any]) -> Any:
         if self._process is not None and not self._process.is_alive:
@@ -140,7 +140,7 @@ class ProcessExecutor:
         self._due = trio.current_time() + self._infer_timeout
         try:
             with trio.move_on_at(self._due):
-                return await self._ask(lambda: process.infer(items))
+                return await self._in_thread(lambda: process.infer(items))
             await self._kill()
         except ProcessDied as died:
             self.close()
@@ -174,7 +174,7 @@ class ProcessExecutor:
         self._due = math.inf
         try:
             with trio.move_on_after(most):
-                await self._ask(process.prepare)
+                await self._in_thread(process.prepare)
                 self._process = process
                 return process
         except BaseException:
@@ -184,13 +184,13 @@ class ProcessExecutor:
         await self._comes_back()
         raise ProcessDied(f"killed, since warming up took longer than {most:g} s (warm_up_timeout)")
 
-    async def _ask(self, question: Callable[[], Any]) -> Any:
-        def ask() -> Any:
+    async def _in_thread(self, function: Callable[[], Any]) -> Any:
+        def call() -> Any:
             try:
-                return question()
+                return function()
             finally:
                 self._due = math.inf
 
         return await trio.to_thread.run_sync(
-            ask, thread_name=self._name, limiter=self._limiter, abandon_on_cancel=True
+            call, thread_name=self._name, limiter=self._limiter, abandon_on_cancel=True
         )

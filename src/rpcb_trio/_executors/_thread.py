@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import trio
 
 from rpcb_trio._errors import ExecutorHung
-from rpcb_trio._executors._lane import Lane
 from rpcb_trio._executors._model import INFER_TIMEOUT, Model
+from rpcb_trio._forks import ending_children
 from rpcb_trio._messages import Outcome
 from rpcb_trio._service import BoundService
+
+T = TypeVar("T")
 
 
 class ThreadExecutor:
     """Runs a service's `infer` in a worker thread, one batch at a time.
 
     Threads can't be cancelled. A cancelled `infer` leaves its thread to run to its end and drops the result
-    (the broker redelivers those requests); the lane keeps the next batch off the model until then.
-    Nor can they be killed: one that runs for longer than `infer_timeout` seconds (None for 10 minutes) is the
-    end of its worker.
+    (the broker redelivers those requests); until then the executor is not idle. Threads can't be killed
+    either: one that runs for longer than `infer_timeout` ends its worker.
+
+    Args:
+        service: as `bind` makes it.
+        device: the torch device to compute on.
+        name: of the thread, as a debugger and the system show it.
+        infer_timeout: seconds that one run of `infer` may take; None for 10 minutes, infinity for any time.
     """
 
     def __init__(
@@ -81,3 +88,38 @@ class ThreadExecutor:
             return self._model.infer(items)
         finally:
             self._due = math.inf
+
+
+class Lane:
+    """Runs functions in threads, never two at once; trio's limiter costs a turn of the scheduler more.
+
+    A function whose caller was cancelled runs to its end, and the lane is free again only then.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._borrower: object = None
+        self._returned = trio.Event()
+
+    @property
+    def is_free(self) -> bool:
+        return self._borrower is None
+
+    async def free(self) -> None:
+        while self._borrower is not None:
+            await self._returned.wait()
+
+    async def run(self, function: Callable[..., T], *args: Any) -> T:
+        limiter = cast(trio.CapacityLimiter, self)  # trio takes whatever has the two methods below
+        return await trio.to_thread.run_sync(
+            ending_children, function, *args, thread_name=self._name, limiter=limiter, abandon_on_cancel=True
+        )
+
+    async def acquire_on_behalf_of(self, borrower: object) -> None:
+        await self.free()
+        self._borrower = borrower
+
+    def release_on_behalf_of(self, _borrower: object) -> None:
+        self._borrower = None
+        self._returned.set()
+        self._returned = trio.Event()

@@ -1,12 +1,12 @@
-"""Objects on their way between a worker and its executor's process, in memory that both map.
+"""Messages between a worker and its executor's process, in memory that both map.
 
-One message is one file without a name: the socket carries its descriptor, and nothing is left of it once both
-have let go. Pickle protocol 5 (PEP 574) keeps the data of large arrays out of the stream; here they are
-copied once, into the file, and the other side's arrays lie on its mapping, private and copied on write.
+One message is one file without a name. The socket carries its descriptor, and the kernel frees the file once
+both sides have closed it. Pickle protocol 5 (PEP 574) keeps the data of large arrays out of the stream; here
+they are copied once, into the file. The other side's arrays lie on its mapping, private and copied on write.
 
-A message that can't be packed or taken is lost, and nothing else is: the next one comes as ever.
+A message that can't be packed or unpacked is lost; the connection is not, and the next one comes as usual.
 
-Nothing that a producer sent is unpickled: bodies are bytes, and only what this worker's own code made is
+Nothing that a caller sent is unpickled: bodies are bytes, and only what this worker's own code made is
 pickled, on a socket that no other process has.
 """
 
@@ -28,25 +28,25 @@ from rpcb_trio._messages import Success
 from rpcb_trio._shown import shown
 
 ALIGNMENT = 64
-"""Bytes; what vector instructions like."""
+"""Bytes, for vector instructions."""
 LARGE = 65536
 """Bytes from which a `bytes` object goes beside the stream."""
 LENGTH = struct.Struct("<Q")
 HEADER = struct.Struct("<QI")
 """The size of a message's file; or 0, and the number of the system's error because of which there is none."""
 SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.ETOOMANYREFS}
-"""What a socket says that has come to no harm."""
+"""Errors after which a socket can still be used."""
 
 
-class ParcelError(Exception):
-    """A message could not be packed or taken; it says why. The socket is as good as before."""
+class IpcError(Exception):
+    """A message could not be packed or unpacked, and why. The socket can still be used."""
 
 
-class Unpacked(ParcelError):
+class NoRoom(IpcError):
     """The other side had no room to pack its message, nor an error in its place."""
 
 
-class _Beside:
+class _OutOfBand:
     """A large `bytes` object, which pickle by itself would copy into the stream."""
 
     def __init__(self, body: bytes) -> None:
@@ -56,39 +56,39 @@ class _Beside:
         return bytes, (pickle.PickleBuffer(self._body),)
 
 
-def beside(items: Sequence[Any]) -> list[Any]:
-    """The items or outcomes, with the large bodies among them to go beside the stream."""
-    return [Success(_beside(each.value)) if type(each) is Success else _beside(each) for each in items]
+def out_of_band(items: Sequence[Any]) -> list[Any]:
+    """The items or outcomes, with the large bodies among them to be sent beside the stream."""
+    return [Success(_if_large(each.value)) if type(each) is Success else _if_large(each) for each in items]
 
 
-def _beside(item: Any) -> Any:
-    return _Beside(item) if type(item) is bytes and len(item) >= LARGE else item
+def _if_large(item: Any) -> Any:
+    return _OutOfBand(item) if type(item) is bytes and len(item) >= LARGE else item
 
 
 def send(to: socket.socket, message: object) -> None:
     """Send an object.
 
     Raises:
-        ParcelError: it can't be pickled, or there is no memory or descriptor left for it; nothing was sent.
-        OSError: the socket leads nowhere any more.
+        IpcError: it can't be pickled, or there is no memory or descriptor left for it; nothing was sent.
+        OSError: the other side is gone.
     """
-    with _told_as_parcel_error():
+    with _as_ipc_error():
         file, size = _packed(message)
     try:
         socket.send_fds(to, [HEADER.pack(size, 0)], [file])
     except OSError as error:
         if error.errno in SHORTAGES:
-            raise ParcelError(str(error)) from error
+            raise IpcError(str(error)) from error
         raise
     finally:
         os.close(file)
 
 
 def send_error(to: socket.socket, error: BaseException | None) -> None:
-    """Say that there is no message, where not even an error can be packed.
+    """Tell the other side that there is no message, where not even an error can be packed.
 
     Raises:
-        OSError: the socket leads nowhere any more.
+        OSError: the other side is gone.
     """
     to.sendall(HEADER.pack(0, getattr(error, "errno", None) or errno.EIO))
 
@@ -97,20 +97,20 @@ def receive(sender: socket.socket) -> Any:
     """Receive an object; its arrays lie on memory of their own.
 
     Raises:
-        ParcelError: it can't be unpickled, or there is no memory or descriptor left for it; it is gone.
-        EOFError, OSError: the other side is gone, or sends what is no message.
+        IpcError: it can't be unpickled, or there is no memory or descriptor left for it; it is lost.
+        EOFError, OSError: the other side is gone, or sent what is no message.
     """
     header, files, flags, _ = socket.recv_fds(sender, HEADER.size, 1)
     if len(header) == HEADER.size and not files:
         size, code = HEADER.unpack(header)
         if code and not size:
-            raise Unpacked(os.strerror(code))
+            raise NoRoom(os.strerror(code))
         if flags & socket.MSG_CTRUNC:
-            raise ParcelError(os.strerror(errno.EMFILE))
+            raise IpcError(os.strerror(errno.EMFILE))
     if len(header) < HEADER.size or not files:
         raise EOFError
     try:
-        with _told_as_parcel_error():
+        with _as_ipc_error():
             size, _ = HEADER.unpack(header)
             stream, *buffers = _parts(memoryview(mmap.mmap(files[0], size, access=mmap.ACCESS_COPY)))
             return pickle.loads(stream, buffers=buffers)  # noqa: S301 - our own process made it
@@ -119,12 +119,12 @@ def receive(sender: socket.socket) -> Any:
 
 
 @contextmanager
-def _told_as_parcel_error() -> Iterator[None]:
+def _as_ipc_error() -> Iterator[None]:
     """User code pickles and unpickles, and may raise anything."""
     try:
         yield
     except BaseException as error:
-        raise ParcelError(shown(described(error))) from error
+        raise IpcError(shown(described(error))) from error
 
 
 def _packed(message: object) -> tuple[int, int]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +29,21 @@ def test_every_import_contract_is_kept() -> None:
         "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True))"
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_picture_of_the_rooms_shows_the_layers_of_the_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [layers] = [each["layers"] for each in contracts if each["type"] == "layers"]
+    [picture] = re.findall(r"```text\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    shown = [
+        {
+            name
+            for names in re.findall(r"^  (\w+(?:, \w+)*)", part, re.MULTILINE)
+            for name in names.split(", ")
+        }
+        for part in re.split(r"^─+$", picture, flags=re.MULTILINE)
+    ]
+    assert shown == [set(layer.split(" | ")) for layer in layers], "draw CONTRIBUTING.md's picture anew"
 
 
 @pytest.mark.parametrize("module", ["rpcb_trio", "rpcb_trio.testing"])

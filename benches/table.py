@@ -78,7 +78,7 @@ def recogniser(target: str) -> Subject:
     return Subject(
         title=f"Through HTTP: {target}, recordings of 2 to 8 s",
         target=target,
-        routes='[routes.asr]\nqueue = "{queue}"\nshape = "envelope"\n'
+        routes='[routes.asr]\nqueue = "{queue}"\nenvelope = "rpcb_models.envelope:RECOGNITION"\n'
         '[routes.asr.form]\naudio = "file"\nformat = "text"\n',
         ask_by=ask_recogniser,
     )

@@ -1,9 +1,19 @@
-"""The HTTP front as an ASGI app, for hypercorn's trio worker or an app of yours; needs `rpcb-trio[gateway]`.
+"""HTTP in front of services: an ASGI app, and a server for it. Needs `rpcb-trio[gateway]`.
 
 make_app("amqp://localhost", {"echo": Route(queue="echo")}) answers POST /echo and POST /rpc/echo.
 """
 
-from rpcb_trio._gateway import Field, GatewayOptions, Part, Route, Status, check_routes, read_routes
+from rpcb_trio._gateway import (
+    Envelope,
+    Field,
+    GatewayOptions,
+    Part,
+    Problem,
+    Route,
+    Status,
+    check_routes,
+    read_routes,
+)
 from rpcb_trio._public import publish
 
 try:
@@ -15,9 +25,11 @@ except ModuleNotFoundError as _error:
     ) from _error
 
 __all__ = [
+    "Envelope",
     "Field",
     "GatewayOptions",
     "Part",
+    "Problem",
     "Route",
     "Status",
     "check_routes",

@@ -21,6 +21,9 @@ from rpcb_trio.testing import VirtualExecutor, in_place
 
 Bodies = Callable[[list[bytes]], list[bytes]]
 
+ENVELOPE = "rpcb_models.envelope:RECOGNITION"
+"""That of rabbit-rpc-client, as an example."""
+
 
 def echo(bodies: list[bytes]) -> list[bytes]:
     """Answers each body with itself."""
@@ -60,7 +63,7 @@ class Gateway:
     @property
     def in_flight(self) -> int:
         """How many requests await a reply."""
-        in_flight: int = self.app.state.front.in_flight
+        in_flight: int = self.app.state.dispatcher.in_flight
         return in_flight
 
     async def until_in_flight(self, count: int) -> None:

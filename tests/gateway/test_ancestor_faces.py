@@ -17,7 +17,7 @@ from rpcb_models.asr import Moonshine, SpeechRecognition
 from rpcb_models.wire import Status
 from rpcb_trio import Reply
 from rpcb_trio.gateway import GatewayOptions
-from tests.gateway.fronts import Front, answered_with, front, one_by_one, told
+from tests.gateway.fronts import ENVELOPE, Front, answered_with, front, one_by_one, told
 
 ROOT = Path(__file__).parents[2]
 QUEUES = {"asr": "asr-en", "se": "seBase"}
@@ -156,7 +156,13 @@ async def test_enhancement_answers_in_the_ancestor_s_order() -> None:
 async def test_a_failed_recognition_keeps_its_envelope_and_has_its_reason_beside_it() -> None:
     failed = msgspec.msgpack.encode({"sentence": "", "other": 402})
     headers = {"rpcb-error": "request", "rpcb-error-kind": "request", "rpcb-error-reason": "it is a text"}
-    routes = {"asr": {"queue": "asr", "shape": "envelope", "form": {"audio": "file", "format": {}}}}
+    routes = {
+        "asr": {
+            "queue": "asr",
+            "envelope": ENVELOPE,
+            "form": {"audio": "file", "format": {}},
+        }
+    }
     sent: Any = {"files": {"audio": b"text"}, "data": {"format": "wav"}}
     async with answered_with(Reply(body=failed, headers=headers), routes) as http:
         plain = await http.post("/asr", **sent)

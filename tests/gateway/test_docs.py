@@ -10,13 +10,13 @@ from urllib.parse import urljoin, urlsplit
 import pytest
 
 from rpcb_trio.gateway import GatewayOptions
-from tests.gateway.fronts import Front, echo, front
+from tests.gateway.fronts import ENVELOPE, Front, echo, front
 
 ROUTES: dict[str, Any] = {
     "asr": {
         "queue": "echo",
         "summary": "What is said",
-        "shape": "envelope",
+        "envelope": ENVELOPE,
         "form": {"audio": "file", "format": {"default": "wav", "choices": ["wav", "mp3"], "help": "Of it."}},
     },
     "raw": {"queue": "echo", "path": "/v1/raw", "method": "PUT"},
@@ -100,7 +100,7 @@ async def test_the_document_has_all_statuses_that_services_name_and_files_where_
         "one": {
             **ROUTES["asr"],
             "path": "/one",
-            "shape": "plain",
+            "envelope": "",
             "status": status,
             "urls": {"sound": "url"},
         },

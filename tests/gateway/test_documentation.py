@@ -37,9 +37,14 @@ def test_its_tables_have_all_keys_and_no_others(heading: str, struct: type[msgsp
     assert sorted(keys) == sorted(field.name for field in msgspec.structs.fields(struct))
 
 
-def test_its_examples_can_be_read() -> None:
+def test_its_examples_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    web = tmp_path / "shop" / "web"
+    web.mkdir(parents=True)
+    for name in ("shop.js", "shoes.jpg"):
+        (web / name).touch()
+    monkeypatch.syspath_prepend(tmp_path)
     read = [read_routes(example["routes"]) for example in EXAMPLES if "routes" in example]
-    assert [list(routes) for routes in read] == [["classify"], ["asr", "se", "both"]]
+    assert [list(routes) for routes in read] == [["classify"], ["asr", "se", "both"], ["shop"]]
 
 
 def test_the_flags_it_names_are_there() -> None:

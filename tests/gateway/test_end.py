@@ -48,7 +48,7 @@ async def test_what_is_in_flight_is_answered_and_who_comes_then_is_refused() -> 
             await gateway.behind.until_in_flight(1)
             gateway.drain.set()
             await refused(gateway)
-            assert gateway.behind.app.state.front.is_ready is False
+            assert gateway.behind.app.state.dispatcher.is_ready is False
             executor.may.set()
         await gateway.ended.wait()
     assert [(answer.status_code, answer.content) for answer in answers] == [(200, b"x")]

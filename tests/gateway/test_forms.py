@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rpcb_trio._gateway import _forms, _multipart, _uploads
 from rpcb_trio._gateway._multipart import Multipart
 from rpcb_trio.gateway import Field
-from tests.gateway.fronts import front, one_by_one
+from tests.gateway.fronts import ENVELOPE, front, one_by_one
 
 FIELDS: dict[str, Any] = {
     "text": {},
@@ -26,7 +26,11 @@ FIELDS: dict[str, Any] = {
 ROUTES: dict[str, Any] = {
     "see": {"queue": "see", "form": FIELDS},
     "hear": {"queue": "see", "form": {"audio": "file", "format": {"default": "wav"}}},
-    "face": {"queue": "see", "shape": "envelope", "form": {"audio": "file", "format": {}}},
+    "face": {
+        "queue": "see",
+        "envelope": ENVELOPE,
+        "form": {"audio": "file", "format": {}},
+    },
     "raw": {"queue": "see"},
 }
 BACK = one_by_one(lambda body: body)

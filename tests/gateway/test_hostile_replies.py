@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from rpcb_trio import Reply
 from rpcb_trio._gateway import _items
-from tests.gateway.fronts import answered_with
+from tests.gateway.fronts import ENVELOPE, answered_with
 
 FORM: dict[str, Any] = {"text": {}}
 ROUTES: dict[str, Any] = {
     "msgpack": {"queue": "q", "form": FORM},
     "json": {"queue": "q", "body": "json", "form": FORM},
-    "face": {"queue": "q", "shape": "envelope", "form": FORM},
+    "face": {"queue": "q", "envelope": ENVELOPE, "form": FORM},
     "deep": {
         "queue": "q",
         "form": FORM,

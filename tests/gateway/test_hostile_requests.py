@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from rpcb_trio._gateway import _responses, _server
 from rpcb_trio.gateway import GatewayOptions
-from tests.gateway.fronts import echo, front, one_by_one
+from tests.gateway.fronts import ENVELOPE, echo, front, one_by_one
 from tests.gateway.listening import listening
 
 PATIENCE = 20.0
@@ -25,7 +25,11 @@ ROUTES: dict[str, Any] = {
     "echo": {"queue": "echo"},
     "form": {"queue": "back", "form": {"audio": "file", "beams": {"type": "integer", "default": 1}}},
     "texts": {"queue": "back", "form": {"text": {}}},
-    "face": {"queue": "back", "shape": "envelope", "form": {"audio": "file", "format": {}}},
+    "face": {
+        "queue": "back",
+        "envelope": ENVELOPE,
+        "form": {"audio": "file", "format": {}},
+    },
 }
 OPTIONS = GatewayOptions(
     rpc=("*",),

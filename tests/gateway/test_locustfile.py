@@ -9,12 +9,16 @@ import msgspec
 import trio
 
 from tests.deaf import deaf
-from tests.gateway.fronts import batch_headers, echo
+from tests.gateway.fronts import ENVELOPE, batch_headers, echo
 from tests.gateway.listening import Listening, listening
 
 LOCUSTFILE = Path(__file__).parent.parent.parent / "benches" / "locustfile.py"
 ROUTES = {
-    "asr": {"queue": "asr", "shape": "envelope", "form": {"audio": "file", "format": "text"}},
+    "asr": {
+        "queue": "asr",
+        "envelope": ENVELOPE,
+        "form": {"audio": "file", "format": "text"},
+    },
     "echo": {"queue": "echo"},
 }
 

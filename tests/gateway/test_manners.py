@@ -10,13 +10,13 @@ import trio
 from trio.testing import MockClock
 
 from rpcb_trio.gateway import GatewayOptions
-from tests.gateway.fronts import echo, front
+from tests.gateway.fronts import ENVELOPE, echo, front
 from tests.gateway.hangup import hang_up_after
 
 FORM = {"audio": "file"}
 ROUTES: dict[str, Any] = {
     "form": {"queue": "echo", "body": "bytes", "form": FORM},
-    "face": {"queue": "echo", "shape": "envelope", "form": FORM},
+    "face": {"queue": "echo", "envelope": ENVELOPE, "form": FORM},
     "slow": {"queue": "slow", "timeout": 2.0},
 }
 
@@ -109,7 +109,7 @@ async def test_an_upload_that_takes_too_long_is_told_so(autojump_clock: MockCloc
 async def test_a_broker_that_is_away_is_told_at_once_and_readiness_says_so() -> None:
     async with front(ROUTES, echo=echo) as gateway:
         assert (await gateway.http.get("/readyz")).status_code == 200
-        gateway.app.state.front.client = None
+        gateway.app.state.dispatcher.client = None
         answer = await gateway.http.post("/rpc/form", content=b"x")
         ready, live = await gateway.http.get("/readyz"), await gateway.http.get("/livez")
     assert (answer.status_code, answer.json()["error"]) == (503, "no-broker")

@@ -26,11 +26,15 @@ from schemathesis.specs.openapi.checks import (
 
 from rpcb_trio import Outcome, Success
 from rpcb_trio.gateway import GatewayOptions
-from tests.gateway.fronts import echo, told
+from tests.gateway.fronts import ENVELOPE, echo, told
 from tests.gateway.listening import listening
 
 ROUTES: dict[str, Any] = {
-    "asr": {"queue": "asr", "shape": "envelope", "form": {"audio": "file", "format": {}}},
+    "asr": {
+        "queue": "asr",
+        "envelope": ENVELOPE,
+        "form": {"audio": "file", "format": {}},
+    },
     "se": {
         "queue": "se",
         "answer": "data",

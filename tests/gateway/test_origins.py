@@ -9,7 +9,7 @@ import pytest
 from rpcb_models import simple
 from rpcb_trio import Outcome, SettingError
 from rpcb_trio._gateway._problems import Problem
-from rpcb_trio._gateway._responses import failure
+from rpcb_trio._gateway._responses import REQUEST_ID, failure
 from rpcb_trio.gateway import GatewayOptions
 from tests.gateway.fronts import echo, front
 
@@ -67,7 +67,7 @@ async def test_any_page_sends_one_where_all_origins_may() -> None:
 @pytest.mark.parametrize("code", ["a\r\nset-cookie: b", "内", "x" * 300])
 def test_an_error_s_code_from_a_service_makes_no_header_of_its_own(code: str) -> None:
     problem = Problem(500, code, "it failed")
-    answer = failure(None, problem, request_id="1", retry_after=1)
+    answer = failure(None, problem, {REQUEST_ID: "1"}, retry_after=1)
     assert answer.headers["rpcb-error"] == "?"
     assert "set-cookie" not in answer.headers
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 
 from rpcb_trio._gateway import _page
 from rpcb_trio.gateway import GatewayOptions
-from tests.gateway.fronts import Front, front
+from tests.gateway.fronts import ENVELOPE, Front, front
 
 ROUTES = {
     "asr": {
@@ -17,13 +18,25 @@ ROUTES = {
         "summary": "Recognition",
         "exchange": "hidden",
         "routing_key": "secret-key",
-        "shape": "envelope",
+        "envelope": ENVELOPE,
         "form": {"audio": "file", "format": {"default": "wav", "help": "Of the file"}},
     },
-    "look": {"queue": "look", "form": {"picture": {"type": "file", "accept": "image/*"}}},
+    "look": {
+        "queue": "look",
+        "page": "rpcb_models.speech_page:speech.js",
+        "form": {
+            "picture": {
+                "type": "file",
+                "accept": "image/*",
+                "sample": "rpcb_models.recordings:librivox-0880.wav",
+            },
+            "question": {"sample": "What is it?", "optional": True},
+        },
+    },
     "both": {"form": {"audio": "file"}, "parts": {"first": {"route": "asr"}}},
 }
 STATIC = Path(_page.__file__).parent / "static"
+RECORDINGS = Path(__file__).parents[2] / "models" / "rpcb_models" / "recordings"
 
 
 async def described(gateway: Front) -> dict[str, object]:
@@ -42,7 +55,8 @@ async def test_the_page_may_load_from_its_own_origin_only_and_has_no_script_in_i
 
 
 def test_no_file_of_the_page_names_another_origin() -> None:
-    for each in STATIC.iterdir():
+    ours = Path(__file__).parents[2] / "models" / "rpcb_models" / "speech_page"
+    for each in [*STATIC.iterdir(), *ours.glob("*.js"), *ours.glob("*.css")]:
         text = each.read_text().replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"(https?:)?//\w+\.\w", text), each
 
@@ -71,13 +85,23 @@ async def test_the_page_is_told_of_each_route_and_its_form() -> None:
         "path": "/speech/asr",
         "method": "POST",
         "summary": "Recognition",
-        "envelope": True,
+        "envelope": "data",
         "fields": [
-            {"name": "audio", "type": "file", "required": True, "accept": "audio/*"},
+            {"name": "audio", "type": "file", "required": True},
             {"name": "format", "type": "text", "default": "wav", "help": "Of the file"},
         ],
     }
-    assert routes["look"]["fields"][0]["accept"] == "image/*"
+    assert routes["look"]["fields"] == [
+        {
+            "name": "picture",
+            "type": "file",
+            "required": True,
+            "accept": "image/*",
+            "sample": "static/samples/0/librivox-0880.wav",
+        },
+        {"name": "question", "type": "text", "sample": "What is it?"},
+    ]
+    assert routes["look"]["page"] == "static/pages/rpcb_models.speech_page/speech.js"
     assert (told["rpc"], told["rpc_any"], told["live"]) == (["asr", "look"], False, False)
 
 
@@ -102,3 +126,45 @@ async def test_the_page_of_a_mounted_gateway_finds_its_files() -> None:
         transport.root_path = scope["root_path"]  # type: ignore[attr-defined] # it is the ASGI transport
         page = await gateway.http.get('/speech"/')
     assert 'src="/speech&quot;/static/page.js"' in page.text
+
+
+async def test_a_sample_is_served_as_it_is() -> None:
+    async with front(ROUTES) as gateway:
+        sample = await gateway.http.get("/static/samples/0/librivox-0880.wav")
+        assert (await gateway.http.get("/static/samples/1/librivox-0880.wav")).status_code == 404
+    assert sample.content == (RECORDINGS / "librivox-0880.wav").read_bytes()
+    assert sample.headers["content-type"] == "audio/x-wav"
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """A route with a page module in a deployment's own package."""
+    (tmp_path / "shop_of_ours").mkdir()
+    for name in ("page.js", "page.css", "__init__.py", "secret.txt"):
+        (tmp_path / "shop_of_ours" / name).write_text(f"/* {name} */")
+    monkeypatch.syspath_prepend(tmp_path)
+    return {"queue": "shop", "page": "shop_of_ours:page.js"}
+
+
+async def test_a_page_module_is_served_with_the_web_files_beside_it_and_nothing_else(
+    shop: dict[str, object],
+) -> None:
+    async with front({"shop": shop}) as gateway:
+
+        async def got(name: str) -> httpx.Response:
+            return await gateway.http.get(f"/static/pages/shop_of_ours/{name}")
+
+        module, style = await got("page.js"), await got("page.css")
+        others = [await got(name) for name in ("__init__.py", "secret.txt", "..%2fother.js", "")]
+    assert (module.status_code, module.text) == (200, "/* page.js */")
+    assert module.headers["content-type"].startswith("text/javascript")
+    assert style.headers["content-type"].startswith("text/css")
+    assert {each.status_code for each in others} == {404}
+
+
+async def test_only_a_page_with_modules_may_ask_for_the_microphone(shop: dict[str, object]) -> None:
+    policies = []
+    for routes in ({}, {"shop": shop}):
+        async with front(routes) as gateway:
+            policies.append((await gateway.http.get("/")).headers["permissions-policy"])
+    assert policies == ["camera=(), microphone=()", "camera=(self), microphone=(self)"]

@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from rpcb_trio.gateway import GatewayOptions
-from tests.gateway.fronts import Bodies, front, one_by_one, told
+from tests.gateway.fronts import ENVELOPE, Bodies, batch_headers, front, one_by_one, told
 
 NO_JSON = msgspec.msgpack.Ext(5, b"x")
 
@@ -145,8 +145,18 @@ async def test_the_route_s_own_timeout_bounds_the_sequence(autojump_clock: MockC
 
 async def test_in_an_envelope_the_parts_are_its_data() -> None:
     routes = composed(n={"route": "count"})
-    routes["all"]["shape"] = "envelope"
+    routes["all"]["envelope"] = ENVELOPE
     async with front(routes, count=count) as gateway:
         answer = await gateway.http.post("/all", data={"text": "hello"})
     assert answer.json()["status"] == 200
     assert answer.json()["data"]["n"]["n"] == 5
+
+
+async def test_in_how_large_a_batch_each_part_was_stands_in_a_header_where_workers_say_so() -> None:
+    parts: dict[str, Any] = {"n": {"route": "count"}, "Big": {"route": "loud"}, "big": {"route": "loud"}}
+    async with front(composed(**parts), loud=batch_headers(loud), count=count) as gateway:
+        silent = await gateway.http.post("/all", data={"text": "hello"})
+    async with front(composed(**parts), loud=loud, count=batch_headers(count)) as gateway:
+        answer = await gateway.http.post("/all", data={"text": "hello"})
+    assert silent.headers["rpcb-batch-sizes"] in ("big=1", "big=2")
+    assert answer.headers["rpcb-batch-sizes"] == "n=1"

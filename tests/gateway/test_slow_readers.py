@@ -11,8 +11,8 @@ import trio.testing
 from trio.testing import MockClock
 
 from rpcb_trio._gateway import _unsent
-from rpcb_trio._gateway._answers import BoundedAnswers, Cut
-from rpcb_trio._gateway._unsent import Unsent
+from rpcb_trio._gateway._middleware import Cut
+from rpcb_trio._gateway._unsent import BoundedResponses, Unsent
 from rpcb_trio.gateway import GatewayOptions
 from tests.gateway.fronts import echo
 from tests.gateway.listening import Listening, listening
@@ -51,7 +51,7 @@ async def test_slow_readers_are_cut_off_for_those_who_come_and_that_is_told(
         listening(ROUTES, options, drain_timeout=0.2, echo=echo) as gateway,
         gateway.asking() as http,
     ):
-        unsent: Unsent = gateway.behind.app.state.front.unsent
+        unsent: Unsent = gateway.behind.app.state.unsent
         slow = [await slow_reader(gateway) for _ in range(5)]
         assert unsent.held <= 3 * LARGE
         assert unsent.cut == 2
@@ -75,7 +75,7 @@ async def test_where_nobody_is_slow_yet_who_comes_is_told_to_come_again() -> Non
         await slow_reader(gateway)
         refused = await http.post("/echo", content=bytes(LARGE))
         small = await http.post("/echo", content=b"small")
-        assert gateway.behind.app.state.front.unsent.cut == 0
+        assert gateway.behind.app.state.unsent.cut == 0
     assert (refused.status_code, refused.json()["error"], refused.headers["retry-after"]) == (
         503,
         "busy",
@@ -99,7 +99,7 @@ async def test_an_answer_in_pieces_is_broken_off_where_its_next_piece_has_no_roo
         if len(sent) > 2:
             await trio.sleep_forever()
 
-    bounded = BoundedAnswers(app, unsent, 1)
+    bounded = BoundedResponses(app, unsent, 1)
     async with trio.open_nursery() as nursery:
         with unsent.taking(40_000, "another"), pytest.raises(Cut):
             await bounded({"type": "http"}, trio.sleep_forever, take)

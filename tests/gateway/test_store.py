@@ -210,7 +210,7 @@ async def test_a_large_file_is_read_in_pieces_by_each_from_its_start(place: str)
 async def test_a_place_that_hangs_costs_the_answer_and_holds_nobody_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_store, "PATIENCE", 0.2)
+    monkeypatch.setattr(_store, "TIMEOUT", 0.2)
     may_end = threading.Event()
     async with front(ROUTES, GatewayOptions(files=str(tmp_path)), sound=SOUND) as gateway:
         with monkeypatch.context() as patched:
@@ -224,7 +224,7 @@ async def test_a_place_that_hangs_costs_the_answer_and_holds_nobody_up(
 async def test_what_was_broken_off_in_writing_goes_in_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_store, "PATIENCE", 0.2)
+    monkeypatch.setattr(_store, "TIMEOUT", 0.2)
     may_end, has_ended = threading.Event(), threading.Event()
 
     def late(_: object, path: str, content: bytes) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from rpcb_trio import SettingError
 from rpcb_trio.gateway import read_routes
+from tests.gateway.fronts import ENVELOPE
 
 FORM = {"audio": "file"}
 ASR: dict[str, Any] = {"queue": "asr", "form": FORM}
@@ -50,12 +51,22 @@ def all_of(part: dict[str, Any], **more: Any) -> dict[str, Any]:
         ),
         ({"x": {"queue": "a", "body": "json"}}, "body = json is made of a form"),
         ({"x": {"queue": "a", "answer": "data"}}, "answer looks into the reply"),
-        ({"x": {"queue": "a", "shape": "envelope"}}, "shape = envelope holds the reply as JSON"),
+        (
+            {"x": {"queue": "a", "envelope": ENVELOPE}},
+            "an envelope holds the reply as JSON",
+        ),
         (
             {"x": ASR | {"status": {"field": "s", "http": {"1": 200}}}},
             "1 is 200; give an HTTP status from 400",
         ),
         ({"x": "asr"}, "write it, and its form, as tables"),
+        ({"x": ASR | {"envelope": "none.such:E"}}, "envelope is none.such:E, which can't be loaded"),
+        ({"x": ASR | {"envelope": "json"}}, "write MODULE:ATTRIBUTE"),
+        ({"x": ASR | {"envelope": "json:loads"}}, "envelope is json:loads, which is no Envelope"),
+        ({"x": ASR | {"page": "json:page.js"}}, "page is json:page.js, which is not there"),
+        ({"x": ASR | {"page": "none.such:page.js"}}, "which is not there; write PACKAGE:FILE"),
+        ({"x": ASR | {"page": "json:../page.js"}}, "name a file in the package itself"),
+        ({"x": ASR | {"form": {"a": {"type": "file", "sample": "a.wav"}}}}, "form.a: sample is a.wav"),
         (all_of({"route": "asr"}, queue="q"), "queue is for a route that calls one service"),
         (all_of({"route": "none"}), "parts.one: route is none; name a route"),
         (all_of({"route": "x"}), "parts.one: route is x; name a route"),

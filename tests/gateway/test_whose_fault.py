@@ -11,11 +11,11 @@ import pytest
 from rpcb_trio import RemoteError, Reply, ReplyTimeout, SettingError
 from rpcb_trio._errors import CallError
 from rpcb_trio.errors import CallInterrupted, PublishRefused, RequestTooBig
-from tests.gateway.fronts import answered_with, front, one_by_one
+from tests.gateway.fronts import ENVELOPE, answered_with, front, one_by_one
 
 ROUTES: dict[str, Any] = {
     "plain": {"queue": "q", "form": {"text": {}}},
-    "face": {"queue": "q", "shape": "envelope", "form": {"text": {}}},
+    "face": {"queue": "q", "envelope": ENVELOPE, "form": {"text": {}}},
     "raw": {"queue": "q"},
     "all": {"form": {"text": {}}, "parts": {"one": {"route": "plain"}}},
 }

@@ -61,7 +61,9 @@ def test_several_services_are_asked_at_once_and_each_answer_has_its_name(
     def check(page: Page) -> None:
         choose(page, "Enhancement, and recognition")
         send(page)
-        expect(page.locator("#answer .part h3")).to_have_text(["Plain", "Enhanced", "Clear"])
+        expect(page.locator("#answer .part h3")).to_have_text(
+            ["As recorded", "Enhanced", "After enhancement"]
+        )
         expect(page.locator("#answer .sentence")).to_have_count(2)
         expect(page.locator("#answer canvas")).to_have_count(2)
 

@@ -14,9 +14,10 @@ from tests.page.browser import Chromium
 from tests.page.gateways import RECORDING, listening
 
 FORM: dict[str, Any] = {"audio": "file"}
+PAGE = "rpcb_models.speech_page:speech.js"
 ROUTES: dict[str, Any] = {
-    "asr": {"queue": "asr", "shape": "envelope", "form": FORM},
-    "both": {"form": FORM, "parts": {"first": {"route": "asr"}, "second": {"route": "other"}}},
+    "asr": {"queue": "asr", "page": PAGE, "envelope": "rpcb_models.envelope:RECOGNITION", "form": FORM},
+    "both": {"page": PAGE, "form": FORM, "parts": {"first": {"route": "asr"}, "second": {"route": "other"}}},
     "other": {"queue": "other", "form": FORM},
 }
 
@@ -65,7 +66,7 @@ def test_a_failure_in_an_envelope_is_an_alert_and_no_answer_without_words(
     def check(page: Page) -> None:
         send(page, "asr", b"a text")
         expect(page.get_by_role("alert")).to_contain_text("The service could not use this request")
-        expect(page.locator("main")).not_to_contain_text("No words")
+        expect(page.locator("main")).not_to_contain_text("No words were recognised")
         send(page, "asr", None)
         expect(page.locator(".sentence")).to_contain_text("bytes")
         expect(page.get_by_role("alert")).to_have_text("")
@@ -78,6 +79,6 @@ def test_a_part_that_fails_is_told_in_its_place(chromium: Chromium, recogniser: 
         send(page, "both", b"a text")
         expect(page.locator("#answer .part .problem")).to_have_count(1)
         expect(page.locator("#answer .sentence")).to_have_text("x")
-        expect(page.locator("main")).not_to_contain_text("No words")
+        expect(page.locator("main")).not_to_contain_text("No words were recognised")
 
     chromium.show(recogniser, check)

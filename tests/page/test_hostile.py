@@ -92,6 +92,6 @@ def test_of_a_very_long_answer_the_beginning_is_shown_and_how_long_it_is(
 
     def check(page: Page) -> None:
         for answer in (words, {"sentence": words}, {"other": words}, [words]):
-            expect(said(page, answer)).to_contain_text("letters in all)")
+            expect(said(page, answer)).to_contain_text("characters in all)")
 
     chromium.show(parrot, check)

@@ -65,7 +65,7 @@ def test_batches_form_before_one_s_eyes(chromium: Chromium, live_gateway: str) -
         expect(bars.nth(1)).to_be_visible()
         expect(bars.last).to_have_attribute("title", re.compile(r"^\d requests?, closed by \w+; waited"))
         expect(panel.get_by_role("img")).to_have_accessible_name(re.compile(r"batches: of \d to \d requests"))
-        rate = panel.locator("dl div").filter(has_text="Requests/s").locator("dd").first
+        rate = panel.locator("dl div").filter(has_text="Requests per second").locator("dd").first
         expect(rate).to_have_text(re.compile(r"^[1-9]"))
         expect(
             page.get_by_role("list", name="Why a batch was closed").get_by_role("listitem")
@@ -94,7 +94,7 @@ def test_the_panel_can_be_paused(chromium: Chromium, live_gateway: str) -> None:
         send_ten(page)
         page.evaluate(TWO_VIEWS)
         assert panel.inner_text() == before
-        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("button", name="Resume").click()
         expect(panel).not_to_have_text(before, use_inner_text=True)
 
     chromium.show(live_gateway, check, size=PHONE)

@@ -41,8 +41,8 @@ async def test_the_page_shows_the_batches_of_workers_on_rabbitmq(
         page.get_by_role("button", name="Send 10 at once").click()
         expect(page.get_by_role("status").filter(has_text="10 answers")).to_be_visible()
         expect(panel.get_by_role("img")).to_have_accessible_name(re.compile(r"batches: of \d to \d requests"))
-        expect(panel.locator("dl div").filter(has_text="Waiting").locator("dd").nth(1)).to_have_text(
-            "0 queued, 0 in workers"
+        expect(panel.locator("dl div").filter(has_text="Requests waiting").locator("dd").nth(1)).to_have_text(
+            "0 in the queue, 0 in workers"
         )
 
     async with (

@@ -1,10 +1,23 @@
-"""The HTTP front.
+"""HTTP in front of services.
 
 What is imported here needs none of the extra's libraries; `rpcb_trio.gateway` has the app.
 """
 
+from rpcb_trio._gateway._extensions import Envelope
 from rpcb_trio._gateway._options import GatewayOptions
+from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._routes import Field, Part, Route, Routes, Status
 from rpcb_trio._gateway._tables import check_routes, read_routes
 
-__all__ = ["Field", "GatewayOptions", "Part", "Route", "Routes", "Status", "check_routes", "read_routes"]
+__all__ = [
+    "Envelope",
+    "Field",
+    "GatewayOptions",
+    "Part",
+    "Problem",
+    "Route",
+    "Routes",
+    "Status",
+    "check_routes",
+    "read_routes",
+]

@@ -19,23 +19,20 @@ from starlette.types import Lifespan
 
 from rpcb_trio._client import RpcClient, open_client
 from rpcb_trio._events import EventWatch
-from rpcb_trio._gateway._answers import BoundedAnswers
-from rpcb_trio._gateway._arrivals import Arrivals
-from rpcb_trio._gateway._docs import docs_routes
+from rpcb_trio._gateway._composites import BATCH_SIZES_HEADER
+from rpcb_trio._gateway._dispatcher import REQUEST_ID_HEADER, Dispatcher
 from rpcb_trio._gateway._endpoints import Endpoints
-from rpcb_trio._gateway._faults import Faults, Guard
-from rpcb_trio._gateway._front import REQUEST_ID_HEADER, Front
-from rpcb_trio._gateway._last_words import LastWords
 from rpcb_trio._gateway._live import Live
+from rpcb_trio._gateway._middleware import LONGEST_PATH, Arrivals, Faults, Guard, RequestIds, ShieldedEnd
 from rpcb_trio._gateway._options import GatewayOptions
-from rpcb_trio._gateway._own_paths import own_paths
-from rpcb_trio._gateway._page import page_routes
+from rpcb_trio._gateway._own_paths import docs_paths, own_paths
+from rpcb_trio._gateway._page import page_paths
 from rpcb_trio._gateway._problems import Problem
-from rpcb_trio._gateway._request_ids import LONGEST_PATH, RequestIds, request_id_of
 from rpcb_trio._gateway._responses import failure
 from rpcb_trio._gateway._routes import Route
 from rpcb_trio._gateway._store import Store
 from rpcb_trio._gateway._tables import check_routes
+from rpcb_trio._gateway._unsent import BoundedResponses, Unsent
 from rpcb_trio._messages import ERROR_HEADER, KIND_HEADER, REASON_HEADER
 
 log = logging.getLogger("rpcb_trio.http")
@@ -48,9 +45,10 @@ EXPOSED = (
     REASON_HEADER,
     "rpcb-batch",
     "rpcb-batch-size",
+    BATCH_SIZES_HEADER,
     "rpcb-wait",
 )
-"""Headers that pages of other origins may read."""
+"""Response headers that pages of other origins may read."""
 
 
 def make_app(
@@ -61,31 +59,32 @@ def make_app(
     more: Sequence[BaseRoute] = (),
     events: EventWatch | None = None,
 ) -> Starlette:
-    """The gateway as an ASGI app: to be served by hypercorn's trio worker, or mounted in an app of yours.
+    """The gateway as an ASGI app, for `serve_app`, hypercorn's trio worker, or another app that mounts it.
 
-    What mounts it must run its lifespan too (`app.router.lifespan_context(app)`).
+    An app that mounts it must run its lifespan too (`app.router.lifespan_context(app)`).
 
     Args:
-        broker: an AMQP URL, to which it then connects within its lifespan; or a client of yours.
+        broker: an AMQP URL, to which the app connects within its lifespan; or an open client.
         routes: by name (see `read_routes`).
         options: what holds for all of them.
         more: further routes, of Starlette; they come before the gateway's own.
-        events: of `watch_events`, for the page's live view; the app is who iterates over it.
+        events: of `watch_events`, for the page's live view; nothing else may iterate over it.
 
     Raises:
         SettingError: the routes don't make sense.
     """
     checked = check_routes(routes or {})
     has_files = options.files is not None or any(each.urls for each in checked.values())
-    front, store = Front(options), Store(options, is_needed=has_files)
-    live = Live(front, events)
-    endpoints = Endpoints(front, checked, store)
+    dispatcher, unsent = Dispatcher(options), Unsent(options.max_unsent)
+    store = Store(options, is_needed=has_files)
+    live = Live(dispatcher, events)
+    endpoints = Endpoints(dispatcher, checked, store)
     app = Starlette(
         routes=[
             *more,
-            *own_paths(front, store),
-            *docs_routes(checked, options),
-            *page_routes(checked, options, is_live=events is not None),
+            *own_paths(dispatcher, unsent, store),
+            *docs_paths(checked, options),
+            *page_paths(checked, options, is_live=events is not None),
             Path("/events", live.endpoint),
             Path("/rpc/{name:path}", endpoints.rpc, methods=["POST"]),
             *(
@@ -94,12 +93,12 @@ def make_app(
                 for path in _spellings(each.path)
             ),
         ],
-        middleware=_middleware(front),
-        exception_handlers={HTTPException: _refused},
-        lifespan=_lifespan(front, store, live, broker),
+        middleware=_middleware(options, unsent),
+        exception_handlers={HTTPException: _not_found},
+        lifespan=_lifespan(dispatcher, store, live, broker),
     )
-    app.router.redirect_slashes = False  # it would send clients to where we are not: behind a proxy
-    app.state.front, app.state.live = front, live
+    app.router.redirect_slashes = False  # behind a proxy it would send clients to an address that is not ours
+    app.state.dispatcher, app.state.unsent, app.state.live = dispatcher, unsent, live
     return app
 
 
@@ -108,28 +107,29 @@ def _spellings(path: str) -> tuple[str, ...]:
     return (path,) if path.endswith("/") else (path, f"{path}/")
 
 
-def _lifespan(front: Front, store: Store, live: Live, broker: RpcClient | str) -> Lifespan[Starlette]:
+def _lifespan(
+    dispatcher: Dispatcher, store: Store, live: Live, broker: RpcClient | str
+) -> Lifespan[Starlette]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(store.opened())
             if isinstance(broker, str):
-                front.client = await stack.enter_async_context(open_client(broker))
+                dispatcher.client = await stack.enter_async_context(open_client(broker))
             else:
-                front.client = broker
+                dispatcher.client = broker
             await stack.enter_async_context(live.running())
             yield
 
     return lifespan
 
 
-def _middleware(front: Front) -> list[Middleware]:
-    options = front.options
+def _middleware(options: GatewayOptions, unsent: Unsent) -> list[Middleware]:
     outer = [
-        Middleware(LastWords),
+        Middleware(ShieldedEnd),
         Middleware(RequestIds),
         Middleware(Guard, faults=Faults(log)),
-        Middleware(BoundedAnswers, unsent=front.unsent, retry_after=options.retry_after),
+        Middleware(BoundedResponses, unsent=unsent, retry_after=options.retry_after),
         Middleware(Arrivals, options=options),
     ]
     if not options.cors:
@@ -139,7 +139,7 @@ def _middleware(front: Front) -> list[Middleware]:
         *outer,
         Middleware(
             CORSMiddleware,
-            # With credentials browsers take no `*`; each origin is told that it may.
+            # With credentials browsers accept no `*`: each origin gets its own name.
             allow_origins=() if everything and "*" in options.cors else options.cors,
             allow_origin_regex=".*" if everything and "*" in options.cors else None,
             allow_credentials=everything,
@@ -150,13 +150,13 @@ def _middleware(front: Front) -> list[Middleware]:
     ]
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    """No such path, or another method."""
+async def _not_found(request: Request, error: Exception) -> Response:
+    """404 or 405."""
     assert isinstance(error, HTTPException)  # noqa: S101 - for the type checker
     code = "method" if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else "not-found"
     path = str(request.scope["path"])[:LONGEST_PATH]
     why = f"{path} takes no {request.method[:20]}" if code == "method" else f"there is no {path}; see /docs"
     problem = Problem(error.status_code, code, why)
-    response = failure(None, problem, request_id=request_id_of(request), retry_after=0, lingering=True)
+    response = failure(None, problem, request, is_lingering=True)
     response.headers.update(error.headers or {})
     return response

@@ -1,4 +1,7 @@
-"""One client's connection: hypercorn's, from which nothing that a client does gets out."""
+"""One client's connection: hypercorn's, changed so that nothing a client does holds up or ends anything else.
+
+This overrides methods that hypercorn does not document, so its version has an upper bound.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ASGIReceiveEvent
 
-from rpcb_trio._gateway._faults import Faults
+from rpcb_trio._gateway._middleware import Faults
 
 STALL = 30.0
-"""Seconds within which a client takes the next piece of its answer; else it is cut off."""
+"""Seconds within which a client takes the next piece of its response; else its connection is closed."""
 
 PIECE = 2**16
 """Bytes."""
@@ -30,14 +33,14 @@ GONE = (
     trio.BusyResourceError,  # another task is closing it
     trio.TooSlowError,
 )
-"""How sending ends where nobody takes it any more."""
+"""How sending fails when the client is gone or takes nothing."""
 
 
 class Intake:
-    """What a request's app is given to receive, until it has answered; whoever puts more then is let go.
+    """Puts messages into the queue of a request's app until the app has answered, and then drops them.
 
-    The queue is short. Who waits at it would wait for ever when nobody takes from it any more, be it the
-    reader with a body that the app did not want, or the app's own last word.
+    The queue is short. After the answer nothing takes from it any more, so that the task which reads a body
+    that the app did not want would wait at it for ever, and so would the message that ends the request.
     """
 
     def __init__(self, put: Callable[[ASGIReceiveEvent], Awaitable[None]]) -> None:
@@ -46,7 +49,7 @@ class Intake:
         self._is_over = False
 
     async def put(self, message: ASGIReceiveEvent) -> None:
-        """Give the app a message."""
+        """Put a message, or drop it."""
         if self._is_over:
             return
         with trio.CancelScope() as scope:
@@ -57,24 +60,24 @@ class Intake:
                 self._putting.remove(scope)
 
     def end(self) -> None:
-        """Take no more."""
+        """Drop further messages, and those that wait."""
         self._is_over = True
         for scope in self._putting:
             scope.cancel()
 
 
 class OnlyHttp1(H11Protocol):
-    """Takes no offer of another protocol, which nobody makes without TLS but to do harm.
+    """Accepts no upgrade to another protocol; without TLS no ordinary client asks for one.
 
     An HTTP/2 connection without a stream would live for ever, and one whose stream is answered early ends
-    hypercorn's server; WebSockets we have none.
+    hypercorn's server. The app has no WebSockets.
     """
 
     _is_last = False
     _intake: Intake | None = None
 
     async def stream_send(self, event: StreamEvent) -> None:
-        """Send what the app answers; after some requests it is the connection's last answer."""
+        """Send what the app answers; after an ambiguous request it is the connection's last response."""
         if self._is_last and isinstance(event, Response):
             event = replace(event, headers=[*event.headers, (b"connection", b"close")])
         await super().stream_send(event)
@@ -84,7 +87,7 @@ class OnlyHttp1(H11Protocol):
 
     async def _create_stream(self, request: h11.Request) -> None:
         names = {name.lower() for name, _ in request.headers}
-        # Two lengths: whoever is between us may have believed the other one (RFC 9112, 6.1).
+        # Two lengths: a proxy between us may have gone by the other one (RFC 9112, 6.1).
         self._is_last = {b"content-length", b"transfer-encoding"} <= names
         if b"upgrade" in names:
             request = h11.Request(
@@ -108,8 +111,8 @@ class Connection(TCPServer):
     """Called with a stream, it serves it until either side closes.
 
     Args:
-        faults: where to tell of what breaks.
-        arguments: hypercorn's own.
+        faults: logs what breaks.
+        arguments: of hypercorn's class.
     """
 
     def __init__(self, faults: Faults, *arguments: Any) -> None:
@@ -117,17 +120,17 @@ class Connection(TCPServer):
         self._faults = faults
 
     async def run(self) -> None:
-        """Serve; what goes wrong here is logged, for other connections live on."""
+        """Serve; an error is logged, and other connections go on."""
         try:
             await super().run()
-        except* Exception as group:  # noqa: BLE001 - it is told
-            self._faults.tell("a connection broke off", _first_leaf(group))
+        except* Exception as group:  # noqa: BLE001 - it is logged
+            self._faults.record("a connection broke off", _first_leaf(group))
 
     async def protocol_send(self, event: Event) -> None:
         """Send bytes, or do what else the event says.
 
-        Other than hypercorn's own it can be cancelled, and waits for nobody who reads nothing; such a client
-        would outlive the drain.
+        Unlike hypercorn's this can be cancelled and has a timeout: a client that reads nothing would outlive
+        the drain.
         """
         if not isinstance(event, RawData):
             await super().protocol_send(event)
@@ -148,20 +151,10 @@ class Connection(TCPServer):
         return True
 
     async def _read_data(self) -> None:
-        protocol = self.protocol.protocol
-        self.protocol.protocol = OnlyHttp1(
-            protocol.app,
-            protocol.config,
-            protocol.context,
-            protocol.task_group,
-            protocol.connection_state,
-            protocol.ssl,
-            protocol.client,
-            protocol.server,
-            protocol.send,
-        )
+        # Hypercorn has made the protocol, and has no setting for its class. Nothing has been read yet.
+        self.protocol.protocol.__class__ = OnlyHttp1
         await super()._read_data()
-        await self.idle_task.stop()  # who has hung up takes no descriptor for as long as one may be idle
+        await self.idle_task.stop()  # else a closed connection would keep its descriptor
 
 
 def _first_leaf(group: ExceptionGroup[Exception]) -> Exception:

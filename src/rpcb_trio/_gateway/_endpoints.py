@@ -1,8 +1,9 @@
-"""What answers a request: a route, a composite route, or `/rpc/NAME`."""
+"""Endpoints of routes, of composite routes, and of `/rpc/NAME`."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -10,22 +11,27 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rpcb_trio._gateway._bodies import to_body
-from rpcb_trio._gateway._front import Front, content_type_of
-from rpcb_trio._gateway._origins import refuse_foreign_page
-from rpcb_trio._gateway._parts import Composition
+from rpcb_trio._gateway._composites import Composition
+from rpcb_trio._gateway._dispatcher import Dispatcher, content_type_of
+from rpcb_trio._gateway._forms import to_body
+from rpcb_trio._gateway._middleware import refuse_foreign_page
 from rpcb_trio._gateway._problems import Problem
-from rpcb_trio._gateway._replies import Keep, to_json, written
-from rpcb_trio._gateway._reply_headers import plain_or, reply_headers
-from rpcb_trio._gateway._request_ids import request_id_of
-from rpcb_trio._gateway._responses import BINARY, asks_for_problems, failure, passed, success
+from rpcb_trio._gateway._replies import Keep, plain_or, reply_headers, to_json, written
+from rpcb_trio._gateway._responses import (
+    BINARY,
+    asks_for_problems,
+    failure,
+    passed,
+    request_id_of,
+    success,
+)
 from rpcb_trio._gateway._routes import Route, Routes
 from rpcb_trio._gateway._store import Store
 from rpcb_trio._gateway._uploads import Buffer, HungUp, Upload
 from rpcb_trio._messages import Reply
 
 CLIENT_CLOSED_REQUEST = 499
-"""What logs call it; nobody is there to read it."""
+"""For the log alone; the client has gone."""
 
 LONGEST_NAME = 255
 """Bytes of a queue's name, as AMQP has it."""
@@ -33,56 +39,57 @@ LONGEST_NAME = 255
 T = TypeVar("T")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-Answering = Callable[[Request, Upload], Awaitable[Response]]
+Handler = Callable[[Request, Upload], Awaitable[Response]]
 
 
 class Endpoints:
-    """Makes them for one gateway."""
+    """Makes the endpoints of one gateway."""
 
-    def __init__(self, front: Front, routes: Routes, store: Store) -> None:
-        self._front = front
+    def __init__(self, dispatcher: Dispatcher, routes: Routes, store: Store) -> None:
+        self._dispatcher = dispatcher
         self._routes = routes
         self._store = store
-        self._buffer = Buffer(front.options)
+        self._buffer = Buffer(dispatcher.options)
 
     def of(self, route: Route) -> Endpoint:
         """The endpoint of a route."""
         if route.parts:
-            return self._kindly(route, lambda request, upload: self._compose(route, request, upload))
+            return self._handled(route, partial(self._compose, route))
         if route.form:
-            return self._kindly(route, lambda request, upload: self._ask(route, request, upload))
-        return self._kindly(route, lambda request, upload: self._pass(route, request, upload))
+            return self._handled(route, partial(self._ask, route))
+        return self._handled(route, partial(self._pass, route))
 
     async def rpc(self, request: Request) -> Response:
         """`/rpc/NAME`: bytes in, bytes out."""
         name = request.path_params["name"]
         route = self._routes.get(name)
-        if route is None and self._front.options.allows_queue(name):
+        if route is None and self._dispatcher.options.allows_queue(name):
             route = Route(queue=name)
 
-        async def answer(request: Request, upload: Upload) -> Response:
+        async def handle(request: Request, upload: Upload) -> Response:
             return await self._pass(_named(name, route), request, upload)
 
-        return await self._kindly(None, answer)(request)
+        return await self._handled(None, handle)(request)
 
-    def _kindly(self, route: Route | None, answer: Answering) -> Endpoint:
-        """An endpoint whose problems are told in the route's shape."""
+    def _handled(self, route: Route | None, handle: Handler) -> Endpoint:
+        """An endpoint whose problems become responses, in the route's envelope where it has one."""
 
         async def endpoint(request: Request) -> Response:
-            with Upload(request, self._buffer, self._front.options.upload_timeout) as upload:
+            options = self._dispatcher.options
+            with Upload(request, self._buffer, options.upload_timeout) as upload:
                 try:
-                    refuse_foreign_page(request, self._front.options)
-                    self._front.refuse_if_full()
-                    return await answer(request, upload)
+                    refuse_foreign_page(request, options)
+                    self._dispatcher.refuse_if_full()
+                    return await handle(request, upload)
                 except HungUp:
                     return Response(status_code=CLIENT_CLOSED_REQUEST)
                 except Problem as problem:
                     return failure(
                         None if asks_for_problems(request) else route,
                         problem,
-                        request_id=request_id_of(request),
-                        retry_after=self._front.options.retry_after,
-                        lingering=not upload.is_complete,
+                        request,
+                        retry_after=options.retry_after,
+                        is_lingering=not upload.is_complete,
                     )
 
         return endpoint
@@ -92,28 +99,25 @@ class Endpoints:
         if route.reply_coding == "bytes":
             content_type = content_type_of(route)
             return self._passed(await self._call(route, to_body(route, values), request, content_type))
-        with self._front.place():
-            answer, reply = await unless_hung_up(
-                request,
-                lambda: self._front.ask(
-                    route, values, request_id_of(request), is_strict=asks_for_problems(request)
-                ),
-            )
+        is_strict = asks_for_problems(request)
+        ask = partial(self._dispatcher.ask, route, values, request_id_of(request), is_strict=is_strict)
+        with self._dispatcher.place():
+            answer, reply = await unless_hung_up(request, ask)
         return success(route, await to_json(route, answer, self._keeper(request)), reply_headers(reply))
 
     async def _compose(self, route: Route, request: Request, upload: Upload) -> Response:
         values = await upload.form(route.form)
-        with self._front.place():
-            composition = Composition(
-                self._front,
-                self._routes,
-                route,
-                values,
-                request_id_of(request),
-                is_strict=asks_for_problems(request),
-            )
-            answer = await unless_hung_up(request, lambda: composition.run(self._keeper(request)))
-        return success(route, written(answer), {})
+        composition = Composition(
+            self._dispatcher,
+            self._routes,
+            route,
+            values,
+            request_id_of(request),
+            is_strict=asks_for_problems(request),
+        )
+        with self._dispatcher.place():
+            answer = await unless_hung_up(request, partial(composition.run, self._keeper(request)))
+        return success(route, written(answer), composition.headers())
 
     async def _pass(self, route: Route, request: Request, upload: Upload) -> Response:
         body = await upload.whole()
@@ -121,17 +125,15 @@ class Endpoints:
         return self._passed(await self._call(route, body, request, plain_or(content_type, BINARY)))
 
     def _passed(self, reply: Reply) -> Response:
-        return passed(reply, retry_after=self._front.options.retry_after)
+        return passed(reply, retry_after=self._dispatcher.options.retry_after)
 
     async def _call(self, route: Route, body: bytes, request: Request, content_type: str) -> Reply:
-        with self._front.place():
-            return await unless_hung_up(
-                request,
-                lambda: self._front.call(route, body, request_id_of(request), content_type=content_type),
-            )
+        call = partial(self._dispatcher.call, route, body, request_id_of(request), content_type=content_type)
+        with self._dispatcher.place():
+            return await unless_hung_up(request, call)
 
     def _keeper(self, request: Request) -> Keep:
-        start = self._front.options.public_url or str(request.base_url)
+        start = self._dispatcher.options.public_url or str(request.base_url)
 
         async def keep(content: bytes, media_type: str) -> str:
             return f"{start.rstrip('/')}/files/{await self._store.keep(content, media_type)}"
@@ -140,10 +142,10 @@ class Endpoints:
 
 
 async def unless_hung_up(request: Request, work: Callable[[], Awaitable[T]]) -> T:
-    """Do the work, but not for a client that has hung up.
+    """Do the work, and cancel it if the client closes the connection meanwhile.
 
     Raises:
-        HungUp: it has; the work is cancelled.
+        HungUp: the client has.
     """
     done: list[T] = []
     error: Exception | None = None

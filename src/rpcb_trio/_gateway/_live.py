@@ -18,9 +18,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from rpcb_trio._events import BatchEvent, EventWatch, LiveSummary, QueueSummary, WorkerState
-from rpcb_trio._gateway._front import Front
+from rpcb_trio._gateway._dispatcher import Dispatcher
 from rpcb_trio._gateway._problems import Problem
-from rpcb_trio._gateway._request_ids import request_id_of
 from rpcb_trio._gateway._responses import failure
 
 PERIOD = 0.25
@@ -96,12 +95,12 @@ class Live:
     """The live view of one gateway. It is kept up within `running`.
 
     Args:
-        front: its drain ends the streams.
+        dispatcher: its drain ends the streams.
         watch: where the events come from; None where there are none.
     """
 
-    def __init__(self, front: Front, watch: EventWatch | None) -> None:
-        self._front = front
+    def __init__(self, dispatcher: Dispatcher, watch: EventWatch | None) -> None:
+        self._dispatcher = dispatcher
         self._summary = None if watch is None else LiveSummary(watch, lambda: self.streams > 0)
         self._renewed = anyio.Event()
         self._frame = b""
@@ -123,25 +122,25 @@ class Live:
         if self._summary is None:
             why = "events are off; start the gateway, and its workers, with --events EXCHANGE"
             return self._refuse(request, HTTPStatus.NOT_FOUND, "not-found", why)
-        if self._front.is_draining:
+        if self._dispatcher.is_draining:
             return self._refuse(request, HTTPStatus.SERVICE_UNAVAILABLE, "draining", "the gateway drains")
-        if self.streams >= self._front.options.max_streams:
+        if self.streams >= self._dispatcher.options.max_streams:
             why = f"{self.streams} browsers watch already; try again later"
             return self._refuse(request, HTTPStatus.SERVICE_UNAVAILABLE, "busy", why)
         self.streams += 1  # at once, or several that connect together would not see each other
         return Stream(self._frames(self._summary), self._end_stream)
 
     def _refuse(self, request: Request, status: HTTPStatus, code: str, why: str) -> Response:
-        retry_after = self._front.options.retry_after
+        retry_after = self._dispatcher.options.retry_after
         problem = Problem(status, code, why)
-        return failure(None, problem, request_id=request_id_of(request), retry_after=retry_after)
+        return failure(None, problem, request, retry_after=retry_after)
 
     def _end_stream(self) -> None:
         self.streams -= 1
 
     async def _frames(self, summary: LiveSummary) -> AsyncGenerator[bytes]:
         self._frame = _frame_of(summary)
-        while not self._front.is_draining:
+        while not self._dispatcher.is_draining:
             yield self._frame
             await self._renewed.wait()
 

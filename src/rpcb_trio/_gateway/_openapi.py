@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from importlib import metadata
 from typing import Any
 
+from rpcb_trio._gateway._extensions import envelope_of
 from rpcb_trio._gateway._forms import JSON, URLENCODED
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._routes import Field, Route, Routes
@@ -38,27 +39,17 @@ PROBLEM: Schema = {
 
 PROBLEM_CONTENT: Schema = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
-ENVELOPE: Schema = {
-    "type": "object",
-    "required": ["status", "message", "data"],
-    "properties": {
-        "status": {"type": "integer", "enum": [200, 400, 500]},
-        "message": {"type": "string"},
-        "data": {"description": "The answer; null after an error."},
-    },
-}
-
 PROBLEMS = {
     400: "The request makes no sense.",
-    403: "A page of another origin may not call.",
+    403: "Pages of that origin may not call.",
     408: "The upload took too long.",
     413: "The upload is too large.",
-    415: "The form is sent in another way than it can be.",
-    421: "The gateway is not to be reached by that name.",
+    415: "The route does not take a form of this content type.",
+    421: "The gateway has no such host name.",
     422: "A field of the form is wrong, or the service could not read it.",
     500: "The service failed.",
     502: "No queue is there, or the reply makes no sense.",
-    503: "Too many are in flight, or the broker is away; come again.",
+    503: "Too many requests are in flight, or there is no connection to the broker; try again later.",
     504: "No reply came in time.",
     507: "There is no room for the answer's file.",
 }
@@ -66,7 +57,7 @@ PROBLEMS = {
 
 FILE: Schema = {
     "operationId": "file",
-    "summary": "A file that the url in an answer leads to, for as long as it is kept.",
+    "summary": "A file that a URL in an answer leads to, for as long as it is kept.",
     "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}],
     "responses": {
         "200": {"description": "The file.", "content": {"*/*": {}}},
@@ -89,7 +80,7 @@ def openapi(routes: Routes, options: GatewayOptions) -> Schema:
         "openapi": "3.1.0",
         "info": {"title": "rpcb-trio gateway", "version": metadata.version("rpcb-trio")},
         "paths": paths,
-        "components": {"schemas": {"Problem": PROBLEM, "Envelope": ENVELOPE}},
+        "components": {"schemas": {"Problem": PROBLEM}},
     }
 
 
@@ -98,7 +89,7 @@ def _operation(name: str, route: Route, routes: Routes) -> Schema:
         "operationId": name,
         "summary": route.summary or name,
         "requestBody": {"required": True, "content": _form(route) if route.form else BYTES},
-        "responses": _responses(route, _answer(route), _told(route, routes)),
+        "responses": _responses(route, _answer(route), _named_statuses(route, routes)),
     }
 
 
@@ -126,28 +117,29 @@ def _property(field: Field) -> Schema:
 
 
 def _answer(route: Route) -> Schema:
-    if route.shape == "envelope":
-        return {"application/json": {"schema": {"$ref": "#/components/schemas/Envelope"}}}
+    envelope = envelope_of(route)
+    if envelope is not None:
+        return {"application/json": {"schema": dict(envelope.schema)}}
     if route.parts:
         properties: Schema = {part: {} for part in route.parts}
         return {"application/json": {"schema": {"type": "object", "properties": properties}}}
     return BYTES if route.reply_coding == "bytes" else {"application/json": {"schema": {}}}
 
 
-def _told(route: Route, routes: Routes) -> set[int]:
-    """Statuses that services name: the route's own, or of its parts where all of them fail."""
+def _named_statuses(route: Route, routes: Routes) -> set[int]:
+    """HTTP statuses that `status.http` names: of the route, or of its parts where all of them fail."""
     services = [routes[part.route] for part in route.parts.values()] or [route]
     return {status for each in services if each.status is not None for status in each.status.http.values()}
 
 
-def _responses(route: Route, answer: Schema, told: Collection[int]) -> Schema:
-    if route.shape == "envelope":
+def _responses(route: Route, answer: Schema, named: Collection[int]) -> Schema:
+    if route.envelope:
         return {
             "200": {"description": "The answer; or an error, as the status in it says.", "content": answer},
             "503": {"description": PROBLEMS[503], "content": answer},
         }
     responses: Schema = {"200": {"description": "The answer.", "content": answer}}
-    for status in sorted({*PROBLEMS, *told}):
+    for status in sorted({*PROBLEMS, *named}):
         description = PROBLEMS.get(status, "The service says so.")
         responses[str(status)] = {"description": description, "content": PROBLEM_CONTENT}
     return responses

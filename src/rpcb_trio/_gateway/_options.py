@@ -1,4 +1,4 @@
-"""What holds for all routes."""
+"""Settings of the gateway that hold for all routes."""
 
 from __future__ import annotations
 
@@ -21,51 +21,52 @@ HOST_PATTERN = re.compile(r"[A-Za-z0-9*._-]+", re.ASCII)
 
 
 class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How the gateway treats those who ask. Times are in seconds, sizes in bytes.
+    """Settings of the gateway. Times are in seconds, sizes in bytes.
 
     Raises:
-        SettingError: an origin, a URL, a host or a proxy is written in a way that nobody would take.
+        SettingError: an origin, a URL, a host or a proxy is malformed.
     """
 
     timeout: float = 30.0
-    """Of a route that sets none, and of `/rpc/NAME`."""
+    """For the reply, of a route that sets none and of `/rpc/NAME`."""
     rpc: tuple[str, ...] = ()
     """Queues that `/rpc/NAME` reaches besides the routes' names; `*` in one stands for anything."""
     max_in_flight: int = 256
-    """The most calls that await a reply at once; who comes then gets 503."""
+    """The most requests that await a reply at once; further ones get 503."""
     max_upload: int = 90 * MEGABYTE
     """The largest body of a request; a larger one gets 413."""
     max_buffered: int = 1024 * MEGABYTE
-    """The most of all uploads that are held at once; who comes then gets 503."""
+    """The most that all request bodies hold together; further ones get 503."""
     upload_timeout: float = 60.0
-    """How long an upload may take; one that takes longer gets 408."""
+    """How long an upload may take; then it gets 408."""
     max_streams: int = 64
-    """The most browsers that watch the live view at once; who comes then gets 503."""
+    """The most browsers that watch the live view at once; further ones get 503."""
     max_unsent: int = 1024 * MEGABYTE
-    """The most of all answers that wait for their clients to take them. Beyond it the slowest are cut off;
-    where none is slow, who comes then gets 503."""
+    """The most that responses hold which wait for their clients to take them. Beyond it the slowest clients
+    are cut off; while none is slow, further large responses become 503."""
     retry_after: int = 1
     """What a 503 says in its `Retry-After`."""
     cors: tuple[str, ...] = ()
     """Origins whose pages may call, as `https://example.org`; `*` for all."""
     cors_credentials: bool = False
-    """Whether they may send cookies and such along, as rabbit-rpc-client lets them."""
+    """Whether those pages may send cookies and other credentials."""
     allowed_host: tuple[str, ...] = ()
     """Host names that requests may be sent to, besides addresses, names without a dot and `public_url`'s; `*`
     in one stands for anything. Others get 421. Without any, all names may be sent to."""
     trusted_proxy: tuple[str, ...] = ()
     """Addresses or networks of proxies whose `X-Forwarded-Proto` is believed; `*` for all."""
     files: str | None = None
-    """Where files live that a `url` leads to: a directory, or a URL for fsspec; None for a temporary one."""
+    """Where files are kept to which URLs in answers lead: a directory, or a URL for fsspec; None for a
+    temporary directory."""
     files_kept: float = 3600.0
-    """For how long."""
+    """For how long they are kept."""
     files_size: int = 1024 * MEGABYTE
-    """How much they may take in all; the oldest go first."""
+    """How much they may take in all; the oldest are removed first."""
     public_url: str | None = None
-    """What a `url` begins with; None for what the request was sent to."""
+    """What those URLs begin with; None for what the request was sent to."""
 
     def __post_init__(self) -> None:
-        """Check what a browser would silently make nothing of."""
+        """Check what a browser would silently ignore."""
         for origin in self.cors:
             if origin != "*" and not ORIGIN.fullmatch(origin):
                 raise SettingError(f"cors is {origin}; write it as https://example.org, without a path, or *")
@@ -81,15 +82,15 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
                 _network(proxy)
 
     def allows_queue(self, name: str) -> bool:
-        """Whether `/rpc/NAME` may reach this queue; none that the broker has named."""
-        return not is_the_broker_s(name) and any(fnmatchcase(name, pattern) for pattern in self.rpc)
+        """Whether `/rpc/NAME` may reach this queue; never one that the broker has named."""
+        return not is_named_by_broker(name) and any(fnmatchcase(name, pattern) for pattern in self.rpc)
 
     def allows_host(self, name: str) -> bool:
         """Whether requests may be sent to this host, given without its port."""
         name = name.rstrip(".").lower()
         if not self.allowed_host or "." not in name or name.endswith(".localhost") or _is_address(name):
             return True
-        patterns = (*self.allowed_host, host_of(self.public_url or "") or "")
+        patterns = (*self.allowed_host, _host_of(self.public_url or "") or "")
         return any(fnmatchcase(name, pattern.lower()) for pattern in patterns)
 
     def trusts_proxy(self, address: str) -> bool:
@@ -104,12 +105,12 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
         return any((mapped or peer) in _network(proxy) for proxy in self.trusted_proxy)
 
 
-def is_the_broker_s(name: str) -> bool:
-    """Whether only the broker makes queues of this name: temporary ones, and addresses of direct reply-to."""
+def is_named_by_broker(name: str) -> bool:
+    """Whether only the broker makes queues of this name: server-named ones, and direct reply-to."""
     return name.startswith("amq.")
 
 
-def host_of(url: str) -> str | None:
+def _host_of(url: str) -> str | None:
     """The host that a URL names; None where it can't be read."""
     try:
         return urlsplit(url).hostname

@@ -1,46 +1,82 @@
-"""The gateway's own paths: probes, and the files that a `url` leads to."""
+"""The gateway's own paths: probes, files that a URL in an answer leads to, and `/docs`."""
 
 from __future__ import annotations
 
+from html import escape
 from http import HTTPStatus
+from importlib.util import find_spec
+from pathlib import Path
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import FileResponse, HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from rpcb_trio._gateway._front import Front
+from rpcb_trio._errors import SettingError
+from rpcb_trio._gateway._dispatcher import Dispatcher
+from rpcb_trio._gateway._openapi import openapi
+from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._problems import Problem
-from rpcb_trio._gateway._request_ids import request_id_of
 from rpcb_trio._gateway._responses import INERT, JSON, failure
+from rpcb_trio._gateway._routes import Routes
 from rpcb_trio._gateway._store import Store
+from rpcb_trio._gateway._unsent import Unsent
+
+DOCS = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>rpcb-trio gateway</title>
+<link rel="icon" href="{root}/static/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="{root}/docs/swagger-ui.css">
+</head>
+<body>
+<main id="swagger-ui" data-url="{root}/openapi.json"></main>
+<script src="{root}/docs/swagger-ui-bundle.js"></script>
+<script src="{root}/docs/start.js"></script>
+</body>
+</html>
+"""
+
+START = """const main = document.getElementById("swagger-ui");
+SwaggerUIBundle({url: main.dataset.url, domNode: main, deepLinking: true, validatorUrl: null});
+"""
+
+DOCS_POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
+    "style-src 'self' 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""`/docs` loads nothing from other origins."""
+
+SWAGGER_UI = ("swagger-ui.css", "swagger-ui-bundle.js")
+"""The files of the package swagger-ui-py that are served."""
 
 CACHED = "private, max-age=3600"
-"""How a file may be: under its name there is never another."""
+"""For kept files: the content under a name never changes."""
 
 
-def own_paths(front: Front, store: Store) -> list[BaseRoute]:
-    """Their routes."""
+def own_paths(dispatcher: Dispatcher, unsent: Unsent, store: Store) -> list[BaseRoute]:
+    """`/livez`, `/readyz` and `/files/NAME`."""
 
     async def livez(_: Request) -> Response:
-        return _told(HTTPStatus.OK, {"live": True})
+        return _json(HTTPStatus.OK, {"live": True})
 
     async def readyz(_: Request) -> Response:
-        status = HTTPStatus.OK if front.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         facts = {
-            "ready": front.is_ready,
-            "draining": front.is_draining,
-            "in_flight": front.in_flight,
-            "unsent_bytes": front.unsent.held,
-            "answers_cut": front.unsent.cut,
+            "ready": dispatcher.is_ready,
+            "draining": dispatcher.is_draining,
+            "in_flight": dispatcher.in_flight,
+            "unsent_bytes": unsent.held,
+            "answers_cut": unsent.cut,
         }
-        return _told(status, facts)
+        return _json(HTTPStatus.OK if dispatcher.is_ready else HTTPStatus.SERVICE_UNAVAILABLE, facts)
 
     async def file(request: Request) -> Response:
         found = await store.find(request.path_params["name"])
         if found is None:
             problem = Problem(HTTPStatus.NOT_FOUND, "not-found", "there is no such file, or no longer")
-            return failure(None, problem, request_id=request_id_of(request), retry_after=0)
+            return failure(None, problem, request)
         headers = {**INERT, "cache-control": CACHED, "content-length": str(found.size)}
         return StreamingResponse(found.pieces, headers=headers, media_type=found.media_type)
 
@@ -51,5 +87,48 @@ def own_paths(front: Front, store: Store) -> list[BaseRoute]:
     ]
 
 
-def _told(status: HTTPStatus, facts: object) -> Response:
+def docs_paths(routes: Routes, options: GatewayOptions) -> list[BaseRoute]:
+    """`/openapi.json`, and Swagger UI at `/docs`.
+
+    Raises:
+        SettingError: the package swagger-ui-py is not installed.
+    """
+    document = msgspec.json.encode(openapi(routes, options))
+
+    async def openapi_json(_: Request) -> Response:
+        return Response(document, media_type=JSON)
+
+    async def page(request: Request) -> Response:
+        root = escape(request.scope.get("root_path", ""))
+        return HTMLResponse(DOCS.format(root=root), headers={"content-security-policy": DOCS_POLICY})
+
+    async def start(_: Request) -> Response:
+        return Response(START, media_type="text/javascript")
+
+    return [
+        Route("/openapi.json", openapi_json),
+        *(Route(path, page) for path in ("/docs", "/docs/")),
+        Route("/docs/start.js", start),
+        *(_file(_swagger_ui() / name) for name in SWAGGER_UI),
+    ]
+
+
+def _file(path: Path) -> Route:
+    async def file(_: Request) -> Response:
+        return FileResponse(path)
+
+    return Route(f"/docs/{path.name}", file)
+
+
+def _swagger_ui() -> Path:
+    """The directory of Swagger UI's files; the package itself is not imported."""
+    found = find_spec("swagger_ui")
+    if found is None or found.origin is None:
+        raise SettingError(
+            "the gateway needs swagger-ui-py; install it with pip install 'rpcb-trio[gateway]'"
+        )
+    return Path(found.origin).parent / "static"
+
+
+def _json(status: HTTPStatus, facts: object) -> Response:
     return Response(msgspec.json.encode(facts), status, {"cache-control": "no-store"}, JSON)

@@ -1,23 +1,31 @@
-"""`/`: the page on which people try the routes and watch the batches; plain files, from here alone."""
+"""`/`: the page on which people try the routes and watch the batches; all of its files come from here."""
 
 from __future__ import annotations
 
+import os
 from html import escape
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount
 from starlette.routing import Route as Served
 from starlette.staticfiles import StaticFiles
 
+from rpcb_trio._gateway._extensions import envelope_of, file_of
 from rpcb_trio._gateway._options import GatewayOptions
-from rpcb_trio._gateway._responses import JSON
+from rpcb_trio._gateway._responses import INERT, JSON
 from rpcb_trio._gateway._routes import Field, Plain, Route, Routes
 
 STATIC = Path(__file__).parent / "static"
+
+WEB_FILES = (".js", ".css", ".svg", ".png", ".jpg", ".webp", ".woff2", ".wasm", ".json", ".wav", ".mp3")
+"""Files that are served from the directory of a page module; its Python code, say, is not."""
 
 HEADERS = {
     "content-security-policy": (
@@ -25,16 +33,15 @@ HEADERS = {
         "img-src 'self' blob:; media-src 'self' blob:; worker-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
-    "permissions-policy": "microphone=(self)",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
     "cache-control": "no-cache",
 }
-"""The page loads nothing from anywhere else, and runs no script but its own."""
+"""The page loads nothing from other origins, and runs no inline script."""
 
 
 class ShownField(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A field of a form, as the page needs it."""
+    """A field of a form, as the page reads it."""
 
     name: str
     type: str
@@ -43,19 +50,24 @@ class ShownField(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     choices: tuple[str, ...] = ()
     help: str = ""
     accept: str = ""
-    """Of a file, as HTML's `accept` has it."""
+    """Of a file, as HTML's `accept`."""
+    sample: str = ""
+    """A text to try; of a file the path of one, below the page's own."""
 
 
-class ShownRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """A route, as the page needs it."""
+class ShownRoute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A route, as the page reads it."""
 
     name: str
     path: str
     method: str
     summary: str
-    envelope: bool
     fields: tuple[ShownField, ...]
-    """None of them: the body is sent as it is."""
+    """Without any the body is sent as it is."""
+    envelope: str = ""
+    """The field of the response that holds the answer."""
+    page: str = ""
+    """The path of its page module, below the page's own."""
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,12 +77,12 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     rpc: tuple[str, ...]
     """Names that `/rpc/NAME` takes."""
     rpc_any: bool
-    """Whether it takes others too."""
+    """Whether it takes others, too."""
     live: bool
 
 
 class Files(StaticFiles):
-    """The page's own; a browser asks each time whether they are still the same, for they go together."""
+    """Static files that browsers revalidate at each load, since they depend on one another."""
 
     def file_response(self, *args: Any, **more: Any) -> Response:
         """As Starlette's, with headers."""
@@ -78,49 +90,76 @@ class Files(StaticFiles):
         response.headers.update({"cache-control": "no-cache", "x-content-type-options": "nosniff"})
         return response
 
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        """As Starlette's; only files for the web are found."""
+        return super().lookup_path(path) if path.endswith(WEB_FILES) else ("", None)
 
-def page_routes(routes: Routes, options: GatewayOptions, *, is_live: bool) -> list[BaseRoute]:
-    """The page, what it is to show, and its files."""
+
+def page_paths(routes: Routes, options: GatewayOptions, *, is_live: bool) -> list[BaseRoute]:
+    """The page, the description of the routes for it, and its files with those of page modules."""
     markup = (STATIC / "page.html").read_text("utf-8")
-    described = msgspec.json.encode(shown(routes, options, is_live=is_live))
+    samples: list[Path] = []
+    shown = _shown(routes, options, samples, is_live=is_live)
+    described = msgspec.json.encode(shown)
+    modules = {
+        each.page.partition(":")[0]: file_of("page", each.page) for each in routes.values() if each.page
+    }
+    devices = "(self)" if modules else "()"  # a page module may record; without one nothing does
+    headers = {**HEADERS, "permissions-policy": f"camera={devices}, microphone={devices}"}
 
     async def page(request: Request) -> Response:
         root = escape(request.scope.get("root_path", ""))
-        return HTMLResponse(markup.replace("{root}", root), headers=HEADERS)
+        return HTMLResponse(markup.replace("{root}", root), headers=headers)
 
     async def description(_: Request) -> Response:
         return Response(described, headers={"cache-control": "no-cache"}, media_type=JSON)
 
+    async def sample(request: Request) -> Response:
+        number = request.path_params["number"]
+        if number >= len(samples):
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        return FileResponse(samples[number], headers=INERT)
+
     return [
         Served("/", page),
         Served("/static/routes.json", description),
+        Served("/static/samples/{number:int}/{name}", sample),
+        *(
+            Mount(f"/static/pages/{package}", Files(directory=file.parent))
+            for package, file in modules.items()
+        ),
         Mount("/static", Files(directory=STATIC)),
     ]
 
 
-def shown(routes: Routes, options: GatewayOptions, *, is_live: bool) -> Shown:
-    """What the page shows of the configuration; where the requests go is nobody's business there."""
+def _shown(routes: Routes, options: GatewayOptions, samples: list[Path], *, is_live: bool) -> Shown:
+    """What the page shows of the routes, without where their requests go; files to try go into `samples`."""
     return Shown(
-        routes=tuple(_shown_route(name, route) for name, route in routes.items()),
+        routes=tuple(_shown_route(name, route, samples) for name, route in routes.items()),
         rpc=tuple(name for name, route in routes.items() if not route.parts),
         rpc_any=bool(options.rpc),
         live=is_live,
     )
 
 
-def _shown_route(name: str, route: Route) -> ShownRoute:
+def _shown_route(name: str, route: Route, samples: list[Path]) -> ShownRoute:
+    envelope = envelope_of(route)
     return ShownRoute(
         name=name,
         path=route.path,
         method=route.method,
         summary=route.summary or name,
-        envelope=route.shape == "envelope",
-        fields=tuple(_shown_field(each, field, route) for each, field in route.form.items()),
+        fields=tuple(_shown_field(each, field, samples) for each, field in route.form.items()),
+        envelope=envelope.answer if envelope else "",
+        page=f"static/pages/{route.page.replace(':', '/')}" if route.page else "",
     )
 
 
-def _shown_field(name: str, field: Field, route: Route) -> ShownField:
-    is_sound = "audio" in name or route.media_type.startswith("audio/")
+def _shown_field(name: str, field: Field, samples: list[Path]) -> ShownField:
+    sample = field.sample
+    if sample and field.type == "file":
+        samples.append(file_of("sample", sample))
+        sample = f"static/samples/{len(samples) - 1}/{quote(samples[-1].name)}"
     return ShownField(
         name=name,
         type=field.type,
@@ -128,5 +167,6 @@ def _shown_field(name: str, field: Field, route: Route) -> ShownField:
         default=field.default,
         choices=field.choices,
         help=field.help,
-        accept=field.accept or ("audio/*" if field.type == "file" and is_sound else ""),
+        accept=field.accept,
+        sample=sample,
     )

@@ -1,4 +1,4 @@
-"""What goes wrong, as HTTP tells it (RFC 9457), and whose fault it is."""
+"""Why a request fails, as HTTP says it (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -32,9 +32,7 @@ STATUS_OF_CODE = {
     "expired": HTTPStatus.GATEWAY_TIMEOUT,
     "too-late": HTTPStatus.GATEWAY_TIMEOUT,
 }
-"""Where HTTP has a word of its own for what the kind says; the fault stays whose it is."""
-
-FIRST_OF_SERVERS = HTTPStatus.INTERNAL_SERVER_ERROR
+"""Codes for which HTTP has a closer status than that of their kind."""
 
 CALL_ERRORS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     Unroutable: (HTTPStatus.BAD_GATEWAY, "unroutable"),
@@ -45,25 +43,25 @@ CALL_ERRORS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     CallError: (HTTPStatus.BAD_GATEWAY, "call"),
     SettingError: (HTTPStatus.INTERNAL_SERVER_ERROR, "setting"),
 }
-"""From how a call ends without a reply; the nearest class counts."""
+"""Status and code of a call that ended without a reply, by its error's nearest class."""
 
 NO_HEADERS: Mapping[str, str] = {}
 
 LONGEST_DETAIL = 1000
-"""Letters of what is told of an error; some quote what they are about."""
+"""Characters of a detail; some errors quote what a client has sent."""
 
 
 class Problem(Exception):
-    """A request ends without its answer.
+    """A request fails.
 
     Args:
-        status: of HTTP.
-        code: one word for it: a reply's `rpcb-error`, or one of the gateway's own.
-        detail: a sentence.
-        field: the form's field that is wrong.
-        reply: what the service itself said, where it did.
-        headers: what else goes into the answer's headers.
-        message: what an envelope says of it, where it has a text of its own for that.
+        status: the HTTP status.
+        code: one word for the error: a reply's `rpcb-error`, or one of the gateway's own.
+        detail: a sentence for people.
+        field: the field of the form that is wrong.
+        is_missing: whether that field is wrong because it was not sent.
+        reply: the body of the service's error reply, decoded, where there is one.
+        headers: of HTTP, to be sent along.
     """
 
     def __init__(
@@ -73,22 +71,22 @@ class Problem(Exception):
         detail: str,
         *,
         field: str | None = None,
+        is_missing: bool = False,
         reply: object = None,
         headers: Mapping[str, str] = NO_HEADERS,
-        message: str | None = None,
     ) -> None:
         super().__init__(detail)
-        self.status = int(status)
-        self.code = code
-        self.detail = shortened(detail, LONGEST_DETAIL)
-        self.field = field
-        self.reply = reply
-        self.headers = headers
-        self.message = message
+        self.status: int = int(status)
+        self.code: str = code
+        self.detail: str = shortened(detail, LONGEST_DETAIL)
+        self.field: str | None = field
+        self.is_missing: bool = is_missing
+        self.reply: object = reply
+        self.headers: Mapping[str, str] = headers
 
     def as_json(self, **more: object) -> bytes:
-        """The problem, with what else is to be said; what the service said only if that is JSON."""
-        told: dict[str, object] = {
+        """The problem and `more` as JSON; without `reply` where that can't be JSON."""
+        members: dict[str, object] = {
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
             "error": self.code,
@@ -98,23 +96,30 @@ class Problem(Exception):
         }
         for each in ({} if self.reply is None else {"reply": self.reply}, {}):
             try:
-                return msgspec.json.encode(told | each)
+                return msgspec.json.encode(members | each)
             except (TypeError, ValueError, OverflowError, RecursionError):
-                pass  # it quotes what is no JSON
-        return msgspec.json.encode({"title": told["title"], "status": self.status, "error": "?", **more})
+                pass  # the reply, or a detail that quotes it, can't be JSON
+        return msgspec.json.encode({"title": members["title"], "status": self.status, "error": "?", **more})
 
     @classmethod
     def of_call(cls, error: CallError | SettingError) -> Problem:
-        """How a call ended without a reply."""
+        """The problem of a call that ended without a reply."""
         status, code = next(CALL_ERRORS[kind] for kind in type(error).__mro__ if kind in CALL_ERRORS)
         return cls(status, code, str(error))
 
 
+def busy(why: str) -> Problem:
+    """503: the gateway has no room for the request now."""
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", f"{why}; try again later")
+
+
 def status_of_error(reply: Reply) -> HTTPStatus:
-    """The HTTP status of an error reply, by its kind; older workers name none."""
+    """The HTTP status of an error reply, by its kind. Workers of earlier versions send no kind."""
     code, kind = reply.error or "", reply.error_kind
     status = STATUS_OF_CODE.get(code)
-    if status is not None and (kind is None or (kind == "request") == (status < FIRST_OF_SERVERS)):
+    if status is not None and (
+        kind is None or (kind == "request") == (status < HTTPStatus.INTERNAL_SERVER_ERROR)
+    ):
         return status
     if kind is None:
         kind = "request" if code == "request" else "service"

@@ -22,10 +22,10 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     choices: tuple[str, ...] = ()
     """All that a text may be; empty for anything."""
     help: str = ""
-    missing: str = ""
-    """What an envelope says where it is missing; by default `参数缺失: name=NAME`, and the type of a text."""
     accept: str = ""
     """Which files it takes, as HTML's `accept` says it: `audio/*`. The page goes by it."""
+    sample: str = ""
+    """What the page offers to try: of a file `PACKAGE:FILE`, else the text itself."""
 
     @property
     def is_required(self) -> bool:
@@ -34,7 +34,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a reply tells how the request ended."""
+    """Where a reply says whether its request failed."""
 
     field: str
     """Its name; dots lead into maps."""
@@ -91,9 +91,11 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Of those."""
     base64: bool = True
     """Whether fields with a URL are in the answer as well, in base64."""
-    shape: Literal["plain", "envelope"] = "plain"
-    """`plain` is the answer itself, and errors by HTTP status. `envelope` is `{status, message, data}`, as
-    rabbit-rpc-client answers."""
+    envelope: str = ""
+    """`MODULE:ATTRIBUTE` of an `Envelope` that holds answers and failures; without one the answer comes as it
+    is, and a failure as a problem (RFC 9457)."""
+    page: str = ""
+    """`PACKAGE:FILE.js` of an ES module that extends the page for this route; see docs/how-to/gateway.md."""
     parts: Mapping[str, Part] = {}
     """The calls of a composite route; its answer has one field for each."""
 

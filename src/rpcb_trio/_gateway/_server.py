@@ -1,4 +1,4 @@
-"""hypercorn's trio worker around the app."""
+"""Serves the app by hypercorn's parts, with a drain of our own."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from hypercorn.typing import ASGIFramework, ConnectionState
 from starlette.applications import Starlette
 
 from rpcb_trio._gateway._connections import Connection
-from rpcb_trio._gateway._faults import Faults
-from rpcb_trio._gateway._front import Front
+from rpcb_trio._gateway._dispatcher import Dispatcher
+from rpcb_trio._gateway._middleware import Faults
 
 log = logging.getLogger("rpcb_trio.http")
 
@@ -28,7 +28,7 @@ LONGEST_PAUSE = 5.0
 """Seconds for a request's headers to come, and between two requests on a connection."""
 
 SILENCE = 10.0
-"""Seconds between two lines that say that no connection can be accepted."""
+"""Seconds between two lines of the log that say that no connection can be accepted."""
 
 BACKLOG = 1024
 """Connections that wait to be accepted."""
@@ -52,22 +52,22 @@ async def serve_app(
         task_status: started once it is served.
 
     Returns:
-        How many requests were in flight when the deadline came, and got no answer.
+        How many requests were in flight at the deadline, and got no answer.
 
     Raises:
         SettingError, BrokerError: the app can't start.
     """
-    front: Front = app.state.front
+    dispatcher: Dispatcher = app.state.dispatcher
     context = WorkerContext(None)
     served = partial(
         Connection,
         Faults(log),
-        ASGIWrapper(cast("ASGIFramework", app)),  # the same, typed by others
+        ASGIWrapper(cast("ASGIFramework", app)),  # Starlette types the same protocol in its own way
         _config(),
         context,
         ConnectionState({}),
     )
-    with listener, _told_once_in_a_while():
+    with listener, _rarely_logged():
         async with app.router.lifespan_context(app), trio.open_nursery() as connections:
             listener.listen(BACKLOG)
             accepting = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
@@ -76,19 +76,19 @@ async def serve_app(
                 await nursery.start(serving, served, [accepting])
                 task_status.started()
                 await drain.wait()
-                front.is_draining = True
+                dispatcher.is_draining = True
                 nursery.cancel_scope.cancel()
             await context.terminated.set()
             connections.cancel_scope.deadline = trio.current_time() + drain_timeout
-    return front.cut
+    return dispatcher.cut
 
 
 @contextmanager
-def _told_once_in_a_while() -> Iterator[None]:
-    """Bound what trio tells where no file descriptor is left: ten tracebacks a second while that lasts."""
+def _rarely_logged() -> Iterator[None]:
+    """Bound what trio logs while no file descriptor is left, which is ten tracebacks a second."""
     last = -math.inf
 
-    def is_told(record: logging.LogRecord) -> bool:
+    def is_due(record: logging.LogRecord) -> bool:
         nonlocal last
         record.exc_info, record.levelno, record.levelname = None, logging.WARNING, "WARNING"
         if time.monotonic() - last < SILENCE:
@@ -96,12 +96,12 @@ def _told_once_in_a_while() -> Iterator[None]:
         last = time.monotonic()
         return True
 
-    trio_s = logging.getLogger("trio.serve_listeners")
-    trio_s.addFilter(is_told)
+    trio_log = logging.getLogger("trio.serve_listeners")
+    trio_log.addFilter(is_due)
     try:
         yield
     finally:
-        trio_s.removeFilter(is_told)
+        trio_log.removeFilter(is_due)
 
 
 def _config() -> Config:

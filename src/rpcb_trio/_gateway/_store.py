@@ -1,6 +1,6 @@
-"""Files that a `url` leads to: kept for a set time, in a set space, under names that nobody can guess.
+"""Files to which URLs in answers lead: kept for a time, in a bounded space, under names nobody can guess.
 
-A directory, an S3 bucket, or whatever else fsspec knows; the same calls for all of them.
+They are in a directory, an S3 bucket, or whatever else fsspec knows.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ NAME = re.compile(r"[A-Za-z0-9_-]{32}\.[a-z0-9]{1,8}")
 RANDOM_BYTES = 24
 SHORTEST_SWEEP, LONGEST_SWEEP = 1.0, 60.0
 
-PATIENCE = 10.0
-"""Seconds for the place to do one thing."""
+TIMEOUT = 10.0
+"""Seconds for one operation of the file system."""
 
 THREADS = 16
-"""For all that is done there; a place that hangs holds up nothing else."""
+"""For all operations together, so that a file system that hangs holds up nothing else."""
 
 PIECE = 2**20
-"""Bytes of a file that are read, and held, at once."""
+"""Bytes of a file that are in memory at once while it is sent."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class File:
-    """What is found under a name; `pieces` reads it."""
+    """A kept file; `pieces` reads it."""
 
     size: int
     media_type: str
@@ -61,11 +61,11 @@ class File:
 
 
 class Store:
-    """Keeps files. Open it before use.
+    """Keeps files, within `opened`.
 
     Args:
         options: where, for how long, how much.
-        is_needed: whether there will be any; else it needs no place.
+        is_needed: whether there will be any files; else no directory is made.
     """
 
     def __init__(self, options: GatewayOptions, *, is_needed: bool = True) -> None:
@@ -73,19 +73,18 @@ class Store:
         self._is_needed = is_needed
         self._fs: Any = None
         self.root = ""
-        """Where they are, as fsspec calls it."""
         self._kept: dict[str, tuple[float, int]] = {}
-        """Of each file when it goes (as `time.time()`) and its size, the oldest first."""
+        """When each file is to be removed (as `time.time()`), and its size; the oldest first."""
         self.size = 0
         """How many bytes all of them take."""
         self._threads = anyio.CapacityLimiter(THREADS)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """Make the place, and sweep it until the end.
+        """Open the directory, and remove what is overdue until the end.
 
         Raises:
-            SettingError: there can be none.
+            SettingError: it can't be used.
         """
         if not self._is_needed:
             yield
@@ -106,7 +105,7 @@ class Store:
         if len(content) > self._options.files_size:
             raise _no_room(f"it has {len(content)} bytes; files_size is {self._options.files_size}")
         name = f"{secrets.token_urlsafe(RANDOM_BYTES)}.{_suffix(media_type)}"
-        self._note(name, len(content))  # first, for what is broken off in writing is to go as well
+        self._note(name, len(content))  # first: what a cancelled write leaves must be removed, too
         try:
             await self._do(partial(self._write, self._place(name), content))
         except OSError as error:
@@ -128,7 +127,7 @@ class Store:
         return File(size, guess_type(name)[0] or "application/octet-stream", self._pieces(name, size))
 
     def _write(self, place: str, content: bytes) -> None:
-        if isinstance(self._fs, LocalFileSystem):  # nobody else on this machine is to read it
+        if isinstance(self._fs, LocalFileSystem):  # no other user of this machine may read it
             os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
         self._fs.pipe_file(place, content)
 
@@ -138,16 +137,16 @@ class Store:
             yield await self._do(partial(self._fs.cat_file, self._place(name), start=start, end=end))
 
     async def _do(self, work: Callable[[], T]) -> T:
-        """Do something in a thread, for so long.
+        """Run an operation in a thread, within `TIMEOUT`.
 
         Raises:
-            OSError: it took too long, or whatever went wrong: each place has errors of its own.
+            OSError: it took too long, or failed; each file system has errors of its own.
         """
         try:
-            with anyio.fail_after(PATIENCE):
+            with anyio.fail_after(TIMEOUT):
                 return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._threads)
         except TimeoutError:
-            raise OSError(f"it took more than {PATIENCE:g} s") from None
+            raise OSError(f"it took more than {TIMEOUT:g} s") from None
         except OSError:
             raise
         except Exception as error:
@@ -168,7 +167,7 @@ class Store:
             raise SettingError(f"files: {where} can't be used: {error}; name a directory or a URL") from error
 
     def _adopt(self, found: Mapping[str, Any]) -> None:
-        """What is left of an earlier life gets its time from now on, and then goes as well."""
+        """Files of an earlier gateway count as new, and are removed in their turn."""
         for path, facts in sorted(found.items()):
             name = path.rpartition("/")[2]
             if NAME.fullmatch(name):
@@ -211,7 +210,7 @@ class Store:
             try:
                 await self._do(partial(self._fs.rm_file, self._place(name)))
             except FileNotFoundError:
-                pass  # somebody else did it
+                pass  # another gateway on this directory did it
             except OSError as error:
                 log.warning("files: %s can't be removed: %s", self._place(name), error)
 

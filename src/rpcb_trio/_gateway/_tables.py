@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 
 from rpcb_trio._errors import SettingError
-from rpcb_trio._gateway._options import is_the_broker_s
+from rpcb_trio._gateway._extensions import envelope_of, file_of
+from rpcb_trio._gateway._options import is_named_by_broker
 from rpcb_trio._gateway._routes import Field, Part, Route, Routes
 
-TAKEN = ("/", "/docs", "/openapi.json", "/livez", "/readyz")
-TAKEN_BELOW = ("/docs/", "/files/", "/rpc/", "/static/", "/events")
-"""Paths of the gateway's own."""
+OWN_PATHS = ("/", "/docs", "/openapi.json", "/livez", "/readyz")
+OWN_BELOW = ("/docs/", "/files/", "/rpc/", "/static/", "/events")
+"""Paths of the gateway's own, and what begins like them."""
 
 ERRORS = {int(status) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
 """HTTP statuses that a failure may have."""
@@ -38,10 +39,10 @@ def read_routes(tables: Mapping[str, Any]) -> Routes:
 
 
 def check_routes(routes: Routes) -> Routes:
-    """Check that each route makes sense, and that they go together; each gets its path.
+    """Check each route, and that they go together; a route without a path gets `/NAME`.
 
     Raises:
-        SettingError: they don't.
+        SettingError: something in them is wrong.
     """
     placed = {
         name: msgspec.structs.replace(each, path=each.path or f"/{name}") for name, each in routes.items()
@@ -75,6 +76,7 @@ def _complaints(route: Route, routes: Routes) -> Iterator[str]:
     yield from _about_path(route.path)
     for field, spec in route.form.items():
         yield from _about_field(field, spec)
+    yield from _about_extensions(route)
     if route.timeout is not None and not route.timeout > 0:
         yield f"timeout is {route.timeout:g}; give more than 0 seconds"
     if route.parts:
@@ -87,7 +89,7 @@ def _complaints(route: Route, routes: Routes) -> Iterator[str]:
 def _about_path(path: str) -> Iterator[str]:
     if not path.startswith("/") or any(each in path for each in "{}?# "):
         yield f"path is {path}; write it as /asr, without braces and blanks"
-    if path in TAKEN or path.startswith(TAKEN_BELOW):
+    if path in OWN_PATHS or path.startswith(OWN_BELOW):
         yield f"path {path} is the gateway's own; set another"
 
 
@@ -100,11 +102,23 @@ def _about_field(name: str, field: Field) -> Iterator[str]:
         yield f"form.{name}: the default {field.default!r} is none of its choices"
 
 
+def _about_extensions(route: Route) -> Iterator[str]:
+    try:
+        envelope_of(route)
+        if route.page:
+            file_of("page", route.page)
+        for name, field in route.form.items():
+            if field.sample and field.type == "file":
+                file_of(f"form.{name}: sample", field.sample)
+    except SettingError as error:
+        yield str(error)
+
+
 def _about_request(route: Route) -> Iterator[str]:
     if (route.queue is None) == (route.routing_key is None):
         yield "give either queue, or exchange and routing_key, to say where its requests go"
     target = route.queue or ("" if route.exchange else route.routing_key) or ""
-    if is_the_broker_s(target):
+    if is_named_by_broker(target):
         yield f"its requests go to {target}, but only the broker makes names with amq.; name another queue"
     if route.queue is not None and route.exchange:
         yield "exchange goes with routing_key; leave it or queue out"
@@ -122,8 +136,8 @@ def _about_reply(route: Route) -> Iterator[str]:
         for key in ("answer", "status", "urls"):
             if getattr(route, key):
                 yield f"{key} looks into the reply; set reply to msgpack or json"
-        if route.shape == "envelope":
-            yield "shape = envelope holds the reply as JSON; set reply to msgpack or json"
+        if route.envelope:
+            yield "an envelope holds the reply as JSON; set reply to msgpack or json"
 
 
 def _about_parts(route: Route, routes: Routes) -> Iterator[str]:

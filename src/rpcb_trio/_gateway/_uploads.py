@@ -1,4 +1,4 @@
-"""What is sent to the gateway, read within bounds."""
+"""Bodies of HTTP requests, read within bounds of size, time and pieces."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from functools import partial
 from http import HTTPStatus
-from types import TracebackType
 from typing import Self, TypeVar
 
 import anyio
 import anyio.to_thread
 from starlette.requests import Request
 
-from rpcb_trio._gateway._bodies import Value, complete
 from rpcb_trio._gateway._forms import (
     JSON,
     LONGEST_TEXTS,
     MULTIPART,
     Fields,
+    Value,
+    complete,
     kind_of,
     of_json,
     of_multipart,
@@ -27,27 +27,27 @@ from rpcb_trio._gateway._forms import (
 )
 from rpcb_trio._gateway._multipart import Multipart
 from rpcb_trio._gateway._options import GatewayOptions
-from rpcb_trio._gateway._problems import Problem
+from rpcb_trio._gateway._problems import Problem, busy
 
 FREE_PIECES = 10_000
 BYTES_A_PIECE = 256
-"""A body may come in so many pieces, and one more for each so many bytes: each costs a moment of its own."""
+"""A body may come in so many pieces, and one more for each so many bytes: each piece costs processor time."""
 
 LONGEST_LENGTH = 20
-"""Digits of a length that is believed."""
+"""Digits of a `content-length` that is looked at."""
 
 WORTH_A_THREAD = 2**18
-"""Bytes of a body that it takes a while to put together, or to read as a form."""
+"""Bytes of a body from which on it is joined and parsed in a thread, for that takes milliseconds."""
 
 T = TypeVar("T")
 
 
 class HungUp(Exception):
-    """The client has gone."""
+    """The client has closed the connection."""
 
 
 class Buffer:
-    """How much is held of all uploads together."""
+    """Bounds the bytes of all uploads together; `held` says how many there are."""
 
     def __init__(self, options: GatewayOptions) -> None:
         self._options = options
@@ -63,42 +63,35 @@ class Buffer:
         self.held += more
 
     def check(self, size: int, more: int) -> None:
-        """Whether an upload of `size` bytes, of which `more` are to come, has room.
-
-        Raises:
-            Problem: as `take`.
-        """
+        """Raise as `take`, but hold nothing."""
         if size > self._options.max_upload:
             raise _too_big(self._options.max_upload)
         if self.held + more > self._options.max_buffered:
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too much is being uploaded; come again")
+            raise busy(f"uploads hold {self.held} bytes")
 
 
 class Upload:
-    """One request's body as it comes in. What it takes of the buffer is given back at the end."""
+    """One request's body as it comes in. Its bytes count in the buffer until the end of `with`."""
 
     def __init__(self, request: Request, buffer: Buffer, seconds: float) -> None:
         self._request = request
         self._buffer = buffer
         self._seconds = seconds
         self._taken = 0
-        self.is_complete = False
-        """Whether all of it was read."""
+        self.is_complete = False  # whether all of it was read
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._buffer.held -= self._taken
 
     async def whole(self, most: int | None = None) -> bytes:
         """The body as it is, of at most so many bytes.
 
         Raises:
-            Problem: it is too large, too slow, in too many pieces, or one too many.
-            HungUp: it ends before its end.
+            Problem: it is too large, too slow or in too many pieces, or all uploads together are too large.
+            HungUp: the client has closed the connection.
         """
         with self._within_bounds():
             pieces = []
@@ -110,15 +103,15 @@ class Upload:
             return await self._aside(partial(b"".join, pieces))
 
     async def form(self, fields: Fields) -> dict[str, Value]:
-        """The values for these fields, out of the URL's query and the body; the query comes first.
+        """The values for these fields, from the URL's query and the body; the query takes precedence.
 
         Raises:
-            Problem: as `whole`; or it is no such form.
+            Problem: as `whole`; or the body is no such form.
             HungUp: as `whole`.
         """
         content_type = self._request.headers.get("content-type", "")
         sent = of_query(self._request.scope.get("query_string", b""), fields)
-        if not content_type:  # then there is no form, whatever else there may be
+        if not content_type:
             return complete(fields, sent, has_files=False)
         kind = kind_of(content_type, fields)
         if kind == MULTIPART:
@@ -135,7 +128,7 @@ class Upload:
             return await self._aside(partial(of_multipart, form, fields))
 
     async def _aside(self, work: Callable[[], T]) -> T:
-        """Do what takes as long as the body is large, aside where that would hold up others."""
+        """Do work that takes the longer the larger the body is; in a thread if it is large."""
         return await anyio.to_thread.run_sync(work) if self._taken > WORTH_A_THREAD else work()
 
     @contextmanager

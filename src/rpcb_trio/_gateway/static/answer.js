@@ -1,24 +1,23 @@
-// What a service answered, as people read it: sentences large, sounds to be heard and seen, all else as a list.
+// What a service answered, for people: text, numbers, tables, lists, images, sounds; and always the JSON itself.
 
-import { el, milliseconds, root, sizeOf } from "./dom.js";
-import { capital } from "./form.js";
-import { players } from "./players.js";
+import { capital, el, milliseconds, root, sizeOf } from "./dom.js";
 
-const SENTENCE = ["sentence", "text", "transcript", "transcription"];
 const KEPT = /\/(files\/[\w-]{32}\.[a-z0-9]{1,8})$/;
-const MOST = 100000; // letters of a text that are shown
-const LONG = 400; // letters without a blank: bytes in base64, which the file beside them shows better
+const MOST = 100000; // characters of a text that are shown
+const LONG = 400; // characters without a blank: bytes in base64, which a file beside them shows better
+const MOST_ROWS = 100;
+const DEEPEST = 4; // levels of JSON that are laid out; deeper ones are shown as JSON
 
-/** An answer as elements; `sent` is the sound that was asked about, if it was one. */
-export async function shown(result, sent) {
-  const sounds = [];
-  const body = result.blob ? await ofBlob(result.blob, sounds) : await ofValue(result.answer, "Answer", sounds);
-  const heard = sounds.length > 0 ? [await players(sent ? [{ name: "Original", blob: sent }, ...sounds] : sounds)] : [];
-  return [body, ...heard, el("p", { className: "quiet facts" }, factsOf(result))];
+/** An answer as elements: { value } of JSON, or { blob }. `own` is what a page module made of it, if it did. */
+export async function answerView(result, own) {
+  const body = own ?? (result.blob ? await blobView(result.blob) : await valueView(result.value));
+  const isLaidOut = !result.blob && result.value !== null && typeof result.value === "object";
+  const json = isLaidOut ? el("details", { className: "json" }, el("summary", {}, "As JSON"), jsonView(result.value)) : null;
+  return [body, el("p", { className: "quiet facts" }, factsOf(result)), json].filter(Boolean);
 }
 
-/** A problem as elements. */
-export function told(problem) {
+/** A problem as an element. */
+export function problemView(problem) {
   const detail = plain(problem.detail ?? "");
   const lines = [detail && capital(detail).replace(/\.?$/, "."), problem.remedy].filter(Boolean);
   return el(
@@ -27,83 +26,99 @@ export function told(problem) {
     el("h3", {}, plain(problem.title ?? "It did not work")),
     ...lines.map((line) => el("p", {}, line)),
     problem.said ? el("p", {}, "The service said: ", el("q", {}, plain(problem.said))) : null,
-    problem.id ? el("p", { className: "quiet" }, "In the log it is request ", el("code", {}, problem.id)) : null,
+    problem.id ? el("p", { className: "quiet" }, "Request id, for the log: ", el("code", {}, problem.id)) : null,
   );
 }
 
-function factsOf({ milliseconds: took, batchSize, id }) {
-  const batch = batchSize === null ? "" : batchSize === 1 ? ", in a batch of its own" : `, in a batch of ${batchSize}`;
-  return `Answered in ${milliseconds(took)}${batch}${id ? `. Request ${id}` : ""}.`;
-}
-
-async function ofValue(value, name, sounds) {
-  if (typeof value === "string") return ofText(value, name, sounds);
+/** Any JSON as an element. */
+export async function valueView(value, depth = 0) {
+  if (typeof value === "string") return textView(value);
   if (value === null || typeof value !== "object") return el("p", { className: "sentence" }, plain(value));
-  if (Array.isArray(value)) return el("pre", {}, clipped(JSON.stringify(value, shortened, 2)));
+  if (depth >= DEEPEST) return jsonView(value);
+  if (Array.isArray(value)) return listView(value, depth);
   const entries = Object.entries(value);
-  if (entries.length > 0 && entries.every(([, each]) => isMap(each))) return ofParts(entries, sounds);
-  return ofMap(entries, name, sounds);
+  if (entries.length === 0) return el("p", { className: "empty" }, "An empty object.");
+  const rows = entries.filter(([, each]) => isShort(each)).map(([key, each]) => rowOf(key, each));
+  const parts = await Promise.all(entries.filter(([, each]) => !isShort(each)).map(([key, each]) => partView(key, each, depth)));
+  return el("div", {}, rows.length > 0 ? el("dl", { className: "rows" }, ...rows) : null, ...parts);
 }
 
-const isMap = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
-
-/** A composite route's answer: one of its parts after the other. */
-async function ofParts(entries, sounds) {
-  const parts = await Promise.all(entries.map(async ([name, value]) => {
-    const body = isMap(value.problem) ? told({ ...value.problem, remedy: "" }) : await ofValue(value, capital(name), sounds);
-    return el("section", { className: "part" }, el("h3", {}, capital(name)), body);
-  }));
-  return el("div", {}, ...parts);
+/** A file that the gateway keeps for an answer, by its URL; null where there is none. */
+export async function fileOf(url) {
+  const kept = typeof url === "string" ? url.match(KEPT)?.[1] : undefined;
+  if (!kept) return null;
+  const response = await fetch(new URL(kept, root)); // the URL's own origin may be another name of this one
+  return response.ok ? response.blob() : null;
 }
 
-async function ofMap(entries, name, sounds) {
-  const sentences = [];
-  const rows = [];
-  for (const [key, value] of entries) {
-    if (SENTENCE.includes(key) && typeof value === "string") {
-      sentences.push(value === "" ? el("p", { className: "empty" }, "No words.") : el("p", { className: "sentence" }, clipped(value)));
-    } else if (typeof value === "string" && KEPT.test(value)) {
-      rows.push(await ofText(value, name, sounds));
-    } else if (!isHidden(value)) {
-      rows.push(rowOf(key, value));
-    }
+export const isMap = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+
+const isShort = (value) => value === null || typeof value !== "object" && (typeof value !== "string" || (value.length <= 60 && !value.includes("\n") && !KEPT.test(value)) || isPacked(value));
+
+const rowOf = (key, value) => el("div", {}, el("dt", {}, capital(key)), el("dd", {}, plain(isPacked(value) ? shortened("", value) : value)));
+
+async function partView(key, value, depth) {
+  const body = isMap(value) && isMap(value.problem) ? problemView({ ...value.problem, remedy: "" }) : await valueView(value, depth + 1);
+  return el("section", { className: "part" }, el("h3", {}, capital(key)), body);
+}
+
+/** A table, where all items are objects, or all are lists of plain values; else JSON. */
+function listView(items, depth) {
+  if (items.length === 0) return el("p", { className: "empty" }, "An empty list.");
+  if (depth > 0 && items.every((each) => each === null || typeof each !== "object")) return jsonView(items);
+  const isTable = items.every(isMap) || items.every((each) => Array.isArray(each) && each.every((cell) => cell === null || typeof cell !== "object"));
+  if (!isTable) return jsonView(items);
+  const shown = items.slice(0, MOST_ROWS);
+  const columns = [...new Set(shown.flatMap((each) => Object.keys(each)))];
+  const heads = items.every(isMap) ? [el("thead", {}, el("tr", {}, ...columns.map((each) => el("th", { scope: "col" }, capital(each)))))] : [];
+  const rows = shown.map((each) => el("tr", {}, ...columns.map((key) => cellOf(each[key]))));
+  const more = items.length > MOST_ROWS ? el("p", { className: "quiet" }, `${items.length} rows in all; the JSON has more of them.`) : null;
+  const table = el("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "The answer as a table" }, el("table", {}, ...heads, el("tbody", {}, ...rows)));
+  return el("div", {}, table, more);
+}
+
+function cellOf(value) {
+  return el("td", { className: typeof value === "number" ? "number" : "" }, value === undefined ? "" : plain(shortened("", value)));
+}
+
+async function textView(value) {
+  if (KEPT.test(value)) {
+    const blob = await fileOf(value);
+    return blob === null ? el("p", { className: "empty" }, "The file is no longer kept.") : blobView(blob);
   }
-  if (sentences.length + rows.length === 0) rows.push(...entries.map(([key, value]) => rowOf(key, shortened(key, value))));
-  const list = rows.filter(Boolean);
-  return el("div", {}, ...sentences, list.length > 0 ? el("dl", { className: "rows" }, ...list) : null);
+  if (value === "") return el("p", { className: "empty" }, "An empty text.");
+  return value.includes("\n") ? el("pre", {}, clipped(value)) : el("p", { className: "sentence" }, plain(shortened("", value)));
 }
 
-const rowOf = (key, value) => el("div", {}, el("dt", {}, capital(key)), el("dd", {}, plain(value)));
-
-const clipped = (text) => (text.length > MOST ? `${text.slice(0, MOST)}… (${text.length} letters in all)` : text);
-
-/** Anything as a text, for whoever answers says what is in it. */
-const plain = (value) => clipped(typeof value === "object" ? JSON.stringify(value, shortened) : String(value));
-
-const isHidden = (value) => typeof value === "string" && value.length > LONG && !/\s/.test(value);
-
-const shortened = (_, value) => (isHidden(value) ? `${value.slice(0, 16)}… (${value.length} letters)` : value);
-
-/** A sentence, or a file that the gateway keeps for the answer. */
-async function ofText(value, name, sounds) {
-  const kept = value.match(KEPT)?.[1];
-  if (!kept) return el("p", { className: "sentence" }, plain(shortened("", value)));
-  const response = await fetch(new URL(kept, root));
-  if (!response.ok) return el("p", { className: "empty" }, "The answer's file is there no longer.");
-  return ofBlob(await response.blob(), sounds, name);
-}
-
-async function ofBlob(blob, sounds, name = "Answer") {
-  if (blob.type.startsWith("audio/")) {
-    sounds.push({ name: sounds.length > 0 || name !== "Answer" ? name : "Enhanced", blob });
-    return null;
-  }
+/** An image or a sound, or a text; other bytes to be saved. */
+async function blobView(blob) {
   const url = URL.createObjectURL(blob);
   if (blob.type.startsWith("image/")) return el("img", { src: url, alt: "The answer" });
-  const text = blob.size < 100000 ? await readable(blob) : null;
-  if (text !== null) return text === "" ? el("p", { className: "empty" }, "An empty answer.") : el("pre", {}, text);
+  if (blob.type.startsWith("audio/")) return el("audio", { controls: true, src: url, "aria-label": "The answer" });
+  const text = blob.size < MOST ? await readable(blob) : null;
+  if (text === "") return el("p", { className: "empty" }, "An empty answer.");
+  if (text !== null) return el("pre", {}, text);
   return el("p", {}, el("a", { href: url, download: "answer", className: "button" }, `Save the answer (${sizeOf(blob.size)})`));
 }
+
+const jsonView = (value) => el("pre", {}, clipped(JSON.stringify(value, shortened, 2)));
+
+function factsOf({ milliseconds: took, batches, id }) {
+  const one = batches.length === 1 && batches[0].name === null;
+  const sizes = one ? (batches[0].size === 1 ? ", in a batch of its own" : `, in a batch of ${batches[0].size}`) : "";
+  const each = batches.length > 0 && !one ? `, in batches of ${batches.map(({ name, size }) => `${size} (${name})`).join(", ")}` : "";
+  const unknown = batches.length === 0 ? "; the worker does not say in how large a batch (it would with --batch-headers)" : "";
+  return `Answered in ${milliseconds(took)}${sizes}${each}${unknown}.${id ? ` Request id ${id}.` : ""}`;
+}
+
+const clipped = (text) => (text.length > MOST ? `${text.slice(0, MOST)}… (${text.length} characters in all)` : text);
+
+/** Anything as a text, for a service may answer anything. */
+const plain = (value) => clipped(typeof value === "object" ? JSON.stringify(value, shortened) : String(value));
+
+const isPacked = (value) => typeof value === "string" && value.length > LONG && !/\s/.test(value);
+
+const shortened = (_, value) => (isPacked(value) ? `${value.slice(0, 16)}… (${value.length} characters)` : value);
 
 /** The bytes as a text; null where they are none. */
 async function readable(blob) {

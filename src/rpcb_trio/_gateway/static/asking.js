@@ -1,24 +1,24 @@
-// One request over HTTP, and in plain words what may become of it.
+// One request over HTTP, and in plain words why it may fail.
 
 import { root } from "./dom.js";
 
-// A route whose clients know of no HTTP status says what has failed to whoever asks for it like this.
+// A route's envelope may hide failures behind HTTP's 200; a client that accepts problems gets them as such.
 const ACCEPT = "application/problem+json, application/json;q=0.9, */*;q=0.8";
 
 const KIND = {
-  0: ["The gateway can't be reached", "Check that it runs and that the network is there, then send again."],
+  0: ["The gateway can't be reached", "Check that it runs and that the network works, then send again."],
   400: ["The service could not use this request", ""],
   403: ["This page may not call the gateway", ""],
   404: ["There is no such service", ""],
-  408: ["The upload took too long", "Try a shorter file, or a faster line."],
+  408: ["The upload took too long", "Try a shorter file, or a faster connection."],
   413: ["The file is too large", ""],
-  415: ["The service takes this in another form", ""],
-  421: ["The gateway is not to be reached by this name", ""],
+  415: ["The service takes another kind of request", ""],
+  421: ["The gateway has no such host name", ""],
   422: ["Something in the form is not right", ""],
-  500: ["The service failed", "It said so itself; the worker's log tells more."],
-  502: ["Nobody serves this yet", "Start a worker for it, then send again."],
-  503: ["It is too busy just now", "Wait a moment, then send again."],
-  504: ["No answer came in time", "The workers may be busy or away. Send again, or look below."],
+  500: ["The service failed", "The worker's log says more."],
+  502: ["No worker serves this yet", "Start a worker for it, then send again."],
+  503: ["The service is too busy", "Wait a moment, then send again."],
+  504: ["No answer came in time", "The workers may be busy or away. Send again, or look at the batches."],
   507: ["There is no room for the answer's file", ""],
 };
 
@@ -36,12 +36,12 @@ export class Problem extends Error {
   }
 }
 
-/** Send a request, and read what comes: { answer } of JSON, or { blob } of anything else. */
+/** Send a request, and read the response: { value } of JSON, or { blob } of anything else. */
 export async function ask({ path, method, body, headers, envelope }, signal) {
   const started = performance.now();
   let response, blob;
   try {
-    response = await fetch(new URL(path.replace(/^\//, ""), root), { method, body, headers: { accept: ACCEPT, ...headers }, signal });
+    response = await fetch(urlOf(path), { method, body, headers: { accept: ACCEPT, ...headers }, signal });
     blob = await response.blob();
   } catch (error) {
     if (error.name === "AbortError") throw error;
@@ -49,22 +49,45 @@ export async function ask({ path, method, body, headers, envelope }, signal) {
   }
   const milliseconds = performance.now() - started;
   const type = response.headers.get("content-type") ?? "";
-  const told = /\bjson\b/.test(type) ? await json(blob) : undefined;
-  if (!response.ok) throw new Problem(response.status, type.includes("problem+json") ? told : await passed(type, blob, response));
-  if (envelope && told && "message" in told) return { ...opened(told, response), milliseconds };
-  return { answer: told, blob: told === undefined ? blob : undefined, ...facts(response), milliseconds };
+  const value = /\bjson\b/.test(type) ? await json(blob) : undefined;
+  if (!response.ok) throw new Problem(response.status, type.includes("problem+json") ? value : await passed(type, blob, response));
+  const facts = { id: response.headers.get("x-request-id"), batches: batchesOf(response), milliseconds };
+  if (value === undefined) return { blob, ...facts };
+  return { value: envelope && value !== null && envelope in value ? value[envelope] : value, ...facts };
 }
 
-/** What is in rabbit-rpc-client's envelope, where the status stands in the JSON. */
-function opened({ status, message, data }, response) {
-  if (status === 200) return { answer: data, ...facts(response) };
-  throw new Problem(status === 400 ? 504 : 500, { detail: message, request_id: response.headers.get("x-request-id") });
+/** The same request as a command for a shell. */
+export function curlOf({ path, method, body, headers }) {
+  const words = ["curl", ...(method === "POST" ? [] : ["-X", method])];
+  if (body instanceof FormData) {
+    for (const [name, value] of body) {
+      if (value instanceof File) words.push("-F", `${name}=@"${value.name.replace(/["\\]/g, "\\$&")}"`);
+      else words.push("--form-string", `${name}=${value}`);
+    }
+  } else {
+    for (const [name, value] of Object.entries(headers ?? {})) words.push("-H", `${name}: ${value}`);
+    words.push("--data-binary", body instanceof File ? `@${body.name}` : body);
+  }
+  return [...words, urlOf(path).href].map(quoted).join(" ");
 }
 
-/** An error reply that went through as it is; the reason stands in a header, in percent-encoding. */
+const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+
+const urlOf = (path) => new URL(path.replace(/^\//, ""), root);
+
+/** In how large a batch the request was, or each part's: [{ name, size }]. */
+function batchesOf(response) {
+  const size = response.headers.get("rpcb-batch-size");
+  if (size !== null) return [{ name: null, size: Number(size) }];
+  const sizes = response.headers.get("rpcb-batch-sizes") ?? "";
+  return sizes.split(", ").filter(Boolean).map((each) => each.split("=")).map(([name, of]) => ({ name, size: Number(of) }));
+}
+
+/** An error reply that was passed on as it is; the reason stands in a header, in percent-encoding. */
 async function passed(type, blob, response) {
   const reason = response.headers.get("rpcb-error-reason");
-  return { reply: await text(type, blob), detail: reason && decoded(reason), request_id: response.headers.get("x-request-id") };
+  const reply = /^text\/|json/.test(type) ? (await blob.text()).slice(0, 500) : "";
+  return { reply, detail: reason && decoded(reason), request_id: response.headers.get("x-request-id") };
 }
 
 function decoded(text) {
@@ -73,15 +96,6 @@ function decoded(text) {
   } catch {
     return text;
   }
-}
-
-function facts(response) {
-  const size = response.headers.get("rpcb-batch-size");
-  return { id: response.headers.get("x-request-id"), batchSize: size === null ? null : Number(size) };
-}
-
-async function text(type, blob) {
-  return /^text\/|json/.test(type) ? (await blob.text()).slice(0, 500) : "";
 }
 
 async function json(blob) {

@@ -1,4 +1,4 @@
-// The last batches of a queue: a bar for each, as high as it was large and coloured by why it was closed.
+// The last batches of a queue: a bar for each, its height the batch's size, its colour why the batch was closed.
 
 import { el, milliseconds } from "./dom.js";
 
@@ -6,13 +6,13 @@ const SLOTS = 60;
 
 export const TRIGGERS = {
   idle: "an executor was idle",
-  callers: "those just answered were back",
-  size: "it was full",
-  wait: "its wait was over",
-  deadline: "a deadline came near",
-  cost: "no further request fits",
-  flush: "the worker drains",
-  alone: "one that may kill workers",
+  callers: "the callers just answered were back",
+  size: "the batch was full",
+  wait: "its time to wait was over",
+  deadline: "a request's deadline was near",
+  cost: "no further request fitted",
+  flush: "the worker was draining",
+  alone: "a request that may have killed a worker runs alone",
 };
 
 /** Draw the bars of `queue` into `place`. */
@@ -40,7 +40,7 @@ function scaffold() {
 
 /** The same as a table, the newest first. */
 export function listing(place, { batches }) {
-  const head = ["Size", "Closed by", "Longest wait", "Computing", "In all", "Failed"];
+  const head = ["Size", "Closed by", "Longest wait", "Computing", "Total", "Failed"];
   const rows = batches.slice().reverse().map((each) => [
     each.size,
     each.trigger,

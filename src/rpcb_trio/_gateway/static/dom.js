@@ -14,9 +14,12 @@ export function el(tag, given = {}, ...children) {
   return made;
 }
 
+/** "cups_of_tea" as "Cups of tea". */
+export const capital = (name) => name.charAt(0).toUpperCase() + name.slice(1).replaceAll("_", " ");
+
 export const byId = (id) => document.getElementById(id);
 
-/** Put elements in the place of others, and let go of the files that those showed. */
+/** Put elements in the place of others, and release the files that those showed. */
 export function replace(place, ...elements) {
   for (const each of place.querySelectorAll("audio, img, a[download]")) {
     const url = each.src ?? each.href;

@@ -1,17 +1,16 @@
-// A field for a file: dropped, chosen, or recorded where it is a sound.
+// A field for a file: dropped, chosen, or a sample of the deployment's.
 
-import { el, replace, sizeOf } from "./dom.js";
-import { LONGEST, record } from "./recorder.js";
+import { capital, el, replace, root, sizeOf } from "./dom.js";
 
-/** The field as an element; `tell` is given what goes wrong with the microphone. */
-export function fileField(field, id, tell) {
-  const isSound = field.accept?.startsWith("audio") ?? false;
+/** The field: its element, its input, its buttons (for more of them), and `set` to choose a file from a script. */
+export function fileField(field, id) {
   const input = el("input", { id, type: "file", className: "hidden-input", required: field.required ?? false });
   if (field.accept) input.accept = field.accept;
   const preview = el("div", { className: "chosen", "aria-live": "polite" });
-  const name = field.label ?? field.name.charAt(0).toUpperCase() + field.name.slice(1);
+  const name = field.label ?? capital(field.name);
+  const set = (file) => choose(input, file);
   const buttons = el("div", { className: "drop-buttons" }, input, el("label", { for: id, className: "button" }, "Choose a file"));
-  if (isSound) buttons.append(recordButton(input, tell));
+  if (field.sample) buttons.append(sampleButton(field.sample, set));
   const element = el(
     "div",
     { className: "drop", role: "group", "aria-label": `${name}${field.required ? "" : " (optional)"}` },
@@ -20,9 +19,20 @@ export function fileField(field, id, tell) {
     el("p", { className: "quiet" }, field.help || "or drop it here"),
     preview,
   );
-  input.addEventListener("change", () => show(input, preview, isSound));
-  takeDrops(element, input);
-  return { input, element, value: () => input.files[0] };
+  input.addEventListener("change", () => show(input, preview));
+  takeDrops(element, set);
+  return { input, element, buttons, set, value: () => input.files[0] };
+}
+
+function sampleButton(path, set) {
+  const button = el("button", { type: "button" }, "Try a sample");
+  button.addEventListener("click", async () => {
+    const url = new URL(path, root);
+    const response = await fetch(url);
+    const name = decodeURIComponent(url.pathname.split("/").at(-1));
+    if (response.ok) set(new File([await response.blob()], name, { type: response.headers.get("content-type") ?? "" }));
+  });
+  return button;
 }
 
 /** Put a file into a field, as if it had been chosen. */
@@ -33,7 +43,7 @@ function choose(input, file) {
   input.dispatchEvent(new Event("change"));
 }
 
-function show(input, preview, isSound) {
+function show(input, preview) {
   const [file] = input.files;
   replace(preview);
   if (!file) return;
@@ -43,10 +53,16 @@ function show(input, preview, isSound) {
     input.focus();
   });
   preview.append(el("p", {}, el("strong", {}, file.name), el("span", { className: "quiet" }, ` ${sizeOf(file.size)} `), remove));
-  if (isSound) preview.append(el("audio", { controls: true, src: URL.createObjectURL(file), "aria-label": "What will be sent" }));
+  if (/^(audio|image)\//.test(file.type)) preview.append(previewOf(file));
 }
 
-function takeDrops(element, input) {
+function previewOf(file) {
+  const src = URL.createObjectURL(file);
+  if (file.type.startsWith("image/")) return el("img", { src, alt: "What will be sent" });
+  return el("audio", { controls: true, src, "aria-label": "What will be sent" });
+}
+
+function takeDrops(element, set) {
   const mark = (isOver) => (event) => {
     event.preventDefault();
     element.classList.toggle("over", isOver);
@@ -55,38 +71,6 @@ function takeDrops(element, input) {
   element.addEventListener("dragleave", mark(false));
   element.addEventListener("drop", (event) => {
     mark(false)(event);
-    if (event.dataTransfer.files.length > 0) choose(input, event.dataTransfer.files[0]);
+    if (event.dataTransfer.files.length > 0) set(event.dataTransfer.files[0]);
   });
-}
-
-function recordButton(input, tell) {
-  const button = el("button", { type: "button", className: "record", "aria-pressed": "false" }, "Record");
-  let recording = null;
-  const end = async () => {
-    const ending = recording;
-    recording = null;
-    button.setAttribute("aria-pressed", "false");
-    button.textContent = "Record";
-    choose(input, await ending.stop());
-  };
-  const begin = async () => {
-    button.disabled = true;
-    try {
-      recording = await record((seconds) => {
-        if (recording === null) return;
-        button.textContent = `Stop (${seconds.toFixed(0)} s)`;
-        if (seconds >= LONGEST || !button.isConnected) end(); // the form may be another by now
-      });
-      button.textContent = "Stop (0 s)";
-      button.setAttribute("aria-pressed", "true");
-      tell(null);
-    } catch (error) {
-      tell(error.message);
-    } finally {
-      button.disabled = false;
-      button.focus();
-    }
-  };
-  button.addEventListener("click", () => (recording === null ? begin() : end()));
-  return button;
 }

@@ -1,36 +1,33 @@
 // The form of a service, from the gateway's description of it.
 
-import { el } from "./dom.js";
+import { capital, el } from "./dom.js";
 import { fileField } from "./files.js";
 
-const BODY = { name: "body", type: "body", required: false, help: "As the service reads it; it goes through as it is." };
+const BODY = { name: "body", type: "body", required: false, help: "It reaches the service as it is." };
 
-/** Services that a person may ask: each of the routes, and one that sends bytes to any queue. */
+/** What a person may choose from: each of the routes, and one choice that sends bytes to any queue. */
 export function servicesOf({ routes, rpc, rpc_any: any }) {
   const services = routes.map((route) => ({ ...route, fields: route.fields.length > 0 ? route.fields : [BODY] }));
   if (rpc.length === 0 && !any) return services;
-  const name = { name: "name", type: "text", required: true, help: any ? "A queue that the gateway may reach." : "" };
+  const name = { name: "name", type: "text", required: true, help: any ? "A route, or a queue that the gateway may reach." : "" };
   const choice = any ? { ...name, suggestions: rpc } : { ...name, choices: rpc };
   return [...services, { name: "rpc", path: "/rpc/", method: "POST", summary: "Bytes in, bytes out", fields: [choice, BODY] }];
 }
 
-/** The fields as elements, and what to read them with. */
+/** The fields as elements, and what to read and fill them with; page modules get it, too. */
 export function formOf(service, tell) {
-  const made = service.fields.map((field) => ({ field, ...controlOf(field, tell) }));
-  const format = made.find(({ field }) => field.name === "format" && field.type === "text" && !field.choices);
-  for (const each of made) {
-    each.input.addEventListener("change", () => {
-      const [file] = each.input.files ?? [];
-      const suffix = file?.name.match(/\.([a-z0-9]{1,5})$/i)?.[1];
-      if (suffix && format) format.input.value = suffix.toLowerCase();
-    });
-  }
+  const made = service.fields.map((field) => ({ field, ...controlOf(field) }));
   return {
     elements: made.map((each) => each.element),
+    /** { field, input, element, value(), set(), buttons (of a file) } of each field, or of one. */
+    fields: made,
+    field: (name) => made.find(({ field }) => field.name === name),
+    /** Show a sentence as a problem; null for none. */
+    tell,
     /** What `ask` takes. */
     request: () => requestOf(service, made),
-    /** The sound that is sent, if there is one. */
-    sound: () => made.find(({ field }) => field.accept?.startsWith("audio"))?.input.files[0],
+    /** The values as they are now, by name. */
+    values: () => valuesOf(made),
     /** Point at a field that is wrong. */
     blame(name) {
       const wrong = made.find(({ field }) => field.name === name);
@@ -41,9 +38,11 @@ export function formOf(service, tell) {
   };
 }
 
+const valuesOf = (made) => Object.fromEntries(made.map(({ field, value }) => [field.name, value()]));
+
 function requestOf(service, made) {
   const { path, method, envelope } = service;
-  const values = Object.fromEntries(made.map(({ field, value }) => [field.name, value()]));
+  const values = valuesOf(made);
   if (made.some(({ field }) => field.type === "body")) {
     const whole = service.name === "rpc" ? path + encodeURIComponent(values.name) : path;
     const type = values.body instanceof Blob ? values.body.type || "application/octet-stream" : "text/plain";
@@ -54,15 +53,17 @@ function requestOf(service, made) {
   return { path, method, body, envelope };
 }
 
-function controlOf(field, tell) {
+function controlOf(field) {
   const id = `field-${field.name}`;
-  if (field.type === "file") return fileField(field, id, tell);
+  if (field.type === "file") return fileField(field, id);
   if (field.type === "body") return bodyField(field, id);
   if (field.type === "boolean") return booleanField(field, id);
   const input = field.choices ? choiceOf(field, id) : textOf(field, id);
   const list = field.suggestions && el("datalist", { id: `${id}-list` }, ...field.suggestions.map((each) => el("option", { value: each })));
   if (list) input.setAttribute("list", list.id);
-  return { input, element: labelled(field, id, input, list), value: () => (input.value === "" ? undefined : input.value) };
+  const set = (text) => { input.value = text; };
+  const sample = field.sample && el("button", { type: "button", className: "plain", onclick: () => set(field.sample) }, "Try a sample");
+  return { input, element: labelled(field, id, input, list, sample), set, value: () => (input.value === "" ? undefined : input.value) };
 }
 
 function textOf(field, id) {
@@ -84,14 +85,14 @@ function choiceOf(field, id) {
 function booleanField(field, id) {
   const input = el("input", { id, type: "checkbox", checked: field.default === true });
   const element = el("p", { className: "field check" }, input, el("label", { for: id }, field.name), helpOf(field, id, input));
-  return { input, element, value: () => String(input.checked) };
+  return { input, element, set: (isOn) => { input.checked = isOn; }, value: () => String(input.checked) };
 }
 
 function bodyField(field, id) {
   const input = el("textarea", { id, rows: 5, spellcheck: false });
-  const file = fileField({ name: "a file in its place", type: "file", label: "Or a file" }, `${id}-file`, () => {});
+  const file = fileField({ name: "a file in its place", type: "file", label: "Or a file" }, `${id}-file`);
   const element = el("div", {}, labelled(field, id, input), file.element);
-  return { input, element, value: () => file.input.files[0] ?? input.value };
+  return { input, element, set: (text) => { input.value = text; }, value: () => file.input.files[0] ?? input.value };
 }
 
 function labelled(field, id, input, ...more) {
@@ -105,5 +106,3 @@ function helpOf(field, id, input) {
   input.setAttribute("aria-describedby", `${id}-help`);
   return el("small", { id: `${id}-help`, className: "quiet" }, field.help);
 }
-
-export const capital = (name) => name.charAt(0).toUpperCase() + name.slice(1).replaceAll("_", " ");

@@ -1,14 +1,14 @@
-// The live view: what the workers tell of their batches, as the gateway sums it up some times a second.
+// The live view: the workers' batches, as the gateway sums up their events several times a second.
 
 import { byId, el, milliseconds, root, sizeOf } from "./dom.js";
 import { chart, listing, TRIGGERS } from "./chart.js";
 
-const AGAIN_AFTER = 5000; // milliseconds, where the gateway would not have us
+const AGAIN_AFTER = 5000; // milliseconds, after the gateway has refused
 const panels = new Map();
 let isPaused = false;
 let source, again;
 
-/** Watch, or say how watching is turned on. */
+/** Watch, or say how to turn the events on. */
 export function watch(isOn) {
   if (!isOn) {
     byId("queues").append(howTo());
@@ -20,14 +20,14 @@ export function watch(isOn) {
   pause.addEventListener("click", () => {
     isPaused = !isPaused;
     pause.setAttribute("aria-pressed", String(isPaused));
-    pause.textContent = isPaused ? "Go on" : "Pause";
+    pause.textContent = isPaused ? "Resume" : "Pause";
   });
-  byId("queues").append(el("p", { className: "card empty" }, "No worker has told anything yet. Start one with the same events setting."));
+  byId("queues").append(el("p", { className: "card empty" }, "No worker has published an event yet. Start one with the same events setting."));
   document.addEventListener("visibilitychange", follow);
   follow();
 }
 
-/** Take views while somebody looks: browsers open but six connections to an origin, for all its tabs. */
+/** Take views while the page is visible: browsers open only six connections to an origin, for all its tabs. */
 function follow() {
   clearTimeout(again);
   source?.close();
@@ -89,14 +89,15 @@ function panel(name) {
 
 function setNumbers(list, queue) {
   const waiting = queue.waiting + (queue.ready ?? 0);
-  const times = (each) => (each ? `p95 ${milliseconds(each.p95)}` : "median");
+  const failed = queue.failed_in_a_minute;
+  const times = (each) => (each ? `median; 95 % within ${milliseconds(each.p95)}` : "median");
   const shown = [
-    ["Requests/s", rate(queue.requests_per_second), queue.failed_in_a_minute > 0 ? `${queue.failed_in_a_minute} failed in a minute` : "in the last 10 s"],
-    ["Waiting", String(waiting), queue.ready === null ? "in workers" : `${queue.ready} queued, ${queue.waiting} in workers`],
-    ["Batch size", queue.mean_batch_size === null ? "–" : queue.mean_batch_size.toFixed(1), "mean of a minute"],
-    ["Answered in", milliseconds(queue.total?.p50), queue.total ? `${times(queue.total)}, p99 ${milliseconds(queue.total.p99)}` : "median"],
-    ["Of it waiting", milliseconds(queue.wait?.p50), times(queue.wait)],
-    ["And computing", milliseconds(queue.service?.p50), times(queue.service)],
+    ["Requests per second", rate(queue.requests_per_second), failed > 0 ? `${failed} failed in the last minute` : "mean of the last 10 s"],
+    ["Requests waiting", String(waiting), queue.ready === null ? "in workers" : `${queue.ready} in the queue, ${queue.waiting} in workers`],
+    ["Requests per batch", queue.mean_batch_size === null ? "–" : queue.mean_batch_size.toFixed(1), "mean of the last minute"],
+    ["Time in the worker", milliseconds(queue.total?.p50), times(queue.total)],
+    ["Wait for a batch", milliseconds(queue.wait?.p50), times(queue.wait)],
+    ["Computing a batch", milliseconds(queue.service?.p50), times(queue.service)],
   ];
   if (list.children.length !== shown.length) {
     list.replaceChildren(...shown.map(() => el("div", {}, el("dt"), el("dd"), el("dd", { className: "quiet" }))));
@@ -151,7 +152,7 @@ function howTo() {
   return el(
     "div",
     { className: "card empty" },
-    el("p", {}, "The workers' events are off. To see batches form, name an exchange for them, the same for both:"),
+    el("p", {}, "The workers' events are off. To see batches form, name an exchange for the events, the same for worker and gateway:"),
     el("pre", {}, "rpcb-trio serve … --events rpcb.events\nrpcb-trio gateway … --events rpcb.events"),
     el("p", {}, "or write ", el("code", {}, 'events = "rpcb.events"'), " into rpcb.toml, at its top and in ", el("code", {}, "[gateway]"), "."),
   );

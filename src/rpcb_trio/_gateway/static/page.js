@@ -1,7 +1,7 @@
 // The page: choose a service, ask it, read the answer, and watch the batches.
 
-import { shown, told } from "./answer.js";
-import { ask, Problem } from "./asking.js";
+import { answerView, fileOf, problemView, valueView } from "./answer.js";
+import { ask, curlOf, Problem } from "./asking.js";
 import { byId, el, milliseconds, replace, root } from "./dom.js";
 import { formOf, servicesOf } from "./form.js";
 import { watch } from "./live.js";
@@ -9,12 +9,14 @@ import { watch } from "./live.js";
 const MANY = 10;
 const READINESS_EVERY = 5000; // milliseconds
 
-let service, form;
+const modules = new Map(); // of routes' own page modules, by path
+let service, form, result;
 let going = null;
 
 async function start() {
   const described = await (await fetch(new URL("static/routes.json", root))).json();
   const services = servicesOf(described);
+  await Promise.all(services.filter((each) => each.page).map(load));
   byId("services").append(...services.map(choice));
   if (services.length > 0) choose(services[0]);
   byId("ask").addEventListener("submit", (event) => {
@@ -23,8 +25,18 @@ async function start() {
     else send(1);
   });
   byId("send-many").addEventListener("click", () => byId("ask").reportValidity() && send(MANY));
+  byId("curl").addEventListener("click", copyCommand);
   followReadiness();
   watch(described.live);
+}
+
+/** Import a route's page module; without it the page shows the route as any other. */
+async function load({ page }) {
+  try {
+    modules.set(page, await import(new URL(page, root)));
+  } catch (error) {
+    console.error(error);
+  }
 }
 
 function choice(each, index) {
@@ -38,21 +50,26 @@ function choice(each, index) {
 
 function choose(chosen) {
   service = chosen;
-  form = formOf(service, (message) => showProblem(message && { title: "Recording does not work here", detail: message, remedy: "" }));
+  form = formOf(service, (detail) => showProblem(detail && { title: "That does not work here", detail, remedy: "" }));
+  result = { show: () => null, value: valueView, problem: problemView, file: fileOf };
   replace(byId("fields"), ...form.elements);
+  attempt(() => modules.get(service.page)?.mount?.(form, result, service));
+  byId("command").hidden = true;
   showProblem(null);
 }
 
 async function send(copies) {
-  const { request, sound } = form;
+  const { request, values } = form;
+  const { show } = result;
   going = new AbortController();
   busy(true, copies);
   showProblem(null);
   form.forgive();
   try {
-    const sent = sound();
+    const sent = values();
     const results = await asked(copies, request(), going.signal);
-    replace(byId("answer"), ...(await shown(results.at(-1), sent)));
+    const last = results.at(-1);
+    replace(byId("answer"), ...(await answerView(last, await attempt(() => show(last, sent)))));
     byId("progress").textContent = copies > 1 ? summary(results) : "";
   } catch (error) {
     byId("progress").textContent = error.name === "AbortError" ? "Cancelled." : "";
@@ -60,6 +77,36 @@ async function send(copies) {
   } finally {
     going = null;
     busy(false, copies);
+    bringIntoView(byId("answer-card"));
+  }
+}
+
+/** Call a page module, which must not break the page. */
+async function attempt(call) {
+  try {
+    return await call();
+  } catch (error) {
+    console.error(error);
+    return null;
+  }
+}
+
+/** Scroll if the beginning of an element can't be seen. */
+function bringIntoView(element) {
+  const { top } = element.getBoundingClientRect();
+  const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  if (top < 0 || top > innerHeight / 2) element.scrollIntoView({ block: "start", behavior: isCalm ? "instant" : "smooth" });
+}
+
+async function copyCommand() {
+  const command = byId("command");
+  command.textContent = curlOf(form.request());
+  command.hidden = false;
+  try {
+    await navigator.clipboard.writeText(command.textContent);
+    byId("progress").textContent = "Copied.";
+  } catch {
+    byId("progress").textContent = "The browser does not let this page copy. Copy the command from here:";
   }
 }
 
@@ -74,8 +121,9 @@ async function asked(copies, request, signal) {
 function summary(results) {
   const times = results.map((each) => each.milliseconds).sort((a, b) => a - b);
   const failed = MANY - results.length;
+  const sizes = [...new Set(results.flatMap(({ batches }) => batches.map(({ size }) => size)))].sort((a, b) => a - b);
   const middle = times[Math.floor(times.length / 2)];
-  return `${results.length} answers${failed ? `, ${failed} failed` : ""}: half of them within ${milliseconds(middle)}, the slowest in ${milliseconds(times.at(-1))}.`;
+  return `${results.length} answers${failed ? `, ${failed} failed` : ""}: half of them within ${milliseconds(middle)}, the slowest in ${milliseconds(times.at(-1))}${sizes.length > 0 ? `; batches of ${sizes.join(", ")}` : ""}.`;
 }
 
 function fail(error) {
@@ -86,7 +134,7 @@ function fail(error) {
 }
 
 function showProblem(problem) {
-  byId("problem").replaceChildren(...(problem ? [told(problem)] : []));
+  byId("problem").replaceChildren(...(problem ? [problemView(problem)] : []));
   if (problem) replace(byId("answer"));
 }
 
@@ -99,7 +147,7 @@ function busy(isBusy, copies) {
 
 function followReadiness() {
   const pill = byId("readiness");
-  const tell = (state, text) => {
+  const show = (state, text) => {
     pill.dataset.state = state;
     if (pill.textContent !== text) pill.textContent = text;
   };
@@ -107,10 +155,10 @@ function followReadiness() {
     if (document.hidden) return;
     try {
       const { ready, draining } = await (await fetch(new URL("readyz", root))).json();
-      if (ready) tell("good", "Ready");
-      else tell("bad", draining ? "Draining" : "No broker");
+      if (ready) show("good", "Ready");
+      else show("bad", draining ? "Draining" : "No broker");
     } catch {
-      tell("bad", "Offline");
+      show("bad", "Offline");
     }
   };
   look();

@@ -1,9 +1,9 @@
 // From the microphone to a wav file that every service reads.
 
-import { root } from "./dom.js";
+import { el } from "../../dom.js";
 import { resampled, wav } from "./sound.js";
 
-export const LONGEST = 120; // seconds
+const LONGEST = 120; // seconds
 
 const REFUSALS = {
   NotAllowedError: "The browser was not allowed to use the microphone. Allow it for this page, or choose a file.",
@@ -11,8 +11,41 @@ const REFUSALS = {
   NotReadableError: "The microphone is in use by another program. Close that, or choose a file.",
 };
 
+/** A button that records: `set` is given the file, `tell` what goes wrong (null: nothing). */
+export function recordButton(set, tell) {
+  const button = el("button", { type: "button", className: "record", "aria-pressed": "false" }, "Record");
+  let recording = null;
+  const end = async () => {
+    const ending = recording;
+    recording = null;
+    button.setAttribute("aria-pressed", "false");
+    button.textContent = "Record";
+    set(await ending.stop());
+  };
+  const begin = async () => {
+    button.disabled = true;
+    try {
+      recording = await record((seconds) => {
+        if (recording === null) return;
+        button.textContent = `Stop (${seconds.toFixed(0)} s)`;
+        if (seconds >= LONGEST || !button.isConnected) end(); // another form may have been chosen meanwhile
+      });
+      button.textContent = "Stop (0 s)";
+      button.setAttribute("aria-pressed", "true");
+      tell(null);
+    } catch (error) {
+      tell(error.message);
+    } finally {
+      button.disabled = false;
+      button.focus();
+    }
+  };
+  button.addEventListener("click", () => (recording === null ? begin() : end()));
+  return button;
+}
+
 /** A recording that has begun; its `stop` makes a file of it. */
-export async function record(tellSeconds) {
+async function record(tellSeconds) {
   if (!navigator.mediaDevices || !window.AudioWorkletNode) {
     throw new Error("The browser records on https pages and on localhost only. Choose a file here.");
   }
@@ -26,7 +59,7 @@ export async function record(tellSeconds) {
   const chunks = [];
   const seconds = () => chunks.reduce((sum, each) => sum + each.length, 0) / context.sampleRate;
 
-  await context.audioWorklet.addModule(new URL("static/recorder-worklet.js", root));
+  await context.audioWorklet.addModule(new URL("recorder-worklet.js", import.meta.url));
   const node = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
   node.port.onmessage = ({ data }) => chunks.push(data);
   context.createMediaStreamSource(stream).connect(node);

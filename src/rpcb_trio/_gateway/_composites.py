@@ -1,7 +1,8 @@
-"""A composite route: its parts, each as soon as those it takes from are answered."""
+"""A composite route: calls its parts, each as soon as the parts it takes values from are answered."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -9,14 +10,19 @@ from typing import Any
 import anyio
 import msgspec
 
-from rpcb_trio._gateway._bodies import Value, complete
-from rpcb_trio._gateway._front import Front
+from rpcb_trio._gateway._dispatcher import Dispatcher
+from rpcb_trio._gateway._forms import Value, complete
 from rpcb_trio._gateway._problems import Problem
-from rpcb_trio._gateway._replies import MISSING, Keep, find, to_json
+from rpcb_trio._gateway._replies import MISSING, Keep, find, reply_headers, to_json
 from rpcb_trio._gateway._routes import Part, Route, Routes
 
+BATCH_SIZES_HEADER = "rpcb-batch-sizes"
+
+STRUCTURED_KEY = re.compile(r"[a-z*][a-z0-9_.*-]{0,59}")
+"""Names that a header's dictionary can have (RFC 8941, 3.2)."""
+
 Outcome = tuple[Any] | Problem
-"""What a part came to: its answer, or why there is none."""
+"""How a part ended: its answer, or why there is none."""
 
 
 class Composition:
@@ -24,7 +30,7 @@ class Composition:
 
     def __init__(
         self,
-        front: Front,
+        dispatcher: Dispatcher,
         routes: Routes,
         route: Route,
         values: Mapping[str, Value],
@@ -32,7 +38,7 @@ class Composition:
         *,
         is_strict: bool = False,
     ) -> None:
-        self._front = front
+        self._dispatcher = dispatcher
         self._routes = routes
         self._route = route
         self._values = values
@@ -40,34 +46,43 @@ class Composition:
         self._is_strict = is_strict
         self._done = {name: anyio.Event() for name in route.parts}
         self._outcomes: dict[str, Outcome] = {}
-        self._told: dict[str, bytes | Problem] = {}
-        self._deadline = anyio.current_time() + front.timeout_of(route)
+        self._written: dict[str, bytes | Problem] = {}
+        self._batch_sizes: dict[str, str] = {}
+        self._deadline = anyio.current_time() + dispatcher.timeout_of(route)
 
     async def run(self, keep: Keep) -> dict[str, msgspec.Raw]:
-        """All parts' answers as JSON; where one failed, its problem under `problem` in its place.
+        """The answers of all parts as JSON; of a part that failed, its problem under `problem`.
 
         Raises:
-            Problem: all of them failed; it is the first one's that failed of itself.
+            Problem: all parts failed; it is that of the first one that did not fail because of another.
         """
         async with anyio.create_task_group() as tasks:
             for name, part in self._route.parts.items():
-                tasks.start_soon(self._tell, name, part, keep)
-        told = {name: self._told[name] for name in self._route.parts}
-        problems = [each for each in told.values() if isinstance(each, Problem)]
-        if len(problems) == len(told):
-            raise next(filter(_fails_of_itself, problems), problems[0])
-        return {name: _in_its_place(each) for name, each in told.items()}
+                tasks.start_soon(self._run_part, name, part, keep)
+        written = {name: self._written[name] for name in self._route.parts}
+        problems = [each for each in written.values() if isinstance(each, Problem)]
+        if len(problems) == len(written):
+            own = (each for each in problems if each.status != HTTPStatus.FAILED_DEPENDENCY)
+            raise next(own, problems[0])
+        return {name: _as_json(each) for name, each in written.items()}
 
-    async def _tell(self, name: str, part: Part, keep: Keep) -> None:
+    def headers(self) -> dict[str, str]:
+        """After `run`: in how large a batch each part's request was, where workers say so (RFC 8941)."""
+        sizes = [
+            f"{name}={self._batch_sizes[name]}" for name in self._route.parts if name in self._batch_sizes
+        ]
+        return {BATCH_SIZES_HEADER: ", ".join(sizes)} if sizes else {}
+
+    async def _run_part(self, name: str, part: Part, keep: Keep) -> None:
         try:
             answer = await self._settle(name, part)
-            self._told[name] = await to_json(self._routes[part.route], answer, keep)
+            self._written[name] = await to_json(self._routes[part.route], answer, keep)
         except Problem as problem:
-            self._told[name] = problem
+            self._written[name] = problem
 
     async def _settle(self, name: str, part: Part) -> Any:
         try:
-            answer = await self._answer(part)
+            answer = await self._answer(name, part)
         except Problem as problem:
             self._outcomes[name] = problem
             raise
@@ -77,21 +92,24 @@ class Composition:
         finally:
             self._done[name].set()
 
-    async def _answer(self, part: Part) -> Any:
+    async def _answer(self, name: str, part: Part) -> Any:
         for feeder in part.feeders(self._route.parts):
             await self._done[feeder].wait()
-        target = msgspec.structs.replace(self._routes[part.route], shape=self._route.shape)
+        target = msgspec.structs.replace(self._routes[part.route], envelope=self._route.envelope)
         left = self._deadline - anyio.current_time()
         if left <= 0:
             raise Problem(HTTPStatus.GATEWAY_TIMEOUT, "timeout", "no time was left for it")
         values = complete(target.form, self._filled(part, target))
-        answer, _ = await self._front.ask(
+        answer, reply = await self._dispatcher.ask(
             target, values, self._request_id, is_strict=self._is_strict, at_most=left
         )
+        size = reply_headers(reply).get("rpcb-batch-size", "")
+        if size.isdecimal() and STRUCTURED_KEY.fullmatch(name):
+            self._batch_sizes[name] = size
         return answer
 
     def _filled(self, part: Part, target: Route) -> dict[str, Value]:
-        """The target's form, from constants, other parts' answers and the request's own form."""
+        """The values for the target's form: constants, fields of other parts' answers, the request's own."""
         filled: dict[str, Value] = {}
         for field in target.form:
             if field in part.constants:
@@ -99,12 +117,12 @@ class Composition:
                 continue
             head, dot, path = part.fields.get(field, field).partition(".")
             if dot:
-                filled[field] = self._taken(head, path)
+                filled[field] = self._from_part(head, path)
             elif head in self._values:
                 filled[field] = self._values[head]
         return filled
 
-    def _taken(self, feeder: str, path: str) -> Value:
+    def _from_part(self, feeder: str, path: str) -> Value:
         outcome = self._outcomes[feeder]
         if isinstance(outcome, Problem):
             why = f"it takes {path} from {feeder}, which failed"
@@ -116,9 +134,5 @@ class Composition:
         return value
 
 
-def _fails_of_itself(problem: Problem) -> bool:
-    return problem.status != HTTPStatus.FAILED_DEPENDENCY
-
-
-def _in_its_place(told: bytes | Problem) -> msgspec.Raw:
-    return msgspec.Raw(told if isinstance(told, bytes) else b'{"problem":%b}' % told.as_json())
+def _as_json(written: bytes | Problem) -> msgspec.Raw:
+    return msgspec.Raw(written if isinstance(written, bytes) else b'{"problem":%b}' % written.as_json())

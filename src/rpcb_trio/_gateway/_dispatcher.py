@@ -1,4 +1,4 @@
-"""The way from a form to an answer: who calls, how many at once, and for how long."""
+"""From a form to an answer: one call over the gateway's client, within bounds of number and time."""
 
 from __future__ import annotations
 
@@ -14,32 +14,30 @@ import anyio.to_thread
 
 from rpcb_trio._client import RpcClient
 from rpcb_trio._errors import CallError, SettingError
-from rpcb_trio._gateway._bodies import Value, to_body
+from rpcb_trio._gateway._forms import Value, to_body
 from rpcb_trio._gateway._items import FEW
 from rpcb_trio._gateway._options import GatewayOptions
-from rpcb_trio._gateway._problems import Problem
+from rpcb_trio._gateway._problems import Problem, busy
 from rpcb_trio._gateway._replies import read_answer
 from rpcb_trio._gateway._routes import Route
-from rpcb_trio._gateway._unsent import Unsent
 from rpcb_trio._messages import Reply
 
 REQUEST_ID_HEADER = "x-request-id"
 """Of HTTP and of AMQP."""
 
 
-class Front:
+class Dispatcher:
     """All calls of one gateway, over one client."""
 
     def __init__(self, options: GatewayOptions) -> None:
         self.options = options
-        self.unsent = Unsent(options.max_unsent)
         self.client: RpcClient | None = None
         """None before the start and after the end."""
         self.in_flight = 0
         """How many requests await a reply."""
         self.is_draining = False
         self.cut = 0
-        """How many requests the end of a drain has cut."""
+        """How many requests the end of a drain has cancelled."""
 
     @property
     def is_ready(self) -> bool:
@@ -47,22 +45,20 @@ class Front:
         return not self.is_draining and self.client is not None and self.client.is_connected
 
     def refuse_if_full(self) -> None:
-        """Refuse a request at once, before its upload, if it is one too many.
+        """Refuse a request before its upload, if `max_in_flight` are in flight.
 
         Raises:
             Problem: 503.
         """
         if self.in_flight >= self.options.max_in_flight:
-            raise Problem(
-                HTTPStatus.SERVICE_UNAVAILABLE, "busy", f"{self.in_flight} requests are in flight; come again"
-            )
+            raise busy(f"{self.in_flight} requests are in flight")
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """A place among those in flight.
+        """Count a request as one in flight.
 
         Raises:
-            Problem: 503, there is none.
+            Problem: 503, too many are.
         """
         self.refuse_if_full()
         self.in_flight += 1
@@ -85,7 +81,12 @@ class Front:
     ) -> tuple[Any, Reply]:
         """Call a route's service, and return the answer and the reply that it was in.
 
-        With `is_strict` an error reply is a problem even where an envelope would hand it on.
+        Args:
+            route: whose service to call.
+            values: of the route's form.
+            request_id: travels with the request.
+            is_strict: whether an error reply is a failure even where the route's envelope passes such.
+            at_most: seconds, if the route's timeout is longer.
 
         Raises:
             Problem: there is no answer.
@@ -100,13 +101,12 @@ class Front:
     ) -> Reply:
         """Send a body to a route's service, and return the reply as it is.
 
-        It is awaited for the route's timeout, but no more than `at_most` seconds.
-
         Raises:
-            Problem: there is none.
+            Problem: there is none within the route's timeout, or `at_most` seconds.
         """
         if self.client is None or not self.client.is_connected:
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "no-broker", "the broker is away; come again")
+            why = "there is no connection to the broker; try again later"
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "no-broker", why)
         try:
             return await self.client.call(
                 body,
@@ -127,5 +127,5 @@ class Front:
 
 
 def content_type_of(route: Route) -> str:
-    """Of a request that is made of a form; the ancestor's msgpack has no other than plain bytes'."""
+    """The content type of a request that is made of a form. MessagePack has none that services know."""
     return "application/json" if route.body_coding == "json" else "application/octet-stream"

@@ -1,6 +1,6 @@
-// Spectrograms: a short-time Fourier transform, drawn in decibels. All that are shown together share their scale.
+// Spectrograms: a short-time Fourier transform, drawn in decibels. Those shown together share one scale.
 
-import { el } from "./dom.js";
+import { el } from "../../dom.js";
 import { RATE } from "./sound.js";
 
 const WINDOW = 512; // samples: 32 ms, 31 Hz a line

@@ -1,6 +1,6 @@
 // Sounds beside one another: each with its picture and its player, all on one scale.
 
-import { el, sizeOf } from "./dom.js";
+import { el, sizeOf } from "../../dom.js";
 import { analyse, draw } from "./spectrogram.js";
 import { decode } from "./sound.js";
 
@@ -28,7 +28,7 @@ function player({ name, blob, analysis }, scale) {
   const facts = analysis === null ? sizeOf(blob.size) : `${analysis.seconds.toFixed(1)} s, ${sizeOf(blob.size)}`;
   const caption = el("figcaption", {}, el("strong", {}, name), el("span", { className: "quiet" }, facts));
   if (analysis === null) {
-    const why = "This browser can't show sound of this kind; services may read it all the same.";
+    const why = "This browser can't play sound of this kind. The services may still read it.";
     return el("figure", {}, caption, el("p", { className: "quiet" }, why));
   }
   const picture = draw(analysis, scale, name);

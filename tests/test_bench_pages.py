@@ -22,8 +22,7 @@ def test_there_are_benches() -> None:
 
 
 @pytest.mark.parametrize("bench", BENCHES)
-def test_both_readmes_tell_of_each_bench(bench: str) -> None:
-    assert f"$ python -m benches.{bench} " in (ROOT / "README.md").read_text()
+def test_the_page_of_the_benches_tells_of_each(bench: str) -> None:
     page = (ROOT / "benches" / "README.md").read_text()
     [title] = re.findall(rf"^## (`python -m benches\.{bench}`: .*)$", page, re.MULTILINE)
     anchor = re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,16 @@ def test_no_style_sheet_loads_anything_from_elsewhere(site: Path) -> None:
 def test_the_site_can_be_searched_without_a_server(site: Path) -> None:
     assert (site / "search" / "search_index.js").read_text().startswith("var __index = ")
     assert "assets/iframe-worker.js" in (site / "promises.html").read_text()
+
+
+MODULES = [
+    path.stem for path in (ROOT / "docs" / "reference").glob("*.md") if path.stem not in ("api", "settings")
+]
+
+
+@pytest.mark.parametrize("module", ["", *sorted(MODULES)])
+def test_the_reference_has_every_public_name(module: str, site: Path) -> None:
+    name = f"rpcb_trio.{module}".rstrip(".")
+    page = (site / "reference" / f"{module or 'api'}.html").read_text()
+    missing = [each for each in import_module(name).__all__ if f'id="{name}.{each}"' not in page]
+    assert missing == []

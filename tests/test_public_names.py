@@ -50,12 +50,6 @@ def test_the_annotations_of_public_classes_can_be_resolved_from_anywhere() -> No
             get_type_hints(each)
 
 
-@pytest.mark.parametrize("front", FRONTS)
-def test_a_public_module_sorts_what_it_exports(front: str) -> None:
-    exports: list[str] = importlib.import_module(front).__all__
-    assert len(set(exports)) == len(exports)
-
-
 @pytest.mark.parametrize(
     "front", [each for each in FRONTS if each.split(".")[-1] not in {"testing", "gateway"}]
 )

@@ -1,19 +1,7 @@
 """Which requests go into the next batch and when it closes: the policies, and what one of yours is given."""
 
-from rpcb_trio._batching import (
-    AutoPolicy,
-    Decision,
-    FixedPolicy,
-    Policy,
-)
-from rpcb_trio._messages import (
-    Batch,
-    Ending,
-    Pending,
-    Run,
-    Trigger,
-    Work,
-)
+from rpcb_trio._batching import AutoPolicy, Decision, FixedPolicy, Policy
+from rpcb_trio._messages import Batch, Ending, Pending, Run, Trigger, Work
 from rpcb_trio._public import publish
 
 __all__ = [

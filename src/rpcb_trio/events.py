@@ -10,13 +10,6 @@ from rpcb_trio._events import (
 )
 from rpcb_trio._public import publish
 
-__all__ = [
-    "BatchEvent",
-    "EventInstrument",
-    "EventWatch",
-    "StateEvent",
-    "publish_events",
-    "watch_events",
-]
+__all__ = ["BatchEvent", "EventInstrument", "EventWatch", "StateEvent", "publish_events", "watch_events"]
 
 publish(__name__)

@@ -17,10 +17,7 @@ from rpcb_trio._instruments import (
     Setup,
     read_audit,
 )
-from rpcb_trio._messages import (
-    Answer,
-    Settled,
-)
+from rpcb_trio._messages import Answer, Settled
 from rpcb_trio._public import publish
 
 __all__ = [

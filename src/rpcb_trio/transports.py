@@ -4,18 +4,8 @@
 """
 
 from rpcb_trio._public import publish
-from rpcb_trio._transports import (
-    MemoryBroker,
-    NoticeTransport,
-    Topology,
-    Transport,
-)
+from rpcb_trio._transports import MemoryBroker, NoticeTransport, Topology, Transport
 
-__all__ = [
-    "MemoryBroker",
-    "NoticeTransport",
-    "Topology",
-    "Transport",
-]
+__all__ = ["MemoryBroker", "NoticeTransport", "Topology", "Transport"]
 
 publish(__name__)

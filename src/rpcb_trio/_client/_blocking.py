@@ -23,7 +23,7 @@ from rpcb_trio._green import refuse_green_threads
 from rpcb_trio._messages import NO_HEADERS, Reply
 from rpcb_trio._transports import Transport, as_transport
 
-GREEN_REMEDY = "call the worker over a gateway's HTTP from here, or in a process without that"
+GREEN_REMEDY = "call the worker over a gateway's HTTP, or from a process without monkey-patching"
 
 LONGEST_CLOSE = 10.0
 """Seconds that closing may take; a broker that does not answer takes less."""
@@ -70,7 +70,7 @@ class BlockingRpcClient:
 
     @property
     def late_replies(self) -> int:
-        """How many replies came over this connection when nobody awaited them any more; they are dropped."""
+        """How many replies came for calls that had ended, since the client connected; they are dropped."""
         return 0 if self._connection is None else self._connection.late_replies
 
     def call(
@@ -87,11 +87,11 @@ class BlockingRpcClient:
     ) -> Reply:
         """Send one request, block until its reply is here, and return it; see `RpcClient.call`.
 
-        What interrupts the thread, as Ctrl-C does, ends the call too.
+        An exception that interrupts the thread, as Ctrl-C does, ends the call too.
 
         Raises:
-            LoginRefused, SessionLost: there was no connection yet, and the broker refused one or can't be
-                reached. The next call tries again.
+            LoginRefused, SessionLost: the client was not open yet, and could not be opened. The next call
+                tries again.
             CallError, SettingError: as `RpcClient.call`.
         """
         checked_expiration(timeout)
@@ -114,7 +114,7 @@ class BlockingRpcClient:
         )
 
     def close(self) -> None:
-        """End the connection and its thread; again, it does nothing.
+        """End the connection and its thread. Calling it again does nothing.
 
         Calls that other threads have under way end with `CallInterrupted`, and so do later ones.
         """
@@ -134,7 +134,7 @@ class BlockingRpcClient:
             return self._connection
 
     def _forget_connection(self) -> None:
-        """Begin without one; in a forked child too, which has neither its parent's thread nor its sockets."""
+        """Begin without one, in a forked child too: it has neither its parent's thread nor its sockets."""
         self._lock = Lock()
         self._connection = None
 
@@ -147,7 +147,7 @@ class _Connection:
         self._all = trio.CancelScope()
         self._opened: Future[tuple[RpcClient, BlockingPortal]] = Future()
         started: Future[trio.lowlevel.TrioToken] = Future()
-        # A daemon, for the interpreter waits for all others before it calls what is registered to close this.
+        # A daemon: the interpreter waits for all other threads before it calls `_close_all`.
         self._thread = Thread(
             target=self._run, args=(transport, started), name="rpcb_trio-client", daemon=True
         )
@@ -196,8 +196,8 @@ class _Connection:
         except BaseException as error:
             self.is_over = True
             if self._opened.done():
-                raise  # a fault of our own, for `threading.excepthook`
-            if not started.done():  # no loop can be had; there may be no descriptor left
+                raise  # an error in this package; `threading.excepthook` prints it
+            if not started.done():  # the loop could not be made, where no file descriptor is left for example
                 started.set_exception(error)
             self._opened.set_exception(error)
         else:

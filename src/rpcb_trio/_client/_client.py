@@ -17,20 +17,20 @@ from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._transports import CallerSession, Transport, as_transport
 
 LONGEST_EXPIRATION = 365 * 86400.0
-"""Seconds. A broker closes the channel over one beyond its limit, and a year may as well be for ever."""
+"""Seconds. A broker closes the channel over an expiration beyond its limit; a longer call has none."""
+
+SHORTEST_EXPIRATION = 0.001
+"""Seconds. AMQP counts milliseconds, and at 0 a request expires unless a worker takes it at once."""
 
 CLOSED = "the client is closed"
 
-SHORTEST_EXPIRATION = 0.001
-"""Seconds; AMQP counts milliseconds, and 0 would expire a request that a worker is just about to take."""
-
 
 class RpcClient:
-    """Calls by direct reply-to. Made by `open_client`; any number of tasks may call at once.
+    """Sends requests and awaits their replies; any number of tasks may call at once. `open_client` makes it.
 
-    It belongs to the loop that opened it, be that trio's, asyncio's or uvloop's; threads want a
-    `BlockingRpcClient`. A call that is cancelled ends as every `await` there does (`trio.Cancelled`,
-    `asyncio.CancelledError`), and leaves the client as it was; all other endings are the same everywhere.
+    The replies come over RabbitMQ's direct reply-to. A client belongs to the event loop that opened it:
+    trio's, asyncio's or uvloop's. Threads use a `BlockingRpcClient`. A cancelled call raises what the loop
+    raises (`trio.Cancelled`, `asyncio.CancelledError`) and harms no other call.
     """
 
     def __init__(self) -> None:
@@ -39,11 +39,11 @@ class RpcClient:
         self._connected = anyio.Event()
         self._is_closed = False
         self.late_replies: int = 0
-        """How many replies came when nobody awaited them any more (or again); they are dropped."""
+        """How many replies came for calls that had ended, or came a second time; they are dropped."""
 
     @property
     def is_connected(self) -> bool:
-        """Whether a call would go out at once, rather than wait for the broker to be back."""
+        """Whether a call would be sent at once; otherwise it waits until the client has connected again."""
         return self._connected.is_set() and not self._is_closed
 
     async def call(
@@ -60,25 +60,26 @@ class RpcClient:
     ) -> Reply:
         """Send one request and return its reply; error replies too (see `Reply.raise_for_error`).
 
-        The request carries `timeout` as its AMQP expiration, so that no worker computes what nobody awaits.
+        The request carries `timeout` as its AMQP expiration, so that no worker computes a reply that nobody
+        awaits.
 
         Args:
             body: the request, in bytes as the service decodes them.
             queue: the worker's queue; or else give `exchange` and `routing_key`.
             exchange: where to publish; the default exchange routes by the queue's name.
             routing_key: as bound at the exchange.
-            timeout: seconds from now until the call is given up, `math.inf` for never.
-            headers: AMQP headers of the request.
-            priority: of the message, for queues with `x-max-priority`.
-            content_type: of the body.
+            timeout: seconds from now until `ReplyTimeout`; `math.inf` for never.
+            headers: AMQP headers of the request, by name.
+            priority: of the message, 0 to 255; higher ones go first.
+            content_type: of the body; a MIME type.
 
         Raises:
             Unroutable: no queue is bound there.
             PublishRefused: the queue is full, or the user may not publish there.
             RequestTooBig: the broker takes no message so large.
             ReplyTimeout: no reply came in time.
-            CallInterrupted: the connection was lost, or the client left, while the reply was awaited.
-            SettingError: the destination or the timeout makes no sense, or AMQP can't carry a header or so.
+            CallInterrupted: the connection was lost, or the client was closed, while the reply was awaited.
+            SettingError: the destination or the timeout makes no sense, or AMQP can't carry a property.
             TypeError: the body is not bytes.
         """
         if not isinstance(body, (bytes, bytearray, memoryview)):
@@ -137,7 +138,7 @@ class RpcClient:
         try:
             await session.watch()
         except BrokerError as error:
-            # Now, for to close what is left of the session may take a while.
+            # At once: closing what is left of the session may take a while.
             self._connected = anyio.Event()
             self._interrupt(f"the connection was lost: {error}")
             raise
@@ -191,16 +192,18 @@ class _Call:
 
 @asynccontextmanager
 async def open_client(transport: Transport | str) -> AsyncIterator[RpcClient]:
-    """Connect an `RpcClient` to an AMQP URL or a transport, under trio or asyncio; leaving it ends it.
+    """Connect an `RpcClient` to an AMQP URL or a transport, under trio or asyncio; leaving it closes it.
 
-    Under asyncio it runs straight on the program's own loop, and its tasks end when it is left, in the task
-    that has entered it. A `MemoryBroker` runs under trio only.
+    Under asyncio the client runs on the program's own loop; leave it in the task that entered it. A
+    `MemoryBroker` runs under trio only.
 
-    A connection that is lost later is rebuilt with backoff: calls under way end with `CallInterrupted`, new
-    ones wait for it within their timeout. Calls that other tasks have under way when it is left end so too.
+    A connection that is lost later is rebuilt with backoff: calls under way end with `CallInterrupted`, and
+    new ones wait for the connection, within their timeout. Calls that other tasks have under way when the
+    client is left end with `CallInterrupted` too.
 
     Raises:
-        LoginRefused, SessionLost: the broker would not have us, or can't be reached.
+        LoginRefused: the broker refused the user, the password, the virtual host or the certificate.
+        SessionLost: the broker can't be reached.
         SettingError: the URL is wrong.
     """
     client = RpcClient()

@@ -162,7 +162,7 @@ async def test_without_a_temporary_directory_it_serves_as_long_as_no_route_makes
         '[routes.echo]\nform = {a = "file"}\nqueue = "q"\nurls = {a = "url"}\n'
     )
     async with command(*SERVED, cwd=workplace, PYTHONPATH=where) as gateway:
-        await gateway.line_with("files: there is no temporary directory to be had")
+        await gateway.line_with("files: there is no temporary directory: ")
         assert await gateway.end() != 0
         assert "Traceback" not in "".join(gateway.lines)
 

@@ -166,7 +166,7 @@ async def test_without_any_temporary_directory_the_setting_to_mend_is_named(
         raise FileNotFoundError(2, "No usable temporary directory found")
 
     monkeypatch.setattr(tempfile, "gettempdir", none)
-    with pytest.raises(SettingError, match="files: there is no temporary directory to be had"):
+    with pytest.raises(SettingError, match="files: there is no temporary directory: "):
         async with Store(GatewayOptions()).opened():
             pass
 

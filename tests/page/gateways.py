@@ -78,6 +78,7 @@ def listening(
     options: GatewayOptions = GatewayOptions(),  # noqa: B008 - it is frozen
     *,
     live: bool = False,
+    batch_headers: bool = True,
 ) -> Iterator[str]:
     """Serve each service from a queue of its name, and the routes in front of them; the value is the URL."""
     started: SimpleQueue[tuple[str, trio.lowlevel.TrioToken, trio.Event]] = SimpleQueue()
@@ -90,7 +91,9 @@ def listening(
                 events = EventInstrument(name)
                 if live:
                     await stack.enter_async_context(publish_events(broker, EXCHANGE, events))
-                start = partial(serve, bind(service), broker, Topology(queue=name), batch_headers=True)
+                start = partial(
+                    serve, bind(service), broker, Topology(queue=name), batch_headers=batch_headers
+                )
                 await workers.start(partial(start, instruments=[events]))
             client = await stack.enter_async_context(open_client(broker))
             watch = await stack.enter_async_context(watch_events(broker, EXCHANGE)) if live else None

@@ -18,6 +18,7 @@ export function mount(form, result) {
       if (suffix) form.field("format")?.set(suffix.toLowerCase());
     });
   }
+  result.titles = TITLES;
   result.show = ({ value }, sent) => (isMap(value) ? speechView(value, sent, result) : null);
 }
 

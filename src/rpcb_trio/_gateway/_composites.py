@@ -26,8 +26,6 @@ Outcome = tuple[Any] | Problem
 
 
 class Composition:
-    """One request to a composite route."""
-
     def __init__(
         self,
         dispatcher: Dispatcher,

@@ -49,7 +49,6 @@ class Intake:
         self._is_over = False
 
     async def put(self, message: ASGIReceiveEvent) -> None:
-        """Put a message, or drop it."""
         if self._is_over:
             return
         with trio.CancelScope() as scope:
@@ -60,7 +59,6 @@ class Intake:
                 self._putting.remove(scope)
 
     def end(self) -> None:
-        """Drop further messages, and those that wait."""
         self._is_over = True
         for scope in self._putting:
             scope.cancel()
@@ -77,7 +75,6 @@ class OnlyHttp1(H11Protocol):
     _intake: Intake | None = None
 
     async def stream_send(self, event: StreamEvent) -> None:
-        """Send what the app answers; after an ambiguous request it is the connection's last response."""
         if self._is_last and isinstance(event, Response):
             event = replace(event, headers=[*event.headers, (b"connection", b"close")])
         await super().stream_send(event)
@@ -108,30 +105,20 @@ class OnlyHttp1(H11Protocol):
 
 
 class Connection(TCPServer):
-    """Called with a stream, it serves it until either side closes.
-
-    Args:
-        faults: logs what breaks.
-        arguments: of hypercorn's class.
-    """
+    """Serves a stream until either side closes; an error is logged, and other connections go on."""
 
     def __init__(self, faults: Faults, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._faults = faults
 
     async def run(self) -> None:
-        """Serve; an error is logged, and other connections go on."""
         try:
             await super().run()
         except* Exception as group:  # noqa: BLE001 - it is logged
             self._faults.record("a connection broke off", _first_leaf(group))
 
     async def protocol_send(self, event: Event) -> None:
-        """Send bytes, or do what else the event says.
-
-        Unlike hypercorn's this can be cancelled and has a timeout: a client that reads nothing would outlive
-        the drain.
-        """
+        """As hypercorn's, with a timeout and cancellable, for clients that read nothing."""
         if not isinstance(event, RawData):
             await super().protocol_send(event)
         elif not await self._sent(event.data):

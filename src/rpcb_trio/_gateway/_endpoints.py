@@ -43,8 +43,6 @@ Handler = Callable[[Request, Upload], Awaitable[Response]]
 
 
 class Endpoints:
-    """Makes the endpoints of one gateway."""
-
     def __init__(self, dispatcher: Dispatcher, routes: Routes, store: Store) -> None:
         self._dispatcher = dispatcher
         self._routes = routes
@@ -52,7 +50,6 @@ class Endpoints:
         self._buffer = Buffer(dispatcher.options)
 
     def of(self, route: Route) -> Endpoint:
-        """The endpoint of a route."""
         if route.parts:
             return self._handled(route, partial(self._compose, route))
         if route.form:

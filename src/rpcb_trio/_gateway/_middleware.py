@@ -27,7 +27,6 @@ LONGEST_PATH = 200
 """Characters of a path that a line of the log shows."""
 
 ACCEPTABLE_ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
-
 MOST_FAULTS = 64
 """Kinds of faults that are logged with their traceback."""
 
@@ -52,11 +51,9 @@ class HttpMiddleware:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle what the server calls."""
         await (self.handle if scope["type"] == "http" else self.app)(scope, receive, send)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle an HTTP request."""
         raise NotImplementedError
 
 
@@ -69,8 +66,6 @@ class ShieldedEnd(HttpMiddleware):
     """
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Shield."""
-
         async def send_to_the_end(message: Message) -> None:
             is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
             is_short = len(message.get("body", b"")) <= FileResponse.chunk_size  # no stream has longer ones
@@ -84,7 +79,6 @@ class RequestIds(HttpMiddleware):
     """Gives each request an id, the client's own if it sends a sane one, and logs how the request ended."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Give the id."""
         given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
         request_id = given if ACCEPTABLE_ID.fullmatch(given) else uuid4().hex
         started = anyio.current_time()
@@ -132,7 +126,6 @@ class Guard(HttpMiddleware):
         self._faults = faults
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Guard."""
         has_begun = False
 
         async def send_on(message: Message) -> None:
@@ -165,7 +158,6 @@ class Arrivals(HttpMiddleware):
         self._options = options
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check, before anything else depends on the host."""
         headers = Headers(scope=scope)
         try:
             self._check(headers.get("host"))

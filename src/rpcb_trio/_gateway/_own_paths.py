@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
-from html import escape
 from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from rpcb_trio._errors import SettingError
 from rpcb_trio._gateway._dispatcher import Dispatcher
 from rpcb_trio._gateway._openapi import openapi
 from rpcb_trio._gateway._options import GatewayOptions
+from rpcb_trio._gateway._page import page_of
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._responses import INERT, JSON, failure
 from rpcb_trio._gateway._routes import Routes
 from rpcb_trio._gateway._store import Store
 from rpcb_trio._gateway._unsent import Unsent
-
-DOCS = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>rpcb-trio gateway</title>
-<link rel="icon" href="{root}/static/icon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="{root}/docs/swagger-ui.css">
-</head>
-<body>
-<main id="swagger-ui" data-url="{root}/openapi.json"></main>
-<script src="{root}/docs/swagger-ui-bundle.js"></script>
-<script src="{root}/docs/start.js"></script>
-</body>
-</html>
-"""
-
-START = """const main = document.getElementById("swagger-ui");
-SwaggerUIBundle({url: main.dataset.url, domNode: main, deepLinking: true, validatorUrl: null});
-"""
 
 DOCS_POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
@@ -98,17 +77,10 @@ def docs_paths(routes: Routes, options: GatewayOptions) -> list[BaseRoute]:
     async def openapi_json(_: Request) -> Response:
         return Response(document, media_type=JSON)
 
-    async def page(request: Request) -> Response:
-        root = escape(request.scope.get("root_path", ""))
-        return HTMLResponse(DOCS.format(root=root), headers={"content-security-policy": DOCS_POLICY})
-
-    async def start(_: Request) -> Response:
-        return Response(START, media_type="text/javascript")
-
+    page = page_of("docs.html", {"content-security-policy": DOCS_POLICY})
     return [
         Route("/openapi.json", openapi_json),
         *(Route(path, page) for path in ("/docs", "/docs/")),
-        Route("/docs/start.js", start),
         *(_file(_swagger_ui() / name) for name in SWAGGER_UI),
     ]
 

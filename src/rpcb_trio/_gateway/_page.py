@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable, Mapping
 from html import escape
 from http import HTTPStatus
 from pathlib import Path
@@ -95,9 +96,19 @@ class Files(StaticFiles):
         return super().lookup_path(path) if path.endswith(WEB_FILES) else ("", None)
 
 
+def page_of(name: str, headers: Mapping[str, str]) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint for one of our HTML files; its `{root}` is where the app is mounted."""
+    markup = (STATIC / name).read_text("utf-8")
+
+    async def page(request: Request) -> Response:
+        root = escape(request.scope.get("root_path", ""))
+        return HTMLResponse(markup.replace("{root}", root), headers=headers)
+
+    return page
+
+
 def page_paths(routes: Routes, options: GatewayOptions, *, is_live: bool) -> list[BaseRoute]:
     """The page, the description of the routes for it, and its files with those of page modules."""
-    markup = (STATIC / "page.html").read_text("utf-8")
     samples: list[Path] = []
     shown = _shown(routes, options, samples, is_live=is_live)
     described = msgspec.json.encode(shown)
@@ -106,10 +117,6 @@ def page_paths(routes: Routes, options: GatewayOptions, *, is_live: bool) -> lis
     }
     devices = "(self)" if modules else "()"  # a page module may record; without one nothing does
     headers = {**HEADERS, "permissions-policy": f"camera={devices}, microphone={devices}"}
-
-    async def page(request: Request) -> Response:
-        root = escape(request.scope.get("root_path", ""))
-        return HTMLResponse(markup.replace("{root}", root), headers=headers)
 
     async def description(_: Request) -> Response:
         return Response(described, headers={"cache-control": "no-cache"}, media_type=JSON)
@@ -121,7 +128,7 @@ def page_paths(routes: Routes, options: GatewayOptions, *, is_live: bool) -> lis
         return FileResponse(samples[number], headers=INERT)
 
     return [
-        Served("/", page),
+        Served("/", page_of("page.html", headers)),
         Served("/static/routes.json", description),
         Served("/static/samples/{number:int}/{name}", sample),
         *(

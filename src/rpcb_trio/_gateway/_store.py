@@ -16,7 +16,6 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from itertools import takewhile
 from mimetypes import guess_type
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -112,7 +111,7 @@ class Store:
             self._note(name, 0)
             log.warning("files: %s can't be written: %s", self.root, error)
             raise _no_room("it can't be written") from error
-        await self._forget(self._surplus())
+        await self.sweep()
         return name
 
     async def find(self, name: str) -> File | None:
@@ -179,34 +178,13 @@ class Store:
         self.size += size - before
 
     async def sweep(self) -> None:
-        """Remove what is overdue, and the oldest if they take too much."""
-        await self._forget([*self._overdue(), *self._surplus()])
-
-    async def _sweep_for_ever(self) -> None:
-        pause = min(max(self._options.files_kept / 4, SHORTEST_SWEEP), LONGEST_SWEEP)
-        while True:
-            await self.sweep()
-            await anyio.sleep(pause)
-
-    def _overdue(self) -> list[str]:
-        now = time.time()
-        return [name for name, _ in takewhile(lambda each: each[1][0] <= now, self._kept.items())]
-
-    def _surplus(self) -> list[str]:
-        left = self.size
-        surplus = []
-        for name, (_, size) in self._kept.items():
-            if left <= self._options.files_size:
+        """Remove what is overdue, and the oldest files while all of them take too much."""
+        while self._kept:
+            name, (overdue, size) = next(iter(self._kept.items()))
+            if overdue > time.time() and self.size <= self._options.files_size:
                 break
-            surplus.append(name)
-            left -= size
-        return surplus
-
-    async def _forget(self, names: list[str]) -> None:
-        for name in names:
-            if name not in self._kept:
-                continue
-            self.size -= self._kept.pop(name)[1]
+            del self._kept[name]
+            self.size -= size
             try:
                 await self._do(partial(self._fs.rm_file, self._place(name)))
             except FileNotFoundError:
@@ -214,15 +192,20 @@ class Store:
             except OSError as error:
                 log.warning("files: %s can't be removed: %s", self._place(name), error)
 
+    async def _sweep_for_ever(self) -> None:
+        pause = min(max(self._options.files_kept / 4, SHORTEST_SWEEP), LONGEST_SWEEP)
+        while True:
+            await self.sweep()
+            await anyio.sleep(pause)
+
 
 @contextmanager
 def _temporary() -> Iterator[str]:
     try:
         made = TemporaryDirectory(prefix="rpcb-files-")
     except OSError as error:
-        raise SettingError(
-            f"files: there is no temporary directory to be had: {error}; name a directory that may be written"
-        ) from error
+        why = f"files: there is no temporary directory: {error}; name a directory that can be written"
+        raise SettingError(why) from error
     with made as place:
         yield place
 

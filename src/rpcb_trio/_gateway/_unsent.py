@@ -36,11 +36,7 @@ class Taking:
 
 
 class Unsent:
-    """Counts the bytes that wait.
-
-    Args:
-        most: how many may wait in all.
-    """
+    """Counts the bytes that wait, of which there may be `most` in all."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -76,7 +72,6 @@ class Unsent:
             self._release(each)
 
     def break_off(self, size: int, client: str) -> None:
-        """Record that a response that has begun goes no further, for its next piece has no room."""
         self.cut += 1
         log.warning(
             "a response to %s was broken off before its next %d bytes: others hold all the room (max_unsent)",
@@ -119,7 +114,6 @@ class BoundedResponses(HttpMiddleware):
         self._retry_after = retry_after
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the response on; where it has no room, answer 503 in its place, or break it off."""
         client = str((scope.get("client") or ("?",))[0])
         start: Message | None = None
         is_refused = False

@@ -8,12 +8,12 @@ const LONG = 400; // characters without a blank: bytes in base64, which a file b
 const MOST_ROWS = 100;
 const DEEPEST = 4; // levels of JSON that are laid out; deeper ones are shown as JSON
 
-/** An answer as elements: { value } of JSON, or { blob }. `own` is what a page module made of it, if it did. */
-export async function answerView(result, own) {
+/** An answer as elements: { value } of JSON, or { blob }. `own` is a page module's view of it, if it has one. */
+export async function answerView(result, own, titles) {
   const body = own ?? (result.blob ? await blobView(result.blob) : await valueView(result.value));
   const isLaidOut = !result.blob && result.value !== null && typeof result.value === "object";
   const json = isLaidOut ? el("details", { className: "json" }, el("summary", {}, "As JSON"), jsonView(result.value)) : null;
-  return [body, el("p", { className: "quiet facts" }, factsOf(result)), json].filter(Boolean);
+  return [body, el("p", { className: "quiet facts" }, factsOf(result, titles)), json].filter(Boolean);
 }
 
 /** A problem as an element. */
@@ -103,10 +103,10 @@ async function blobView(blob) {
 
 const jsonView = (value) => el("pre", {}, clipped(JSON.stringify(value, shortened, 2)));
 
-function factsOf({ milliseconds: took, batches, id }) {
+function factsOf({ milliseconds: took, batches, id }, titles) {
   const one = batches.length === 1 && batches[0].name === null;
   const sizes = one ? (batches[0].size === 1 ? ", in a batch of its own" : `, in a batch of ${batches[0].size}`) : "";
-  const each = batches.length > 0 && !one ? `, in batches of ${batches.map(({ name, size }) => `${size} (${name})`).join(", ")}` : "";
+  const each = batches.length > 0 && !one ? `, in batches of ${batches.map(({ name, size }) => `${size} (${titles[name] ?? name})`).join(", ")}` : "";
   const unknown = batches.length === 0 ? "; the worker does not say in how large a batch (it would with --batch-headers)" : "";
   return `Answered in ${milliseconds(took)}${sizes}${each}${unknown}.${id ? ` Request id ${id}.` : ""}`;
 }

@@ -51,7 +51,7 @@ function choice(each, index) {
 function choose(chosen) {
   service = chosen;
   form = formOf(service, (detail) => showProblem(detail && { title: "That does not work here", detail, remedy: "" }));
-  result = { show: () => null, value: valueView, problem: problemView, file: fileOf };
+  result = { show: () => null, titles: {}, value: valueView, problem: problemView, file: fileOf };
   replace(byId("fields"), ...form.elements);
   attempt(() => modules.get(service.page)?.mount?.(form, result, service));
   byId("command").hidden = true;
@@ -60,7 +60,7 @@ function choose(chosen) {
 
 async function send(copies) {
   const { request, values } = form;
-  const { show } = result;
+  const { show, titles } = result;
   going = new AbortController();
   busy(true, copies);
   showProblem(null);
@@ -69,7 +69,7 @@ async function send(copies) {
     const sent = values();
     const results = await asked(copies, request(), going.signal);
     const last = results.at(-1);
-    replace(byId("answer"), ...(await answerView(last, await attempt(() => show(last, sent)))));
+    replace(byId("answer"), ...(await answerView(last, await attempt(() => show(last, sent)), titles)));
     byId("progress").textContent = copies > 1 ? summary(results) : "";
   } catch (error) {
     byId("progress").textContent = error.name === "AbortError" ? "Cancelled." : "";

@@ -80,12 +80,12 @@ ORPHAN = (
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (GOOD + '{"line":"batch","st', "line 2: it is no line of an audit .*; take it out"),
-        (GOOD + '{"line":"end"}\n', "line 2: it is no line of an audit .*'end'.*; take it out"),
-        (GOOD + GOOD.replace('"w"', "7"), "line 2: it is no line of an audit .*worker.*; take it out"),
-        (GOOD + "\udcff\n", "line 2: it is no line of an audit .*; take it out"),
+        (GOOD + '{"line":"batch","st', "line 2: this is no line of an audit .*; remove it"),
+        (GOOD + '{"line":"end"}\n', "line 2: this is no line of an audit .*'end'.*; remove it"),
+        (GOOD + GOOD.replace('"w"', "7"), "line 2: this is no line of an audit .*worker.*; remove it"),
+        (GOOD + "\udcff\n", "line 2: this is no line of an audit .*; remove it"),
         (GOOD.replace('"schema":1', '"schema":2'), "line 1: it is of schema 2, and this version reads 1; .*"),
-        (GOOD + ORPHAN, "line 2: the start it belongs to is not above it; put the older part .*"),
+        (GOOD + ORPHAN, "line 2: the line of its start is not above it; put the older part .*"),
     ],
 )
 def test_a_broken_line_is_named_in_one_line(text: str, reason: str, file: Path) -> None:

@@ -20,7 +20,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from rpcb_trio import FixedPolicy, MemoryBroker, Outcome, Request, SettingError, Topology, serve
 from rpcb_trio._pipeline import _deaths as deaths
 from rpcb_trio._pipeline._isolation import Isolation
-from rpcb_trio._pipeline._journal import PATIENCE, Journal
+from rpcb_trio._pipeline._journal import TIMEOUT, Journal
 from rpcb_trio._pipeline._ledger import ID_SIZE, identity
 from rpcb_trio.batching import Pending
 from rpcb_trio.errors import ExecutorHung, ExecutorLost, SessionLost
@@ -254,7 +254,7 @@ async def test_a_directory_that_does_not_answer_holds_nobody_up_for_ever(
             pass
     async with journal.opened(tmp_path, QUEUE, offload, required=False):
         assert await journal.verdict(request("a")) is None
-    assert trio.current_time() == 10 + 4 * PATIENCE
+    assert trio.current_time() == 10 + 4 * TIMEOUT
     assert "(it does not answer)" in caplog.text
     assert record is not None
     record.close(keep=False)

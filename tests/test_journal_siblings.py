@@ -170,7 +170,7 @@ def test_a_file_that_is_none_of_a_worker_is_removed_with_one_line(
     record.collect()
     record.close(keep=False)
     [line] = caplog.messages
-    assert line == f"{garbage} was no file of a journal, and is removed"
+    assert line == f"{garbage} is no file of a journal, and is removed"
     assert not garbage.exists()
 
 

@@ -41,7 +41,7 @@ async def test_a_request_that_names_nobody_is_run_or_kept_as_a_dead_letter_as_se
         assert running.endings == {Settled.NO_REPLY_TO: 1, Settled.REPLIED: 1}
     else:
         assert ran == ["good 2"]
-        assert letters == [(b"good 1", "the request names nobody to answer (no reply_to)")]
+        assert letters == [(b"good 1", "the request has no reply_to")]
         assert running.endings == {Settled.REJECTED: 1, Settled.REPLIED: 1}
         assert [error.code for _, error in running.refusals] == ["no-reply-to"]
 
@@ -52,7 +52,7 @@ async def test_the_log_does_not_claim_to_have_answered_who_named_nobody(
     ask(broker, b"sick 1", reply_to=None)
     async with working(Shouting(), broker, instruments=[LogInstrument()]) as running:
         await running.until_settled(1)
-    assert "request '1' of None failed, and names nobody to tell (infer)" in caplog.text
+    assert "request '1' without reply_to failed (infer)" in caplog.text
     assert "answered with" not in caplog.text
 
 

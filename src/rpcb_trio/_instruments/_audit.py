@@ -1,4 +1,4 @@
-"""The instrument that writes down what was batched with whom and when, for a replay under another policy."""
+"""The instrument that records which requests were batched together, for a replay by another policy."""
 
 from __future__ import annotations
 
@@ -37,28 +37,27 @@ LONGEST_WHY = 64
 
 
 def new_start() -> str:
-    """An id for one start of a worker: its host's name and process id may be another's, too."""
+    """A random id for one start of a worker; another may have the same host name and process id."""
     return secrets.token_hex(4)
 
 
 class AuditInstrument(Instrument):
     """Appends to a file, as JSON lines: each batch with its requests, and each request that was not computed.
 
-    `read_audit` reads them back, and tells what is in them. A request takes some 250 bytes, and nothing is
-    ever taken out; the file may be renamed at any time, then a new one is begun (`read_audit` wants them put
-    together again).
+    `read_audit` reads them back and documents the fields. A request takes some 250 bytes, and nothing is ever
+    removed. The file may be renamed at any time; then a new one is begun (concatenate them for `read_audit`).
 
-    Writing may block, so lines are gathered, and written in one go when replies have been confirmed: after
-    those who wait have their answers. What is gathered is bounded as the unanswered requests are. The file
-    is opened for each such writing, and appended to in one piece, so several workers, of one process or of
-    several, may share it. Only this user may read it, unless it was there before. Put it on a local disk.
-    What a worker had gathered when it was killed is lost, as its replies are. On a full disk this instrument
-    ends, with a line in the log; the worker goes on.
+    Writing may block, so lines are gathered, and written together once replies have been confirmed: callers
+    do not wait for it. What is gathered is bounded as the unanswered requests are. The file is opened for
+    each write and appended to in one piece, so several workers, of one process or of several, may share it.
+    Only this user may read it, unless it existed before. Put it on a local disk. What a worker had gathered
+    when it was killed is lost, as its replies are. On a full disk this instrument ends, with a line in the
+    log; the worker goes on.
 
     Args:
-        file: where to; made if it is not there, in a directory that is.
-        worker: its name in each line.
-        start: the id of this start, to be found again in the events; a random one without it.
+        file: the file; created if it does not exist, in a directory that does.
+        worker: the worker's name in each line.
+        start: the id of this start, which events carry too; random if left out.
 
     Raises:
         SettingError: the file can't be written.
@@ -78,7 +77,6 @@ class AuditInstrument(Instrument):
             ) from error
 
     def worker_started(self, setup: Setup) -> None:
-        """Write the line of a start."""
         at = trio.current_time()
         self._gather(
             AuditStart(
@@ -88,7 +86,6 @@ class AuditInstrument(Instrument):
         self._write()
 
     def batch_computed(self, batch: Batch, seconds: float, runs: Sequence[Run]) -> None:
-        """Gather the line of a batch."""
         work = batch.work
         self._gather(
             AuditBatch(
@@ -111,7 +108,6 @@ class AuditInstrument(Instrument):
         )
 
     def request_refused(self, request: Request, error: OutcomeError, cost: float | None) -> None:
-        """Gather the line of a request that will not be computed."""
         at = trio.current_time()
         self._gather(
             AuditRefused(
@@ -124,16 +120,13 @@ class AuditInstrument(Instrument):
             )
         )
 
-    def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:  # noqa: ARG002 - only the moment counts
-        """Write what was gathered."""
+    def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:  # noqa: ARG002 - the hook's arguments
         self._write()
 
-    def session_lost(self, error: BrokerError, retry_in: float) -> None:  # noqa: ARG002 - likewise
-        """Write what was gathered: it was computed, though it could not be answered."""
-        self._write()
+    def session_lost(self, error: BrokerError, retry_in: float) -> None:  # noqa: ARG002 - the hook's arguments
+        self._write()  # it was computed, though it could not be answered
 
-    def worker_stopped(self, left: int) -> None:  # noqa: ARG002 - likewise
-        """Write what was gathered, though the worker was stopped before it was answered."""
+    def worker_stopped(self, left: int) -> None:  # noqa: ARG002 - the hook's arguments
         self._write()
 
     def _gather(self, line: AuditLine) -> None:
@@ -148,7 +141,7 @@ class AuditInstrument(Instrument):
         self._gathered.clear()
 
     def _open(self) -> FileIO:
-        """Open it for this user alone if it is made now, through no link that another user has put there."""
+        """Open it, for this user alone if it is created now, and through no link of another user's."""
         if self._file.is_symlink() and self._file.lstat().st_uid not in (0, os.geteuid()):
             raise OSError(errno.EPERM, "it is a symbolic link of another user's")
         return FileIO(os.open(self._file, FLAGS, 0o600), "a")

@@ -17,7 +17,7 @@ log = logging.getLogger("rpcb_trio")
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker was started with, as it holds in the end."""
+    """What a worker was started with, defaults included."""
 
     queue: str
     policy: str
@@ -28,37 +28,38 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     executors: int
     """How many batches are computed at once."""
     dead_letter_exchange: str | None = None
-    """Where requests go that can't be answered."""
+    """Where requests go that can't be answered; None where the broker drops them."""
 
 
 class Instrument:
-    """Override the events you want. They are called on the event loop: be quick, and never block.
+    """Hooks on a worker's events; override those that you need.
 
-    An instrument that raises is logged and called no more; the pipeline goes on.
+    They are called on the event loop: be quick, and never block. An instrument that raises is logged and
+    called no more; the pipeline goes on.
     """
 
     def worker_starting(self, setup: Setup) -> None:
-        """The models begin to warm up; the first event of a worker's life."""
+        """The models begin to warm up. This is a worker's first event."""
 
     def worker_started(self, setup: Setup) -> None:
-        """The models are warm and the first session is open; once in a worker's life."""
+        """The models are warm and the first session is open. It is called once."""
 
     def session_opened(self, queue: str) -> None:
-        """The worker consumes from `queue`."""
+        """A session is open, the first one or a later one: the worker consumes from `queue`."""
 
     def session_lost(self, error: BrokerError, retry_in: float) -> None:
-        """The session is over, and what it held is redelivered. The worker is reconnecting from here on.
+        """The session has ended, and the broker redelivers what it held; the worker reconnects.
 
-        The first attempt is made in `retry_in` seconds: infinity where none is made, since the worker drains.
+        The first attempt is made in `retry_in` seconds. A worker that drains makes none: then it is infinity.
         """
 
     def reconnect_failed(self, error: RpcbError, retry_in: float, attempts: int) -> None:
-        """No session could be opened, `attempts` times by now; the next attempt is in `retry_in` seconds."""
+        """No session could be opened in `attempts` attempts; the next one is made in `retry_in` seconds."""
 
     def session_blocked(self, reason: str) -> None:
-        """The broker takes no replies (it is short of memory or disk, says `reason`); they wait.
+        """The broker takes no replies, so they wait; `reason` is its own text (short of memory or disk).
 
-        It ends with `session_unblocked`, or with the session.
+        This lasts until `session_unblocked` or `session_lost`.
         """
 
     def session_unblocked(self) -> None:
@@ -68,38 +69,41 @@ class Instrument:
         """A request was delivered."""
 
     def request_repeated(self, request: Request) -> None:
-        """A request came again, and gets the reply that it had before (`remember_replies`)."""
+        """A request came again, and gets the reply that it had before (see `remember_replies`)."""
 
     def request_refused(self, request: Request, error: OutcomeError, cost: float | None) -> None:
-        """A request will not be computed: it can't be decoded, has expired, or was refused.
+        """A request is not computed: it can't be decoded, has expired, or is refused; `error` says why.
 
-        `cost` is what `service.cost` said of it; None where it was not decoded.
+        `cost` is what `service.cost` returned for it; None where it was not decoded.
         """
 
     def request_failed(self, request: Request, error: OutcomeError) -> None:
         """A request ends in an error reply."""
 
     def batch_closed(self, batch: Batch) -> None:
-        """A batch was closed; it knows its trigger, its size and how long each request waited."""
+        """A batch was closed; see its `trigger`, its `size` and how long each request waited (`waits`)."""
 
     def batch_computed(self, batch: Batch, seconds: float, runs: Sequence[Run]) -> None:
-        """`infer` took `seconds` for a batch, retries of its parts included; `runs` are all, in order."""
+        """`infer` took `seconds` for a batch, over all its `runs`: several where it was split."""
 
     def executor_hung(self, error: ExecutorHung, batch: Batch | None) -> None:
-        """An executor does not come back from `batch`, or from one of an earlier session; the worker ends."""
+        """An executor does not return from `batch`, so the worker ends.
+
+        `batch` is None where it is of an earlier session, or where it is the other hooks that don't return.
+        """
 
     def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
-        """Replies are confirmed and their requests acked; `settled` tells how each one ended, in order."""
+        """Replies are confirmed and their requests acked; `settled` says how each one ended, in order."""
 
     def drain_step(self, step: str) -> None:
-        """Draining has come to a step: `stop consuming`, `finish N request(s)`, `drained`.
+        """The drain has come to a step: `stop consuming`, `finish N request(s)`, `drained`.
 
-        With no session to drain it is `stop connecting`, `drained`. There is no `drained` where something is
-        left unanswered; `worker_stopped` tells how much.
+        With no session to drain the steps are `stop connecting`, `drained`. There is no `drained` where
+        requests are left unanswered; `worker_stopped` says how many.
         """
 
     def worker_stopped(self, left: int) -> None:
-        """The last event of a worker's life, whatever ended it; the broker redelivers the `left` requests."""
+        """The worker has ended, for whatever reason. The broker redelivers the `left` unanswered requests."""
 
 
 class Instruments:
@@ -110,13 +114,13 @@ class Instruments:
         self._listeners: dict[Callable[..., None], list[tuple[Instrument, Callable[..., None]]]] = {}
 
     def hears(self, event: Callable[..., None]) -> bool:
-        """Whether anybody listens to `event`, a method of `Instrument`; else it need not be told."""
+        """Whether an instrument overrides `event`, a method of `Instrument`; else it need not be notified."""
         return bool(self._listening(event))
 
     def notify(
         self, event: Callable[Concatenate[Instrument, P], None], *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        """Call `event`, a method of `Instrument`, on each; one that raises is dropped."""
+        """Call `event`, a method of `Instrument`, on each; one that raises is called no more."""
         for instrument, method in self._listening(event):
             try:
                 method(*args, **kwargs)

@@ -6,9 +6,10 @@ import logging
 import math
 from collections.abc import Sequence
 
+import trio
+
 from rpcb_trio._errors import BrokerError, ExecutorHung, HooksHung, OutcomeError, RpcbError
 from rpcb_trio._instruments._instrument import Instrument, Setup
-from rpcb_trio._instruments._outage import Outage
 from rpcb_trio._messages import Answer, Batch, Request, Run, Settled, shown_address
 from rpcb_trio._shown import shown
 
@@ -18,21 +19,36 @@ MOST_NAMED = 10
 """Requests of one batch that are named in a line."""
 MOST_PLACES = 100
 """Places in a service's code whose frames are shown once each."""
+MOST_REASONS = 16
+"""Of one outage, that are worth a line each; a reason may change with each attempt."""
+
+FATES = {
+    Settled.NO_REPLY_TO: "it has no reply_to, so its result was dropped",
+    Settled.UNROUTABLE: "the reply queue is gone, so the reply was dropped",
+    Settled.REJECTED: "the request was rejected",
+    Settled.REQUEUED: "the broker refused the reply, so the request was requeued",
+    Settled.DROPPED: "the request was dropped without a reply",
+}
+"""What became of a request that was settled without a reply."""
 
 
 class LogInstrument(Instrument):
-    """Writes the worker's life to the logger `rpcb_trio`: sessions and drain steps, and batches at debug."""
+    """Writes a worker's sessions, failures and drain steps to the logger `rpcb_trio`; batches at debug.
+
+    Args:
+        name: how each line begins.
+    """
 
     def __init__(self, name: str = "worker") -> None:
         self._name = name
-        self._outage: Outage | None = None
+        self._outage: _Outage | None = None
         self._places: set[tuple[str, str | None]] = set()
 
     def worker_started(self, setup: Setup) -> None:
-        """Only where requests that can't be answered would be lost."""
         if setup.dead_letter_exchange is None:
             log.warning(
-                "%s: no dead_letter_exchange is set: what can't be answered is dropped, or goes by a policy",
+                "%s: no dead_letter_exchange is set (--dead-letter-exchange), so requests that can't be "
+                "answered are dropped, unless the queue has a policy for them",
                 self._name,
             )
 
@@ -43,17 +59,17 @@ class LogInstrument(Instrument):
         log.info("%s: %sconsuming from queue %s", self._name, again, queue)
 
     def session_lost(self, error: BrokerError, retry_in: float) -> None:
-        """One line per lost session."""
-        self._outage = Outage()
-        todo = "it is not opened again" if math.isinf(retry_in) else f"next attempt in {retry_in:.1f} s"
-        log.warning("%s: session lost (%s); %s", self._name, error, todo)
+        self._outage = _Outage()
+        then = "the worker drains, so it is not opened again"
+        if not math.isinf(retry_in):
+            then = f"next attempt in {retry_in:.1f} s"
+        log.warning("%s: session lost (%s); %s", self._name, error, then)
 
     def reconnect_failed(self, error: RpcbError, retry_in: float, attempts: int) -> None:
-        """The first line of an outage, then ever fewer; a new reason is a line at once."""
-        self._outage = self._outage or Outage()
-        worth_a_line = self._outage.failed(attempts, str(error))
+        """A warning for the 1st, 2nd, 4th, 8th, ... attempt and for each new reason; else a line at debug."""
+        self._outage = self._outage or _Outage()
         log.log(
-            logging.WARNING if worth_a_line else logging.DEBUG,
+            logging.WARNING if self._outage.failed(attempts, str(error)) else logging.DEBUG,
             "%s: can't reach the broker (%s), attempt %d; next attempt in %.1f s",
             self._name,
             error,
@@ -62,21 +78,13 @@ class LogInstrument(Instrument):
         )
 
     def session_blocked(self, reason: str) -> None:
-        """One line."""
         log.warning("%s: blocked: the broker takes no replies (%s); they wait", self._name, reason)
 
     def session_unblocked(self) -> None:
-        """One line."""
         log.info("%s: the broker takes replies again", self._name)
 
     def request_repeated(self, request: Request) -> None:
-        """At debug."""
-        log.debug(
-            "%s: request %r of %s came again, and gets its reply again",
-            self._name,
-            request.correlation_id,
-            shown_address(request.reply_to),
-        )
+        log.debug("%s: %s came again, and gets its reply again", self._name, _named(request))
 
     def request_failed(self, request: Request, error: OutcomeError) -> None:
         """One line per failed request, with the cause and its place in the service's code.
@@ -85,13 +93,12 @@ class LogInstrument(Instrument):
         the first time; later they are at debug.
         """
         level = logging.INFO if error.kind == "request" else logging.WARNING
+        is_answered = request.reply_to is not None
         log.log(
             level,
-            "%s: request %r of %s %s (%s): %s%s",
+            "%s: %s is answered with an error (%s): %s%s" if is_answered else "%s: %s failed (%s): %s%s",
             self._name,
-            request.correlation_id,
-            shown_address(request.reply_to),
-            "failed, and names nobody to tell" if request.reply_to is None else "answered with an error",
+            _named(request),
             error.code,
             shown(str(error)),
             error.origin,
@@ -111,67 +118,87 @@ class LogInstrument(Instrument):
         return True
 
     def batch_closed(self, batch: Batch) -> None:
-        """At debug."""
-        if not log.isEnabledFor(logging.DEBUG):
-            return
-        log.debug(
-            "%s: batch %d closed by %s with %d request(s), longest wait %.1f ms",
-            self._name,
-            batch.id,
-            batch.trigger,
-            batch.size,
-            1e3 * max(batch.waits),
-        )
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug(
+                "%s: batch %d closed by %s with %d request(s), longest wait %.1f ms",
+                self._name,
+                batch.id,
+                batch.trigger,
+                batch.size,
+                1e3 * max(batch.waits),
+            )
 
     def batch_computed(self, batch: Batch, seconds: float, runs: Sequence[Run]) -> None:
-        """At debug, next to the time the policy had predicted, where it predicts."""
-        if not log.isEnabledFor(logging.DEBUG):
-            return
-        log.debug(
-            "%s: batch %d computed in %.1f ms%s%s",
-            self._name,
-            batch.id,
-            1e3 * seconds,
-            "" if batch.predicted is None else f" (predicted {1e3 * batch.predicted:.1f} ms)",
-            "" if len(runs) == 1 else f", in {len(runs)} runs",
-        )
+        """A line at debug, with the time that the policy had predicted, where it predicts."""
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug(
+                "%s: batch %d computed in %.1f ms%s%s",
+                self._name,
+                batch.id,
+                1e3 * seconds,
+                "" if batch.predicted is None else f" (predicted {1e3 * batch.predicted:.1f} ms)",
+                "" if len(runs) == 1 else f", in {len(runs)} runs",
+            )
 
     def executor_hung(self, error: ExecutorHung, batch: Batch | None) -> None:
         """One line, which names the batch and its first requests."""
         if isinstance(error, HooksHung):
             log.error("%s: %s", self._name, error)
         else:
-            log.error("%s: an executor hangs on %s: %s", self._name, _named(batch), error)
+            log.error("%s: an executor hangs on %s: %s", self._name, _contents(batch), error)
 
     def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
-        """Only what did not end with a reply; the transport tells why one was rejected."""
+        """A line for each that ended without a reply; the transport tells why one was rejected."""
         for answer, ending in zip(answers, settled, strict=True):
             if ending is not Settled.REPLIED:
-                request = answer.request
                 log.info(
-                    "%s: reply to %r of %s: %s",
+                    "%s: %s: %s (%s)",
                     self._name,
-                    request.correlation_id,
-                    shown_address(request.reply_to),
+                    _named(answer.request),
+                    FATES.get(ending, ending),
                     ending,
                     extra={"kind": ending},
                 )
 
     def drain_step(self, step: str) -> None:
-        """One line per step."""
         log.info("%s: drain: %s", self._name, step)
 
     def worker_stopped(self, left: int) -> None:
-        """Only where something is left."""
         if left:
             log.warning(
                 "%s: stopped with %d request(s) unanswered; the broker redelivers them", self._name, left
             )
 
 
-def _named(batch: Batch | None) -> str:
+def _named(request: Request) -> str:
+    of = "without reply_to" if request.reply_to is None else f"of {shown_address(request.reply_to)}"
+    return f"request {request.correlation_id!r} {of}"
+
+
+def _contents(batch: Batch | None) -> str:
     if batch is None:
         return "a batch of an earlier session"
     names = [repr(member.request.correlation_id) for member in batch.members[:MOST_NAMED]]
     more = "" if batch.size <= MOST_NAMED else f" and {batch.size - MOST_NAMED} more"
     return f"batch {batch.id} of {batch.size} request(s), with the correlation ids {', '.join(names)}{more}"
+
+
+class _Outage:
+    """The time between two sessions. `str` of it says how long it was, in attempts and seconds."""
+
+    def __init__(self) -> None:
+        self._since = trio.current_time()
+        self._failed = 0
+        self._reasons: set[str] = set()
+
+    def failed(self, attempts: int, reason: str) -> bool:
+        """Enter the failed attempt of this number; True if it is worth a line."""
+        self._failed = attempts
+        reason = shown(reason)
+        is_new = reason not in self._reasons and len(self._reasons) < MOST_REASONS
+        if is_new:
+            self._reasons.add(reason)
+        return is_new or attempts & (attempts - 1) == 0
+
+    def __str__(self) -> str:
+        return f"{self._failed + 1} attempt(s) ({trio.current_time() - self._since:.1f} s)"

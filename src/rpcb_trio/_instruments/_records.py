@@ -1,15 +1,15 @@
 """The lines of an audit file, and how to read them back.
 
-Each line is a JSON object; `line` says which one it is:
+Each line is a JSON object. Its field `line` says what it records:
 
     start       a worker starts (`AuditStart`)
     batch       a batch is computed (`AuditBatch`)
-    refused   a request will not be computed (`AuditRefused`)
+    refused     a request is not computed (`AuditRefused`)
 
-and `start` says to which start of which worker it belongs, since several workers may share one file. Batches
-stand in the order they were computed in. Costs are in the unit of `service.cost`, all else is in seconds.
-There are two clocks: `unix` times are seconds since 1970, all other times are readings of the worker's own
-monotonic clock, which starts anew with each process. Readers pass over fields they don't know.
+Its field `start` says to which start of which worker it belongs, since several workers may share one file.
+Batches stand in the order they were computed in. Costs are in the unit of `service.cost`, all times in
+seconds. There are two clocks: `unix` is seconds since 1970, all other times are readings of the worker's own
+monotonic clock, which differs from process to process. Readers ignore fields they don't know.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rpcb_trio._instruments._instrument import Setup
 from rpcb_trio._messages import Ending, Trigger
 
 SCHEMA = 1
-"""Raised whenever a field changes its meaning or goes."""
+"""Of the lines; it grows whenever a field changes its meaning or is removed."""
 
 
 class AuditRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,8 +35,8 @@ class AuditRequest(msgspec.Struct, frozen=True, kw_only=True):
     """In the list that `infer` was given, where the first is 0; None where it was not computed."""
     correlation_id: str | None
     caller: str | None
-    """Who sent it: a hash of its `reply_to`, the same in every file. The address itself is not written, for
-    whoever knows a direct reply-to address can send there."""
+    """A hash of its `reply_to`, the same in every file. The address itself is not written, because whoever
+    knows a direct reply-to address can send there."""
     priority: int
     cost: float | None
     """None where the request was not decoded."""
@@ -49,7 +49,7 @@ class AuditRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditWork(msgspec.Struct, frozen=True, kw_only=True):
-    """How much a batch asked of the model."""
+    """How much work a batch was, in the unit of `service.cost`."""
 
     longest: float
     total: float
@@ -67,25 +67,25 @@ class AuditRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditLine(msgspec.Struct, frozen=True, kw_only=True, tag_field="line"):
-    """What every line has."""
+    """The fields of every line."""
 
     start: str
-    """The id of a worker's start; random."""
+    """The random id of a worker's start."""
     worker: str
     unix: float
     at: float
-    """When it happened; a batch: when it was closed."""
+    """When it happened; for a batch, when it was closed."""
 
 
 class AuditStart(AuditLine, frozen=True, kw_only=True, tag="start"):
-    """A worker starts."""
+    """A worker started."""
 
     schema: int
     setup: Setup
 
 
 class AuditBatch(AuditLine, frozen=True, kw_only=True, tag="batch"):
-    """A batch is computed."""
+    """A batch was computed."""
 
     id: int
     """Unique within a process."""
@@ -95,13 +95,13 @@ class AuditBatch(AuditLine, frozen=True, kw_only=True, tag="batch"):
     predicted: float | None
     """The service time that the policy expected; None where it does not predict."""
     seconds: float
-    """The service time it took, retries of its parts included."""
+    """Its service time, with the further runs where it was split."""
     runs: tuple[AuditRun, ...]
     requests: tuple[AuditRequest, ...]
 
 
 class AuditRefused(AuditLine, frozen=True, kw_only=True, tag="refused"):
-    """A request will not be computed."""
+    """A request was not computed."""
 
     why: str
     """The error's code: `expired`, `too-late`, `overloaded`, `decode`, or the service's own."""
@@ -112,7 +112,7 @@ AnyLine: TypeAlias = AuditStart | AuditBatch | AuditRefused
 
 
 class Audit(msgspec.Struct, frozen=True):
-    """What one worker wrote, from one start to its end."""
+    """What one worker recorded, from one start to its end."""
 
     start: AuditStart
     batches: tuple[AuditBatch, ...]
@@ -124,7 +124,7 @@ def read_audit(path: Path | str) -> list[Audit]:
     """Read an audit file, one `Audit` for each start in it, in order.
 
     Raises:
-        SettingError: it can't be read, or a line of it is broken; the message says which.
+        SettingError: it can't be read, or a line is broken; the message names the line.
     """
     starts: dict[str, AuditStart] = {}
     batches: dict[str, list[AuditBatch]] = {}
@@ -134,7 +134,7 @@ def read_audit(path: Path | str) -> list[Audit]:
             starts[line.start], batches[line.start], refused[line.start] = line, [], []
         elif line.start not in starts:
             raise SettingError(
-                f"{where}: the start it belongs to is not above it; put the older part of the file before it"
+                f"{where}: the line of its start is not above it; put the older part of the file before it"
             )
         elif isinstance(line, AuditBatch):
             batches[line.start].append(line)
@@ -144,7 +144,6 @@ def read_audit(path: Path | str) -> list[Audit]:
 
 
 def _lines(path: Path | str) -> Iterator[tuple[str, AnyLine]]:
-    """Each line, with its place for an error's message."""
     try:
         with Path(path).open("rb") as file:
             for number, text in enumerate(file, start=1):
@@ -158,7 +157,7 @@ def _read_line(where: str, text: bytes) -> AnyLine:
     try:
         line: AnyLine = _decoder.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SettingError(f"{where}: it is no line of an audit ({error}); take it out") from error
+        raise SettingError(f"{where}: this is no line of an audit ({error}); remove it") from error
     if isinstance(line, AuditStart) and line.schema != SCHEMA:
         raise SettingError(
             f"{where}: it is of schema {line.schema}, and this version reads {SCHEMA}; "

@@ -1,7 +1,7 @@
-"""Which requests are decoded and wait for a batch; who is turned away is told so at once.
+"""Which requests are decoded and wait for a batch; the others are refused at once.
 
-A newcomer is refused before it is decoded. A redelivered request is none: it has been admitted before, and
-losing a session must not turn what was held into refusals; the prefetch bounds those.
+A request is refused before it is decoded. `max_pending` does not bound redelivered ones: they were admitted
+before, and a lost session must not turn what was held into refusals. The prefetch bounds them.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from rpcb_trio._pipeline._unpacking import is_plain
 from rpcb_trio._transports import Session
 
 TURNS = 2
-"""Of the scheduler: in that many, the batcher has taken a batch if an executor is idle."""
+"""Of the scheduler, within which the batcher has taken a batch if an executor is idle."""
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request must be like; the defaults let all pass."""
+    """What requests are admitted; the defaults admit all."""
 
     max_pending: int | None = None
-    """How many decoded requests may wait for a batch; None for as many as come."""
+    """How many decoded requests may wait for a batch; None for any number."""
     max_body_size: int | None = None
     """Bytes."""
     needs_reply_to: bool = False
-    """Whether a request that names nobody to answer goes to the dead letters."""
+    """Whether a request without a reply_to goes to the dead letters."""
     checks_caller: bool = False
-    """Whether a request is dropped whose direct reply-to address leads nowhere any more."""
+    """Whether a request is dropped if its caller's direct reply-to address leads nowhere any more."""
 
 
 class Admission:
     """The way into the pending requests, through `decode`.
 
     Args:
-        codec: decodes who is admitted.
+        codec: decodes what is admitted.
         session: knows whether a caller is still there.
-        reply_cache: the replies of earlier requests.
-        rules: who is admitted.
-        backlog: tells how many decoded requests wait for a batch.
+        reply_cache: the replies to earlier requests.
+        rules: what is admitted.
+        backlog: returns how many decoded requests wait for a batch.
     """
 
     def __init__(
@@ -64,25 +64,25 @@ class Admission:
 
     @property
     def takes_bodies(self) -> bool:
-        """Whether nothing needs decoding (see `Codec`)."""
+        """See `Codec.takes_bodies`."""
         return self._codec.takes_bodies
 
     def is_prompt(self, requests: Sequence[Request]) -> bool:
-        """Whether there is nothing to wait for with any of these, so that `admit_promptly` will do."""
+        """Whether none of these needs an await, so that `admit_promptly` will do."""
         rules = self._rules
-        asks = self._reply_cache.is_on or rules.checks_caller or rules.max_pending is not None
-        return self._codec.takes_bodies and not asks and all(map(is_plain, requests))
+        awaits = self._reply_cache.is_on or rules.checks_caller or rules.max_pending is not None
+        return self._codec.takes_bodies and not awaits and all(map(is_plain, requests))
 
     def admit_promptly(self, requests: Sequence[Request]) -> list[Pending | Resolved | Answer]:
-        """As `admit`, for all that are here, of which none is a suspect."""
+        """As `admit`, for several requests, none of them a suspect."""
         now = trio.current_time()
         return [self._refuse(request) or self._codec.take_body(request, now) for request in requests]
 
     async def admit(self, request: Request, *, suspect: bool) -> Pending | Resolved | Answer:
-        """Decode a request, or turn it away: with an error to encode, or with an answer as it is."""
-        turned_away = self._refuse(request) or await self._answer_again(request)
-        if turned_away is not None:
-            return turned_away
+        """Decode a request, or refuse it: with an error to encode, or with an answer that is ready."""
+        settled_early = self._refuse(request) or await self._answer_again(request)
+        if settled_early is not None:
+            return settled_early
         if self._rules.max_pending is not None and not request.redelivered:
             await self._let_a_batch_go()
             if self._is_full():
@@ -99,7 +99,7 @@ class Admission:
         rules = self._rules
         most = rules.max_body_size
         if rules.needs_reply_to and request.reply_to is None:
-            error = NoReplyTo("the request names nobody to answer (no reply_to)")
+            error = NoReplyTo("the request has no reply_to")
             return Answer(request, None, error, dead_letter=str(error))
         if most is not None and len(request.body) > most:
             said = f"the request has {len(request.body)} bytes, and {most} are allowed (max_body_size)"
@@ -119,7 +119,7 @@ class Admission:
         return not await self._session.has_caller(request.reply_to)
 
     async def _let_a_batch_go(self) -> None:
-        """Many come at once, before the batcher has had a turn; what an idle executor takes makes room."""
+        """Give the batcher a turn before refusing: of many that come at once, an idle executor takes some."""
         if self._is_full():
             for _ in range(TURNS):
                 await trio.lowlevel.checkpoint()

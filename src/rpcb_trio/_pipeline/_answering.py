@@ -1,4 +1,4 @@
-"""From outcomes to settled requests: what is encoded, what is dropped, and what is put in a reply's place."""
+"""From outcomes to settled requests: what is encoded, what is dropped, and what replaces a reply."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from rpcb_trio._transports import Rest, Session
 
 @dataclass(frozen=True, kw_only=True)
 class Answering:
-    """How a worker answers."""
+    """Encodes outcomes and settles the answers."""
 
     codec: Codec
     reply_cache: ReplyCache
     drop_expired: bool
     max_reply_size: int | None
-    """Bytes; None for what the broker is known to take."""
+    """Bytes; None for the broker's own limit, as far as that is known."""
     instruments: Instruments
     ledger: Ledger
 
     async def answer(self, outcomes: Sequence[Resolved | Answer], session: Session) -> list[Answer]:
-        """Encode what is not an answer yet."""
+        """Encode the outcomes among these; what is an answer already stays as it is."""
         ready, to_encode = self._divide(outcomes)
         encoded = await self._encode(to_encode, session)
         if self.reply_cache.is_on:
@@ -37,7 +37,7 @@ class Answering:
     async def settle(
         self, answers: Sequence[Answer], session: Session, rest: Rest | None = None
     ) -> tuple[Sequence[Answer], list[Settled]]:
-        """Send and settle, or do the rest of it; returns what went out in the end, and how each one ended."""
+        """Settle answers, or do the `rest` of it; returns what was sent in the end, and how each ended."""
         settled = await (session.settle(answers) if rest is None else rest())
         if Settled.UNSENDABLE in settled:
             answers = list(answers)
@@ -45,7 +45,6 @@ class Answering:
         return answers, settled
 
     def _divide(self, outcomes: Sequence[Resolved | Answer]) -> tuple[list[Answer], list[Resolved]]:
-        """What is an answer as it is, and what is to be encoded."""
         ready, to_encode = list[Answer](), list[Resolved]()
         for each in outcomes:
             if isinstance(each, Answer):
@@ -72,7 +71,7 @@ class Answering:
         return session.max_reply_size if self.max_reply_size is None else self.max_reply_size
 
     async def _replace(self, answers: list[Answer], settled: list[Settled], session: Session) -> None:
-        """Answer with an error where the reply can't be sent; where not even that can, keep the request."""
+        """Answer with an error where a reply can't be sent; where that can't either, use the dead letters."""
         places = _unsendable(settled)
         errors = [self._error(answers[n], session) for n in places]
         failed = [

@@ -1,4 +1,4 @@
-"""Decode and encode: a service's own code, one request's failure kept from the others."""
+"""Decode and encode: a service's own hooks, each called so that one request's failure harms no other."""
 
 from __future__ import annotations
 
@@ -34,14 +34,13 @@ from rpcb_trio._shown import shown
 log = logging.getLogger("rpcb_trio")
 
 LARGEST_NUMBER = 2**31 - 1
-"""In the headers of a reply."""
+"""In a reply's headers; every client library reads numbers of 31 bits."""
 
 
 def batch_headers(batch: int, size: int, wait: float) -> dict[str, object]:
-    """What a reply says of the batch its request was in, in numbers of 31 bits, which every library reads.
+    """The headers of a reply about its request's batch; `wait` is in seconds, its header in milliseconds.
 
-    The id begins again at 0 after the largest of them; the wait is given in seconds and told in whole
-    milliseconds.
+    The id begins again at 0 after the largest number.
     """
     return {
         "rpcb-batch": batch & LARGEST_NUMBER,
@@ -51,24 +50,21 @@ def batch_headers(batch: int, size: int, wait: float) -> dict[str, object]:
 
 
 class Resolved(msgspec.Struct, frozen=True, eq=False):
-    """A request with its outcome, ready to be answered."""
+    """A request with its outcome, ready to be encoded."""
 
     request: Request
     outcome: Outcome[Any]
     headers: Mapping[str, object] = NO_HEADERS
-    """What its reply says of its batch."""
+    """Of its reply, about its batch."""
 
     @property
     def error(self) -> OutcomeError | None:
-        """Why there is no result, where there is none."""
+        """Why there is no result; None where there is one."""
         return self.outcome.error if isinstance(self.outcome, Failure) else None
 
 
 class Codec:
-    """The hooks `decode`, `cost` and `encode` of one service.
-
-    With `batch_headers`, the reply of each request that was in a batch says so in its headers.
-    """
+    """Calls the hooks `decode`, `cost` and `encode` of one service."""
 
     def __init__(
         self,
@@ -87,7 +83,7 @@ class Codec:
         self._journal = journal or Journal()
 
     def resolve(self, batch: Batch, outcomes: Sequence[Outcome[Any]]) -> list[Resolved]:
-        """A batch's members with their outcomes, in order."""
+        """Join a batch's members with their outcomes, which are in the same order."""
         if not self._batch_headers:
             return [
                 Resolved(member.request, outcome)
@@ -100,7 +96,7 @@ class Codec:
 
     @property
     def takes_bodies(self) -> bool:
-        """Whether a body is an item as it is, so that `decode` never waits."""
+        """Whether the service has no `decode`: then a body is an item, and nothing waits for a thread."""
         return self._service.decode is None
 
     async def decode(self, request: Request, *, suspect: bool = False) -> Pending | Failure:
@@ -119,7 +115,7 @@ class Codec:
         return msgspec.structs.replace(decoded, ready=trio.current_time())
 
     def take_body(self, request: Request, now: float, *, suspect: bool = False) -> Pending:
-        """Take a body for the item, where that is so (see `takes_bodies`)."""
+        """A request whose body is its item (see `takes_bodies`), ready for a batch."""
         return Pending(request, request.body, 1.0, suspect, now)
 
     async def encode(self, resolved: Sequence[Resolved], max_size: int | None = None) -> list[Answer]:
@@ -127,7 +123,7 @@ class Codec:
 
         A body of more than `max_size` bytes becomes an error.
         """
-        if self._service.encode is None:  # it takes no time; what follows waits for the broker
+        if self._service.encode is None:  # it takes no time, so it needs no thread
             return [self._encode(each, max_size) for each in resolved]
         answers: list[Answer] = []
         for together in self._in_turns(resolved):
@@ -136,7 +132,7 @@ class Codec:
         return answers
 
     def _in_turns(self, resolved: Sequence[Resolved]) -> list[list[Resolved]]:
-        """Those that may be encoded together; a suspect is encoded alone."""
+        """Divide these into those that may be encoded together; a suspect is encoded alone."""
         suspects = [each for each in resolved if self._journal.is_suspect(each.request)]
         others = [each for each in resolved if each not in suspects] if suspects else list(resolved)
         return [*([others] if others else []), *([each] for each in suspects)]
@@ -148,7 +144,7 @@ class Codec:
         return answers
 
     async def _encode_in_time(self, resolved: Sequence[Resolved], max_size: int | None) -> list[Answer]:
-        """As many as come in time, in order: at least the first, if only as an error."""
+        """Encode as many as the time allows, in order: at least the first, if only as an error."""
         encoded: list[Answer] = []
         is_cut = False
 
@@ -163,12 +159,12 @@ class Codec:
             await self.hooks.run(encode, "encode")
         except HookTimeout as error:
             is_cut = True
-            # Where others were encoded first, the one at hand has had less than its time, and gets it now.
+            # Where others were encoded first, the next one has had less than its time; it gets a new call.
             return encoded[: len(resolved)] or [self._error_answer(resolved[0], error)]
         return encoded
 
     def _error_answer(self, resolved: Resolved, error: OutcomeError) -> Answer:
-        """An error in plain text, which asks nothing of the service."""
+        """An error in plain text, without the service's `encode`."""
         failure = Failure(error)
         return self._answer(resolved, failure, plain_body(failure))
 
@@ -213,7 +209,7 @@ class Codec:
         return Answer(request, reply, outcome.error, dead_letter)
 
     def _body(self, outcome: Outcome[Any], max_size: int | None) -> bytes | OutcomeError:
-        """Encode an outcome; or why that fails."""
+        """The body for an outcome, or why there is none."""
         error = outcome.error if isinstance(outcome, Failure) else None
         hook = plain_body if isinstance(error, KilledWorker) and not error.encodable else self._encode_hook
         try:
@@ -227,12 +223,12 @@ class Codec:
         return body
 
     def _error_body(self, failure: Failure, max_size: int | None) -> bytes:
-        """An encode that fails at an error, too, still leaves the producer an answer."""
+        """The body of an error reply; where `encode` fails at that too, it is plain text."""
         body = self._body(failure, max_size)
         if isinstance(body, bytes):
             return body
         log.warning(
-            "encode failed at the error %s (%s), so the reply is plain text: %s%s",
+            "encode failed at the error %s (%s), so the error reply is plain text: %s%s",
             failure.error.code,
             shown(str(failure.error)),
             shown(str(body)),
@@ -242,10 +238,10 @@ class Codec:
 
 
 def plain_body(outcome: Outcome[Any]) -> bytes:
-    """Encode for services that have no `encode`: a result as it is, an error as one line of UTF-8 text.
+    """The `encode` of services without one: a result as it is, an error as one line of UTF-8 text.
 
     Raises:
-        TypeError: the result is no bytes.
+        TypeError: the result is not bytes.
     """
     if isinstance(outcome, Failure):
         return f"{outcome.error.code}: {outcome.error}".encode(errors="backslashreplace")
@@ -253,7 +249,7 @@ def plain_body(outcome: Outcome[Any]) -> bytes:
 
 
 def _as_raised(outcome: Outcome[Any]) -> Outcome[Any]:
-    """As a service's own `encode` gets it: with the service's own error, where it raised one."""
+    """The outcome for a service's own `encode`: with the service's own error, where it raised one."""
     if isinstance(outcome, Failure) and outcome.error.own is not None:
         return Failure(outcome.error.own)
     return outcome

@@ -1,9 +1,9 @@
 """What a queue's workers ran when they died, read from the files that they left.
 
-1. Each worker writes what it runs into a file of its own, and locks it for as long as it lives: with a POSIX
-   record lock, which the kernel frees however the worker ends, and which no forked child keeps.
-2. The file of a dead worker is all that tells of its death. It is kept for a while where something ran.
-3. Nobody waits for anybody: no lock is waited for, no file has two writers, and each may remove what is old.
+1. Each worker writes what it runs into a file of its own. It locks the file while it lives, with a POSIX
+   record lock: the kernel frees that however the worker ends, and no forked child keeps it.
+2. The file of a dead worker is the only record of its death. It is kept for a while where something ran.
+3. No worker waits for another: no lock is waited for, no file has two writers, and each removes what is old.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from pathlib import Path
 from rpcb_trio._pipeline._ledger import ID_SIZE
 
 MAGIC = b"rpcb running v1\n"
-"""How a file begins; the identities of what runs follow, and zeros where there were more."""
+"""How a file begins. The identities of what runs follow, then zeros where there were more before."""
 MOST_FILES, MOST_IDENTITIES, MOST_BYTES, LONGEST_KEPT = 1000, 100_000, 2**22, 7 * 86400.0
-"""Of dead workers, of what ran in them, of one file; seconds after a death. The oldest go first."""
+"""Files of the dead, identities in them, bytes of one file, seconds since a death; the oldest go first."""
 
 log = logging.getLogger("rpcb_trio")
 
 _own = set[str]()
-"""Names of this process's files. It never opens one again: to close it once would free its lock."""
+"""Names of this process's files. None may be opened again: closing it once would free its lock."""
 
 
 class DeathRecord:
-    """The deaths over one queue's requests that a directory tells of, and this worker's own file there.
+    """The deaths of one queue's workers that a directory records, and this worker's own file there.
 
     Raises:
-        OSError: the directory can't be used; it must not be a link, nor one that everybody may write into.
+        OSError: the directory can't be used. It must not be a link, nor writable by everybody.
     """
 
     def __init__(self, directory: Path, queue: str) -> None:
         self.deaths: dict[bytes, int] = {}
-        """For what ran in dead workers, how many ran nothing else, as of the last `collect`."""
-        self.directory = directory.absolute()  # wherever a model goes
+        """By identity, how many dead workers ran nothing else, as of the last `collect`."""
+        self.directory = directory.absolute()  # a model may change the working directory
         self._queue = hashlib.blake2b(queue.encode(errors="surrogateescape"), digest_size=8).hexdigest()
         self._dead: dict[Path, frozenset[bytes]] = {}
         self._pid, self._running, self._size = os.getpid(), dict[object, bytes](), 0
@@ -57,7 +57,7 @@ class DeathRecord:
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.write(None, b"")
-            running = path.with_suffix(".running")  # only once it is locked: what isn't is a dead worker's
+            running = path.with_suffix(".running")  # only once it is locked: else it is taken for a dead one
             _own.add(running.name)
             self._path = path.rename(running)
             self.collect()
@@ -66,8 +66,8 @@ class DeathRecord:
             raise
 
     def write(self, key: object, identities: bytes) -> None:
-        """Under a key these run from now on; called in any thread. All is written anew, which is little."""
-        if os.getpid() != self._pid:  # in a child that a hook has forked, and that came back from it, too
+        """Note what runs under a key from now on, in any thread; the whole file is rewritten, it is small."""
+        if os.getpid() != self._pid:  # in a child that a hook has forked
             return
         with self._lock:
             if self._running.pop(key, None) is None and not identities and self._size:
@@ -80,12 +80,12 @@ class DeathRecord:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self, *, keep: bool) -> bool:
-        """The worker ends or does without; its file is left for others, or goes. Whether it was open."""
+        """Close the file, and remove it unless `keep`; returns whether it was open."""
         with self._lock:
             file, self._file = self._file, -1
             with suppress(OSError):
                 if file >= 0 and not keep:
-                    os.truncate(file, 0)  # another may have opened it already
+                    os.truncate(file, 0)  # another worker may have opened it already
                     self._path.unlink()
             if file >= 0:
                 os.close(file)
@@ -93,7 +93,7 @@ class DeathRecord:
         return file >= 0
 
     def collect(self) -> None:
-        """Take in what dead workers have left, and remove what tells nothing or is too old."""
+        """Read what dead workers have left, and remove files that record nothing or are too old."""
         found: list[tuple[float, Path]] = []
         for path in self.directory.glob(f"{self._queue}-*.running"):
             with suppress(OSError):  # it is gone
@@ -108,7 +108,7 @@ class DeathRecord:
             is_old = time.time() - died > LONGEST_KEPT
             if not ran or is_old or files > MOST_FILES or identities > MOST_IDENTITIES:
                 ran = frozenset()
-                with suppress(OSError):  # another was faster
+                with suppress(OSError):  # another worker was faster
                     path.unlink()
             dead[path] = ran
             deaths.update({each: deaths.get(each, 0) + (len(ran) == 1) for each in ran})
@@ -116,7 +116,7 @@ class DeathRecord:
 
 
 def _read(path: Path) -> frozenset[bytes] | None:
-    """What a dead worker ran; None where it lives, or where that can't be known."""
+    """What a dead worker ran; None where the worker lives, or the file can't be read."""
     file = -1
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -128,7 +128,7 @@ def _read(path: Path) -> frozenset[bytes] | None:
         if file >= 0:
             os.close(file)
     if content and (len(content) > MOST_BYTES or len(content) % ID_SIZE or not content.startswith(MAGIC)):
-        log.warning("%s was no file of a journal, and is removed", path)
+        log.warning("%s is no file of a journal, and is removed", path)
         content = b""
     return frozenset(content[at : at + ID_SIZE] for at in range(ID_SIZE, len(content), ID_SIZE)) - {
         bytes(ID_SIZE)

@@ -1,4 +1,4 @@
-"""Where a service's `decode`, `cost` and `encode` run: off the event loop, under a watchdog."""
+"""Runs a service's `decode`, `cost` and `encode` off the event loop, with a timeout."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ HOOK_TIMEOUT = 60.0
 """Seconds, unless set otherwise, that `decode` with `cost`, or `encode`, may take for one request."""
 
 MOST_STUCK = 8
-"""Threads that may be stuck in hooks; one more, and the worker ends, for each keeps its request in memory."""
+"""Threads that may be stuck in hooks, each with its request in memory; one more, and the worker ends."""
 
 
 class Offload(Protocol):
-    """Runs a function somewhere it may block: `in_thread` in a worker, in place in virtual time."""
+    """Runs a function where it may block: `in_thread` in a worker, `testing.in_place` in virtual time."""
 
     def __call__(self, function: Callable[[], T], /) -> Awaitable[T]:
         """Run `function` and return what it returned."""
@@ -29,25 +29,25 @@ class Offload(Protocol):
 
 
 async def in_thread(function: Callable[[], T]) -> T:
-    """Run a function in a thread; a cancelled one runs to its end and its result is dropped."""
+    """Run a function in a thread; cancelled, it runs to its end and its result is dropped."""
     return await trio.to_thread.run_sync(
         ending_children, function, limiter=trio.CapacityLimiter(1), abandon_on_cancel=True
     )
 
 
-class _Left:
-    """A call that nobody waits for any more."""
+class _Call:
+    """One call, which may be left to run when nobody waits for it any more."""
 
     due = math.inf
     has_begun = is_over = False
 
 
 class Hooks:
-    """Runs hooks, so many at a time, and bounds how long each may take for one request.
+    """Runs hooks, a number of them at a time, and bounds how long each may take for one request.
 
     Args:
         offload: runs them.
-        most: how many at a time. What was cancelled or took too long takes nobody's place while it runs on.
+        most: how many at a time. Calls that were cancelled or took too long do not count while they run on.
         timeout: seconds; infinity for any time.
     """
 
@@ -55,43 +55,43 @@ class Hooks:
         self._offload = offload
         self._places = trio.CapacityLimiter(most)
         self._timeout = timeout
-        self._left: list[_Left] = []
+        self._left: list[_Call] = []
         self._stuck = 0
         self._overrun = trio.Event()
 
     async def run(self, function: Callable[[], T], hooks: str) -> T:
-        """Run `function`, which calls these hooks.
+        """Run `function`; `hooks` names what it calls, for the error's text.
 
         Raises:
-            HookTimeout: it took too long; its thread is left to run.
+            HookTimeout: it took longer than the timeout; its thread is left to run.
         """
         if self._timeout == math.inf:
             async with self._places:
                 return await self._offload(function)
-        left = _Left()
+        call = _Call()
 
         def run() -> T:
-            left.has_begun = True
+            call.has_begun = True
             try:
                 return function()
             finally:
-                left.is_over = True
+                call.is_over = True
 
         async with self._places:
-            left.due = trio.current_time() + self._timeout
+            call.due = trio.current_time() + self._timeout
             try:
-                with trio.move_on_at(left.due):
+                with trio.move_on_at(call.due):
                     return await self._offload(run)
             except trio.Cancelled:
-                if left.has_begun:
-                    self._leave(left)
+                if call.has_begun:
+                    self._leave(call)
                 raise
-        self._leave(left)
+        self._leave(call)
         raise HookTimeout(f"{hooks} took longer than {self._timeout:g} s (hook_timeout)")
 
-    def _leave(self, one: _Left) -> None:
-        """Count those that run on though their time is over."""
-        self._left = [each for each in (*self._left, one) if not each.is_over]
+    def _leave(self, call: _Call) -> None:
+        """Leave a call to run, and count those that run on though their time is over."""
+        self._left = [each for each in (*self._left, call) if not each.is_over]
         now = trio.current_time()
         self._stuck = sum(each.due <= now for each in self._left)
         if self._stuck > MOST_STUCK:

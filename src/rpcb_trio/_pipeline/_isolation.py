@@ -1,4 +1,4 @@
-"""Compute a batch so that a bad item spoils nobody."""
+"""Compute a batch so that a bad item fails alone."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rpcb_trio._pipeline._journal import Journal
 
 
 class Isolation:
-    """Computes one batch; where it fails as a whole, splits it until each culprit stands alone.
+    """Computes one batch; where it fails as a whole, splits it until each bad item is alone.
 
-    One culprit among n costs about 2*log2(n) further runs; if all fail, 2*n - 1 runs in all. What the
-    device's memory can't hold is split likewise.
+    One bad item among n costs about 2*log2(n) further runs; if all fail, there are 2*n - 1 runs in all. A
+    batch that the device's memory can't hold is split likewise.
     """
 
     def __init__(self, executor: Executor, journal: Journal | None = None, slot: int = 0) -> None:
@@ -38,7 +38,7 @@ class Isolation:
             results = await self._run(members)
         except ExecutorHung:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever the model raises is the model's business
+        except Exception as error:  # noqa: BLE001 - a model may raise anything
             if len(members) == 1:
                 return [Failure(judge_infer(error))]
         else:
@@ -48,7 +48,7 @@ class Isolation:
 
     async def _run(self, members: Sequence[Pending]) -> list[Outcome[Any]]:
         requests = [member.request for member in members]
-        if self.runs:  # while it waits for its turn, nothing runs here, and whoever dies has no company
+        if self.runs:  # while it waits for its turn, nothing runs here
             self._journal.note(self._slot, ())
         async with self._journal.turn(requests):
             self._journal.note(self._slot, requests)

@@ -1,10 +1,11 @@
-"""The death journal: which requests a service's code is run on, written where it outlives the process.
+"""The death journal: on which requests a service's code runs, in a file that outlives the process.
 
-1. Before that code runs, the identities of its requests are written to the worker's file, and cleared after
-   it. No fsync: the file is to outlive the process, not the machine.
-2. What ran alone in a worker that died has killed it, as far as anybody can know: that is counted. Where
-   several ran, they are suspects, and run while nothing else does, so that the next death is their own.
-3. After `max_deaths` of them a request runs no more: it goes to the dead letters, and its producer is told.
+1. Before that code runs, the identities of its requests are written to the worker's file; after it they are
+   cleared. There is no fsync: the file must outlive the process, not the machine.
+2. A request that ran alone in a worker that died counts as the cause of that death. Where several ran, they
+   are suspects: each runs while nothing else does, so that the next death is counted for it alone.
+3. After `max_deaths` of them a request is not run any more: it goes to the dead letters, and its caller gets
+   an error reply.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ Offload: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 log = logging.getLogger("rpcb_trio")
 
-FRESH, PATIENCE = 1.0, 5.0
-"""Seconds for which what was read of the dead is good enough; that a directory may take to answer."""
+FRESH, TIMEOUT = 1.0, 5.0
+"""Seconds until the files of dead workers are read again; seconds that the directory may take to answer."""
 ORDERLY = (trio.Cancelled, KeyboardInterrupt, SettingError, BrokerError, DrainTimeout, ExecutorLost)
-"""How a worker ends that what it ran is not to blame for; an executor counts its process's deaths itself."""
+"""Ends of a worker that no request caused; an executor counts the deaths of its process itself."""
 NO_JOURNAL = (
     "journal is %s, which can't be used (%s), so a request that kills its worker is not found out; name a "
     "directory that is yours alone, or set it to off"
@@ -37,7 +38,7 @@ NO_JOURNAL = (
 
 
 class Journal:
-    """A worker's journal. While it isn't open, or where it fails, it does nothing and knows nothing."""
+    """A worker's journal. While it isn't open, or once it fails, it notes nothing and suspects nothing."""
 
     def __init__(self, max_deaths: int = 3) -> None:
         self._max_deaths = max_deaths
@@ -51,14 +52,14 @@ class Journal:
     async def opened(
         self, directory: Path | str, queue: str, offload: Offload, *, required: bool
     ) -> AsyncIterator[None]:
-        """Keep it while a queue's worker lives; what runs at its end is left there if it may have ended it.
+        """Keep the journal of a queue's worker; what runs at a crash is left there.
 
         Raises:
-            SettingError: the directory can't be used, and is `required`; if not, one line of the log tells.
+            SettingError: the directory can't be used, and is `required`; if not, that is one line in the log.
         """
         self._offload = offload
         record, reason, crashed = None, "it does not answer", False
-        with trio.move_on_after(PATIENCE):
+        with trio.move_on_after(TIMEOUT):
             try:
                 record = self._record = await offload(lambda: DeathRecord(Path(directory), queue))
             except OSError as error:
@@ -75,12 +76,12 @@ class Journal:
         finally:
             self._record = None
             if record is not None:
-                with trio.move_on_after(PATIENCE, shield=True):
+                with trio.move_on_after(TIMEOUT, shield=True):
                     await offload(lambda: record.close(keep=crashed))
 
     async def verdict(self, request: Request) -> KilledWorker | None:
-        """Why a redelivered request is not to be run any more, from what is known by now, if it is so."""
-        with trio.move_on_after(PATIENCE), self._bearing_faults() as record:
+        """The error for a redelivered request that must not run any more; None if it may run."""
+        with trio.move_on_after(TIMEOUT), self._surviving_faults() as record:
             if record is not None and trio.current_time() - self._collected > FRESH:
                 self._collected = trio.current_time()
                 await self._offload(record.collect)
@@ -92,12 +93,12 @@ class Journal:
         return killed
 
     def is_suspect(self, request: Request) -> bool:
-        """Whether it ran in a worker that died."""
+        """Whether the request ran in a worker that died."""
         return self._record is not None and request.redelivered and identity(request) in self._record.deaths
 
     @asynccontextmanager
     async def turn(self, requests: Sequence[Request]) -> AsyncIterator[None]:
-        """While it lasts, a service's code may run on these; if one is a suspect, while nothing else does."""
+        """Within it, a service's code may run on these; if one is a suspect, nothing else runs meanwhile."""
         if any(map(self.is_suspect, requests)):
             async with self._exclusive:
                 while self._turns:
@@ -106,7 +107,7 @@ class Journal:
             return
         if self._exclusive.locked():
             await self._exclusive.acquire()
-            self._exclusive.release()  # who is next waits for this turn, too
+            self._exclusive.release()  # the next suspect waits for this turn, too
         self._turns += 1
         try:
             yield
@@ -116,21 +117,21 @@ class Journal:
 
     @contextmanager
     def running(self, requests: Sequence[Request]) -> Iterator[None]:
-        """Around a service's code, in the thread that runs it; an error that comes out ends the worker."""
+        """Note requests while a service's code runs on them, in its thread. An error leaves them noted."""
         key = object()
         self.note(key, requests)
         yield
         self.note(key, ())
 
     def note(self, key: object, requests: Sequence[Request]) -> None:
-        """A service's code runs on these, until others do that are noted under the same key, or none."""
-        with self._bearing_faults() as record:
+        """Note the requests on which a service's code runs now; they replace those of the same key."""
+        with self._surviving_faults() as record:
             if record is not None:
                 record.write(key, b"".join(map(identity, requests)))
 
     @contextmanager
-    def _bearing_faults(self) -> Iterator[DeathRecord | None]:
-        """A worker does not end for want of a journal. What stands half written would blame the wrong one."""
+    def _surviving_faults(self) -> Iterator[DeathRecord | None]:
+        """Go on without a journal where writing fails: half a record could blame the wrong request."""
         record = self._record
         try:
             yield record

@@ -1,4 +1,4 @@
-"""What a worker holds, and which redelivered request may have killed the worker that held it."""
+"""What a worker holds, and which redelivered requests may have killed the worker that held them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rpcb_trio._messages import Request
 from rpcb_trio._transports import LARGEST_PREFETCH
 
 MOST_FORGIVEN = LARGEST_PREFETCH
-"""As many as one session can hold. What another worker got instead never comes back, so it must go."""
+"""As many as one session can hold. Some are redelivered to other workers and never come back here."""
 ID_SIZE = 16
 """Bytes of an identity."""
 LOOKED_AT = 4096
@@ -51,16 +51,16 @@ class Ledger:
         return len(self._held) + unread
 
     def open_session(self, deliveries: trio.MemoryReceiveChannel[Request]) -> None:
-        """What lies in `deliveries`, received by nobody yet, is held as well."""
+        """Count what lies in `deliveries` and was not received yet as held, too."""
         self._deliveries = deliveries
 
     def receive(self, requests: Sequence[Request]) -> Collection[Request]:
-        """Enter requests; returns those that are suspects."""
+        """Enter requests as held; returns those that are suspects."""
         self._held.update(requests)
         return {request for request in requests if request.redelivered and not self._forgive(request)}
 
     def _forgive(self, request: Request) -> bool:
-        """Whether this process held it before, and lives."""
+        """Whether this very process held the request before."""
         known = identity(request)
         times = self._forgiven.pop(known, 0)
         if times > 1:
@@ -68,24 +68,24 @@ class Ledger:
         return times > 0
 
     def begin(self, requests: Iterable[Request]) -> None:
-        """The service's code runs over these."""
+        """Note that the service's code runs on these."""
         self._running.update(requests)
 
     def end(self, requests: Iterable[Request]) -> None:
-        """It has come back from these."""
+        """Note that it has returned from these."""
         self._running.difference_update(requests)
 
     def idle(self) -> list[Request]:
-        """Those that are held while no code of the service runs over them, in the order of their delivery."""
+        """Those that are held and on which no code of the service runs, in the order of their delivery."""
         self._receive_unread()
         return sorted(self._held - self._running, key=lambda request: request.tag)
 
     def settle(self, requests: Iterable[Request]) -> None:
-        """Strike out what is settled."""
+        """Remove what is settled."""
         self._held.difference_update(requests)
 
     def lose_session(self) -> None:
-        """Strike out all: the broker redelivers it, maybe only after further sessions are lost."""
+        """Remove all: the broker redelivers it, perhaps only after further sessions were lost."""
         self._receive_unread()
         self._forgiven.update(map(identity, self._held))
         for oldest in [*self._forgiven][:-MOST_FORGIVEN]:

@@ -1,9 +1,9 @@
-"""Bodies that their producers packed: a service gets every body plain, whatever `content_encoding` says.
+"""Compressed bodies: a service gets every body plain, whatever the `content_encoding` of the request.
 
-The property is also where many libraries write a character set (Spring's `UTF-8`, kombu's `binary`); such a
-body is plain already. What is neither that nor known is refused by its name: nobody can tell what a service
-would make of it. Unpacking is bounded by the bytes that come out, so what swells costs no more than a plain
-body that is as large as is allowed.
+Many libraries write a character set into that property (Spring's `UTF-8`, kombu's `binary`); such a body is
+plain already. Any other value that is not known is refused, with its name in the error. Unpacking is bounded
+by the bytes that come out, so that a small body which unpacks to a huge one costs no more than a plain body
+of the largest size allowed.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ PLAIN = re.compile(
     r"|(?:cs)?(?:utf|ucs|iso|latin|windows|cp|ibm|koi|mac|gb|big|tis|euc|shift|sjis|us-?ascii|ascii|ansi)[\w.:()-]*",
     re.ASCII,
 )
-"""Nothing at all, or a character set."""
+"""Values that mean no compression: none at all, or a character set."""
 
 WINDOW = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
-"""What zlib calls the two; `deflate` is zlib's own format (RFC 9110, 8.4.1.2), ..."""
+"""`wbits` for zlib. `deflate` is zlib's own format (RFC 9110, 8.4.1.2), ..."""
 BARE = -zlib.MAX_WBITS
-"""... and some send it without its head."""
+"""... and some clients send it without the header of that format."""
 
 PIECE = 2**16
-"""Bytes that are unpacked at once."""
+"""Bytes that are given to zlib at once."""
 
 MOST_MEMBERS = 100
-"""Of gzip, in one body; writers make one."""
+"""Members of a gzip body; writers make one."""
 
 LARGEST = 512 * 2**20
-"""Bytes, where nothing else bounds a body: no broker takes more."""
+"""Bytes of an unpacked body, where no setting bounds it: no broker takes more."""
 
 
 @lru_cache(maxsize=256)
 def packing_of(content_encoding: str | None) -> Packing:
-    """How a body is packed by what its property says."""
+    """How a body with this property is packed."""
     name = "" if content_encoding is None else content_encoding.strip().lower()
     if not name or PLAIN.fullmatch(name):
         return "plain"
@@ -53,15 +53,15 @@ def packing_of(content_encoding: str | None) -> Packing:
 
 
 def is_plain(request: Request) -> bool:
-    """Whether a body is as a service takes it."""
+    """Whether a request's body needs no unpacking."""
     return request.content_encoding is None or packing_of(request.content_encoding) == "plain"
 
 
 def unpacked_body(request: Request, most: int | None) -> bytes:
-    """A request's body, unpacked, of at most so many bytes. It takes its time.
+    """A request's body, unpacked, of at most `most` bytes. Call it in a thread, for it may take long.
 
     Raises:
-        DecodeError: it is packed in a way that is not known, or is not what its property says.
+        DecodeError: its `content_encoding` is not known, or the body is not of that format.
         BodyTooBig: it is larger.
     """
     packing = packing_of(request.content_encoding)

@@ -222,6 +222,36 @@ def test_a_forked_process_opens_a_connection_of_its_own_and_both_can_end() -> No
     assert run_python(FORKING) == "opened\nopened\nb'child'\nclosed\n0\nb'parent'\nclosed\n"
 
 
+FORKING_WHILE_IT_OPENS = """
+import threading
+is_opening, may_open = threading.Event(), threading.Event()
+
+class Gated(Echo):
+    @asynccontextmanager
+    async def open_caller(self):
+        is_opening.set()
+        may_open.wait()
+        async with super().open_caller() as session:
+            yield session
+
+echo = Gated()
+client = BlockingRpcClient(echo)
+caller = threading.Thread(target=client.call, args=[b"parent"], kwargs={"queue": "echo"})
+caller.start()
+is_opening.wait()
+os.register_at_fork(before=may_open.set)  # before the client's own, which was registered earlier
+child = os.fork()
+if not child:
+    os._exit(echo.opened)
+caller.join()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_fork_waits_until_a_client_that_is_being_opened_is_open() -> None:
+    assert run_python(FORKING_WHILE_IT_OPENS) == "1\n"
+
+
 def test_the_end_of_the_interpreter_closes_a_client_that_is_still_open() -> None:
     assert run_python('print(client.call(b"a", queue="echo").body)') == "opened\nb'a'\nclosed\n"
 

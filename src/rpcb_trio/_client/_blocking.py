@@ -6,7 +6,7 @@ import atexit
 import os
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
 from functools import partial
 from threading import TIMEOUT_MAX, Lock, Thread
@@ -27,6 +27,9 @@ GREEN_REMEDY = "call the worker over a gateway's HTTP, or from a process without
 
 LONGEST_CLOSE = 10.0
 """Seconds that closing may take; a broker that does not answer takes less."""
+
+LONGEST_FORK = 1.0
+"""Seconds that a fork waits for connections that are being opened."""
 
 
 class BlockingRpcClient:
@@ -52,7 +55,6 @@ class BlockingRpcClient:
         as_transport(transport)  # so that a wrong URL is refused here
         self._transport = transport
         self._is_closed = False
-        self._forget_connection()
         _clients.add(self)
 
     def __enter__(self) -> Self:
@@ -118,25 +120,20 @@ class BlockingRpcClient:
 
         Calls that other threads have under way end with `CallInterrupted`, and so do later ones.
         """
-        with self._lock:
+        with _lock:
             self._is_closed = True
             connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
     def _connected(self) -> _Connection:
-        with self._lock:
+        with _lock:
             if self._is_closed:
                 raise CallInterrupted(CLOSED)
             if self._connection is None or self._connection.is_over:
                 refuse_green_threads(GREEN_REMEDY)
                 self._connection = _Connection(self._transport)
             return self._connection
-
-    def _forget_connection(self) -> None:
-        """Begin without one, in a forked child too: it has neither its parent's thread nor its sockets."""
-        self._lock = Lock()
-        self._connection = None
 
 
 class _Connection:
@@ -145,7 +142,7 @@ class _Connection:
     def __init__(self, transport: Transport | str) -> None:
         self.is_over = False
         self._all = trio.CancelScope()
-        self._opened: Future[tuple[RpcClient, BlockingPortal]] = Future()
+        self.opening: Future[tuple[RpcClient, BlockingPortal]] = Future()
         started: Future[trio.lowlevel.TrioToken] = Future()
         # A daemon: the interpreter waits for all other threads before it calls `_close_all`.
         self._thread = Thread(
@@ -156,17 +153,17 @@ class _Connection:
 
     @property
     def late_replies(self) -> int:
-        return self._opened.result()[0].late_replies if self._opened.done() else 0
+        return self.opening.result()[0].late_replies if self.opening.done() else 0
 
     def opened(self, seconds: float) -> RpcClient:
         """The client, as soon as it is open; raises why it can't be opened."""
         try:
-            return self._opened.result(min(seconds, TIMEOUT_MAX))[0]
+            return self.opening.result(min(seconds, TIMEOUT_MAX))[0]
         except TimeoutError:
             raise ReplyTimeout(f"the broker did not let us in within {seconds:g} s") from None
 
     def run(self, call: Callable[[], Coroutine[Any, Any, Reply]]) -> Reply:
-        _, portal = self._opened.result()
+        _, portal = self.opening.result()
         try:
             under_way: Future[Reply] = portal.start_task_soon(call)
         except RuntimeError as error:  # the portal is closed, or this thread runs trio itself
@@ -195,24 +192,26 @@ class _Connection:
             trio.run(self._hold_open, transport, started)
         except BaseException as error:
             self.is_over = True
-            if self._opened.done():
+            if self.opening.done():
                 raise  # an error in this package; `threading.excepthook` prints it
             if not started.done():  # the loop could not be made, where no file descriptor is left for example
                 started.set_exception(error)
-            self._opened.set_exception(error)
+            self.opening.set_exception(error)
         else:
-            if not self._opened.done():
-                self._opened.set_exception(CallInterrupted(CLOSED))
+            if not self.opening.done():
+                self.opening.set_exception(CallInterrupted(CLOSED))
 
     async def _hold_open(self, transport: Transport | str, started: Future[trio.lowlevel.TrioToken]) -> None:
         started.set_result(trio.lowlevel.current_trio_token())
         with self._all:
             async with open_client(transport) as client, BlockingPortal() as portal:
-                self._opened.set_result((client, portal))
+                self.opening.set_result((client, portal))
                 await trio.sleep_forever()
 
 
 _clients = WeakSet[BlockingRpcClient]()
+_lock = Lock()
+"""Of all clients: their connections are replaced under it, and no process is forked meanwhile."""
 
 
 def _close_all() -> None:
@@ -220,10 +219,18 @@ def _close_all() -> None:
         client.close()
 
 
-def _forget_all() -> None:
+def _before_fork() -> None:
+    """Let connections open: a module that is being imported for one could never be imported in the child."""
+    _lock.acquire()
+    openings = [each._connection.opening for each in list(_clients) if each._connection is not None]  # noqa: SLF001 - one room
+    wait(openings, LONGEST_FORK)
+
+
+def _after_fork_in_child() -> None:
     for client in list(_clients):
-        client._forget_connection()  # noqa: SLF001 - one room
+        client._connection = None  # noqa: SLF001 - one room; its thread and sockets are the parent's
+    _lock.release()
 
 
 atexit.register(_close_all)
-os.register_at_fork(after_in_child=_forget_all)
+os.register_at_fork(before=_before_fork, after_in_parent=_lock.release, after_in_child=_after_fork_in_child)

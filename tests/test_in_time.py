@@ -15,7 +15,7 @@ from rpcb_trio._batching._limits import Limits
 from rpcb_trio._batching._orders import deadline_of
 from rpcb_trio._batching._selection import choose_in_time
 from rpcb_trio.batching import Pending, Work
-from rpcb_trio.simulation import Arrival, Fate, OpenLoad, linear, simulate
+from rpcb_trio.simulation import Arrival, OpenLoad, linear, simulate
 from tests.pendings import pending, turns
 from tests.scenarios import steady
 
@@ -186,5 +186,5 @@ def test_while_others_have_deadlines_those_without_do_not_starve() -> None:
     patient = [Arrival(each.at) for each in arrivals[::20]]
     found = simulate(AutoPolicy(LARGEST), OpenLoad([*arrivals, *patient]), LAW)
     served = [each for each in found.requests if each.arrival.deadline is None]
-    assert {each.fate for each in served} == {Fate.SERVED}
+    assert {each.refused for each in served} == {None}
     assert max(each.latency for each in served) < 10 * seconds(LARGEST)

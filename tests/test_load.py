@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from rpcb_trio import Reply, ReplyTimeout
-from rpcb_trio._load import PRECISION, Extent, Latencies, Tally, closed_loop, find_highest, open_loop
+from rpcb_trio._measure import PRECISION, Extent, Latencies, Tally, find_highest, send_closed, send_open
 from rpcb_trio.errors import CallInterrupted, PublishRefused, Unroutable
 from rpcb_trio.testing import served
 from tests.scenarios import steady
@@ -50,9 +50,9 @@ def new_tally(warm_up: float = 0.0) -> Tally:
     return Tally(trio.current_time() + warm_up)
 
 
-async def send_open(server: Server, tally: Tally, rate: float, extent: Extent, most: int = MANY) -> None:
+async def send_at(server: Server, tally: Tally, rate: float, extent: Extent, most: int = MANY) -> None:
     dice = Random(0)  # noqa: S311 - the same in every run
-    await open_loop(server.call, bodies(), extent, tally, rate=rate, dice=dice, most_in_flight=most)
+    await send_open(server.call, bodies(), extent, tally, rate=rate, dice=dice, most_in_flight=most)
 
 
 @given(st.lists(st.floats(min_value=1e-5, max_value=1e4), min_size=1, max_size=200), st.integers(1, 100))
@@ -89,7 +89,7 @@ async def test_an_open_load_awaits_nobody_and_counts_the_wait_of_those_behind(
     autojump_clock: MockClock,
 ) -> None:
     server, tally, start = Server(1.0), new_tally(), trio.current_time()
-    await send_open(server, tally, 10.0, Extent(requests=100))
+    await send_at(server, tally, 10.0, Extent(requests=100))
     arrivals = server.arrivals
     assert arrivals[-1] - start < 20
     figures = tally.figures()
@@ -123,7 +123,7 @@ async def test_an_open_load_is_the_same_for_the_same_seed_and_has_the_rate_it_sh
     sent = []
     for _ in range(2):
         server, start = Server(0.0), trio.current_time()
-        await send_open(server, new_tally(), 50.0, Extent(seconds=20.0))
+        await send_at(server, new_tally(), 50.0, Extent(seconds=20.0))
         sent.append([at - start for at in server.arrivals])
     assert sent[0] == pytest.approx(sent[1])
     assert len(sent[0]) == 1000
@@ -132,7 +132,7 @@ async def test_an_open_load_is_the_same_for_the_same_seed_and_has_the_rate_it_sh
 async def test_an_open_loads_arrivals_are_as_random_as_a_poisson_process(autojump_clock: MockClock) -> None:
     for extent in (Extent(seconds=100.0), Extent(requests=5000)):
         server, tally = Server(0.0), new_tally(warm_up=10.0)
-        await send_open(server, tally, 50.0, extent)
+        await send_at(server, tally, 50.0, extent)
         gaps = [late - early for early, late in itertools.pairwise(server.arrivals)]
         assert statistics.fmean(gaps) == pytest.approx(1 / 50, rel=0.05)
         assert statistics.stdev(gaps) == pytest.approx(1 / 50, rel=0.05)
@@ -141,7 +141,7 @@ async def test_an_open_loads_arrivals_are_as_random_as_a_poisson_process(autojum
 
 async def test_a_load_too_short_for_its_rate_sends_one_request(autojump_clock: MockClock) -> None:
     server = Server(0.0)
-    await send_open(server, new_tally(), 0.001, Extent(seconds=5.0))
+    await send_at(server, new_tally(), 0.001, Extent(seconds=5.0))
     assert len(server.arrivals) == 1
 
 
@@ -149,7 +149,7 @@ async def test_what_is_due_while_too_many_are_unanswered_is_not_sent_and_counts_
     autojump_clock: MockClock,
 ) -> None:
     server, tally = Server(1000.0), new_tally()
-    await send_open(server, tally, 10.0, Extent(requests=50), most=3)
+    await send_at(server, tally, 10.0, Extent(requests=50), most=3)
     figures = tally.figures()
     assert len(server.arrivals) == figures.answered == 3
     assert figures.errors == {"not-sent": 47}
@@ -158,7 +158,7 @@ async def test_what_is_due_while_too_many_are_unanswered_is_not_sent_and_counts_
 
 async def test_callers_of_a_closed_load_send_when_they_have_their_reply(autojump_clock: MockClock) -> None:
     server, tally = Server(1.0), new_tally()
-    await closed_loop(server.call, bodies(), Extent(seconds=10.0), tally, callers=4)
+    await send_closed(server.call, bodies(), Extent(seconds=10.0), tally, callers=4)
     figures = tally.figures()
     assert len(server.arrivals) == figures.answered == 13
     assert figures.seconds == pytest.approx(13.0)
@@ -169,13 +169,13 @@ async def test_callers_of_a_closed_load_send_when_they_have_their_reply(autojump
 @pytest.mark.parametrize("callers", [1, 3, 20])
 async def test_no_more_requests_are_sent_than_asked_for(callers: int, autojump_clock: MockClock) -> None:
     server = Server(1.0)
-    await closed_loop(server.call, bodies(), Extent(requests=7), new_tally(), callers=callers)
+    await send_closed(server.call, bodies(), Extent(requests=7), new_tally(), callers=callers)
     assert len(server.arrivals) == 7
 
 
 async def test_what_was_due_in_the_warm_up_does_not_count(autojump_clock: MockClock) -> None:
     server, tally = Server(1.0), new_tally(warm_up=5.0)
-    await closed_loop(server.call, bodies(), Extent(requests=3), tally, callers=1)
+    await send_closed(server.call, bodies(), Extent(requests=3), tally, callers=1)
     assert len(server.arrivals) == 8
     assert tally.figures().requests == tally.figures().answered == 3
 
@@ -194,7 +194,7 @@ async def test_errors_are_counted_by_kind_and_have_no_latency(
     error: Exception | None, kind: str, autojump_clock: MockClock
 ) -> None:
     server, tally = Server(0.1, error, code="decode"), new_tally()
-    await closed_loop(server.call, bodies(), Extent(requests=3), tally, callers=1)
+    await send_closed(server.call, bodies(), Extent(requests=3), tally, callers=1)
     figures = tally.figures()
     assert (figures.answered, figures.errors) == (0, {kind: 3})
     assert figures.p99_of_all == math.inf
@@ -203,7 +203,7 @@ async def test_errors_are_counted_by_kind_and_have_no_latency(
 async def test_a_load_through_a_client_and_a_worker_sees_the_batches(autojump_clock: MockClock) -> None:
     async with served(lambda bodies: bodies, service_time=lambda b: 0.150 + 0.025 * b) as worker:
         tally = new_tally(warm_up=5.0)
-        await closed_loop(worker.call, bodies(), Extent(seconds=20.0), tally, callers=10)
+        await send_closed(worker.call, bodies(), Extent(seconds=20.0), tally, callers=10)
     assert tally.figures().errors == {}
     assert tally.figures().percentiles["p50"] == pytest.approx(0.4, rel=0.05)
 

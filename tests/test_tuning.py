@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpcb_trio import SettingError
-from rpcb_trio._tuning import (
+from rpcb_trio._measure import (
     Demand,
     Objective,
     Observation,

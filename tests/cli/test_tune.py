@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent.parent
 SERVICES = """
 import time
 from pathlib import Path
-from rpcb_trio import OutOfMemory
+from rpcb_trio.errors import OutOfMemory
 
 class Model:
     def __init__(self, name="none"):
@@ -72,7 +72,7 @@ class Slow(Model):
 @pytest.fixture
 def tune(workplace: Path, run_command: Run, monkeypatch: pytest.MonkeyPatch) -> Tune:
     """Tune a service of `SERVICES`: few rounds, and time enough for them on any machine."""
-    monkeypatch.setattr("rpcb_trio._tuning._measurement.MOST_ROUNDS", 5)
+    monkeypatch.setattr("rpcb_trio._measure._measurement.MOST_ROUNDS", 5)
     (workplace / "services.py").write_text(SERVICES)
     for name, text in {"short": "a", "long": "a" * 8, "sick": "sick", "poison": "poison"}.items():
         (workplace / name).write_text(text)

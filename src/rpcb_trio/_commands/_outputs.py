@@ -1,11 +1,11 @@
-"""Where `tune` and `simulate` put what they found: the terminal, a file of JSON, a chart."""
+"""Where commands put what they found: the terminal, a file of JSON, a chart."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from cyclopts import Group, Parameter
@@ -17,6 +17,9 @@ from rich.text import Text
 
 from rpcb_trio._errors import SettingError
 from rpcb_trio._shown import on_one_line
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure  # an extra
 
 OUTPUT = Group("Output", sort_key=9)
 
@@ -54,13 +57,13 @@ def write_json(path: Path, found: object) -> None:
     _write("--json", path, lambda: path.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n"))
 
 
-def write_plot(path: Path, draw: Callable[[Path], None]) -> None:
-    """Let `draw` write the chart.
+def write_plot(path: Path, draw: Callable[[], Figure]) -> None:
+    """Write what is drawn.
 
     Raises:
         SettingError: the file can't be written.
     """
-    _write("--plot", path, lambda: draw(path))
+    _write("--plot", path, lambda: draw().savefig(path, dpi=150))
 
 
 def _write(option: str, path: Path, write: Callable[[], object]) -> None:

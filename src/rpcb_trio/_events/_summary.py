@@ -17,7 +17,7 @@ import msgspec
 from rpcb_trio._events._counters import Counters
 from rpcb_trio._events._events import SILENT_AFTER, AnyEvent, BatchEvent, StateEvent
 from rpcb_trio._instruments import Condition
-from rpcb_trio._percentile import percentile
+from rpcb_trio._statistics import percentile
 
 RATES_OVER = 10.0
 """Seconds that rates look back."""

@@ -9,14 +9,22 @@ figures to the last digit.
 """
 
 from rpcb_trio._public import publish
-from rpcb_trio.simulation._found import Fate, SimulatedBatch, SimulatedRequest, Simulation
-from rpcb_trio.simulation._laws import Law, linear, padded
-from rpcb_trio.simulation._loads import Arrival, Load, LockStep, Mixed, OpenLoad
+from rpcb_trio.simulation._found import SimulatedBatch, SimulatedRequest, Simulation
+from rpcb_trio.simulation._loads import (
+    Arrival,
+    Law,
+    Load,
+    LockStep,
+    Mixed,
+    OpenLoad,
+    linear,
+    padded,
+    poisson,
+)
 from rpcb_trio.simulation._world import simulate
 
 __all__ = [
     "Arrival",
-    "Fate",
     "Law",
     "Load",
     "LockStep",
@@ -27,6 +35,7 @@ __all__ = [
     "Simulation",
     "linear",
     "padded",
+    "poisson",
     "simulate",
 ]
 

@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import math
 import statistics
-from enum import StrEnum
 
 import msgspec
 
 from rpcb_trio._messages import Trigger, Work
+from rpcb_trio._statistics import percentile
 from rpcb_trio.simulation._loads import Arrival
 
 
-class Fate(StrEnum):
-    """How a request ended."""
-
-    SERVED = "served"
-    EXPIRED = "expired"
-    """Its deadline passed before a batch had room for it."""
-    GIVEN_UP = "given-up"
-    """It would have been late, so it was not computed."""
-
-
 class SimulatedRequest(msgspec.Struct, frozen=True):
-    """One request's way. `finished` and `batch` (an index of `Simulation.batches`) are None if not served."""
+    """One request. `finished` and `batch` (an index of `Simulation.batches`) are None if it was refused."""
 
     arrival: Arrival
-    fate: Fate
+    refused: str | None = None
+    """The code of its error reply, as `expired` or `too-late`; None if it was served."""
     finished: float | None = None
     batch: int | None = None
 
     @property
     def latency(self) -> float:
-        """Seconds from arrival to reply; infinity where it was not served."""
+        """Seconds from arrival to reply; infinity if it was refused."""
         return math.inf if self.finished is None else self.finished - self.arrival.at
 
     @property
@@ -57,7 +48,7 @@ class SimulatedBatch(msgspec.Struct, frozen=True):
 class Simulation(msgspec.Struct, frozen=True):
     """All requests in order of arrival, and all batches in order of their start. Times are in seconds.
 
-    Figures of latency are of those that were served, and NaN where none was.
+    Figures of latency are of the requests that were served, and NaN where none was.
     """
 
     requests: tuple[SimulatedRequest, ...]
@@ -76,13 +67,8 @@ class Simulation(msgspec.Struct, frozen=True):
         return statistics.fmean(latencies) if latencies else math.nan
 
     def percentile(self, percent: float) -> float:
-        """The latency that `percent` % (0 to 100) of the served do not exceed, interpolated between two."""
-        latencies = sorted(self.latencies)
-        if not latencies:
-            return math.nan
-        place = percent / 100 * (len(latencies) - 1)
-        below = latencies[math.floor(place)]
-        return below + (latencies[math.ceil(place)] - below) * (place - math.floor(place))
+        """The latency that `percent` % (0 to 100) of the served requests do not exceed."""
+        return percentile(sorted(self.latencies), percent)
 
     @property
     def span(self) -> float:

@@ -1,11 +1,32 @@
-"""Who sends requests, and when: open loads do not wait for replies, lock step does."""
+"""When callers send requests, and how long a device takes for a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from random import Random
+from typing import Protocol, TypeAlias
 
 import msgspec
+
+from rpcb_trio._messages import Work
+
+Law: TypeAlias = Callable[[Work], float]
+"""The true service time of a batch, in seconds.
+
+It is called as the batch starts, in virtual time: one that changes may read `trio.current_time()`, which
+begins at 0.
+"""
+
+
+def linear(fixed: float, per_item: float) -> Law:
+    """A batch of b takes `fixed + per_item * b` seconds."""
+    return lambda work: fixed + per_item * work.size
+
+
+def padded(fixed: float, per_cost: float) -> Law:
+    """A batch takes `fixed` seconds, and `per_cost` for its size times the largest cost in it."""
+    return lambda work: fixed + per_cost * work.padded
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -23,10 +44,10 @@ class Arrival(msgspec.Struct, frozen=True):
 
 
 class Load(Protocol):
-    """Feeds requests to a simulation. What they yield may be in any order, but not in the past."""
+    """Feeds requests to a simulation. What the methods return may be in any order, but not in the past."""
 
     def first(self) -> Iterable[Arrival]:
-        """Begin, anew each time: the arrivals that do not depend on any reply."""
+        """Begin anew: the arrivals that do not depend on any reply."""
         ...
 
     def answered(self, arrival: Arrival, now: float) -> Iterable[Arrival]:
@@ -35,7 +56,7 @@ class Load(Protocol):
 
 
 class OpenLoad:
-    """Arrivals that are known from the start, such as those of many callers who don't know of each other."""
+    """Arrivals that are known from the start, such as those of many callers that don't know of each other."""
 
     def __init__(self, arrivals: Iterable[Arrival]) -> None:
         self._arrivals = tuple(arrivals)
@@ -49,6 +70,13 @@ class OpenLoad:
         return ()
 
 
+def poisson(rate: float, dice: Random, start: float = 0.0) -> Iterator[float]:
+    """The endless times of a Poisson process: arrivals of many independent callers, `rate` per second."""
+    at = start
+    while True:
+        yield (at := at + dice.expovariate(rate))
+
+
 class LockStep:
     """Callers that send their next request some time after the reply to their last.
 
@@ -56,30 +84,41 @@ class LockStep:
         callers: how many.
         think: seconds from a reply to the same caller's next request; asked for each of them, and for each
             caller's first, which is counted from the start.
-        requests: how many in all; after them nobody sends any more.
+        requests: how many in all.
         name: each caller's `reply_to` is this and its number.
+        cost: the cost of the next request.
+        until: no request follows a reply from this second on.
     """
 
     def __init__(
-        self, callers: int, think: Callable[[], float], requests: int, *, name: str = "caller"
+        self,
+        callers: int,
+        think: Callable[[], float],
+        requests: int,
+        *,
+        name: str = "caller",
+        cost: Callable[[], float] = lambda: 1.0,
+        until: float = math.inf,
     ) -> None:
         self._names = [f"{name} {number}" for number in range(callers)]
         self._think = think
         self._requests = requests
+        self._cost = cost
+        self._until = until
         self._left = 0
 
     def first(self) -> list[Arrival]:
         """Each caller's first request."""
         names = self._names[: self._requests]
         self._left = self._requests - len(names)
-        return [Arrival(self._think(), caller=name) for name in names]
+        return [Arrival(self._think(), cost=self._cost(), caller=name) for name in names]
 
     def answered(self, arrival: Arrival, now: float) -> list[Arrival]:
         """The same caller's next request."""
-        if not self._left:
+        if not self._left or now >= self._until:
             return []
         self._left -= 1
-        return [Arrival(now + self._think(), caller=arrival.caller)]
+        return [Arrival(now + self._think(), cost=self._cost(), caller=arrival.caller)]
 
 
 class Mixed:

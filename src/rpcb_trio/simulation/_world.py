@@ -12,16 +12,16 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from itertools import count
+from typing import Any
 
 import trio
 
 from rpcb_trio._batching import Batcher, Decision, Policy
-from rpcb_trio._errors import Expired, SettingError, TooLate
+from rpcb_trio._errors import Expired, SettingError
 from rpcb_trio._messages import Batch, Ending, Pending, Request, Run
 from rpcb_trio._nursery import open_serving_nursery
-from rpcb_trio.simulation._found import Fate, SimulatedBatch, SimulatedRequest, Simulation
-from rpcb_trio.simulation._laws import Law
-from rpcb_trio.simulation._loads import Arrival, Load
+from rpcb_trio.simulation._found import SimulatedBatch, SimulatedRequest, Simulation
+from rpcb_trio.simulation._loads import Arrival, Law, Load
 
 NEVER = 1e15
 """Seconds, thirty million years: nothing that matters happens so late."""
@@ -42,13 +42,13 @@ def simulate(
 
     Args:
         policy: the object that would decide in a worker. What it learns stays.
-        load: who sends requests, and when.
+        load: when callers send requests.
         law: how many seconds a batch takes.
         executors: how many batches can be computed at once.
         noise: a factor for each batch's service time.
 
     Raises:
-        SettingError: the load, the law or the number of executors is senseless, or the policy holds
+        SettingError: the load, the law or the number of executors makes no sense, or the policy holds
             requests for ever.
     """
     if executors < 1:
@@ -178,28 +178,20 @@ class _World:
         _, index, batch, run = heappop(self._running)
         batcher.completed(batch, (run,))
         for member in batch.members:
-            self._end(member, now, Fate.SERVED, finished=now, batch=index)
+            self._end(member, now, finished=now, batch=index)
         self._arrive(now)
         self._idle.release()
 
     def _refuse(self, pending: Pending, error: Expired) -> None:
-        self._end(pending, trio.current_time(), Fate.GIVEN_UP if isinstance(error, TooLate) else Fate.EXPIRED)
+        self._end(pending, trio.current_time(), refused=error.code)
         self._sleep.deadline = self._next_event()
 
-    def _end(
-        self,
-        pending: Pending,
-        now: float,
-        fate: Fate,
-        *,
-        finished: float | None = None,
-        batch: int | None = None,
-    ) -> None:
+    def _end(self, pending: Pending, now: float, **ending: Any) -> None:
         tag = pending.request.tag
         if tag in self._ended:
             raise RuntimeError(f"request {tag} was answered twice")
         arrival = self._arrived[tag]
-        self._ended[tag] = SimulatedRequest(arrival, fate, finished, batch)
+        self._ended[tag] = SimulatedRequest(arrival, **ending)
         self._schedule(self._load.answered(arrival, now), now)
 
     def _schedule(self, arrivals: Iterable[Arrival], now: float) -> None:

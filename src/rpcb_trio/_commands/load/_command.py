@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from random import Random
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import trio
 from cyclopts import Parameter
@@ -31,11 +30,22 @@ from rpcb_trio._commands._outputs import (
 from rpcb_trio._commands._settings._destination import Exchange, Queue, RoutingKey, route
 from rpcb_trio._commands._settings._shared import ConfigPath, ConnectionSettings
 from rpcb_trio._commands.load._flags import REQUESTS, BodyFlags, LoadFlags, WantedFlags
-from rpcb_trio._commands.load._report import Loaded, Step, print_figures, print_ramp, progress_line, summary
+from rpcb_trio._commands.load._report import (
+    Loaded,
+    Step,
+    load_title,
+    print_figures,
+    print_ramp,
+    progress_line,
+    summary,
+)
 from rpcb_trio._commands.serve._setup import transport
 from rpcb_trio._errors import SettingError
-from rpcb_trio._load import Call, Extent, Tally, closed_loop, find_highest, open_loop
+from rpcb_trio._measure import Call, Extent, Tally, find_highest, send_closed, send_open
 from rpcb_trio._messages import Reply
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SECONDS = 10.0
 REDRAWN = 0.25
@@ -127,19 +137,16 @@ async def _connect(
 async def _sent(connect: Callable[[], Any], bodies: Sequence[bytes], found: Loaded) -> None:
     with progress_bar() as progress:
         async with connect() as call:
-            sender = Sender(call, bodies, found.how, progress)
+            sender = Sender(call, bodies, found, progress)
             if found.how.ramp:
                 await _ramp(sender, found)
             else:
-                await sender.send(found.how.rate, found.follow)
+                await sender.send(found.how.rate)
 
 
 async def _ramp(sender: Sender, found: Loaded) -> None:
     async def meets(rate: float) -> bool:
-        step = Step(rate)
-        await sender.send(rate, step.follow)
-        found.steps.append(step)
-        return found.meets(step)
+        return found.meets(await sender.send(rate))
 
     found.highest = await find_highest(meets, found.how.rate or 1.0)
 
@@ -150,25 +157,27 @@ class Sender:
 
     call: Call
     bodies: Sequence[bytes]
-    how: LoadFlags
+    found: Loaded
     progress: Progress
 
-    async def send(self, rate: float | None, begin: Callable[[Tally], None]) -> None:
-        """Send one load: an open one at a rate, or a closed one. `begin` is shown its tally."""
-        tally = Tally(trio.current_time() + self.how.warm_up)
-        begin(tally)
+    async def send(self, rate: float | None) -> Step:
+        """Send one load: an open one at a rate, or a closed one. What is cut short counts as well."""
+        tally = Tally(trio.current_time() + self.found.how.warm_up)
+        self.found.steps.append(step := Step(rate, tally))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._show, tally, rate)
             await self._loop(rate, tally)
             nursery.cancel_scope.cancel()
+        return step
 
     def _loop(self, rate: float | None, tally: Tally) -> Awaitable[None]:
-        dice = Random(self.how.seed)  # noqa: S311 - the same in every run
-        bodies = self._drawn(Random(self.how.seed))  # noqa: S311 - as well
+        how = self.found.how
+        dice = Random(how.seed)  # noqa: S311 - the same in every run
+        bodies = self._drawn(Random(how.seed))  # noqa: S311 - as well
         if rate is None:
-            return closed_loop(self.call, bodies, self._extent, tally, callers=self.how.callers or 1)
-        most = self.how.max_in_flight
-        return open_loop(self.call, bodies, self._extent, tally, rate=rate, dice=dice, most_in_flight=most)
+            return send_closed(self.call, bodies, self._extent, tally, callers=how.callers or 1)
+        most = how.max_in_flight
+        return send_open(self.call, bodies, self._extent, tally, rate=rate, dice=dice, most_in_flight=most)
 
     def _drawn(self, dice: Random) -> Iterator[bytes]:
         while True:
@@ -176,8 +185,9 @@ class Sender:
 
     @property
     def _extent(self) -> Extent:
-        unlimited = math.inf if self.how.requests is not None else SECONDS
-        return Extent(self.how.seconds or unlimited, self.how.requests or math.inf)
+        how = self.found.how
+        unlimited = math.inf if how.requests is not None else SECONDS
+        return Extent(how.seconds or unlimited, how.requests or math.inf)
 
     async def _show(self, tally: Tally, rate: float | None) -> None:
         extent = self._extent
@@ -189,7 +199,11 @@ class Sender:
             await trio.sleep(REDRAWN)
 
 
-def _draw(found: Loaded, path: Path) -> None:
-    from rpcb_trio._commands.load._charts import draw_figures, draw_ramp  # noqa: PLC0415 - matplotlib is an extra
+def _draw(found: Loaded) -> Figure:
+    from rpcb_trio._commands._charts import draw_load, draw_ramp  # noqa: PLC0415 - matplotlib is an extra
 
-    (draw_ramp if found.how.ramp else draw_figures)(path, found)
+    if found.how.ramp:
+        steps = {each.rate or 0.0: each.figures for each in found.steps}
+        return draw_ramp(steps, found.objective, found.highest)
+    figures = (found.steps[0] if found.steps else Step(None, Tally(math.inf))).figures
+    return draw_load(load_title(found, figures), figures)

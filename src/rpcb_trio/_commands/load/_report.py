@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from rpcb_trio._commands._outputs import ms, new_table, say
 from rpcb_trio._commands.load._flags import LoadFlags, WantedFlags
-from rpcb_trio._load import Figures, Tally
+from rpcb_trio._measure import Figures, Objective, Tally
 
 BAR = 40
 """Characters."""
@@ -20,21 +21,17 @@ LATE = 0.01
 """Seconds by which a request may go out after its time before the reader is told."""
 
 
+@dataclass
 class Step:
     """One load at one rate."""
 
-    def __init__(self, rate: float | None) -> None:
-        self.rate = rate
-        self._tally: Tally | None = None
+    rate: float | None
+    tally: Tally
 
-    def follow(self, tally: Tally) -> None:
-        """Its figures are this tally's."""
-        self._tally = tally
-
-    @property
+    @cached_property
     def figures(self) -> Figures:
-        """What is known so far."""
-        return (self._tally or Tally(math.inf)).figures()
+        """What was found; to be asked for once the load has ended."""
+        return self.tally.figures()
 
 
 @dataclass
@@ -47,24 +44,16 @@ class Loaded:
     highest: float | None = None
     """The highest rate that meets what is wanted."""
 
-    def follow(self, tally: Tally) -> None:
-        """The load is but one step, with this tally."""
-        self.steps.append(step := Step(self.how.rate))
-        step.follow(tally)
-
-    def objective(self, figures: Figures) -> tuple[float, float]:
-        """The latency that counts, and the most that it may be, in seconds; infinite if anything will do."""
-        if self.wanted.p99 is not None:
-            return figures.p99_of_all, self.wanted.p99
-        if self.wanted.mean is not None:
-            return figures.mean, self.wanted.mean
-        return 0.0, math.inf
+    @property
+    def objective(self) -> Objective:
+        """The latency that is good enough."""
+        return Objective(self.wanted.p99, self.wanted.mean)
 
     def meets(self, step: Step) -> bool:
         """Whether this is what is wanted."""
-        figures = step.figures
-        found, most = self.objective(figures)
-        return found <= most and figures.error_share <= self.wanted.max_errors
+        found, objective = step.figures, self.objective
+        latency = objective.figure(p99=found.p99_of_all, mean=found.mean)
+        return latency <= objective.limit and found.error_share <= self.wanted.max_errors
 
     @property
     def is_good(self) -> bool:
@@ -100,7 +89,7 @@ def print_figures(console: Console, found: Loaded) -> None:
 def print_ramp(console: Console, found: Loaded) -> None:
     """Print each step, and the highest rate."""
     table = new_table(
-        f"Rates for {_objective(found)}", "requests/s", "answered/s", "mean", "p50", "p99", "errors", "meets"
+        f"Rates for a {found.objective}", "requests/s", "answered/s", "mean", "p50", "p99", "errors", "meets"
     )
     for step in found.steps:
         figures = step.figures
@@ -174,8 +163,3 @@ def _notes(found: Loaded, figures: Figures) -> list[str]:
 
 def _share(figures: Figures) -> str:
     return f"{100 * figures.error_share:.3g} %" if figures.errors else "none"
-
-
-def _objective(found: Loaded) -> str:
-    name = "p99" if found.wanted.p99 is not None else "mean"
-    return f"a {name} latency of at most {ms(found.wanted.p99 or found.wanted.mean or math.inf)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
@@ -22,9 +22,12 @@ from rpcb_trio._commands._outputs import (
 )
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands.serve._setup import policy_of
-from rpcb_trio._commands.simulate._report import Replayed, print_replayed, summary
+from rpcb_trio._commands.simulate._report import Replayed, print_replayed, replay_title, summary
 from rpcb_trio._errors import SettingError
-from rpcb_trio._tuning import Recording, ServiceLaw, law_by_hand, recorded, replay
+from rpcb_trio._measure import Recording, ServiceLaw, law_by_hand, recorded, replay
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RECORDING = Group("Recording", sort_key=0)
 POLICY = Group("Policy", sort_key=1)
@@ -125,7 +128,7 @@ def _replayed(recording: Recording, settings: Settings, law: ServiceLaw) -> Repl
     return Replayed(recording, settings, law, before, after)
 
 
-def _draw(found: Replayed, path: Path) -> Any:
+def _draw(found: Replayed) -> Figure:
     from rpcb_trio._commands._charts import draw_replay  # noqa: PLC0415 - matplotlib is an extra, and slow
 
-    draw_replay(path, found.recorded, found.simulated)
+    return draw_replay(replay_title(found), found.recorded.latencies, found.simulated.latencies)

@@ -10,7 +10,14 @@ from rich.console import Console
 
 from rpcb_trio._commands._outputs import ms, new_table, say
 from rpcb_trio._commands._settings._serve import Settings
-from rpcb_trio._tuning import Figures, Recording, ServiceLaw
+from rpcb_trio._errors import Overloaded
+from rpcb_trio._measure import Recording, ServiceLaw
+from rpcb_trio.simulation import Simulation
+
+CALLERS = (
+    "Callers in lock step are replayed as they came, though answered at other times they would have come at "
+    "other times."
+)
 
 
 @dataclass(frozen=True)
@@ -20,21 +27,20 @@ class Replayed:
     recording: Recording
     settings: Settings
     law: ServiceLaw
-    recorded: Figures
-    simulated: Figures
+    recorded: Simulation
+    simulated: Simulation
 
 
 def print_replayed(console: Console, found: Replayed) -> None:
     """Print what was recorded next to what was simulated, and how to take it."""
     recording, settings = found.recording, found.settings
-    starts = "" if len(recording.audits) == 1 else f" in {len(recording.audits)} starts"
-    title = f"{recording.worker}: {found.recorded.requests} requests{starts}"
-    table = new_table(title, "", "recorded", "simulated")
+    table = new_table(replay_title(found), "", "recorded", "simulated")
     table.add_row("policy", recording.policy, settings.batching)
     table.add_row("max_batch_size", str(recording.max_batch_size), str(settings.max_batch_size))
     table.add_row("replicas", str(recording.replicas), str(settings.replicas))
-    for name, value in _ROWS.items():
-        table.add_row(name, value(found.recorded), value(found.simulated))
+    before, after = figures(found.recorded), figures(found.simulated)
+    for name, (key, shown) in ROWS.items():
+        table.add_row(name, shown(before[key]), shown(after[key]))
     console.print(table)
     for note in _notes(found):
         say(console, note)
@@ -43,43 +49,63 @@ def print_replayed(console: Console, found: Replayed) -> None:
 def summary(found: Replayed) -> dict[str, Any]:
     """As it is written as JSON. Times are in seconds."""
     names = ("batching", "max_batch_size", "max_wait", "max_batch_cost", "latency_objective", "replicas")
-    shown = [name for name in Figures.__struct_fields__ if name != "latencies"]
     return {
         "worker": found.recording.worker,
         "settings": {name: getattr(found.settings, name) for name in names},
         "law": found.law.summary,
-        "recorded": {name: getattr(found.recorded, name) for name in shown},
-        "simulated": {name: getattr(found.simulated, name) for name in shown},
+        "recorded": figures(found.recorded),
+        "simulated": figures(found.simulated),
     }
 
 
-_ROWS: dict[str, Callable[[Figures], str]] = {
-    "mean latency": lambda figures: ms(figures.mean),
-    "p50 latency": lambda figures: ms(figures.p50),
-    "p99 latency": lambda figures: ms(figures.p99),
-    "batches": lambda figures: str(figures.batches),
-    "mean batch size": lambda figures: f"{figures.mean_batch_size:.2f}",
-    "expired": lambda figures: str(figures.expired),
-    "refused": lambda figures: str(figures.refused),
-}
+def figures(found: Simulation) -> dict[str, Any]:
+    """Latencies are in seconds, from arrival to the computed result; of the served."""
+    refused = [each.refused for each in found.requests if each.refused is not None]
+    overloaded = refused.count(Overloaded.code)
+    return {
+        "requests": len(found.requests),
+        "served": len(found.latencies),
+        "expired": len(refused) - overloaded,
+        "refused": overloaded,
+        "mean": found.mean_latency,
+        "p50": found.percentile(50),
+        "p99": found.percentile(99),
+        "batches": len(found.batches),
+        "mean_batch_size": found.mean_batch_size,
+        "largest_batch": max((batch.size for batch in found.batches), default=0),
+    }
 
-CALLERS = (
-    "Callers in lock step are replayed as they came, though answered at other times they would have come at "
-    "other times."
-)
+
+ROWS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "mean latency": ("mean", ms),
+    "p50 latency": ("p50", ms),
+    "p99 latency": ("p99", ms),
+    "batches": ("batches", str),
+    "mean batch size": ("mean_batch_size", "{:.2f}".format),
+    "expired": ("expired", str),
+    "refused": ("refused", str),
+}
+"""What is printed of the figures, and how."""
+
+
+def replay_title(found: Replayed) -> str:
+    """Whose requests, and how many."""
+    audits = found.recording.audits
+    starts = "" if len(audits) == 1 else f" in {len(audits)} starts"
+    return f"{found.recording.worker}: {len(found.recorded.requests)} requests{starts}"
 
 
 def _notes(found: Replayed) -> list[str]:
-    law = found.law
+    before, after = figures(found.recorded), figures(found.simulated)
     notes = [
-        f"A batch takes {law}.",
+        f"A batch takes {found.law}.",
         "Latency is from the arrival to the computed result, of those that were served.",
         CALLERS,
     ]
-    if found.recorded.refused:
-        notes.append("Nobody is refused in the simulation: it has no max_pending.")
-    if law.largest and found.simulated.largest_batch > law.largest:
+    if before["refused"]:
+        notes.append("No request is refused as overloaded in the simulation: it has no max_pending.")
+    if found.law.largest and after["largest_batch"] > found.law.largest:
         notes.append(
-            f"No batch above {law.largest} was recorded; what larger ones take is drawn out from those."
+            f"No batch above {found.law.largest} was recorded; what larger ones take is drawn out from those."
         )
     return notes

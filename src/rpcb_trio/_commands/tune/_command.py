@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from pathlib import Path
 from statistics import fmean
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import trio
 from cyclopts import Parameter
@@ -25,13 +24,13 @@ from rpcb_trio._commands._outputs import (
 )
 from rpcb_trio._commands._settings._parameters import SERVICE
 from rpcb_trio._commands._settings._shared import ConfigPath, ServiceSettings
-from rpcb_trio._commands.doctor._questions import ask_demand, ask_objective
 from rpcb_trio._commands.serve._setup import as_they_look
 from rpcb_trio._commands.serve._target import load_service
 from rpcb_trio._commands.tune._flags import LoadFlags, MaxBatchSize, Replicas, RequestFlags, Seconds
+from rpcb_trio._commands.tune._questions import ask_demand, ask_objective
 from rpcb_trio._commands.tune._report import Found, print_advice, print_measured, summary
 from rpcb_trio._errors import SettingError
-from rpcb_trio._tuning import (
+from rpcb_trio._measure import (
     Demand,
     Objective,
     Prospect,
@@ -43,6 +42,9 @@ from rpcb_trio._tuning import (
     sizes_up_to,
     survey,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Target = Annotated[
     str | None, Parameter(group=SERVICE, env_var="RPCB_TARGET", help="What to measure, as serve takes it.")
@@ -128,10 +130,9 @@ def _wanted(load: LoadFlags) -> tuple[Demand, Objective]:
     return demand, objective
 
 
-def _draw(found: Found, path: Path) -> None:
+def _draw(found: Found) -> Figure:
     from rpcb_trio._commands._charts import draw_tuning  # noqa: PLC0415 - matplotlib is an extra, and slow
 
     measured = list(zip(found.measured, found.laws, strict=True))
-    draw_tuning(
-        path, measured, fmean(found.costs), found.curves, unit=found.demand.unit, objective=found.objective
-    )
+    cost, unit = fmean(found.costs), found.demand.unit
+    return draw_tuning(measured, cost, found.curves, unit=unit, objective=found.objective)

@@ -10,7 +10,16 @@ import msgspec
 from rich.console import Console
 
 from rpcb_trio._commands._outputs import ms, new_table, say
-from rpcb_trio._tuning import Advice, Curve, Demand, Measured, Objective, Predicted, ServiceLaw, Setting
+from rpcb_trio._measure import (
+    Advice,
+    Demand,
+    LatencyCurve,
+    Measured,
+    Objective,
+    Predicted,
+    ServiceLaw,
+    Setting,
+)
 
 CROOKED = 0.1
 """Where the line misses a size by more, it is said."""
@@ -27,10 +36,10 @@ class Found(msgspec.Struct, frozen=True):
     demand: Demand = Demand()
     objective: Objective = Objective()
     advice: Advice | None = None
-    curves: Sequence[Curve] = ()
+    curves: Sequence[LatencyCurve] = ()
 
     def with_advice(
-        self, demand: Demand, objective: Objective, advice: Advice, curves: Sequence[Curve]
+        self, demand: Demand, objective: Objective, advice: Advice, curves: Sequence[LatencyCurve]
     ) -> Found:
         """The same, and what follows from it for a load."""
         return msgspec.structs.replace(self, demand=demand, objective=objective, advice=advice, curves=curves)

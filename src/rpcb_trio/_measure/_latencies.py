@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from bisect import bisect_right
+from itertools import pairwise
 
-from ddsketch import CollapsingLowestDenseStore, LogarithmicMapping
+from ddsketch import LogCollapsingLowestDenseDDSketch
 
 ACCURACY = 0.005
 """Percentiles are within this share of the truth."""
@@ -23,49 +24,42 @@ class Latencies:
     """
 
     def __init__(self) -> None:
-        self._mapping = LogarithmicMapping(ACCURACY)
-        self._store = CollapsingLowestDenseStore(MOST_BINS)
-        self._sum = 0.0
+        self._sketch = LogCollapsingLowestDenseDDSketch(ACCURACY, MOST_BINS)
         self.count = 0
         self.max = math.inf
         """Exact, in seconds; infinity where there is none."""
 
     def add(self, seconds: float) -> None:
         """Count one."""
-        self._store.add(self._mapping.key(max(seconds, SHORTEST)))
-        self._sum += seconds
+        self._sketch.add(max(seconds, SHORTEST))
         self.max = max(self.max, seconds) if self.count else seconds
         self.count += 1
 
     @property
     def mean(self) -> float:
         """Exact, in seconds; infinity where there is none."""
-        return self._sum / self.count if self.count else math.inf
+        return float(self._sketch.avg) if self.count else math.inf
 
     def percentile(self, percent: float, *, never: int = 0) -> float:
-        """The time in seconds that `percent` % do not exceed, where `never` more took for ever."""
+        """The seconds that `percent` % do not exceed, where `never` more took for ever."""
         rank = max(math.ceil(percent / 100 * (self.count + never)) - 1, 0)
-        if rank >= self.count:
-            return math.inf
-        return min(self._mapping.value(self._store.key_at_rank(rank)), self.max)
+        return min(self._at(rank), self.max) if rank < self.count else math.inf
 
     def bars(self, most: int) -> list[tuple[float, float, int]]:
         """At most so many bars of a histogram: from, to (seconds, evenly on a logarithmic axis), how many."""
-        counts = dict(self._counts())
-        if not counts:
+        if not self.count:
             return []
-        first, last = min(counts), max(counts)
-        width = math.ceil((last - first + 1) / most)
+        low, high = self._at(0) * (1 - ACCURACY), self._at(self.count - 1) * (1 + ACCURACY)
+        bars = min(most, math.ceil(math.log(high / low) / (2 * ACCURACY)))
+        edges = [low * (high / low) ** (bar / bars) for bar in range(bars)] + [high]
+        below = [bisect_right(range(self.count), edge, key=self._at) for edge in edges]
         return [
-            (
-                self._mapping.value(key - 1),
-                self._mapping.value(key + width - 1),
-                sum(counts.get(each, 0) for each in range(key, key + width)),
-            )
-            for key in range(first, last + 1, width)
+            (start, end, last - first)
+            for (start, end), (first, last) in zip(pairwise(edges), pairwise(below), strict=True)
         ]
 
-    def _counts(self) -> Iterator[tuple[int, int]]:
-        for place, count in enumerate(self._store.bins):
-            if count:
-                yield place + self._store.offset, round(count)
+    def _at(self, rank: int) -> float:
+        """The time of a rank from 0 on, without the rounding that may lead to the one before."""
+        value = self._sketch.get_quantile_value(min(1.0, (rank + 0.5) / max(self.count - 1, 1)))
+        assert value is not None  # noqa: S101 - there is one
+        return float(value)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.prompt import FloatPrompt, IntPrompt, InvalidResponse
 
-from rpcb_trio._tuning import Demand, Objective
+from rpcb_trio._measure import Demand, Objective
 
 NumberT = TypeVar("NumberT", int, float)
 

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 import msgspec
 
 from rpcb_trio._batching import AutoPolicy
+from rpcb_trio._measure._demand import Demand, Objective
+from rpcb_trio._measure._law import ServiceLaw
 from rpcb_trio._pipeline import checked_prefetch
-from rpcb_trio._tuning._demand import Demand, Objective
-from rpcb_trio._tuning._law import ServiceLaw
 from rpcb_trio.simulation import Simulation, simulate
 
 GROWING = 2.0
 """Where the later half waits so many times as long as the earlier one, and ..."""
 BATCHES = 2
 """... by so many full batches longer, requests pile up: under overload it would be 3 times."""
-HALVINGS = 6
-"""Of the interval in which the highest rate is sought: to less than a fiftieth of what can be computed."""
+STEPS = 64
+"""In which the highest rate is sought."""
 NEXT_TO_FULL = 0.95
 """The largest share of the capacity that is called sustainable: nearer to it queues grow for longer than any
 simulation lasts."""
@@ -54,10 +55,6 @@ class Predicted(msgspec.Struct, frozen=True):
     highest: float | None = None
     """The highest load of the same kind (requests per second; callers, if there is no rate) that meets the
     objective; None without an objective."""
-
-    def figure(self, objective: Objective) -> float:
-        """The latency that counts."""
-        return self.mean if objective.p99 is None else self.p99
 
 
 class Prospect:
@@ -94,13 +91,14 @@ class Prospect:
         found = self._simulated(setting, demand) if (demand.rate or 0.0) < capacity else None
         if found is None:
             return Predicted(setting, math.inf, math.inf, 1.0, False, False, capacity)  # noqa: FBT003 - a row of figures
+        mean, p99 = found.mean_latency, found.percentile(99)
         return Predicted(
             setting=setting,
-            mean=found.mean_latency,
-            p99=found.percentile(99),
+            mean=mean,
+            p99=p99,
             busy_share=min(1.0, found.busy_share),
             keeps_up=True,
-            meets=objective.figure(found) <= objective.limit,
+            meets=objective.figure(p99=p99, mean=mean) <= objective.limit,
             capacity=capacity,
         )
 
@@ -110,25 +108,13 @@ class Prospect:
         It is sought over the rate, with the callers as they are; without a rate, over the callers.
         """
         if demand.rate is None:
-            return self._most_callers(setting, objective)
-        low, high = 0.0, NEXT_TO_FULL * self.capacity(setting)
-        for _ in range(HALVINGS):
-            rate = (low + high) / 2
-            if self.predict(setting, Demand(rate, demand.callers), objective).meets:
-                low = rate
-            else:
-                high = rate
-        return low
-
-    def _most_callers(self, setting: Setting, objective: Objective) -> int:
-        low, high = 0, max(1, self._requests // MOST_CALLERS) + 1
-        while high - low > 1:
-            callers = (low + high) // 2
-            if self.predict(setting, Demand(callers=callers), objective).meets:
-                low = callers
-            else:
-                high = callers
-        return low
+            most = max(1, self._requests // MOST_CALLERS)
+            loads = [Demand(callers=callers) for callers in range(1, most + 1)]
+        else:
+            step = NEXT_TO_FULL * self.capacity(setting) / STEPS
+            loads = [Demand(number * step, demand.callers) for number in range(1, STEPS)]
+        good = bisect_left(loads, True, key=lambda load: not self.predict(setting, load, objective).meets)  # noqa: FBT003 - what is sought
+        return 0 if not good else loads[good - 1].rate or loads[good - 1].callers or 0
 
     def _simulated(self, setting: Setting, demand: Demand) -> Simulation | None:
         """What was found; None where requests pile up."""

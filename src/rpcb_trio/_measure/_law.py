@@ -21,20 +21,20 @@ import msgspec
 
 from rpcb_trio._errors import SettingError
 from rpcb_trio._messages import Work
+from rpcb_trio._statistics import fit_line
 
 LEAST_SECONDS = 1e-9
 """The resolution of a clock."""
 STEPS = 25
 """Of reweighting; it has come to rest long before."""
 BOUND = 1.5
-"""Residuals beyond so many standard deviations count as this."""
+"""Residuals count as this many standard deviations at most."""
 SIGMA = 1.4826
 """Standard deviation over median distance, of a normal distribution."""
 BETTER = 0.8
 """The share of the other's error that the sum of costs must have, to be preferred to padded cost."""
 FEW = 3
 """Fewer batches than this say nothing of a bend."""
-STRAIGHT = 1e-12
 
 
 class Observation(msgspec.Struct, frozen=True):
@@ -155,32 +155,10 @@ def _fit_line(works: Sequence[float], times: Sequence[float]) -> _Line:
     weights = [1.0] * len(works)
     fixed = slope = 0.0
     for _ in range(STEPS):
-        fixed, slope = _least_squares(works, times, weights)
+        fixed, slope = fit_line(works, times, weights)
         off = [abs((fixed + slope * work) / time - 1) for work, time in zip(works, times, strict=True)]
         bound = BOUND * SIGMA * median(off)
         weights = [1.0 if each <= bound else bound / each for each in off]
         if not bound:
             break
     return _Line(fixed, slope, fmean(min(each, 1.0) for each in off))
-
-
-def _least_squares(
-    works: Sequence[float], times: Sequence[float], weights: Sequence[float]
-) -> tuple[float, float]:
-    """The fixed part and the slope with the least weighted squares of relative errors, neither negative."""
-    ones = both = squares = fixes = slopes = 0.0
-    for work, time, weight in zip(works, times, weights, strict=True):
-        one, grown = 1 / time, work / time
-        ones += weight * one * one
-        both += weight * one * grown
-        squares += weight * grown * grown
-        fixes += weight * one
-        slopes += weight * grown
-    determinant = ones * squares - both * both
-    if determinant <= STRAIGHT * ones * squares:  # all works are alike: nothing tells the two parts apart
-        return fixes / ones, 0.0
-    fixed = (fixes * squares - slopes * both) / determinant
-    slope = (slopes * ones - fixes * both) / determinant
-    if slope < 0:
-        return fixes / ones, 0.0
-    return (fixed, slope) if fixed >= 0 else (0.0, slopes / squares)

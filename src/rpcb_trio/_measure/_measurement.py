@@ -17,10 +17,10 @@ import trio
 
 from rpcb_trio._errors import SettingError
 from rpcb_trio._executors import Executor, ThreadExecutor
+from rpcb_trio._measure._law import Observation
 from rpcb_trio._messages import Ending, Failure, Outcome, Pending, Request
 from rpcb_trio._pipeline import Codec, Hooks, Isolation, in_thread
 from rpcb_trio._service import BoundService
-from rpcb_trio._tuning._law import Observation
 
 MOST_ROUNDS = 100
 LEAST_ROUNDS = 3

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from rpcb_trio._tuning._demand import Demand, Objective
-from rpcb_trio._tuning._prospect import Predicted, Prospect, Setting
+from rpcb_trio._measure._demand import Demand, Objective
+from rpcb_trio._measure._prospect import Predicted, Prospect, Setting
 
 NEXT_TO = 1.02
 """What is within this factor of the best mean latency is as good."""
 NEARLY = 0.95
-"""Who stands this share of the highest load stands nearly as much."""
+"""A setting that stands this share of the highest load stands nearly as much."""
 SHOWN = 3
 POINTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Of the highest capacity shown, where latency is drawn."""
@@ -35,7 +35,7 @@ class Advice(msgspec.Struct, frozen=True):
     """The next best ones, two at most."""
 
 
-class Curve(msgspec.Struct, frozen=True):
+class LatencyCurve(msgspec.Struct, frozen=True):
     """Latency in seconds over the load: requests per second, or callers where there is no rate."""
 
     setting: Setting
@@ -54,7 +54,7 @@ def advise(prospect: Prospect, settings: Sequence[Setting], demand: Demand, obje
 
 def latency_over_load(
     prospect: Prospect, shown: Sequence[Predicted], demand: Demand, objective: Objective
-) -> list[Curve]:
+) -> list[LatencyCurve]:
     """Latency over the load, for each of the settings, at the same loads as far as it keeps up."""
     if demand.rate is None:
         most = max(each.highest or demand.callers or 1 for each in shown)
@@ -68,7 +68,7 @@ def latency_over_load(
         kept = [(at.rate or at.callers or 0, row) for at, row in found if row.keeps_up]
         loads, rows = tuple(float(at) for at, _ in kept), [row for _, row in kept]
         curves.append(
-            Curve(each.setting, loads, tuple(row.mean for row in rows), tuple(row.p99 for row in rows))
+            LatencyCurve(each.setting, loads, tuple(row.mean for row in rows), tuple(row.p99 for row in rows))
         )
     return curves
 
@@ -100,4 +100,4 @@ def _headroom(predicted: Predicted) -> float:
 
 def _order(objective: Objective) -> Callable[[Predicted], tuple[object, ...]]:
     """What meets the objective comes first, then what is nearer to it; where none keeps up, who can most."""
-    return lambda each: (not each.meets, each.figure(objective), -_headroom(each))
+    return lambda each: (not each.meets, objective.figure(p99=each.p99, mean=each.mean), -_headroom(each))

@@ -1,10 +1,15 @@
-"""What becomes of the requests of a load."""
+"""Sending a load to a worker, and counting what becomes of its requests.
+
+There are two ways to send: callers that await their replies, and arrivals that await nothing.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from random import Random
 from typing import TypeAlias
 
 import msgspec
@@ -18,8 +23,9 @@ from rpcb_trio._errors import (
     RequestTooBig,
     Unroutable,
 )
-from rpcb_trio._load._latencies import Latencies
+from rpcb_trio._measure._latencies import Latencies
 from rpcb_trio._messages import Reply
+from rpcb_trio.simulation import poisson
 
 Call: TypeAlias = Callable[[bytes], Awaitable[Reply]]
 
@@ -32,6 +38,8 @@ KINDS: dict[type[CallError], str] = {
     CallInterrupted: "interrupted",
 }
 NOT_SENT = "not-sent"
+BARS = 12
+"""Of a histogram, at most."""
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,10 +71,10 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tally:
-    """Counts requests whose time is after a warm-up; the others run too, and count for nothing.
+    """Counts requests that are due after a warm-up; the others are sent too, and count for nothing.
 
-    Latency runs from when a request was due, not from when it could be sent, so that who is late can't hide
-    it (the coordinated omission of Gil Tene, "How not to measure latency", 2015).
+    Latency runs from when a request was due, not from when it could be sent, so that a late sender can't
+    hide it (the coordinated omission of Gil Tene, "How not to measure latency", 2015).
     """
 
     def __init__(self, since: float) -> None:
@@ -125,5 +133,74 @@ class Tally:
             max=found.max,
             p99_of_all=found.percentile(99, never=self.errors.total()) if self.requests else math.inf,
             worst_lag=self._worst_lag,
-            histogram=found.bars(12),
+            histogram=found.bars(BARS),
         )
+
+
+class Extent(msgspec.Struct, frozen=True):
+    """How long a load goes on after its warm-up: until the first of these is reached."""
+
+    seconds: float = math.inf
+    requests: float = math.inf
+
+    def has(self, tally: Tally, at: float) -> bool:
+        """Whether a request that is due `at` is still in it."""
+        return at < tally.since + self.seconds and tally.requests < self.requests
+
+
+async def send_closed(
+    call: Call, bodies: Iterator[bytes], extent: Extent, tally: Tally, *, callers: int
+) -> None:
+    """Let callers send, each its next request when its last one is over.
+
+    A slow service slows them down, so what they see is the latency of so many callers and no more.
+    """
+
+    async def run_one() -> None:
+        while extent.has(tally, now := trio.current_time()):
+            tally.due(now)
+            await tally.follow(call, next(bodies), now)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(callers):
+            nursery.start_soon(run_one)
+
+
+async def send_open(
+    call: Call,
+    bodies: Iterator[bytes],
+    extent: Extent,
+    tally: Tally,
+    *,
+    rate: float,
+    dice: Random,
+    most_in_flight: int,
+) -> None:
+    """Send `rate` requests per second at random times (Poisson), whatever becomes of them; await them all.
+
+    While `most_in_flight` are unanswered, requests that are due are not sent, and counted so.
+    """
+    arrivals = _arrivals(rate, trio.current_time(), tally.since, extent.seconds, dice)
+    async with trio.open_nursery() as nursery:
+        while extent.has(tally, at := next(arrivals, math.inf)):
+            await trio.sleep_until(at)
+            if len(nursery.child_tasks) < most_in_flight:
+                tally.due(at)
+                nursery.start_soon(tally.follow, call, next(bodies), at)
+            else:
+                tally.not_sent(at)
+
+
+def _arrivals(rate: float, start: float, since: float, seconds: float, dice: Random) -> Iterator[float]:
+    """Times of a Poisson process from `start` on, which may begin again at `since` as it has no memory.
+
+    Where it ends `seconds` after that, it has exactly as many as its rate says: else a short load's own rate
+    would be another by chance. Given how many, the times are uniform. Bentley and Saxe, "Generating sorted
+    lists of random numbers", ACM TOMS 6 (1980), draw such in their order.
+    """
+    yield from itertools.takewhile(lambda at: at < since, poisson(rate, dice, start))
+    if seconds == math.inf:
+        yield from poisson(rate, dice, since)
+    at, end = since, since + seconds
+    for left in range(max(1, round(rate * seconds)), 0, -1):
+        yield (at := end - (end - at) * dice.random() ** (1 / left))

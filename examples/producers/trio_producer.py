@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 
 import trio
 
@@ -15,6 +16,6 @@ async def main(queue: str, text: str, seconds: str = "5") -> None:
 
 
 try:
-    trio.run(main, *sys.argv[1:])
+    trio.run(partial(main, *sys.argv[1:]))
 except RpcbError as error:  # an error reply, none in time, no such queue, no broker
     sys.exit(f"{type(error).__name__}: {error}")

@@ -25,8 +25,6 @@ from rpcb_trio.executors import ProcessExecutor, ThreadExecutor
 from rpcb_trio.instruments import HealthInstrument, Instrument, LogInstrument
 from rpcb_trio.transports import MemoryBroker, Topology
 
-open_blocking_client = BlockingRpcClient
-
 __all__ = [
     "AutoPolicy",
     "BlockingRpcClient",
@@ -54,7 +52,6 @@ __all__ = [
     "ThreadExecutor",
     "Topology",
     "Worker",
-    "open_blocking_client",
     "open_client",
     "open_worker",
     "serve",

@@ -58,7 +58,7 @@ class SteppedSession:
         self.blockages = session.blockages
         self.max_reply_size = session.max_reply_size
         self.has_caller = session.has_caller
-        self.give_back = session.give_back
+        self.requeue = session.requeue
         self.apart = session.apart
 
     async def settle_promptly(

@@ -113,7 +113,7 @@ async def test_a_worker_that_is_stopped_gives_back_nothing_over_which_a_hook_run
 ) -> None:
     given: list[bytes] = []
     monkeypatch.setattr(
-        MemorySession, "give_back", lambda _, requests: given.extend(each.body for each in requests)
+        MemorySession, "requeue", lambda _, requests: given.extend(each.body for each in requests)
     )
     broker = MemoryBroker()
     ask(broker, b"good 1")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import MemoryBroker, Reply, Request, SettingError, Topology
+from rpcb_trio import MemoryBroker, Reply, Request, Topology
 from rpcb_trio._messages import Outgoing
 from rpcb_trio._transports import Session
-from rpcb_trio.errors import SessionLost, TopologyMismatch, Unroutable
+from rpcb_trio.errors import SessionLost, Unroutable
 from rpcb_trio.instruments import Answer, Settled
 from tests.replies import replies_of, unexpected
 from tests.scenarios import ANSWERS, QUEUE, answers, ask, taken
@@ -152,19 +153,35 @@ async def test_an_exchange_routes_by_every_key_that_a_queue_is_bound_with() -> N
     assert [each.body for each in taken(broker, "log")] == [b"asr-en", b"rpc"]
 
 
+@pytest.mark.parametrize("kind", ["fanout", "headers"])
+async def test_an_exchange_that_needs_no_key_puts_all_that_is_sent_there_into_every_queue(kind: Any) -> None:
+    broker = MemoryBroker()
+    for queue in ("one", "other"):
+        async with broker.open_session(Topology(queue=queue, exchange="x", exchange_type=kind), prefetch=1):
+            pass
+    assert broker.publish(b"a", routing_key="any", exchange="x")
+    assert [len(list(taken(broker, queue))) for queue in ("one", "other")] == [1, 1]
+
+
 @pytest.mark.parametrize(
-    ("topology", "error", "told"),
+    ("pattern", "passes", "does_not"),
     [
-        (Topology(queue="q", declare="passive"), TopologyMismatch, "'q' is not there"),
-        (Topology(queue="q", exchange="e", routing_keys=("a.*",)), SettingError, "no wildcards"),
+        ("a.*", ["a.b", "a."], ["a", "a.b.c", "b.a"]),
+        ("a.#", ["a", "a.b", "a.b.c"], ["b", "ab"]),
+        ("#", ["", "a", "a.b"], []),
+        ("#.c", ["c", "a.c", "a.b.c", "c.c"], ["c.d", "cc"]),
+        ("*.b.#", ["a.b", "a.b.c"], ["b", "a.c"]),
     ],
 )
-async def test_a_topology_that_cannot_be_had_is_refused(
-    topology: Topology, error: type[Exception], told: str
+async def test_a_topic_exchange_routes_by_patterns(
+    pattern: str, passes: list[str], does_not: list[str]
 ) -> None:
-    with pytest.raises(error, match=told):
-        async with MemoryBroker().open_session(topology, prefetch=1):
-            pass
+    broker = MemoryBroker()
+    async with broker.open_session(Topology(queue="q", exchange="e", routing_keys=(pattern,)), prefetch=1):
+        pass
+    for key in (*passes, *does_not):
+        broker.publish(key.encode(), routing_key=key, exchange="e")
+    assert [each.body.decode() for each in taken(broker, "q")] == passes
 
 
 async def test_a_direct_reply_reaches_its_caller_and_no_other() -> None:

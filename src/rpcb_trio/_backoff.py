@@ -33,18 +33,28 @@ class Backoff:
     connections only to drop them must not be hammered.
 
     M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+
+    Args:
+        first: seconds, the longest wait before the first retry.
+        last: seconds, the longest wait before any.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first: float = FIRST_RETRY, last: float = LAST_RETRY) -> None:
+        self._first = first
+        self._last = last
         self._attempts = 0
 
     def after(self, lived: float) -> float:
         """Seconds to wait after a session that lived so many; 0 or less for one that never opened."""
         if lived >= LASTING:
             self._attempts = 0
-        longest = min(LAST_RETRY, FIRST_RETRY * 2**self._attempts)
+        longest = min(self._last, self._first * 2**self._attempts)
         self._attempts = min(self._attempts + 1, 16)
         return random.uniform(0, longest)  # noqa: S311 - not a secret
+
+    async def wait(self) -> None:
+        """Wait before another attempt at what failed at once."""
+        await anyio.sleep(self.after(0))
 
 
 class Lost(NamedTuple):

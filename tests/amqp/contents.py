@@ -14,8 +14,8 @@ from pamqp.commands import Basic  # noqa: TID251 - likewise
 from pamqp.frame import marshal  # noqa: TID251 - likewise
 from pamqp.header import ContentHeader  # noqa: TID251 - likewise
 
-from rpcb_trio._transports._amqp import _frames as frames
-from rpcb_trio._transports._amqp._properties import Properties
+from rpcb_trio._transports._amqp._codec import _frames as frames
+from rpcb_trio._transports._amqp._codec._properties import Properties
 
 FRAME_MAX = frames.SMALLEST_FRAME_MAX
 MOST = FRAME_MAX - frames.OVERHEAD

@@ -10,11 +10,11 @@ from pamqp.commands import Basic  # noqa: TID251 - it reads what was written
 from pamqp.frame import unmarshal  # noqa: TID251 - likewise
 from pamqp.header import ContentHeader  # noqa: TID251 - likewise
 
-from rpcb_trio._transports._amqp._connection import Connection
-from rpcb_trio._transports._amqp._control import ControlChannel
-from rpcb_trio._transports._amqp._data import Publications
-from rpcb_trio._transports._amqp._frames import Confirm, Returned
-from rpcb_trio._transports._amqp._properties import Properties
+from rpcb_trio._transports._amqp._codec._frames import Confirm, Returned
+from rpcb_trio._transports._amqp._codec._properties import Properties
+from rpcb_trio._transports._amqp._control._plane import ControlChannel
+from rpcb_trio._transports._amqp._data._connection import Connection
+from rpcb_trio._transports._amqp._data._publications import Publication, PublishChannel
 
 
 class CountingBroker:
@@ -27,9 +27,7 @@ class CountingBroker:
         """The message id of each message that is to come back where no queue is; None for all others."""
         self.flushed = 0
         self._mandatory = False
-        self.publications = Publications(
-            cast(Connection, self), cast(ControlChannel, SimpleNamespace(number=1))
-        )
+        self.channel = PublishChannel(cast(Connection, self), cast(ControlChannel, SimpleNamespace(number=1)))
 
     @property
     def newest(self) -> int:
@@ -48,8 +46,12 @@ class CountingBroker:
     def flush(self) -> None:
         self.flushed += 1
 
+    def publish(self, *publications: Publication) -> None:
+        for each in publications:
+            self.channel.write(each)
+
     def confirm(self, tag: int, *, multiple: bool = False, is_taken: bool = True) -> None:
-        self.publications.confirm(Confirm(1, tag, multiple, is_taken))
+        self.channel.confirm(Confirm(1, tag, multiple, is_taken))
 
     def bring_back(self, name: str | None) -> None:
-        self.publications.take_back(Returned(1, 312, Properties(message_id=name)))
+        self.channel.take_back(Returned(1, 312, Properties(message_id=name)))

@@ -9,7 +9,7 @@ from http import HTTPStatus
 import pytest
 import trio
 
-from rpcb_trio import FixedPolicy, HealthInstrument, Topology, Worker, serve
+from rpcb_trio import FixedPolicy, HealthInstrument, Worker, serve
 from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.errors import SessionLost
 from rpcb_trio.health import HealthPort
@@ -76,7 +76,7 @@ async def test_under_an_alarm_it_consumes_and_acks_up_to_the_prefetch_says_block
             model.let(9)
             await seen.until(lambda seen: len(seen.batches) == 5)  # one that was acked, and the prefetch
             await seen.until(lambda seen: len(seen.service_times) == 5)
-            async with transport.open_examination(Topology(queue=queue)) as asked:
+            async with transport.open_examination() as asked:
                 with pytest.raises(SessionLost, match=told):
                     await asked.refusal_to_write("")
             acked, held = [settled for _, settled in seen.settled], worker.held

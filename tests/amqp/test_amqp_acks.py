@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpcb_trio import Request
-from rpcb_trio._transports._amqp._open_deliveries import OpenDeliveries
+from rpcb_trio._transports._amqp._data._consumption import OpenDeliveries
 
 
 def delivered(count: int) -> tuple[OpenDeliveries, list[Request]]:

@@ -12,10 +12,10 @@ import trio
 import trio.testing
 from aiormq.exceptions import AMQPConnectionError, ChannelInvalidStateError  # noqa: TID251 - as loops meet them
 
-from rpcb_trio._transports._amqp._closing import Closing
-from rpcb_trio._transports._amqp._connection import Connection
-from rpcb_trio._transports._amqp._loop import AioLoop, BridgedLoop, Unwound, open_any_loop, open_loop
-from rpcb_trio._transports._amqp._loss import Loss
+from rpcb_trio._transports._amqp._control._loop import AioLoop, BridgedLoop, Unwound, open_any_loop, open_loop
+from rpcb_trio._transports._amqp._data._closing import Closing
+from rpcb_trio._transports._amqp._data._connection import Connection
+from rpcb_trio._transports._amqp._session_end import SessionEnd
 from rpcb_trio._transports._amqp._url import parse_url
 from rpcb_trio.errors import SessionLost
 
@@ -45,38 +45,38 @@ def connection_on(loop: AioLoop) -> Connection:
     ids=repr,
 )
 async def test_what_a_dying_connection_raises_is_a_lost_session(exc: BaseException) -> None:
-    async with open_loop(Loss()) as loop:
+    async with open_loop(SessionEnd()) as loop:
         with pytest.raises(SessionLost, match="gone"):
-            await connection_on(loop).call(lambda: raise_this(exc))
+            await connection_on(loop).plane.call(lambda: raise_this(exc))
 
 
 async def test_an_end_without_words_is_a_lost_session_too() -> None:
-    async with open_loop(Loss()) as loop:
+    async with open_loop(SessionEnd()) as loop:
         with pytest.raises(SessionLost, match="the connection has closed"):
-            await connection_on(loop).call(lambda: raise_this(asyncio.CancelledError()))
+            await connection_on(loop).plane.call(lambda: raise_this(asyncio.CancelledError()))
 
 
 async def test_once_a_connection_has_ended_errors_of_any_type_are_its_consequences() -> None:
-    async with open_loop(Loss()) as loop:
+    async with open_loop(SessionEnd()) as loop:
         connection = connection_on(loop)
 
         async def end() -> None:
-            connection.closing = Closing("first")
+            connection.plane.closing = Closing("first")
             raise ZeroDivisionError
 
         for _ in range(2):
             with pytest.raises(SessionLost, match="first"):
-                await connection.call(end)
+                await connection.plane.call(end)
 
 
 async def test_a_bug_in_what_a_connection_calls_stays_the_bug_it_is() -> None:
-    async with open_loop(Loss()) as loop:
+    async with open_loop(SessionEnd()) as loop:
         with pytest.raises(ZeroDivisionError):
-            await connection_on(loop).call(lambda: raise_this(ZeroDivisionError()))
+            await connection_on(loop).plane.call(lambda: raise_this(ZeroDivisionError()))
 
 
 async def test_the_first_reason_of_a_loss_counts_the_rest_are_its_consequences() -> None:
-    loss = Loss()
+    loss = SessionEnd()
     loss.report("first")
     loss.report("second")
     with pytest.raises(SessionLost, match="first"):
@@ -84,7 +84,7 @@ async def test_the_first_reason_of_a_loss_counts_the_rest_are_its_consequences()
 
 
 async def test_a_trio_cancellation_stays_one() -> None:
-    async with open_loop(Loss()) as loop:
+    async with open_loop(SessionEnd()) as loop:
         with trio.move_on_after(0.01) as scope:
             await loop.call(sleep_for_ever)
         assert scope.cancelled_caught
@@ -92,13 +92,13 @@ async def test_a_trio_cancellation_stays_one() -> None:
 
 async def test_a_bug_stays_the_bug_it_is() -> None:
     with pytest.raises(ZeroDivisionError):
-        async with open_loop(Loss()) as loop:
+        async with open_loop(SessionEnd()) as loop:
             await loop.call(partial(raise_this, ZeroDivisionError()))
 
 
 async def test_several_errors_of_the_body_come_out_as_the_body_raised_them() -> None:
     with pytest.raises(ExceptionGroup) as caught:
-        async with open_loop(Loss()):
+        async with open_loop(SessionEnd()):
             raise ExceptionGroup("two", [ZeroDivisionError(), KeyError()])
     assert [type(each) for each in caught.value.exceptions] == [ZeroDivisionError, KeyError]
 
@@ -107,7 +107,7 @@ async def test_an_asyncio_task_that_fails_unasked_harms_nobody() -> None:
     async def start() -> None:
         asyncio.get_running_loop().create_task(raise_this(ZeroDivisionError()))
 
-    async with open_loop(Loss()) as loop:
+    async with open_loop(SessionEnd()) as loop:
         await loop.call(start)
         await loop.call(partial(asyncio.sleep, 0))
 
@@ -125,7 +125,7 @@ async def test_leaving_ends_every_asyncio_task() -> None:
         tasks.add(asyncio.get_running_loop().create_task(linger()))
 
     tasks: set[asyncio.Task[None]] = set()
-    async with open_loop(Loss()) as loop:
+    async with open_loop(SessionEnd()) as loop:
         await loop.call(start)
     assert ended == ["task"]
 
@@ -141,7 +141,7 @@ async def test_a_task_that_fails_while_it_is_ended_does_not_fail_the_session() -
         tasks.add(asyncio.get_running_loop().create_task(die_hard()))
 
     tasks: set[asyncio.Task[None]] = set()
-    async with open_loop(Loss()) as loop:
+    async with open_loop(SessionEnd()) as loop:
         await loop.call(start)
 
 
@@ -167,15 +167,15 @@ thread.join()
 
 INTERRUPTED = """
 import asyncio, signal, trio
-from rpcb_trio._transports._amqp._loop import open_loop
-from rpcb_trio._transports._amqp._loss import Loss
+from rpcb_trio._transports._amqp._control._loop import open_loop
+from rpcb_trio._transports._amqp._session_end import SessionEnd
 
 async def interrupt():
     {how}
     await asyncio.sleep(0)
 
 async def main():
-    async with open_loop(Loss()) as loop:
+    async with open_loop(SessionEnd()) as loop:
         await loop.call(interrupt)
         await trio.sleep_forever()
 
@@ -205,7 +205,7 @@ def test_ctrl_c_in_asyncio_code_ends_the_program_and_not_the_loop_alone(how: str
 
 async def test_a_loop_that_breaks_down_is_a_lost_session() -> None:
     async def break_down() -> None:
-        async with open_loop(Loss()) as loop:
+        async with open_loop(SessionEnd()) as loop:
             assert isinstance(loop, BridgedLoop)
             loop._loop._nursery.start_soon(raise_this, OSError("broken"))
             await trio.sleep_forever()
@@ -222,7 +222,7 @@ async def test_a_loop_that_breaks_down_under_several_tasks_leaves_their_own_erro
             raise ZeroDivisionError
 
     async def break_down() -> None:
-        async with open_loop(Loss()) as loop, trio.open_nursery() as nursery:
+        async with open_loop(SessionEnd()) as loop, trio.open_nursery() as nursery:
             nursery.start_soon(fail)
             nursery.start_soon(trio.sleep_forever)
             await trio.testing.wait_all_tasks_blocked()
@@ -235,7 +235,7 @@ async def test_a_loop_that_breaks_down_under_several_tasks_leaves_their_own_erro
 
 
 async def test_a_loop_that_has_closed_is_a_lost_session() -> None:
-    async with open_loop(Loss()) as loop:
+    async with open_loop(SessionEnd()) as loop:
         pass
     with pytest.raises(SessionLost, match="closed"):
         await loop.call(partial(asyncio.sleep, 0))
@@ -251,7 +251,7 @@ def test_under_asyncio_a_cancellation_that_nobody_asked_for_is_told_apart_whatev
     None
 ):
     async def program() -> None:
-        async with open_any_loop(Loss()) as loop:
+        async with open_any_loop(SessionEnd()) as loop:
             await unwound(loop)
             task = asyncio.current_task()
             assert task is not None
@@ -273,7 +273,7 @@ def test_under_asyncio_a_cancellation_stays_one_and_reaches_what_runs() -> None:
             ended.append("cancelled")
 
     async def program() -> None:
-        async with open_any_loop(Loss()) as loop:
+        async with open_any_loop(SessionEnd()) as loop:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.01):
                     await loop.call(linger)

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from rpcb_trio import Reply, Request, Topology
+from rpcb_trio._transports._amqp._session import _outbox
 from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.errors import SessionLost
 from rpcb_trio.instruments import Answer, Settled
@@ -133,7 +134,7 @@ async def test_a_publishing_connection_that_broke_while_idle_is_rebuilt(
 async def test_a_publishing_connection_that_can_not_be_rebuilt_ends_the_session(
     broker: Broker, topology: Topology, limit: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rpcb_trio._transports._amqp._outbox.DIAL_WAITS", (0.0, 0.01))
+    monkeypatch.setattr(_outbox, "LAST_DIAL", 0.01)
     async with (
         open_proxy(broker.url) as proxy,
         AmqpTransport(proxy.url).open_session(topology, prefetch=10) as session,

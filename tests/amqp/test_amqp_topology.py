@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from rpcb_trio import SettingError, Topology
+from rpcb_trio import Topology
 from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.errors import TopologyMismatch
 from rpcb_trio.instruments import Settled
@@ -246,11 +246,6 @@ async def test_a_queue_that_another_connection_has_for_itself_is_a_mismatch(
             await opens(transport, Topology(queue=queue, durable=False))
 
 
-async def test_a_name_that_is_the_brokers_own_is_no_lack_of_rights(transport: AmqpTransport) -> None:
-    with pytest.raises(TopologyMismatch, match="use another name"):
-        await opens(transport, Topology(queue="amq.mine"))
-
-
 async def test_a_queue_that_another_consumer_has_for_itself_is_no_lack_of_rights(
     broker: Broker, transport: AmqpTransport, queue: str
 ) -> None:
@@ -259,44 +254,3 @@ async def test_a_queue_that_another_consumer_has_for_itself_is_no_lack_of_rights
         channel.basic_consume(queue, lambda *_: None, exclusive=True)
         with pytest.raises(TopologyMismatch, match="another consumer has it for itself; end that"):
             await opens(transport, Topology(queue=queue, durable=False))
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"queue": ""}, "queue"),
-        ({"queue": "\ud800"}, r"queue '\\ud800' can't be put into AMQP"),
-        ({"queue": "q" * 256}, "has 256 bytes, and AMQP carries 255"),
-        ({"queue": "é" * 128}, "has 256 bytes, and AMQP carries 255"),
-        (
-            {"queue": "q", "declare": "never", "durable": False, "arguments": {}, "routing_keys": ["k"]},
-            "routing_keys",
-        ),
-        (
-            {"queue": "q", "exchange": "\udcff", "routing_keys": ["k"]},
-            r"exchange '\\udcff' can't be put into AMQP",
-        ),
-        ({"queue": "q", "dead_letter_routing_key": "k"}, "dead_letter_routing_key"),
-        ({"queue": "q", "arguments": {"x-queue-type": "stream"}}, "use queue_type classic or quorum"),
-        (
-            {"queue": "q", "exchange": "e"},
-            "exchange 'e' of type topic .* give a routing_key, .* fanout or headers",
-        ),
-        (
-            {"queue": "q", "exchange": "amq.direct", "exchange_type": "direct"},
-            "of type direct .* routing_key",
-        ),
-    ],
-)
-async def test_what_no_broker_would_take_is_a_wrong_setting(
-    transport: AmqpTransport, settings: dict[str, object], message: str
-) -> None:
-    with pytest.raises(SettingError, match=message):
-        await opens(transport, msgspec.convert(settings, type=Topology))
-
-
-async def test_an_argument_of_a_type_that_amqp_lacks_is_a_wrong_setting(
-    transport: AmqpTransport, queue: str
-) -> None:
-    with pytest.raises(SettingError, match="x-mine"):
-        await opens(transport, Topology(queue=queue, arguments={"x-mine": object()}))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
@@ -13,19 +14,18 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from rpcb_trio import Reply, Topology
-from rpcb_trio._transports._amqp._blockage import Blockage
-from rpcb_trio._transports._amqp._closing import Closing, closing_of
-from rpcb_trio._transports._amqp._connection import Connection
-from rpcb_trio._transports._amqp._control import REFUSALS
-from rpcb_trio._transports._amqp._data import Consumption, Publications
-from rpcb_trio._transports._amqp._delivered import Reading
-from rpcb_trio._transports._amqp._direct_callers import DirectCallers
-from rpcb_trio._transports._amqp._frames import Confirm, Control, Delivery
-from rpcb_trio._transports._amqp._loss import Loss
-from rpcb_trio._transports._amqp._outbox import Outbox
-from rpcb_trio._transports._amqp._properties import Properties
-from rpcb_trio._transports._amqp._rights import Rights
-from rpcb_trio._transports._amqp._session import AmqpSession
+from rpcb_trio._transports._amqp._codec._frames import Confirm, Control, Delivery
+from rpcb_trio._transports._amqp._codec._properties import Properties
+from rpcb_trio._transports._amqp._data._closing import ChannelRefused, Closing, closing_of
+from rpcb_trio._transports._amqp._data._connection import Connection
+from rpcb_trio._transports._amqp._data._consumption import Consumption, Reading
+from rpcb_trio._transports._amqp._data._publications import PublishChannel
+from rpcb_trio._transports._amqp._session._blockage import Blockage
+from rpcb_trio._transports._amqp._session._direct_callers import DirectCallers
+from rpcb_trio._transports._amqp._session._outbox import Outbox
+from rpcb_trio._transports._amqp._session._rights import Rights
+from rpcb_trio._transports._amqp._session._session import AmqpSession
+from rpcb_trio._transports._amqp._session_end import SessionEnd
 from rpcb_trio._transports._deadline import Deadlines
 from rpcb_trio.errors import SessionLost
 from rpcb_trio.instruments import Answer, Settled
@@ -98,7 +98,7 @@ class ScriptedConnection(CountingBroker):
         self._broker = broker
         self._confirmed = self._offset = 0
         self._addresses = list[bytes]()
-        self._channel: Publications | None = None
+        self._channel: PublishChannel | None = None
         self.closing: Closing | None = None
 
     @property
@@ -114,9 +114,10 @@ class ScriptedConnection(CountingBroker):
         self._offset = self.newest
         return self._channel
 
-    async def channel(self) -> Any:
+    @asynccontextmanager
+    async def throwaway_channel(self, _seconds: float = 0) -> AsyncIterator[Any]:
         await trio.lowlevel.checkpoint()
-        return SimpleNamespace(number=2, ask=self._ask, close=trio.lowlevel.checkpoint)
+        yield SimpleNamespace(number=2, select_transactions=self._ask, roll_back=self._ask)
 
     async def close(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -148,13 +149,13 @@ class ScriptedConnection(CountingBroker):
             self._confirmed += 1
             channel.confirm(Confirm(1, self._confirmed - self._offset, multiple=False, is_taken=True))
 
-    async def _ask(self, *_: object, **__: object) -> None:
+    async def _ask(self) -> None:
         await trio.lowlevel.checkpoint()
         if self._broker.condition is not None:
             said = self._broker.condition
             if said.is_of_connection:
                 raise SessionLost(said.text)
-            raise REFUSALS.get(said.code, REFUSALS[403])(said.text)
+            raise ChannelRefused(said.closing())
 
 
 class Sink:
@@ -168,9 +169,9 @@ class Sink:
 
 
 def open_session(broker: Scripted, rights: Rights) -> AmqpSession:
-    loss = Loss()
-    outbox = Outbox(loss, broker.dial, Blockage(), rights)
-    session = AmqpSession(loss, outbox, Blockage(), cast(DirectCallers, None), topology=TOPOLOGY, prefetch=8)
+    end = SessionEnd()
+    outbox = Outbox(end, broker.dial, Blockage(), rights)
+    session = AmqpSession(end, outbox, Blockage(), cast(DirectCallers, None), topology=TOPOLOGY, prefetch=8)
     session._consumption = Consumption(cast(Connection, Sink()), cast(Any, SimpleNamespace(number=1)))
     return session
 
@@ -181,7 +182,7 @@ def deliver(session: AmqpSession, bodies: Iterable[bytes]) -> list[Answer]:
         properties = Properties(reply_to=f"inbox-{body.decode()}")
         delivery = Delivery(1, tag, False, b"", properties, body)  # noqa: FBT003 - as frames make it
         request = Reading(Deadlines("work")).request(delivery, properties, trio.current_time(), 0.0)
-        session._consumption.enter(request)
+        session._consumption.deliveries.enter(request)
         answers.append(Answer(request, Reply(body=body.upper())))
     return answers
 
@@ -194,7 +195,7 @@ async def settle_all(broker: Scripted, count: int) -> None:
         try:
             settled = await session.settle(answers)
         except SessionLost:
-            open_still = session._consumption
+            open_still = session._consumption.deliveries
             left = [each.request.body for each in answers if open_still.holds(each.request)]
         else:
             assert settled == [Settled.REPLIED] * len(left), "given up"
@@ -234,7 +235,7 @@ async def test_a_broker_that_breaks_down_over_every_message_convicts_none(autoju
         answers = deliver(session, [b"1", b"2", b"3"])
         with pytest.raises(SessionLost, match="INTERNAL_ERROR"):
             await session.settle(answers)
-        assert all(session._consumption.holds(each.request) for each in answers)
+        assert all(session._consumption.deliveries.holds(each.request) for each in answers)
     broker.condition = None
     await settle_all(broker, 3)
 

@@ -16,9 +16,9 @@ from pamqp.commands import Basic  # noqa: TID251 - likewise
 from pamqp.frame import unmarshal  # noqa: TID251 - likewise
 from pamqp.header import ContentHeader  # noqa: TID251 - likewise
 
-from rpcb_trio._transports._amqp import _frame_writer as writer
-from rpcb_trio._transports._amqp._properties import Properties, read_properties, write_properties
-from rpcb_trio._transports._amqp._tables import Unsendable
+from rpcb_trio._transports._amqp._codec import _frame_writer as writer
+from rpcb_trio._transports._amqp._codec._properties import Properties, read_properties, write_properties
+from rpcb_trio._transports._amqp._codec._tables import Unsendable
 from tests.amqp.contents import (
     FRAME_MAX,
     MOST,
@@ -199,7 +199,7 @@ def test_acks_rejects_and_nacks_that_we_write_are_read_by_pamqp_as_they_were_mea
     [(number, reject)] = unmarshalled(writer.reject(channel, tag))
     assert isinstance(reject, Basic.Reject)
     assert (number, reject.delivery_tag, reject.requeue) == (channel, tag, False)
-    [(number, nack)] = unmarshalled(writer.give_back(channel, tag))
+    [(number, nack)] = unmarshalled(writer.requeue(channel, tag))
     assert isinstance(nack, Basic.Nack)
     assert (number, nack.delivery_tag, nack.requeue, nack.multiple) == (channel, tag, True, False)
 

@@ -19,12 +19,12 @@ from pamqp import commands  # noqa: TID251 - it has the frames
 from pamqp.frame import marshal  # noqa: TID251 - likewise
 
 from rpcb_trio import Topology
-from rpcb_trio._transports._amqp import _connection, _source
-from rpcb_trio._transports._amqp._connection import Connection
-from rpcb_trio._transports._amqp._control import ControlWriter
-from rpcb_trio._transports._amqp._frames import HEARTBEAT_FRAME
-from rpcb_trio._transports._amqp._loop import open_loop
-from rpcb_trio._transports._amqp._loss import Loss
+from rpcb_trio._transports._amqp._codec._frames import HEARTBEAT_FRAME
+from rpcb_trio._transports._amqp._control import _plane
+from rpcb_trio._transports._amqp._control._loop import open_loop
+from rpcb_trio._transports._amqp._control._plane import ControlWriter
+from rpcb_trio._transports._amqp._data._connection import Connection, dial
+from rpcb_trio._transports._amqp._session_end import SessionEnd
 from rpcb_trio._transports._amqp._url import parse_url
 from rpcb_trio.amqp import AmqpTransport
 from tests.rabbitmq import Broker
@@ -46,7 +46,7 @@ async def test_aiormq_asks_no_more_of_a_writer_than_ours_has(
                 asked.add(name)
             return super().__getattribute__(name)
 
-    monkeypatch.setattr(_connection, "ControlWriter", Asked)
+    monkeypatch.setattr(_plane, "ControlWriter", Asked)
     async with AmqpTransport(broker.url).open_session(Topology(queue=queue), prefetch=1):
         pass
     assert {"write", "close"} <= asked, "aiormq no longer uses the writer that its transport factory gives it"
@@ -56,15 +56,17 @@ async def test_aiormq_asks_no_more_of_a_writer_than_ours_has(
 
 
 async def test_aiormq_tells_what_we_read_of_a_connection(broker: Broker, queue: str) -> None:
-    async with open_loop(Loss()) as loop, anyio.create_task_group() as tasks:
-        connection = await _connection.dial(
+    async with open_loop(SessionEnd()) as loop, anyio.create_task_group() as tasks:
+        connection = await dial(
             tasks, loop, parse_url(broker.url, heartbeat=7), name="test", connect_timeout=10
         )
-        theirs = connection._aiormq
+        plane = connection.plane
+        theirs = plane._aiormq
         assert theirs.connection_tune.frame_max == connection.frame_max == 131072
-        assert connection.heartbeat == theirs.heartbeat_timeout == 7
+        assert plane.heartbeat == theirs.heartbeat_timeout == 7
         assert theirs.is_connection_was_stuck is False
-        assert connection.vhost == "/"
+        assert plane.silence is None
+        assert plane.vhost == "/"
         assert connection.server_properties["product"] == "RabbitMQ"
         assert {"new_secret", "reason", "timeout"} <= set(inspect.signature(theirs.update_secret).parameters)
         await connection.close()
@@ -79,7 +81,7 @@ def test_update_secret_is_never_logged_and_all_else_of_aiormq_is(
     monkeypatch.setattr(log, "propagate", True)
     monkeypatch.setattr(logging.getLogger("aiormq"), "propagate", True)
     assert log.name == "aiormq.connection", "aiormq logs frames elsewhere now: the filter must stand there"
-    assert _source._tells_no_secret in log.filters
+    assert _plane._tells_no_secret in log.filters
     for command in (
         commands.Connection.UpdateSecret("swordfish", "renewed"),
         commands.Queue.Declare(queue="told"),
@@ -93,7 +95,8 @@ def test_trio_asyncio_takes_its_policy_back_as_we_ask_it_to() -> None:
     program = """
 import asyncio
 before = asyncio.get_event_loop_policy()
-from rpcb_trio._transports._amqp._bridge import trio_asyncio
+from rpcb_trio._transports._amqp._control._loop import import_trio_asyncio
+trio_asyncio = import_trio_asyncio()
 loops = trio_asyncio._loop
 assert hasattr(loops, "_FakedPolicy"), "trio-asyncio no longer keeps each thread's policy in _FakedPolicy"
 assert hasattr(loops, "_original_policy"), "trio-asyncio no longer keeps the policy that was there before"
@@ -113,17 +116,17 @@ async def test_a_connection_that_is_busy_with_deliveries_only_is_not_taken_for_d
 ) -> None:
     """aiormq gives up after 3 * (heartbeat + 1) seconds without a frame, and sees no deliveries."""
     now = 1000.0
-    monkeypatch.setattr(_connection, "time", SimpleNamespace(monotonic=lambda: now))
-    async with open_loop(Loss()) as loop:
+    monkeypatch.setattr(_plane, "time", SimpleNamespace(monotonic=lambda: now))
+    async with open_loop(SessionEnd()) as loop:
         connection = Connection(loop, parse_url("amqp://localhost", heartbeat=1), "test")
-        connection._has_logged_in = True
+        connection.plane._has_logged_in = True
         signs: list[float] = []
         for _ in range(200):
             now += 0.1
             connection._take(delivery())
-            if connection._reader._buffer:  # type: ignore[attr-defined] # asyncio's own
-                assert connection._reader._buffer == HEARTBEAT_FRAME  # type: ignore[attr-defined] # likewise
-                connection._reader._buffer.clear()  # type: ignore[attr-defined] # likewise
+            if connection.plane._reader._buffer:  # type: ignore[attr-defined] # asyncio's own
+                assert connection.plane._reader._buffer == HEARTBEAT_FRAME  # type: ignore[attr-defined] # likewise
+                connection.plane._reader._buffer.clear()  # type: ignore[attr-defined] # likewise
                 signs.append(now)
     gaps = [later - earlier for earlier, later in pairwise(signs)]
     assert max(gaps) < 2, "a third of what aiormq bears with a heartbeat of 1 s"
@@ -132,9 +135,9 @@ async def test_a_connection_that_is_busy_with_deliveries_only_is_not_taken_for_d
 
 async def test_a_log_in_that_comes_in_pieces_is_disturbed_by_no_heartbeat() -> None:
     start = marshal(commands.Connection.Start(0, 9, {}, "PLAIN", "en_US"), 0)
-    async with open_loop(Loss()) as loop:
+    async with open_loop(SessionEnd()) as loop:
         connection = Connection(loop, parse_url("amqp://localhost", heartbeat=1), "test")
         for at in range(len(start)):
-            assert not connection._reader._buffer  # type: ignore[attr-defined] # asyncio's own
+            assert not connection.plane._reader._buffer  # type: ignore[attr-defined] # asyncio's own
             connection._take(start[at : at + 1])
-        assert connection._reader._buffer == start  # type: ignore[attr-defined] # asyncio's own
+        assert connection.plane._reader._buffer == start  # type: ignore[attr-defined] # asyncio's own

@@ -13,8 +13,15 @@ from pamqp.commands import Basic  # noqa: TID251 - likewise
 from pamqp.frame import marshal  # noqa: TID251 - likewise
 from pamqp.heartbeat import Heartbeat  # noqa: TID251 - likewise
 
-from rpcb_trio._transports._amqp._frames import Confirm, Control, Delivery, Event, FrameReader, Returned
-from rpcb_trio._transports._amqp._properties import Properties
+from rpcb_trio._transports._amqp._codec._frames import (
+    Confirm,
+    Control,
+    Delivery,
+    Event,
+    FrameReader,
+    Returned,
+)
+from rpcb_trio._transports._amqp._codec._properties import Properties
 from tests.amqp.contents import FRAME_MAX, any_properties, bodies, content, names, tags, texts
 from tests.scenarios import steady
 

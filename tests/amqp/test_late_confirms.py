@@ -2,44 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import Any, NoReturn, cast
+from collections.abc import Callable
+from typing import NoReturn, cast
 
 import pytest
 import trio
 from trio.testing import MockClock
 
 from rpcb_trio import Reply, Request
-from rpcb_trio._transports._amqp._blockage import Blockage
-from rpcb_trio._transports._amqp._data import OPEN, PublishResult
-from rpcb_trio._transports._amqp._destinations import Destinations
-from rpcb_trio._transports._amqp._outbox import UNCONFIRMED
-from rpcb_trio._transports._amqp._settlement import CONFIRM_SECONDS, Settlement
+from rpcb_trio._transports._amqp._data._publications import (
+    UNCONFIRMED,
+    PublishResult,
+)
+from rpcb_trio._transports._amqp._session._addressing import address
+from rpcb_trio._transports._amqp._session._blockage import Blockage
+from rpcb_trio._transports._amqp._session._destinations import Destinations
+from rpcb_trio._transports._amqp._session._outbox import Outbox
+from rpcb_trio._transports._amqp._session._publisher import Publisher
+from rpcb_trio._transports._amqp._session._settlement import CONFIRM_SECONDS, Settlement
 from rpcb_trio.errors import SessionLost
 from rpcb_trio.instruments import Answer
 
 
 class Unconfirmed:
-    """Stands in for what was sent and for the outbox: nothing is ever said of it."""
+    """Stands in for the outbox: no word ever comes on what was sent."""
 
-    abandoned: Collection[int] = ()
-
-    async def results(self, seconds: float) -> list[PublishResult]:
+    async def results(self, _publisher: object, _replies: object, seconds: float) -> None:
         await trio.sleep(seconds)
-        return [OPEN]
 
-    def abandon(self, places: Collection[int]) -> None:
-        self.abandoned = places or self.abandoned
-
-    def refuse(self, reason: str) -> NoReturn:
+    def end_session(self, reason: str) -> NoReturn:
         raise SessionLost(reason)
 
 
-async def wait(meanwhile: Callable[[Destinations], None]) -> list[PublishResult]:
+async def wait(meanwhile: Callable[[Destinations], None]) -> PublishResult:
     """Settle one reply to `inbox`, while something happens every second; returns what became of it."""
-    destinations, sent, results = Destinations(100), Unconfirmed(), [OPEN]
-    answer = Answer(Request(body=b"", arrived=0.0, reply_to="inbox"), Reply(body=b""))
-    settlement = Settlement("work", [answer], [None], results, ack=lambda _: None, keeps_trying=False)
+    destinations, outbox = Destinations(100), cast(Outbox, Unconfirmed())
+    settlement = Settlement("work", outbox, destinations, Blockage(), ack=lambda _: None, keeps_trying=False)
+    reply = address(Answer(Request(body=b"", arrived=0.0, reply_to="inbox"), Reply(body=b"")))
 
     async def happen() -> None:
         while True:
@@ -48,11 +47,9 @@ async def wait(meanwhile: Callable[[Destinations], None]) -> list[PublishResult]
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(happen)
-        as_any = cast(Any, sent)
-        await settlement.finish(as_any, as_any, destinations, Blockage())
+        await settlement.finish([reply], cast(Publisher, None))
         nursery.cancel_scope.cancel()
-    assert sent.abandoned == [0]
-    return results
+    return reply.result
 
 
 @pytest.mark.parametrize("address", ["inbox", "another"])
@@ -60,7 +57,7 @@ async def test_one_that_is_not_confirmed_while_others_are_is_given_up_alone_wher
     address: str, autojump_clock: MockClock
 ) -> None:
     started = trio.current_time()
-    assert await wait(lambda destinations: destinations.note_passed([address])) == [UNCONFIRMED]
+    assert await wait(lambda destinations: destinations.note_passed([address])) == UNCONFIRMED
     assert trio.current_time() - started >= CONFIRM_SECONDS
 
 

@@ -8,7 +8,6 @@ import pytest
 import trio
 
 from rpcb_trio import Reply, Topology, open_client
-from rpcb_trio._transports._amqp._topology import queue_arguments
 from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.errors import TopologyMismatch
 from rpcb_trio.instruments import Answer, Settled
@@ -80,7 +79,7 @@ async def test_what_is_asked_of_a_broker_may_have_any_name(
     topology = Topology(queue=name, exchange=name, routing_keys=("k",))
     async with transport.open_session(topology, prefetch=1):
         pass
-    async with transport.open_examination(topology) as asked:
+    async with transport.open_examination() as asked:
         assert not isinstance(await asked.queue(name), str)
         assert await asked.refusal_of_queue(topology) is None
         assert await asked.refusal_of_exchange(topology) is None
@@ -88,7 +87,7 @@ async def test_what_is_asked_of_a_broker_may_have_any_name(
         assert await asked.refusal_to_declare(name) is None
         assert await asked.refusal_to_read(name) is None
         assert await asked.refusal_to_write(name) is None
-    assert queue_arguments(topology) == {}
+    assert topology.queue_arguments == {}
 
 
 async def test_a_name_is_no_command_to_a_terminal_where_an_error_tells_of_it(

@@ -10,7 +10,7 @@ import pytest
 from pika import BasicProperties  # type: ignore[import-untyped] # it carries no types
 
 from rpcb_trio import Topology
-from rpcb_trio._transports._amqp import _settlement
+from rpcb_trio._transports._amqp._session import _settlement
 from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.instruments import Settled
 from tests.amqp.producer import Producer

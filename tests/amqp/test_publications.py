@@ -6,28 +6,41 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
-from rpcb_trio._transports._amqp._closing import Closing
-from rpcb_trio._transports._amqp._data import (
+from rpcb_trio._transports._amqp._codec._frames import Returned
+from rpcb_trio._transports._amqp._codec._properties import Properties
+from rpcb_trio._transports._amqp._data._closing import Closing
+from rpcb_trio._transports._amqp._data._publications import (
     CONFIRMED,
     NACKED,
-    NOBODY,
+    OPEN,
     RETURNED,
-    Confirms,
-    Message,
+    UNCONFIRMED,
+    Publication,
     PublishResult,
     PublishStatus,
+    wait_for_results,
 )
-from rpcb_trio._transports._amqp._frames import Returned
-from rpcb_trio._transports._amqp._properties import Properties
 from tests.amqp.counting import CountingBroker
 from tests.scenarios import steady
 
 FAULT = Closing("the broker did not like it", 541, is_fault=True)
 CHANNEL_FAULT = Closing("not found", 404, is_fault=True, is_of_connection=False)
 SHUTDOWN = Closing("the broker shuts down", 320)
+
+
+class Recorded(Publication, kw_only=True):
+    """Records each time that it is told what became of it."""
+
+    told: list[PublishResult]
+
+    def finish(self, result: PublishResult) -> None:
+        super().finish(result)
+        self.told.append(result)
 
 
 class Model:
@@ -42,14 +55,14 @@ class Model:
         self.closing: Closing | None = None
         self._number = 0
 
-    def finish(self, place: int, result: PublishResult) -> None:
-        self.told.setdefault(place, []).append(result)
+    def _write(self, properties: Properties, *, mandatory: bool) -> None:
+        told = self.told.setdefault(self._number, [])
+        self.broker.publish(Recorded(b"body", properties, "queue", mandatory=mandatory, told=told))
 
     def publish(self, name: str | None, *, mandatory: bool) -> None:
         self._number += 1
         taken = {self.broker.ids[tag] for tag in self.waiting}
-        message = Message(b"body", Properties(message_id=name), "queue", mandatory=mandatory)
-        self.broker.publications.write(message, self, self._number)
+        self._write(Properties(message_id=name), mandatory=mandatory)
         if self.closing is not None:
             self.expected[self._number] = PublishResult(PublishStatus.LOST, self.closing.why)
             return
@@ -63,8 +76,7 @@ class Model:
 
     def publish_what_can_not_be_sent(self) -> None:
         self._number += 1
-        message = Message(b"", Properties(correlation_id="x" * 256), "queue")
-        self.broker.publications.write(message, self, self._number)
+        self._write(Properties(correlation_id="x" * 256), mandatory=True)
         if self.closing is not None:
             self.expected[self._number] = PublishResult(PublishStatus.LOST, self.closing.why)
         else:
@@ -89,7 +101,7 @@ class Model:
     def close(self, closing: Closing) -> None:
         if self.closing is None:
             self.closing = closing
-            self.broker.publications.close(closing)
+            self.broker.channel.close(closing)
             status = PublishStatus.BLAMED if closing.is_fault else PublishStatus.LOST
             is_poison = closing.is_fault and closing.is_of_connection
             for number in self.waiting.values():
@@ -128,82 +140,99 @@ def test_each_message_is_told_once_what_became_of_it_and_nothing_of_it_is_kept(
         getattr(model, name)(*args, **kwargs)
     model.close(SHUTDOWN)
     assert model.told == {number: [result] for number, result in model.expected.items()}
-    publications = model.broker.publications
-    assert (publications._unconfirmed, publications._returnable) == ({}, {})
+    channel = model.broker.channel
+    assert (channel._unconfirmed, channel._returnable) == ({}, {})
 
 
-def message(**properties: Any) -> Message:
-    return Message(b"body", Properties(**properties), "queue")
+def message(**properties: Any) -> Publication:
+    return Publication(b"body", Properties(**properties), "queue")
 
 
-async def told(confirms: Confirms) -> list[PublishResult]:
+async def results(*publications: Publication) -> list[PublishResult]:
     with trio.fail_after(1):  # what is known is known at once
-        return await confirms.wait()
+        await wait_for_results(publications)
+    return [each.result for each in publications]
 
 
-async def test_a_batch_is_one_write_and_its_results_come_in_its_order_once_all_are_known() -> None:
-    broker = CountingBroker()
-    confirms = broker.publications.publish([message(), None, message(), message()])
-    assert (broker.newest, broker.flushed) == (3, 1)
+async def test_the_results_of_a_batch_are_waited_for_until_all_are_known() -> None:
+    broker, batch = CountingBroker(), [message(), message(), message()]
+    broker.publish(*batch)
     broker.confirm(3)
     broker.bring_back(broker.ids[2])
     broker.confirm(2)
     with trio.move_on_after(0) as scope:
-        await confirms.wait()
+        await wait_for_results(batch)
     assert scope.cancelled_caught
-    broker.confirm(1, is_taken=False)
-    assert await told(confirms) == [NACKED, NOBODY, RETURNED, CONFIRMED]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_for_results, batch)
+        nursery.start_soon(wait_for_results, batch)
+        await trio.testing.wait_all_tasks_blocked()
+        broker.confirm(1, is_taken=False)
+    assert await results(*batch) == [NACKED, RETURNED, CONFIRMED]
+    assert await results() == []
 
 
-async def test_a_batch_of_nobody_is_known_at_once() -> None:
-    broker = CountingBroker()
-    assert await broker.publications.publish([None, None]).wait() == [NOBODY, NOBODY]
-    assert await broker.publications.publish([]).wait() == []
+async def test_the_results_of_a_batch_are_waited_for_no_longer_than_asked(autojump_clock: MockClock) -> None:
+    broker, batch = CountingBroker(), [message(), message()]
+    broker.publish(*batch)
+    broker.confirm(1)
+    await wait_for_results(batch, 5.0)
+    assert trio.current_time() == 5.0
+    assert [each.result for each in batch] == [CONFIRMED, OPEN]
+
+
+async def test_a_message_that_is_given_up_hears_of_no_confirm_and_nothing_of_it_is_kept() -> None:
+    broker, given_up, other = CountingBroker(), message(message_id="mine"), message()
+    broker.publish(given_up, other)
+    given_up.give_up()
+    broker.bring_back("mine")
+    broker.confirm(2, multiple=True)
+    assert (given_up.result, other.result) == (UNCONFIRMED, CONFIRMED)
+    assert (broker.channel._unconfirmed, broker.channel._returnable) == ({}, {})
 
 
 async def test_a_message_that_amqp_can_not_carry_takes_no_place_in_the_brokers_count() -> None:
-    broker = CountingBroker()
-    confirms = broker.publications.publish([message(correlation_id="x" * 256), message()])
+    broker, unsendable, sent = CountingBroker(), message(correlation_id="x" * 256), message()
+    broker.publish(unsendable, sent)
     broker.confirm(1)
-    unsendable, sent = await told(confirms)
-    assert sent == CONFIRMED
-    assert unsendable.status is PublishStatus.UNSENDABLE
-    assert "can't be put into AMQP" in unsendable.why
+    assert sent.result == CONFIRMED
+    assert unsendable.result.status is PublishStatus.UNSENDABLE
+    assert "can't be put into AMQP" in unsendable.result.why
 
 
 async def test_a_returned_message_stays_returned_when_its_confirm_follows() -> None:
-    broker = CountingBroker()
-    confirms = broker.publications.publish([message(message_id="mine")])
+    broker, mine = CountingBroker(), message(message_id="mine")
+    broker.publish(mine)
     assert broker.ids == {1: "mine"}
     broker.bring_back("mine")
     broker.confirm(1)
-    assert await told(confirms) == [RETURNED]
+    assert mine.result == RETURNED
 
 
 async def test_messages_of_one_id_are_told_apart_when_one_comes_back() -> None:
-    broker = CountingBroker()
-    confirms = broker.publications.publish([message(message_id="same"), message(message_id="same")])
+    broker, first, second = CountingBroker(), message(message_id="same"), message(message_id="same")
+    broker.publish(first, second)
     broker.bring_back(broker.ids[2])
     broker.confirm(2, multiple=True)
-    assert await told(confirms) == [CONFIRMED, RETURNED]
-    broker.publications.publish([message(message_id="same")])
+    assert (first.result, second.result) == (CONFIRMED, RETURNED)
+    broker.publish(message(message_id="same"))
     assert broker.ids[3] == "same", "it is free again"
 
 
-async def test_what_comes_back_with_properties_that_can_not_be_read_is_nobodys() -> None:
-    broker = CountingBroker()
-    confirms = broker.publications.publish([message()])
-    broker.publications.take_back(Returned(1, 312, None))
+async def test_what_comes_back_with_properties_that_can_not_be_read_belongs_to_no_message() -> None:
+    broker, mine = CountingBroker(), message()
+    broker.publish(mine)
+    broker.channel.take_back(Returned(1, 312, None))
     broker.confirm(1)
-    assert await told(confirms) == [CONFIRMED]
+    assert mine.result == CONFIRMED
 
 
 async def test_a_confirm_of_what_was_never_published_hides_no_later_one() -> None:
-    broker = CountingBroker()
+    broker, batch = CountingBroker(), [message(), message()]
     broker.confirm(9, multiple=True)
-    confirms = broker.publications.publish([message(), message()])
+    broker.publish(*batch)
     broker.confirm(2, multiple=True)
-    assert await told(confirms) == [CONFIRMED, CONFIRMED]
+    assert await results(*batch) == [CONFIRMED, CONFIRMED]
 
 
 @pytest.mark.parametrize(
@@ -215,17 +244,17 @@ async def test_a_confirm_of_what_was_never_published_hides_no_later_one() -> Non
     ],
     ids=lambda value: value.why if isinstance(value, Closing) else "",
 )
-async def test_who_was_on_the_way_is_blamed_for_a_fault_only_and_who_comes_later_is_not(
+async def test_what_was_on_its_way_is_blamed_for_a_fault_only_and_what_comes_later_is_not(
     closing: Closing,
     status: PublishStatus,
     is_poison: bool,  # noqa: FBT001 - what is expected
 ) -> None:
-    broker = CountingBroker()
-    confirms = broker.publications.publish([message(), message()])
+    broker, batch, later = CountingBroker(), [message(), message()], message()
+    broker.publish(*batch)
     broker.confirm(1)
-    broker.publications.close(closing)
-    assert await told(confirms) == [CONFIRMED, PublishResult(status, closing.why, is_poison=is_poison)]
-    later = await broker.publications.publish([message()]).wait()
-    assert later == [PublishResult(PublishStatus.LOST, closing.why)]
-    assert not broker.publications.is_open
+    broker.channel.close(closing)
+    assert await results(*batch) == [CONFIRMED, PublishResult(status, closing.why, is_poison=is_poison)]
+    broker.publish(later)
+    assert later.result == PublishResult(PublishStatus.LOST, closing.why)
+    assert not broker.channel.is_open
     assert broker.newest == 2

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcb_trio._transports._amqp._refusals import Blame, blame, refused_exchange
-from rpcb_trio._transports._amqp._rights import Rights
+from rpcb_trio._transports._amqp._data._closing import Blame, blame, refused_exchange
+from rpcb_trio._transports._amqp._session._rights import Rights
 from tests.scenarios import steady
 
 NO_WRITE = "ACCESS_REFUSED - access to exchange '{0}' in vhost '/' refused for user 'w'"

@@ -10,9 +10,9 @@ import pytest
 from anyio.abc import TaskGroup
 
 from rpcb_trio import FixedPolicy, Reply, Request, RequestError, Topology
-from rpcb_trio._transports._amqp._addressing import address
-from rpcb_trio._transports._amqp._connection import Connection
-from rpcb_trio._transports._amqp._loop import AioLoop
+from rpcb_trio._transports._amqp._control._loop import AioLoop
+from rpcb_trio._transports._amqp._data._connection import Connection
+from rpcb_trio._transports._amqp._session._addressing import address
 from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.instruments import Answer, Settled
 from tests.amqp.producer import Producer, answer

@@ -9,7 +9,7 @@ from functools import partial
 import anyio
 import pytest
 
-from rpcb_trio._transports._amqp._wire import LARGEST_READ, Wire, start_tls
+from rpcb_trio._transports._amqp._data._wire import LARGEST_READ, Wire, start_tls
 from tests.amqp.wires import AUTHORITY, LONGEST, Heard, pair, taken, tls_server, under_both, wired
 
 FRAMES = [bytes([number % 256]) * (37 * number % 5000) for number in range(400)]

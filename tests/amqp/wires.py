@@ -12,7 +12,7 @@ import anyio
 import pytest
 import trustme
 
-from rpcb_trio._transports._amqp._wire import Wire
+from rpcb_trio._transports._amqp._data._wire import Wire
 
 LONGEST = 30.0
 """Seconds: no test may wait for ever."""

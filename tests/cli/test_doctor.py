@@ -199,7 +199,7 @@ async def test_looking_around_leaves_everything_as_it_was(kind: str, broker: Bro
         channel.queue_bind(queue, "amq.topic", "rpc")
         channel.basic_publish("", queue, b"waits")
         other = broker.fresh_name()
-        async with AmqpTransport(broker.url).open_examination(Topology(queue=queue)) as asked:
+        async with AmqpTransport(broker.url).open_examination() as asked:
             assert await asked.refusal_to_declare(other) is None
             assert await asked.refusal_to_declare(queue) is None
             assert await asked.refusal_to_read(queue) is None

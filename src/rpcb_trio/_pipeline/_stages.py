@@ -83,7 +83,7 @@ class Pipeline:
             try:
                 await Stages(self, session).run()
             finally:
-                session.give_back(self.ledger.idle())
+                session.requeue(self.ledger.idle())
             if not (draining.is_set() or self.hung):  # else it would end in silence, and consume no more
                 raise SessionLost("its deliveries ended, though the worker does not drain")
             watchers.cancel_scope.cancel()

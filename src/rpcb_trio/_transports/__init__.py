@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rpcb_trio._errors import SettingError
-from rpcb_trio._transports._bounds import LARGEST_PREFETCH, LONGEST_HEARTBEAT
-from rpcb_trio._transports._facts import BrokerFacts, QueueFacts
 from rpcb_trio._transports._memory import MemoryBroker
 from rpcb_trio._transports._protocol import (
+    BrokerFacts,
     CallerSession,
     NoticeTransport,
     Publisher,
+    QueueFacts,
     Rest,
     Session,
     Subscriber,
-    Topology,
     Transport,
 )
+from rpcb_trio._transports._topology import LARGEST_PREFETCH, LONGEST_HEARTBEAT, Topology
 
 if TYPE_CHECKING:
     from rpcb_trio.amqp import AmqpTransport
@@ -58,6 +58,6 @@ def as_notice_transport(transport: NoticeTransport | str) -> NoticeTransport:
 def _to_rabbitmq(url: str) -> AmqpTransport:
     if not url.startswith(("amqp://", "amqps://")):
         raise SettingError("url must begin with amqp:// or amqps://")
-    from rpcb_trio.amqp import AmqpTransport  # noqa: PLC0415 - aiormq costs who has no RabbitMQ 0.1 s
+    from rpcb_trio.amqp import AmqpTransport  # noqa: PLC0415 - importing aiormq takes 0.1 s, which others need not wait
 
     return AmqpTransport(url)

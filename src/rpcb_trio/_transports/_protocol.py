@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import msgspec
 import trio
 
 from rpcb_trio._errors import RpcbError
-from rpcb_trio._messages import NO_HEADERS, Answer, Notice, Outgoing, Reply, Request, Settled
-
-
-class Topology(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a worker's requests come from, and what of it the worker declares."""
-
-    queue: str
-    declare: Literal["active", "passive", "never"] = "active"
-    """`active` creates what is missing, `passive` only checks that it is there, `never` does neither."""
-    queue_type: Literal["classic", "quorum"] = "classic"
-    durable: bool = True
-    exchange: str = ""
-    """The exchange that `routing_keys` bind the queue to; the default exchange needs neither."""
-    exchange_type: Literal["direct", "topic", "fanout", "headers"] = "topic"
-    routing_keys: tuple[str, ...] = ()
-    dead_letter_exchange: str | None = None
-    """Where requests go that can't be answered, with the reason in a header; without one the broker drops
-    them. The worker publishes there itself, so it needs the right to."""
-    dead_letter_routing_key: str | None = None
-    """Their routing key there; None for each one's own."""
-    on_refused_reply: Literal["dead-letter", "requeue"] = "dead-letter"
-    """What becomes of a request whose reply the broker goes on refusing. One whose `reply_to` makes
-    the broker close the connection is never requeued."""
-    arguments: Mapping[str, object] = NO_HEADERS
-    """Further queue arguments (`x-max-priority`, `x-delivery-limit`, ...)."""
-
+from rpcb_trio._messages import Answer, Notice, Outgoing, Reply, Request, Settled
+from rpcb_trio._transports._topology import Topology
 
 Rest: TypeAlias = Callable[[], Awaitable[list[Settled]]]
 """What is left to be done for some answers; it raises what `Session.settle` does."""
@@ -98,10 +74,10 @@ class Session(Protocol):
         """Tell the broker to deliver no more; `requests` ends after what is already here."""
         ...
 
-    def give_back(self, requests: Sequence[Request]) -> None:
-        """Consume no more, and give back what nobody is at work on, before the session is left.
+    def requeue(self, requests: Sequence[Request]) -> None:
+        """Consume no more, and requeue what nobody is at work on, before the session is left.
 
-        What is still open then goes back too, but a broker may count that as a failed delivery of it.
+        What is still open then is requeued too, but a broker may count that as a failed delivery of it.
         """
         ...
 
@@ -226,3 +202,41 @@ class NoticeTransport(Protocol):
             LoginRefused, TopologyMismatch, SessionLost, SettingError: as `open_publisher`.
         """
         ...
+
+
+class BrokerFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A broker, and how we are connected to it."""
+
+    product: str
+    version: str
+    largest_message: int | None
+    """Bytes, by default of that version; None where it is not known."""
+    host: str
+    port: int
+    vhost: str
+    user: str
+    login: str
+    """The way to log in: `PLAIN`, or `EXTERNAL` by certificate."""
+    heartbeat: int
+    """Seconds; 0 for none."""
+    tls: str | None
+    """The protocol's version, as `TLSv1.3`; None for plain text."""
+    verified: bool = True
+    """Whether the broker's certificate was checked."""
+    certificate_days: float | None = None
+    """How many days the broker's certificate is valid still."""
+
+    @property
+    def release(self) -> tuple[int, int]:
+        """Major and minor version; zeros where they can't be read."""
+        numbers = [int(part) if part.isdecimal() else 0 for part in self.version.split(".")[:2]]
+        major, minor = (*numbers, 0, 0)[:2]
+        return major, minor
+
+
+class QueueFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue at this moment."""
+
+    ready: int
+    """Messages that wait to be delivered."""
+    consumers: int

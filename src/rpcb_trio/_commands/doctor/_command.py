@@ -162,7 +162,7 @@ async def _examine(
     )
     wanted, findings = topology(settings), [of_ack_time(settings)]
     try:
-        async with way.open_examination(wanted) as asked:
+        async with way.open_examination() as asked:
             findings = [of_ack_time(settings, asked.broker)]
             async for finding in examine(asked, wanted, settings, connections=connections):
                 findings.append(finding)

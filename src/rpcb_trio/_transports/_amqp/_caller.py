@@ -7,22 +7,22 @@ from functools import partial
 from typing import NoReturn
 
 import anyio
-from aiormq import Channel
-from aiormq.exceptions import ChannelClosed
 
 from rpcb_trio._errors import PublishRefused, RequestTooBig, RpcbError, SessionLost, SettingError, Unroutable
 from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
-from rpcb_trio._transports._amqp._addressing import PERSISTENT
-from rpcb_trio._transports._amqp._boundary import describe
-from rpcb_trio._transports._amqp._closing import Closing
-from rpcb_trio._transports._amqp._connection import Connection
-from rpcb_trio._transports._amqp._data import Message, Publications, PublishResult, PublishStatus
-from rpcb_trio._transports._amqp._frames import Delivery
+from rpcb_trio._transports._amqp._codec._frames import Delivery
+from rpcb_trio._transports._amqp._codec._properties import PERSISTENT, Properties
+from rpcb_trio._transports._amqp._data._closing import ChannelRefused, Closing, refused_exchange
+from rpcb_trio._transports._amqp._data._connection import Connection
+from rpcb_trio._transports._amqp._data._publications import (
+    Publication,
+    PublishChannel,
+    PublishResult,
+    PublishStatus,
+)
 from rpcb_trio._transports._amqp._limits import learned_limit
-from rpcb_trio._transports._amqp._loss import Loss
-from rpcb_trio._transports._amqp._properties import Properties
-from rpcb_trio._transports._amqp._publishing import Exchanges
-from rpcb_trio._transports._amqp._refusals import refused_exchange
+from rpcb_trio._transports._amqp._session._publisher import Exchanges
+from rpcb_trio._transports._amqp._session_end import SessionEnd
 
 PSEUDO_QUEUE = "amq.rabbitmq.reply-to"
 """The broker puts this channel's own address in its place."""
@@ -45,8 +45,8 @@ class AmqpCaller:
     goes out on a channel of its own; what passed once goes with all others from then on.
     """
 
-    def __init__(self, loss: Loss) -> None:
-        self._loss = loss
+    def __init__(self, end: SessionEnd) -> None:
+        self._end = end
         self._take: Callable[[Reply], None]
         self._connection: Connection
         self._channel: _Calls
@@ -69,7 +69,7 @@ class AmqpCaller:
         """Send a request (see `CallerSession`)."""
         await anyio.lowlevel.checkpoint_if_cancelled()
         if self._channel.closing is not None:
-            raise SessionLost(self._loss.reason or self._channel.closing.why)
+            raise SessionLost(self._end.reason or self._channel.closing.why)
         self._refuse_too_big(request)
         if request.exchange not in self._exchanges:
             await self._refuse_unless_there(request)
@@ -77,7 +77,7 @@ class AmqpCaller:
             await self._connection.drained()
         if len(request.body) > self._proven_size or request.exchange not in self._proven_exchanges:
             return await self._try(request, failed)
-        self._channel.write(to_message(request), _Call(request, failed, self._learn))
+        self._channel.write(_call(request, failed, self._learn))
         self._connection.flush()
         return None
 
@@ -88,11 +88,12 @@ class AmqpCaller:
             async with self._trying:
                 self._refuse_too_big(request)
                 channel = await self._channel_for_trials()
-                call = _Call(request, failed, self._learn)
-                channel.write(to_message(request), call)
+                call = _call(request, failed, self._learn)
+                call.on_trial = anyio.Event()
+                channel.write(call)
                 self._connection.flush()
                 with anyio.move_on_after(TRIAL_SECONDS):
-                    await call.decided.wait()
+                    await call.on_trial.wait()
         except BaseException:
             if channel is not None:
                 self._release(channel)
@@ -137,22 +138,22 @@ class AmqpCaller:
 
     async def watch(self) -> NoReturn:
         """Wait for the end (see `CallerSession`)."""
-        await self._loss.watch()
+        await self._end.watch()
 
     async def listen(self, connection: Connection) -> None:
         """Have the replies delivered."""
         self._connection = connection
         self._exchanges = Exchanges(connection)
         self._channel = await self._open_channel()
-        self._channel.end = self._loss.report
+        self._channel.end = self._end.report
 
     async def _open_channel(self) -> _Calls:
         channel = await self._connection.data_channel(_Calls, confirms=True)
         channel.take = self._receive
         try:
-            await channel.control.ask(Channel.basic_consume, PSEUDO_QUEUE, _never, no_ack=True)
-        except ChannelClosed as exc:
-            raise SessionLost(describe(exc)) from exc
+            await channel.control.consume(PSEUDO_QUEUE, no_ack=True)
+        except ChannelRefused as exc:
+            raise SessionLost(str(exc)) from exc
         return channel
 
     def _receive(self, deliveries: Sequence[Delivery]) -> None:
@@ -168,7 +169,7 @@ class AmqpCaller:
             )
 
 
-class _Calls(Publications):
+class _Calls(PublishChannel):
     """Publishes requests, and takes their replies."""
 
     take: Callable[[Sequence[Delivery]], None] = staticmethod(lambda _: None)
@@ -184,40 +185,28 @@ class _Calls(Publications):
         super().close(closing)
 
 
-class _Call:
-    """Tells a caller what became of its request, where it reached no queue."""
+class _Call(Publication, kw_only=True):
+    """A request on its way; it tells its caller where it reached no queue."""
 
-    __slots__ = ("_decided", "_failed", "_learn", "_request")
+    request: Outgoing
+    failed: Callable[[RpcbError], None]
+    learn: Callable[[Outgoing, PublishResult], None]
+    on_trial: anyio.Event | None = None
+    """Set once the broker has said what it does with it; only for one that may be refused."""
 
-    def __init__(
-        self,
-        request: Outgoing,
-        failed: Callable[[RpcbError], None],
-        learn: Callable[[Outgoing, PublishResult], None],
-    ) -> None:
-        self._request = request
-        self._failed = failed
-        self._learn = learn
-        self._decided: anyio.Event | None = None
-
-    @property
-    def decided(self) -> anyio.Event:
-        """Set once the broker has said what it does with it; to be asked for before that."""
-        self._decided = self._decided or anyio.Event()
-        return self._decided
-
-    def finish(self, _place: int, result: PublishResult) -> None:
-        """See `Sink`."""
-        if result.status is not PublishStatus.CONFIRMED or self._decided is not None:
-            self._learn(self._request, result)
-        if result.status is not PublishStatus.CONFIRMED:
-            self._failed(_error(self._request, result))
-        if self._decided is not None:
-            self._decided.set()
+    def finish(self, result: PublishResult) -> None:
+        """See `Publication`."""
+        is_taken = result.status is PublishStatus.CONFIRMED
+        if not is_taken or self.on_trial is not None:
+            self.learn(self.request, result)
+        if not is_taken:
+            self.failed(_error(self.request, result))
+        if self.on_trial is not None:
+            self.on_trial.set()
 
 
 def _error(request: Outgoing, result: PublishResult) -> RpcbError:
-    """What it means for the caller that a request was not taken (see `_refusals`)."""
+    """What it means for the caller that a request was not taken (see `_closing`)."""
     where = _address(request)
     match result.status:
         case PublishStatus.RETURNED:
@@ -237,10 +226,14 @@ def _address(request: Outgoing) -> str:
     return f"exchange {request.exchange!r} with routing key {request.routing_key!r}"
 
 
-def to_message(request: Outgoing) -> Message:
+def _call(
+    request: Outgoing,
+    failed: Callable[[RpcbError], None],
+    learn: Callable[[Outgoing, PublishResult], None],
+) -> _Call:
     """A request as it is sent; expirations are whole milliseconds, written out."""
     expiration = request.expiration
-    return Message(
+    return _Call(
         body=request.body,
         exchange=request.exchange,
         routing_key=request.routing_key,
@@ -254,8 +247,7 @@ def to_message(request: Outgoing) -> Message:
             expiration=None if expiration is None else str(max(0, round(expiration * 1000))),
             message_id=request.correlation_id,
         ),
+        request=request,
+        failed=failed,
+        learn=learn,
     )
-
-
-async def _never(_: object) -> None:
-    """What aiormq would call with a reply; those never reach it."""

@@ -11,24 +11,24 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import trio
-from aiormq import Channel
-from aiormq.exceptions import ChannelClosed
 
 from rpcb_trio._errors import BrokerError, SessionLost
-from rpcb_trio._transports._amqp._boundary import describe
-from rpcb_trio._transports._amqp._connection import Connection
-from rpcb_trio._transports._amqp._control import ControlChannel
-from rpcb_trio._transports._amqp._data import Message, Publications, PublishStatus
-from rpcb_trio._transports._amqp._lasting import how_it_goes
-from rpcb_trio._transports._amqp._methods import Consume, DeclareExchange, DeclareQueue
-from rpcb_trio._transports._amqp._properties import Properties
-from rpcb_trio._transports._amqp._topology import queue_arguments
+from rpcb_trio._transports._amqp._codec._properties import Properties
+from rpcb_trio._transports._amqp._control._plane import ControlChannel
+from rpcb_trio._transports._amqp._data._closing import ChannelRefused
+from rpcb_trio._transports._amqp._data._connection import Connection
+from rpcb_trio._transports._amqp._data._publications import (
+    Publication,
+    PublishChannel,
+    PublishStatus,
+    wait_for_results,
+)
+from rpcb_trio._transports._amqp._topology import how_it_ends
 from rpcb_trio._transports._amqp._url import Address
-from rpcb_trio._transports._facts import BrokerFacts, QueueFacts
-from rpcb_trio._transports._protocol import Topology
+from rpcb_trio._transports._protocol import BrokerFacts, QueueFacts
+from rpcb_trio._transports._topology import Topology
 
 REFUSED, IMPOSSIBLE = "ACCESS_REFUSED", "PRECONDITION_FAILED"
 
@@ -64,10 +64,10 @@ class Examination:
             largest_message=self._connection.largest_message,
             host=self._address.host,
             port=self._address.port,
-            vhost=self._connection.vhost,
+            vhost=self._connection.plane.vhost,
             user=self._address.user,
             login=self._address.login,
-            heartbeat=self._connection.heartbeat,
+            heartbeat=self._connection.plane.heartbeat,
             tls=tls.version() if tls else None,
             verified=tls is None or bool(certificate),
             certificate_days=_days_left(until) if isinstance(until, str) else None,
@@ -78,8 +78,8 @@ class Examination:
         found: list[QueueFacts] = []
 
         async def look(channel: ControlChannel) -> None:
-            seen = await channel.ask(Channel.rpc, DeclareQueue(queue=name, passive=True))
-            found.append(QueueFacts(ready=seen.message_count or 0, consumers=seen.consumer_count or 0))
+            seen = await channel.declare_queue(name, passive=True)
+            found.append(QueueFacts(ready=seen.ready, consumers=seen.consumers))
 
         refusal = await self._try(look)
         return found[0] if refusal is None else refusal
@@ -87,7 +87,7 @@ class Examination:
     async def how_it_goes(self, queue: str) -> str | None:
         """How a queue goes with all that waits in it; None where it stays, or that is not told."""
         with self._giving_up():
-            return await how_it_goes(self._connection, queue)
+            return await how_it_ends(self._connection, queue)
         return None
 
     async def refusal_of_connections(self, channels: Mapping[str, int]) -> tuple[int, str] | None:
@@ -104,8 +104,8 @@ class Examination:
                     connection = opened[-1] if opened else self._connection
                     for _ in range(wanted if count else 0):
                         await connection.channel()
-                except (BrokerError, ChannelClosed) as exc:
-                    return count, describe(exc)
+                except (BrokerError, ChannelRefused) as exc:
+                    return count, str(exc)
         finally:
             for connection in opened:
                 await connection.close()
@@ -117,66 +117,50 @@ class Examination:
         Asked by declaring it again, which would create it if it were not there.
         """
         return await self._try(
-            lambda channel: channel.ask(
-                Channel.rpc,
-                DeclareQueue(
-                    queue=topology.queue,
-                    durable=topology.durable,
-                    arguments=queue_arguments(topology),
-                ),
+            lambda channel: channel.declare_queue(
+                topology.queue, durable=topology.durable, arguments=topology.queue_arguments
             )
         )
 
     async def refusal_of_exchange(self, topology: Topology) -> str | None:
         """How an existing exchange differs; None if it is the same. Likewise."""
         return await self._try(
-            lambda channel: channel.ask(
-                Channel.rpc,
-                DeclareExchange(
-                    exchange=topology.exchange,
-                    exchange_type=topology.exchange_type,
-                    durable=topology.durable,
-                ),
+            lambda channel: channel.declare_exchange(
+                topology.exchange, topology.exchange_type, durable=topology.durable
             )
         )
 
     async def missing_exchange(self, name: str) -> str | None:
         """Why an exchange can't be used; None if it is there."""
-        return await self._try(
-            lambda channel: channel.ask(Channel.rpc, DeclareExchange(exchange=name, passive=True))
-        )
+        return await self._try(lambda channel: channel.declare_exchange(name, passive=True))
 
     async def refusal_to_declare(self, queue: str) -> str | None:
         """Why we may not declare a queue of that name; None if we may."""
-        impossible: dict[str, Any] = {"x-max-length": -1}
         return _unless_impossible(
             await self._try(
-                lambda channel: channel.ask(
-                    Channel.rpc, DeclareQueue(queue=queue, durable=True, arguments=impossible)
-                )
+                lambda channel: channel.declare_queue(queue, durable=True, arguments={"x-max-length": -1})
             )
         )
 
     async def refusal_to_read(self, queue: str) -> str | None:
         """Why we may not consume a queue; None if we may."""
-        impossible: dict[str, Any] = {"x-priority": "high"}
         return _unless_impossible(
-            await self._try(
-                lambda channel: channel.ask(Channel.rpc, Consume(queue=queue, arguments=impossible))
-            )
+            await self._try(lambda channel: channel.consume(queue, arguments={"x-priority": "high"}))
         )
 
     async def refusal_to_write(self, exchange: str, routing_key: str = "") -> str | None:
         """Why we may not publish to an exchange; None if we may."""
-        impossible = Message(b"", Properties(expiration="soon"), routing_key, exchange)
+        impossible = Publication(b"", Properties(expiration="soon"), routing_key, exchange)
         with self._giving_up():
-            publications = await self._connection.data_channel(Publications, confirms=True)
-            [result] = await publications.publish([impossible]).wait()
-            if publications.is_open:
-                await publications.control.close()
-        if result.status is PublishStatus.UNSENDABLE:
-            return result.why
-        closing = publications.closing
+            channel = await self._connection.data_channel(PublishChannel, confirms=True)
+            channel.write(impossible)
+            self._connection.flush()
+            await wait_for_results([impossible])
+            if channel.is_open:
+                await channel.control.close()
+        if impossible.result.status is PublishStatus.UNSENDABLE:
+            return impossible.result.why
+        closing = channel.closing
         if closing is None:
             return None
         if closing.is_of_connection:
@@ -186,14 +170,13 @@ class Examination:
     async def _try(self, step: Callable[[ControlChannel], Awaitable[object]]) -> str | None:
         """On a channel of its own, since a refusal closes it."""
         with self._giving_up():
-            channel = await self._connection.channel()
             try:
-                await step(channel)
-            except ChannelClosed as exc:
-                return describe(exc)
+                async with self._connection.throwaway_channel() as channel:
+                    await step(channel)
+            except ChannelRefused as exc:
+                return str(exc)
             except (ValueError, TypeError) as exc:  # the codec's, before anything is sent
                 return f"it can't be put into AMQP: {exc}"
-            await channel.close()
         return None
 
     @contextmanager

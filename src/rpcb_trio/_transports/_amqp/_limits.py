@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from rpcb_trio._transports._protocol import Topology
+from rpcb_trio._transports._topology import Topology
 
 MIB = 2**20
 UP_TO_3 = 128 * MIB
@@ -39,13 +39,7 @@ def unset_priority(server_properties: Mapping[str, object], topology: Topology) 
     if _text(server_properties.get("product")) != "RabbitMQ":
         return 0
     numbers = [int(part) if part.isdecimal() else 0 for part in _version(server_properties).split(".")[:2]]
-    is_quorum = topology.arguments.get("x-queue-type", topology.queue_type) == "quorum"
-    return UNSET_IN_QUORUM if is_quorum and tuple(numbers) >= (4, 3) else 0
-
-
-def is_too_big(said: str) -> bool:
-    """Whether the broker closed a channel since a message was too big for it."""
-    return TOO_BIG.search(said) is not None
+    return UNSET_IN_QUORUM if topology.is_quorum and tuple(numbers) >= (4, 3) else 0
 
 
 def learned_limit(said: str) -> int | None:

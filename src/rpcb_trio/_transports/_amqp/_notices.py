@@ -1,46 +1,42 @@
-"""Notices on a topic exchange: sent without confirms, and heard by who listens."""
+"""Notices on a topic exchange: sent without confirms, and received by all that listen."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import anyio
 import trio
-from aiormq import Channel
-from aiormq.exceptions import (
-    ChannelAccessRefused,
-    ChannelClosed,
-    ChannelNotFoundEntity,
-    ChannelPreconditionFailed,
-)
 
-from rpcb_trio._errors import SessionLost, SettingError, TopologyMismatch
+from rpcb_trio._errors import SessionLost, TopologyMismatch
 from rpcb_trio._messages import Notice
-from rpcb_trio._transports._amqp._boundary import describe
-from rpcb_trio._transports._amqp._connection import Connection
-from rpcb_trio._transports._amqp._data import Consumption, DataChannel
-from rpcb_trio._transports._amqp._frame_writer import publish
-from rpcb_trio._transports._amqp._frames import Delivery
-from rpcb_trio._transports._amqp._loss import Loss
-from rpcb_trio._transports._amqp._methods import BindQueue, DeclareExchange, DeclareQueue
-from rpcb_trio._transports._amqp._properties import Properties
-from rpcb_trio._transports._amqp._rights import try_to_publish
-from rpcb_trio._transports._amqp._topology import told_by_topology
+from rpcb_trio._transports._amqp._codec._frame_writer import publish
+from rpcb_trio._transports._amqp._codec._frames import Delivery
+from rpcb_trio._transports._amqp._codec._properties import TRANSIENT, Properties
+from rpcb_trio._transports._amqp._data._closing import (
+    ACCESS_REFUSED,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    ChannelRefused,
+)
+from rpcb_trio._transports._amqp._data._connection import ASK_SECONDS, Connection, DataChannel
+from rpcb_trio._transports._amqp._data._consumption import Consumption
+from rpcb_trio._transports._amqp._session._rights import try_to_publish
+from rpcb_trio._transports._amqp._session_end import SessionEnd
+from rpcb_trio._transports._amqp._topology import explaining_refusals
+from rpcb_trio._transports._topology import check_exchange
 
 BUFFER = 1024
-"""Notices that may wait for who listens, here and as many again at the broker."""
-
-TRANSIENT = 1
+"""Notices that may wait for a listener, here and as many again at the broker."""
 
 OTHER_TYPE = "it is there, but no topic exchange; name another one"
 MAY_NOT_DECLARE = (
     "it does not exist, and the user may not declare it; grant that, or create it, a durable topic exchange"
 )
 MAY_NOT_LOOK = (
-    "the user has no right to it, so the broker does not tell whether it exists; grant write to who tells, "
-    "read to who listens, and create it, a durable topic exchange, if it does not exist"
+    "the user has no right to it, so the broker does not tell whether it exists; grant write to workers, "
+    "read to listeners, and create it, a durable topic exchange, if it does not exist"
 )
 MAY_NOT_PUBLISH = "the user may not publish there; grant write, or leave events out"
 MAY_NOT_LISTEN = "the user may not listen there; grant read on it, and all rights on queues named amq.gen-..."
@@ -63,7 +59,7 @@ class AmqpPublisher:
         connection.on_blocked(self._change)
         connection.on_close(lambda _: self._is_taken.set())
         await declare_topic_exchange(connection, self._exchange)
-        await see_that_it_may_publish(connection, self._exchange)
+        await check_rights(connection, self._exchange)
         self._channel = await connection.data_channel(DataChannel)
 
     async def publish(self, notices: Sequence[Notice]) -> None:
@@ -102,8 +98,8 @@ class AmqpPublisher:
 class AmqpSubscriber:
     """Implements `Subscriber`."""
 
-    def __init__(self, loss: Loss) -> None:
-        self._loss = loss
+    def __init__(self, end: SessionEnd) -> None:
+        self._end = end
         self._connection: Connection
         self._put, self.bodies = anyio.create_memory_object_stream[bytes](BUFFER)
 
@@ -113,30 +109,25 @@ class AmqpSubscriber:
         await declare_topic_exchange(connection, exchange)
         consumption = await connection.data_channel(Consumption)
         consumption.take = self._take
-        consumption.end = lambda why: self._loss.report(why or "the broker ended the subscription to events")
+        consumption.end = lambda why: self._end.report(why or "the broker ended the subscription to events")
         channel = consumption.control
-        with told_by_topology(shown(exchange), MAY_NOT_LISTEN):
+        with explaining_refusals(shown(exchange), MAY_NOT_LISTEN):
             # Its name is the broker's choice, and it goes with the connection.
-            bounded: dict[str, Any] = {"x-max-length": BUFFER}
-            queue = await channel.ask(
-                Channel.queue_declare, "", exclusive=True, auto_delete=True, arguments=bounded
-            )
-            assert queue.queue is not None  # noqa: S101 - for the type checker
-            await channel.ask(Channel.rpc, BindQueue(queue=queue.queue, exchange=exchange, routing_key="#"))
-            await channel.ask(Channel.basic_consume, queue.queue, _never, no_ack=True)
+            queue = await channel.declare_queue("", exclusive=True, arguments={"x-max-length": BUFFER})
+            await channel.bind_queue(queue.name, exchange, "#")
+            await channel.consume(queue.name, no_ack=True)
 
     async def depth(self, queue: str) -> int | None:
         """How full a queue is (see `Subscriber`)."""
-        async with self._connection.one_question() as channel:
-            try:
-                seen = await channel.ask(Channel.rpc, DeclareQueue(queue=queue, passive=True))
-            except (ChannelClosed, ValueError):  # it may be gone, or another's own
-                return None
-            return seen.message_count
+        try:
+            async with self._connection.throwaway_channel(ASK_SECONDS) as channel:
+                return (await channel.declare_queue(queue, passive=True)).ready
+        except (ChannelRefused, ValueError):  # it may be gone, or another's own
+            return None
 
     async def watch(self) -> NoReturn:
         """Wait for the end (see `Subscriber`)."""
-        await self._loss.watch()
+        await self._end.watch()
 
     def close(self) -> None:
         """End `bodies`."""
@@ -149,17 +140,13 @@ class AmqpSubscriber:
                 self._put.send_nowait(delivery.body)
 
 
-async def _never(_: object) -> None:
-    """What aiormq would call with a notice; those never reach it."""
-
-
-async def see_that_it_may_publish(connection: Connection, exchange: str) -> None:
+async def check_rights(connection: Connection, exchange: str) -> None:
     """Have the broker look at the right to publish events.
 
     Raises:
         TopologyMismatch: the user may not.
     """
-    with told_by_topology(shown(exchange), MAY_NOT_PUBLISH):
+    with explaining_refusals(shown(exchange), MAY_NOT_PUBLISH):
         await try_to_publish(connection, exchange)
 
 
@@ -175,31 +162,30 @@ async def declare_topic_exchange(connection: Connection, exchange: str) -> None:
         TopologyMismatch: it can't be had.
         SettingError: no exchange can have that name.
     """
-    if not exchange:
-        raise SettingError("events names no exchange; name one, or leave it out")
-    with told_by_topology(shown(exchange)):
+    check_exchange(exchange)
+    with explaining_refusals(shown(exchange)):
         try:
             await _declare(connection, exchange, passive=False)
-        except ChannelPreconditionFailed as exc:
-            if "arg 'type'" in (said := describe(exc)):
-                raise TopologyMismatch(f"{shown(exchange)}: {OTHER_TYPE} ({said})") from exc
-        except ChannelAccessRefused as exc:
-            await _find(connection, exchange, describe(exc))
+        except ChannelRefused as exc:
+            if exc.code == ACCESS_REFUSED:
+                await _find(connection, exchange, str(exc))
+            elif exc.code != PRECONDITION_FAILED:
+                raise
+            elif "arg 'type'" in str(exc):
+                raise TopologyMismatch(f"{shown(exchange)}: {OTHER_TYPE} ({exc})") from exc
 
 
 async def _find(connection: Connection, exchange: str, refusal: str) -> None:
     try:
         await _declare(connection, exchange, passive=True)
-    except ChannelNotFoundEntity as exc:
-        raise TopologyMismatch(f"{shown(exchange)}: {MAY_NOT_DECLARE} ({refusal})") from exc
-    except ChannelAccessRefused as exc:  # from RabbitMQ 4.3 on, who has no right to it may not look either
-        raise TopologyMismatch(f"{shown(exchange)}: {MAY_NOT_LOOK} ({describe(exc)})") from exc
+    except ChannelRefused as exc:
+        if exc.code == NOT_FOUND:
+            raise TopologyMismatch(f"{shown(exchange)}: {MAY_NOT_DECLARE} ({refusal})") from exc
+        if exc.code == ACCESS_REFUSED:  # from RabbitMQ 4.3 on, a user without a right may not look either
+            raise TopologyMismatch(f"{shown(exchange)}: {MAY_NOT_LOOK} ({exc})") from exc
+        raise
 
 
 async def _declare(connection: Connection, exchange: str, *, passive: bool) -> None:
-    channel = await connection.channel()
-    await channel.ask(
-        Channel.rpc,
-        DeclareExchange(exchange=exchange, exchange_type="topic", passive=passive, durable=True),
-    )
-    await channel.close()
+    async with connection.throwaway_channel() as channel:
+        await channel.declare_exchange(exchange, "topic", passive=passive, durable=True)

@@ -8,13 +8,10 @@ from collections.abc import Callable, Collection
 import anyio
 
 from rpcb_trio._errors import SessionLost, SettingError
-from rpcb_trio._transports._amqp._connection import Connection
+from rpcb_trio._transports._amqp._data._connection import Connection
 from rpcb_trio._transports._amqp._url import Address, parse_url
 
 _log = logging.getLogger(__name__)
-
-UPDATE_SECRET = bytes([0, 10, 0, 70])
-"""How the frame's method begins, seven bytes into it: AMQP's `connection` (10), `update-secret` (70)."""
 
 
 class UrlSource:
@@ -63,7 +60,7 @@ async def _renew(connection: Connection, password: str | None) -> None:
     if password is None or not connection.is_open:
         return
     try:
-        if await connection.renew(password):
+        if await connection.plane.renew(password):
             _log.info("the broker was told a new password")
     except SessionLost as exc:  # whoever uses the connection learns of it too
         _log.warning("the broker did not take a new password: %s", exc)
@@ -77,12 +74,3 @@ def _asked(ask: Callable[[], str]) -> str:
     except Exception as exc:  # noqa: BLE001 - it is anyone's function
         # What it says may hold what it was asked for.
         raise SettingError(f"url could not be had: its function raised {type(exc).__name__}") from None
-
-
-def _tells_no_secret(record: logging.LogRecord) -> bool:
-    """Whether it may be logged: aiormq writes every frame that it sends into its log, at debug."""
-    frames = record.args if isinstance(record.args, tuple) else ()
-    return not any(getattr(frame, "payload", b"")[7:11] == UPDATE_SECRET for frame in frames)
-
-
-logging.getLogger("aiormq.connection").addFilter(_tells_no_secret)

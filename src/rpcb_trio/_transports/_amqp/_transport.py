@@ -11,21 +11,20 @@ from anyio.abc import TaskGroup
 
 from rpcb_trio._errors import SessionLost, SettingError
 from rpcb_trio._nursery import open_serving_nursery
-from rpcb_trio._transports._amqp._blockage import Blockage
 from rpcb_trio._transports._amqp._caller import AmqpCaller
-from rpcb_trio._transports._amqp._connection import Connection, dial
-from rpcb_trio._transports._amqp._direct_callers import DirectCallers
+from rpcb_trio._transports._amqp._control._loop import AioLoop, open_any_loop
+from rpcb_trio._transports._amqp._data._connection import Connection, dial
 from rpcb_trio._transports._amqp._examination import Examination
-from rpcb_trio._transports._amqp._loop import AioLoop, open_any_loop
-from rpcb_trio._transports._amqp._loss import Loss
 from rpcb_trio._transports._amqp._notices import AmqpPublisher, AmqpSubscriber
-from rpcb_trio._transports._amqp._outbox import Outbox
-from rpcb_trio._transports._amqp._rights import Rights
-from rpcb_trio._transports._amqp._session import AmqpSession
+from rpcb_trio._transports._amqp._session._blockage import Blockage
+from rpcb_trio._transports._amqp._session._direct_callers import DirectCallers
+from rpcb_trio._transports._amqp._session._outbox import Outbox
+from rpcb_trio._transports._amqp._session._rights import Rights
+from rpcb_trio._transports._amqp._session._session import AmqpSession
+from rpcb_trio._transports._amqp._session_end import SessionEnd
 from rpcb_trio._transports._amqp._source import UrlSource
-from rpcb_trio._transports._amqp._topology import check, declare, tell_of_its_end
-from rpcb_trio._transports._bounds import LARGEST_PREFETCH
-from rpcb_trio._transports._protocol import Topology
+from rpcb_trio._transports._amqp._topology import declare, warn_of_its_end
+from rpcb_trio._transports._topology import Topology, check_prefetch
 
 
 class AmqpTransport:
@@ -64,7 +63,7 @@ class AmqpTransport:
         self._name = name or "rpcb_trio"
         self._refresh = refresh
         self._has_connected = False
-        self._looked_at = set[str]()
+        self._examined = set[str]()
         """Queues whose end was looked at, once for all sessions."""
         self._rights = Rights()
         self._connections: WeakSet[Connection] = WeakSet()
@@ -75,16 +74,14 @@ class AmqpTransport:
     @asynccontextmanager
     async def open_session(self, topology: Topology, *, prefetch: int) -> AsyncIterator[AmqpSession]:
         """Consume a queue (see `Transport`)."""
-        if not 1 <= prefetch <= LARGEST_PREFETCH:
-            raise SettingError(f"prefetch is 1 to {LARGEST_PREFETCH}, not {prefetch}")
-        check(topology)
-        loss = Loss()
-        async with self._dialling(loss) as dial_as, _closing(await dial_as("in")) as connection:
-            connection.on_close(loss.report)
+        check_prefetch(prefetch)
+        end = SessionEnd()
+        async with self._dialling(end) as dial_as, _closing(await dial_as("in")) as connection:
+            connection.on_close(end.report)
             await declare(connection, topology)
-            if topology.queue not in self._looked_at:
-                self._looked_at.add(topology.queue)
-                await tell_of_its_end(connection, topology)
+            if topology.queue not in self._examined:
+                self._examined.add(topology.queue)
+                await warn_of_its_end(connection, topology)
             blockage = Blockage()
 
             async def dial_out() -> Connection:
@@ -93,51 +90,50 @@ class AmqpTransport:
             await self._rights.verify(connection)
             if topology.dead_letter_exchange is not None:
                 self._rights.claim(topology.dead_letter_exchange)
-            outbox = Outbox(loss, dial_out, blockage, self._rights)
+            outbox = Outbox(end, dial_out, blockage, self._rights)
             callers = DirectCallers(lambda: dial_as("check"))
-            session = AmqpSession(loss, outbox, blockage, callers, topology=topology, prefetch=prefetch)
+            session = AmqpSession(end, outbox, blockage, callers, topology=topology, prefetch=prefetch)
             try:
                 session.max_reply_size = (await outbox.open()).connection.largest_message
                 await session.consume(connection)
                 try:
                     yield session
                 finally:
-                    if loss.reason is not None:
-                        session.give_back_all()
+                    if end.reason is not None:
+                        session.requeue_all()
             finally:
                 session.close()
                 await callers.close()
                 await outbox.close()
 
     @asynccontextmanager
-    async def open_examination(self, topology: Topology) -> AsyncIterator[Examination]:
+    async def open_examination(self) -> AsyncIterator[Examination]:
         """Connect to look whether a session would open there; nothing is changed.
 
         Raises:
             LoginRefused, SessionLost, SettingError: as `open_session`.
         """
-        check(topology)
-        loss = Loss()
-        async with self._dialling(loss) as dial_as, _closing(await dial_as("examination")) as connection:
-            connection.on_close(loss.report)
+        end = SessionEnd()
+        async with self._dialling(end) as dial_as, _closing(await dial_as("examination")) as connection:
+            connection.on_close(end.report)
             yield Examination(connection, self._source.address, dial_as)
 
     @asynccontextmanager
     async def open_caller(self) -> AsyncIterator[AmqpCaller]:
         """Call over direct reply-to, under trio or asyncio (see `Transport`)."""
-        loss = Loss()
-        async with self._dialling(loss) as dial_as, _closing(await dial_as("caller")) as connection:
-            connection.on_close(loss.report)
-            caller = AmqpCaller(loss)
+        end = SessionEnd()
+        async with self._dialling(end) as dial_as, _closing(await dial_as("caller")) as connection:
+            connection.on_close(end.report)
+            caller = AmqpCaller(end)
             await caller.listen(connection)
             yield caller
 
     @asynccontextmanager
     async def open_publisher(self, exchange: str) -> AsyncIterator[AmqpPublisher]:
         """Publish notices (see `Transport`)."""
-        loss = Loss()
-        async with self._dialling(loss) as dial_as, _closing(await dial_as("events")) as connection:
-            connection.on_close(loss.report)
+        end = SessionEnd()
+        async with self._dialling(end) as dial_as, _closing(await dial_as("events")) as connection:
+            connection.on_close(end.report)
             publisher = AmqpPublisher(exchange)
             await publisher.open(connection)
             yield publisher
@@ -145,10 +141,10 @@ class AmqpTransport:
     @asynccontextmanager
     async def open_subscriber(self, exchange: str) -> AsyncIterator[AmqpSubscriber]:
         """Listen to notices (see `Transport`)."""
-        loss = Loss()
-        async with self._dialling(loss) as dial_as, _closing(await dial_as("watch")) as connection:
-            connection.on_close(loss.report)
-            subscriber = AmqpSubscriber(loss)
+        end = SessionEnd()
+        async with self._dialling(end) as dial_as, _closing(await dial_as("watch")) as connection:
+            connection.on_close(end.report)
+            subscriber = AmqpSubscriber(end)
             try:
                 await subscriber.listen(connection, exchange)
                 yield subscriber
@@ -156,9 +152,9 @@ class AmqpTransport:
                 subscriber.close()
 
     @asynccontextmanager
-    async def _dialling(self, loss: Loss) -> AsyncIterator[Callable[[str], Awaitable[Connection]]]:
+    async def _dialling(self, end: SessionEnd) -> AsyncIterator[Callable[[str], Awaitable[Connection]]]:
         """A way to open connections, each with a role; they are to be closed before this is left."""
-        async with open_any_loop(loss) as loop, open_serving_nursery() as tasks:
+        async with open_any_loop(end) as loop, open_serving_nursery() as tasks:
             if self._source.changes:
                 tasks.start_soon(self._source.renew, self._connections, self._refresh)
             try:

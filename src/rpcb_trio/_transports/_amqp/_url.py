@@ -8,8 +8,7 @@ import msgspec
 from yarl import URL
 
 from rpcb_trio._errors import SettingError
-from rpcb_trio._transports._amqp._tables import LONGEST_SHORT
-from rpcb_trio._transports._bounds import LONGEST_HEARTBEAT
+from rpcb_trio._transports._topology import LONGEST_HEARTBEAT, LONGEST_NAME
 
 PORTS = {"amqp": 5672, "amqps": 5671}
 
@@ -95,8 +94,8 @@ def parse_url(url: str, *, heartbeat: int) -> Address:
         raise SettingError(
             f"url: no host can be named {parsed.host[:80]!r}; its parts between dots have 1 to 63 characters"
         ) from None
-    if len(parsed.path.removeprefix("/").encode()) > LONGEST_SHORT:
-        raise SettingError(f"url: a virtual host's name has {LONGEST_SHORT} bytes at most")
+    if len(parsed.path.removeprefix("/").encode()) > LONGEST_NAME:
+        raise SettingError(f"url: a virtual host's name has {LONGEST_NAME} bytes at most")
     given = parsed.query.get("heartbeat", str(heartbeat))
     if not (given.isascii() and given.isdecimal()) or int(given) > LONGEST_HEARTBEAT:
         raise SettingError(f"heartbeat is in whole seconds, 0 (none) to {LONGEST_HEARTBEAT}, not {given!r}")

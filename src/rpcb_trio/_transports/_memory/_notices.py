@@ -1,4 +1,4 @@
-"""Notices of the embedded broker: each one to all who listen at that moment."""
+"""Notices of the embedded broker: each one to all that listen at that moment."""
 
 from __future__ import annotations
 
@@ -7,64 +7,40 @@ from typing import NoReturn
 
 import trio
 
-from rpcb_trio._errors import SessionLost
 from rpcb_trio._messages import Notice
-from rpcb_trio._transports._memory._alarm import Alarm
-from rpcb_trio._transports._memory._router import Router
+from rpcb_trio._transports._memory._queues import Message
+from rpcb_trio._transports._memory._router import Router, check_connected, watch
 
 BUFFER = 1024
-"""Notices that may wait for who listens."""
-
-
-class Listeners:
-    """Who listens to which exchange."""
-
-    def __init__(self) -> None:
-        self._of: dict[str, list[trio.MemorySendChannel[bytes]]] = {}
-
-    def add(self, exchange: str) -> trio.MemoryReceiveChannel[bytes]:
-        """Listen from now on, until it is closed."""
-        put, bodies = trio.open_memory_channel[bytes](BUFFER)
-        self._of.setdefault(exchange, []).append(put)
-        return bodies
-
-    def tell(self, exchange: str, body: bytes) -> None:
-        """Tell all who listen and have room."""
-        for put in tuple(self._of.get(exchange, ())):
-            try:
-                put.send_nowait(body)
-            except trio.WouldBlock:
-                pass
-            except trio.BrokenResourceError:
-                self._of[exchange].remove(put)
+"""Notices that may wait for a listener."""
 
 
 class MemoryPublisher:
     """Implements `Publisher`."""
 
-    def __init__(self, listeners: Listeners, exchange: str, alarm: Alarm, lost: trio.Event) -> None:
-        self._listeners = listeners
+    def __init__(self, router: Router, exchange: str) -> None:
+        self._router = router
+        self._lost = router.lost
         self._exchange = exchange
-        self._alarm = alarm
-        self._lost = lost
+        router.declare_exchange(exchange, "topic")
 
     async def publish(self, notices: Sequence[Notice]) -> None:
         """Send them (see `Publisher`)."""
         await trio.lowlevel.checkpoint()
-        await self._alarm.passed()
-        if self._lost.is_set():
-            raise SessionLost("the embedded broker has disconnected")
+        await self._router.alarm.passed()
+        check_connected(self._lost)
         for notice in notices:
-            self._listeners.tell(self._exchange, notice.body)
+            self._router.route(self._exchange, notice.routing_key, Message(body=notice.body))
 
 
 class MemorySubscriber:
     """Implements `Subscriber`."""
 
-    def __init__(self, bodies: trio.MemoryReceiveChannel[bytes], router: Router, lost: trio.Event) -> None:
-        self.bodies = bodies
+    def __init__(self, router: Router, exchange: str) -> None:
         self._router = router
-        self._lost = lost
+        self._lost = router.lost
+        router.declare_exchange(exchange, "topic")
+        self.bodies = router.listen(exchange, BUFFER)
 
     async def depth(self, queue: str) -> int | None:
         """How full a queue is (see `Subscriber`)."""
@@ -73,5 +49,4 @@ class MemorySubscriber:
 
     async def watch(self) -> NoReturn:
         """Wait for the end."""
-        await self._lost.wait()
-        raise SessionLost("the embedded broker has disconnected")
+        await watch(self._lost)

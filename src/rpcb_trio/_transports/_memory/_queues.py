@@ -56,16 +56,12 @@ class Consumer:
         del self._unacked[tag]
         self._queue.dispatch()
 
-    def nack(self, tag: int) -> None:
-        """Give a delivery back: its message is delivered again, first and marked."""
-        self._queue.requeue([self._unacked.pop(tag)])
-
     def stop(self) -> None:
         """Take no more deliveries; those that are unacked can still be settled."""
         self._queue.remove(self)
 
     def close(self) -> None:
-        """Stop, and give back all that is unacked, in order."""
+        """Stop, and requeue all that is unacked, in order."""
         self.stop()
         left = list(self._unacked.values())
         self._unacked.clear()
@@ -73,9 +69,15 @@ class Consumer:
 
 
 class Queue:
-    """A queue. Consumers with room get its messages in turn; expired ones are dropped at its head."""
+    """A queue. Consumers with room get its messages in turn; expired ones are dropped at its head.
 
-    def __init__(self) -> None:
+    Args:
+        durable, arguments: as it was declared.
+    """
+
+    def __init__(self, *, durable: bool = True, arguments: Mapping[str, object] = NO_HEADERS) -> None:
+        self.durable = durable
+        self.arguments = arguments
         self._messages: deque[Message] = deque()
         self._consumers: deque[Consumer] = deque()
 

@@ -10,15 +10,14 @@ from typing import NoReturn, cast
 import msgspec
 import trio
 
-from rpcb_trio._errors import CallerGone, RequestTooBig, RpcbError, SessionLost, Unroutable
+from rpcb_trio._errors import CallerGone, RequestTooBig, RpcbError, Unroutable
 from rpcb_trio._messages import Answer, Outgoing, Reply, Request, Settled
-from rpcb_trio._transports._dead_letter import ROUTING_HEADERS, dead_letter_headers
 from rpcb_trio._transports._deadline import Deadlines
-from rpcb_trio._transports._echo import ids_of
-from rpcb_trio._transports._memory._alarm import Alarm
+from rpcb_trio._transports._headers import ROUTING_HEADERS, dead_letter_headers, ids_of
 from rpcb_trio._transports._memory._queues import Consumer, Message
-from rpcb_trio._transports._memory._router import Router
-from rpcb_trio._transports._protocol import Rest, Topology
+from rpcb_trio._transports._memory._router import Router, check_connected, watch
+from rpcb_trio._transports._protocol import Rest
+from rpcb_trio._transports._topology import Topology
 
 
 class Delivered(Request, frozen=True, eq=False, kw_only=True):
@@ -31,24 +30,22 @@ class MemorySession:
     """Implements `Session`."""
 
     def __init__(
-        self, router: Router, alarm: Alarm, lost: trio.Event, *, topology: Topology, prefetch: int
+        self, router: Router, topology: Topology, *, prefetch: int, max_message_size: int | None
     ) -> None:
-        self.max_reply_size: int | None = None
+        self.max_reply_size = max_message_size
         self._router = router
         self._topology = topology
-        self._lost = lost
-        self._alarm = alarm
+        self._lost = router.lost
         self._deadlines = Deadlines(topology.queue)
-        self.blockages = alarm.listen()
+        self.blockages = router.alarm.listen()
         self._send_requests, self.requests = trio.open_memory_channel[Request](math.inf)
         self._consumer: Consumer = router.queues[topology.queue].consume(prefetch, self._deliver)
 
     async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
         """Reply and ack (see `Session`)."""
         await trio.lowlevel.checkpoint()
-        await self._alarm.passed()
-        if self._lost.is_set():
-            raise SessionLost("the embedded broker has disconnected")
+        await self._router.alarm.passed()
+        check_connected(self._lost)
         settled = [self._reply(answer) for answer in answers]
         for answer in answers:
             self._consumer.ack(answer.request.tag)
@@ -83,16 +80,15 @@ class MemorySession:
         self._consumer.stop()
         self._send_requests.close()
 
-    def give_back(self, requests: Sequence[Request]) -> None:
+    def requeue(self, requests: Sequence[Request]) -> None:
         """Nothing is counted here, so it is done when the session closes."""
 
     async def watch(self) -> NoReturn:
         """Wait for the end."""
-        await self._lost.wait()
-        raise SessionLost("the embedded broker has disconnected")
+        await watch(self._lost)
 
     def close(self) -> None:
-        """End it, and give back what it held."""
+        """End it, and requeue what it held."""
         self._send_requests.close()
         self.blockages.close()
         self._consumer.close()
@@ -101,7 +97,7 @@ class MemorySession:
         ending = self._send(answer)
         if answer.dead_letter is None:
             return ending
-        self._bury(cast(Delivered, answer.request), answer.dead_letter)
+        self._dead_letter(cast(Delivered, answer.request), answer.dead_letter)
         return Settled.REJECTED
 
     def _send(self, answer: Answer) -> Settled:
@@ -118,19 +114,19 @@ class MemorySession:
         has_arrived = self._router.route("", answer.request.reply_to, reply)
         return Settled.REPLIED if has_arrived else Settled.UNROUTABLE
 
-    def _bury(self, request: Delivered, reason: str) -> None:
+    def _dead_letter(self, request: Delivered, reason: str) -> None:
         exchange, key = self._topology.dead_letter_exchange, self._topology.dead_letter_routing_key
         if exchange is None:
             return
         headers = request.message.headers.items()
         own = {name: value for name, value in headers if name not in ROUTING_HEADERS}
-        letter = msgspec.structs.replace(
+        dead_letter = msgspec.structs.replace(
             request.message,
             expiration=None,
             expires=None,
             headers={**own, **dead_letter_headers(self._topology.queue, reason)},
         )
-        self._router.route(exchange, request.message.routing_key if key is None else key, letter)
+        self._router.route(exchange, request.message.routing_key if key is None else key, dead_letter)
 
     def _deliver(self, tag: int, message: Message) -> None:
         arrived = trio.current_time()
@@ -162,11 +158,11 @@ class MemorySession:
 class MemoryCaller:
     """Implements `CallerSession`."""
 
-    def __init__(self, router: Router, lost: trio.Event, max_message_size: int | None) -> None:
+    def __init__(self, router: Router, max_message_size: int | None) -> None:
         self._router = router
         self._most = max_message_size
         self._address = router.add_caller(self._deliver)
-        self._lost = lost
+        self._lost = router.lost
         self._take: Callable[[Reply], None]
 
     def on_reply(self, take: Callable[[Reply], None]) -> None:
@@ -176,8 +172,7 @@ class MemoryCaller:
     async def publish(self, request: Outgoing, failed: Callable[[RpcbError], None]) -> None:  # noqa: ARG002 - all is known at once
         """Send a request (see `CallerSession`)."""
         await trio.lowlevel.checkpoint()
-        if self._lost.is_set():
-            raise SessionLost("the embedded broker has disconnected")
+        check_connected(self._lost)
         if self._most is not None and len(request.body) > self._most:
             raise RequestTooBig(request.why_too_big(self._most))
         message = Message(
@@ -195,11 +190,10 @@ class MemoryCaller:
 
     async def watch(self) -> NoReturn:
         """Wait for the end."""
-        await self._lost.wait()
-        raise SessionLost("the embedded broker has disconnected")
+        await watch(self._lost)
 
     def close(self) -> None:
-        """Give the address back."""
+        """Its address leads nowhere from now on."""
         self._router.remove_caller(self._address)
 
     def _deliver(self, reply: Reply) -> None:

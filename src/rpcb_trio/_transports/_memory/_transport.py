@@ -8,24 +8,25 @@ from contextlib import asynccontextmanager
 import sniffio
 import trio
 
-from rpcb_trio._errors import SettingError, TopologyMismatch
+from rpcb_trio._errors import SettingError
 from rpcb_trio._messages import NO_HEADERS, Reply
-from rpcb_trio._transports._memory._alarm import Alarm
-from rpcb_trio._transports._memory._notices import Listeners, MemoryPublisher, MemorySubscriber
+from rpcb_trio._transports._memory._notices import MemoryPublisher, MemorySubscriber
 from rpcb_trio._transports._memory._queues import Message
 from rpcb_trio._transports._memory._router import Router, as_reply
 from rpcb_trio._transports._memory._sessions import MemoryCaller, MemorySession
-from rpcb_trio._transports._protocol import CallerSession, Publisher, Session, Subscriber, Topology
+from rpcb_trio._transports._protocol import CallerSession, Publisher, Session, Subscriber
+from rpcb_trio._transports._topology import Topology, check_exchange, check_prefetch
 
 
 class MemoryBroker:
     """A broker that lives in this process and this trio run; a `Transport` like any other.
 
-    It has named queues, the default exchange and exchanges bound by exact routing keys; prefetch, ack, nack,
-    redelivery with its flag, direct reply-to, and expiry (looked at when a message reaches the queue's head).
-    Nothing is stored beyond the process. `declare="passive"` wants the queue to be there; other than that,
-    `declare`, `queue_type` and further arguments change nothing. What is dead-lettered goes where the
-    topology's `dead_letter_exchange` routes it to, or is dropped.
+    It has named queues, and exchanges of every type that bind them (all that is bound to a headers exchange
+    gets all); prefetch, ack, redelivery with its flag, direct reply-to, and expiry (looked at when a message
+    reaches the queue's head). Nothing is stored beyond the process. It refuses a topology as RabbitMQ would:
+    what is missing, and what is declared again with other properties. But it does not obey them: queues have
+    no limits, no priorities and no types. What is dead-lettered goes where the topology's
+    `dead_letter_exchange` routes it to, or is dropped.
 
     Args:
         max_message_size: bytes of the largest body that clients and workers may send; None for any.
@@ -34,13 +35,16 @@ class MemoryBroker:
     def __init__(self, *, max_message_size: int | None = None) -> None:
         self._max_message_size = max_message_size
         self._router = Router()
-        self._connections = trio.Event()
-        self._alarm = Alarm()
-        self._listeners = Listeners()
 
-    def declare(self, queue: str) -> None:
-        """Create a queue, if it is not there."""
-        self._router.declare(queue)
+    def declare(
+        self, queue: str, *, durable: bool = True, arguments: Mapping[str, object] = NO_HEADERS
+    ) -> None:
+        """Create a queue, if it is not there.
+
+        Raises:
+            TopologyMismatch: it is there with other properties.
+        """
+        self._router.declare_queue(queue, durable=durable, arguments=arguments)
 
     def depth(self, queue: str) -> int:
         """How many messages lie in a queue, undelivered."""
@@ -79,26 +83,25 @@ class MemoryBroker:
 
     def disconnect(self) -> None:
         """End every session, as a lost connection would; what was unacked is delivered again."""
-        self._connections.set()
-        self._connections = trio.Event()
+        self._router.disconnect()
 
     def block(self, reason: str) -> None:
         """Take no more replies from workers, as a broker that is short of memory; deliveries go on."""
-        self._alarm.raise_for(reason)
+        self._router.alarm.change(reason)
 
     def unblock(self) -> None:
         """Take replies again, and all that wait."""
-        self._alarm.clear()
+        self._router.alarm.change(None)
 
     @asynccontextmanager
     async def open_session(self, topology: Topology, *, prefetch: int) -> AsyncIterator[Session]:
         """Declare as `topology` says and consume."""
         await trio.lowlevel.checkpoint()
-        self._declare(topology)
+        check_prefetch(prefetch)
+        self._router.declare(topology)
         session = MemorySession(
-            self._router, self._alarm, self._connections, topology=topology, prefetch=prefetch
+            self._router, topology, prefetch=prefetch, max_message_size=self._max_message_size
         )
-        session.max_reply_size = self._max_message_size
         try:
             yield session
         finally:
@@ -109,7 +112,7 @@ class MemoryBroker:
         """Take a direct reply-to address and call from it."""
         _refuse_asyncio()
         await trio.lowlevel.checkpoint()
-        caller = MemoryCaller(self._router, self._connections, self._max_message_size)
+        caller = MemoryCaller(self._router, self._max_message_size)
         try:
             yield caller
         finally:
@@ -117,26 +120,20 @@ class MemoryBroker:
 
     @asynccontextmanager
     async def open_publisher(self, exchange: str) -> AsyncIterator[Publisher]:
-        """Tell who listens to an exchange."""
+        """Publish notices to an exchange."""
         await trio.lowlevel.checkpoint()
-        yield MemoryPublisher(self._listeners, exchange, self._alarm, self._connections)
+        check_exchange(exchange)
+        yield MemoryPublisher(self._router, exchange)
 
     @asynccontextmanager
     async def open_subscriber(self, exchange: str) -> AsyncIterator[Subscriber]:
         """Listen to an exchange."""
         _refuse_asyncio()
         await trio.lowlevel.checkpoint()
-        with self._listeners.add(exchange) as bodies:
-            yield MemorySubscriber(bodies, self._router, self._connections)
-
-    def _declare(self, topology: Topology) -> None:
-        if topology.declare == "passive" and topology.queue not in self._router.queues:
-            raise TopologyMismatch(f"queue {topology.queue!r} is not there; set declare to active")
-        self.declare(topology.queue)
-        for key in topology.routing_keys:
-            if topology.exchange_type == "topic" and {"*", "#"} & set(key.split(".")):
-                raise SettingError(f"routing key {key!r}: the embedded broker has no wildcards; name the key")
-            self._router.bind(topology.queue, topology.exchange, key)
+        check_exchange(exchange)
+        subscriber = MemorySubscriber(self._router, exchange)
+        with subscriber.bodies:
+            yield subscriber
 
 
 def _refuse_asyncio() -> None:

@@ -1,0 +1,380 @@
+"""aiormq's connection, on a reader that is fed and a writer that passes whole frames on.
+
+It owns the handshake, the log-in, heartbeats, channels, qos, consume, cancel, declares and closes. The data
+plane's frames never come near it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple, TypeVar, cast
+
+import aiormq
+import anyio
+from aiormq.connection import TransportFactory
+from pamqp.base import Frame
+from pamqp.commands import Basic, Confirm, Exchange, Queue, Tx
+
+from rpcb_trio._errors import SessionLost
+from rpcb_trio._transports._amqp._codec._frames import HEARTBEAT_FRAME
+from rpcb_trio._transports._amqp._codec._tables import short_string
+from rpcb_trio._transports._amqp._control._errors import NOT_OURS, describe
+from rpcb_trio._transports._amqp._control._loop import AioLoop, Unwound
+from rpcb_trio._transports._amqp._data._closing import ChannelRefused, Closing
+from rpcb_trio._transports._amqp._url import Address
+
+R = TypeVar("R")
+
+CLOSE_SECONDS = 2.0
+"""How long a broker may take to answer `connection.close`."""
+
+RENEW_SECONDS = 10.0
+"""How long a broker may take to look at a new password."""
+
+SIGN_SECONDS = 1.0
+"""How often aiormq is told of life that it does not see; far below any heartbeat's time-out."""
+
+UPDATE_SECRET = bytes([0, 10, 0, 70])
+"""How the frame's method begins, seven bytes into it: AMQP's `connection` (10), `update-secret` (70)."""
+
+
+class ControlPlane:
+    """One connection of aiormq's. Its methods are awaited under trio, and under asyncio by clients there.
+
+    Args:
+        loop: runs aiormq.
+        address: where, and as whom, to log in.
+        name: what the broker's management page shows.
+        write: sends whole frames.
+        cut: is called once aiormq closes the connection.
+    """
+
+    def __init__(
+        self,
+        loop: AioLoop,
+        address: Address,
+        name: str,
+        *,
+        write: Callable[[bytes], None],
+        cut: Callable[[], None],
+    ) -> None:
+        self.closing: Closing | None = None
+        """Why the connection has ended, once it has; its owner says so."""
+        self._loop = loop
+        self._password = address.url.password
+        self._reader = asyncio.StreamReader(loop=loop.asyncio)
+        streams = ControlStreams(self._reader, ControlWriter(write, cut))
+        self._make = partial(_make, address, name, streams)
+        self._aiormq: aiormq.Connection
+        self._channels: dict[int, ControlChannel] = {}
+        self._has_logged_in = False
+        self._fed = -math.inf
+        """When aiormq was given a frame, as `time.monotonic()`."""
+
+    @property
+    def server_properties(self) -> Mapping[str, object]:
+        """What the broker says of itself."""
+        return cast(Mapping[str, object], self._aiormq.server_properties)
+
+    @property
+    def heartbeat(self) -> int:
+        """Seconds, as agreed on with the broker; 0 for none."""
+        return int(self._aiormq.heartbeat_timeout or 0)
+
+    @property
+    def vhost(self) -> str:
+        """The virtual host that we are in."""
+        return self._aiormq.vhost
+
+    @property
+    def silence(self) -> str | None:
+        """Why aiormq gave the connection up, if it heard nothing of the broker for too long."""
+        heartbeat = self.heartbeat
+        if not heartbeat or not self._aiormq.is_connection_was_stuck:
+            return None
+        return f"nothing was heard from the broker in {3 * (heartbeat + 1)} s (heartbeat={heartbeat})"
+
+    async def log_in(self) -> int:
+        """Agree with the broker on all that AMQP begins with; returns its `frame_max`, 0 for no limit.
+
+        Raises what aiormq raises, which `open_error` reads.
+        """
+        self._aiormq = await self._loop.call(self._make)
+        await self._loop.call(self._aiormq.connect)
+        self._has_logged_in = True
+        return self._aiormq.connection_tune.frame_max
+
+    async def open_channel(self) -> ControlChannel:
+        """Open a channel.
+
+        Raises:
+            SessionLost: the connection is gone.
+        """
+        # A bound on the frames that wait for aiormq would only cost switches between tasks.
+        opening = partial(self._aiormq.channel, publisher_confirms=False, frame_buffer_size=0)
+        channel = ControlChannel(self, cast(aiormq.Channel, await self.call(opening)))
+        self._channels[channel.number] = channel
+        return channel
+
+    def end_channel(self, number: int, closing: Closing | None = None) -> None:
+        """A channel is closed, by the broker or by us; its number may soon be another's."""
+        channel = self._channels.pop(number, None)
+        if channel is not None:
+            channel.closing = closing
+
+    async def renew(self, password: str) -> bool:
+        """Tell the broker a password or token that has changed; False if it is the old one.
+
+        Raises:
+            SessionLost: the broker would not have it, or is gone.
+        """
+        if password == self._password:
+            return False
+        update = partial(self._aiormq.update_secret, password, reason="renewed", timeout=RENEW_SECONDS)
+        await self.call(update)
+        self._password = password
+        return True
+
+    async def call(self, function: Callable[[], Awaitable[R]]) -> R:
+        """Have asyncio run a function of aiormq's.
+
+        Raises:
+            SessionLost: the connection is gone.
+        """
+        if self.closing is not None:
+            raise SessionLost(self.closing.why)
+        try:
+            return await self._loop.call(function)
+        except Exception as exc:
+            if self.closing is not None:  # aiormq's errors of any type are its consequences
+                raise SessionLost(self.closing.why) from exc
+            if isinstance(exc, (Unwound, *NOT_OURS)):
+                raise SessionLost(describe(exc)) from exc
+            raise
+
+    async def close(self) -> None:
+        """Close the connection with the broker's consent, in `CLOSE_SECONDS` at most; even when cancelled."""
+        # Also where it has ended by itself: then aiormq's tasks are still to end.
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True), suppress(*NOT_OURS, SessionLost, Unwound):
+            await self._loop.call(self._aiormq.close)
+
+    def feed(self, frame: bytes) -> None:
+        """Give aiormq a frame that came."""
+        self._fed = time.monotonic()
+        self._reader.feed_data(frame)
+
+    def show_life(self) -> None:
+        """Let aiormq, which watches for silence, know of frames that it does not see; a heartbeat will do.
+
+        Not while it logs in: a read may bring but a part of what it waits for, and then a heartbeat is wrong.
+        """
+        if self._has_logged_in and time.monotonic() - self._fed > SIGN_SECONDS:
+            self.feed(HEARTBEAT_FRAME)
+
+    def feed_end(self, exc: Exception | None) -> None:
+        """No more comes: the broker hung up, or the socket failed."""
+        if exc is None:
+            self._reader.feed_eof()
+        else:
+            self._reader.set_exception(exc)
+
+
+async def _make(address: Address, name: str, streams: ControlStreams) -> aiormq.Connection:
+    """On asyncio, whose running loop it takes."""
+    return aiormq.Connection(
+        address.url, transport_factory=streams, client_properties={"connection_name": name}
+    )
+
+
+class ControlStreams(TransportFactory):
+    """aiormq's end of the wire; its methods run on asyncio."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: ControlWriter) -> None:
+        self._streams = reader, cast(asyncio.StreamWriter, writer)
+
+    async def create(self, *_: Any, **__: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return self._streams
+
+
+class ControlWriter:
+    """What aiormq takes for a `StreamWriter`; its coroutines run on asyncio. It writes whole frames."""
+
+    def __init__(self, write: Callable[[bytes], None], close: Callable[[], None]) -> None:
+        self.write = write
+        self._close = close
+        self._is_closing = False
+        self.transport = self
+
+    async def drain(self) -> None:
+        """There is nothing to wait for: what aiormq writes is small and rare."""
+
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._is_closing = True
+        self._close()
+
+    abort = close
+
+    async def wait_closed(self) -> None:
+        """It is closed as soon as it is told to."""
+
+
+class Declared(NamedTuple):
+    """A queue, as the broker answers a declare."""
+
+    name: str
+    ready: int
+    """Messages that wait to be delivered."""
+    consumers: int
+
+
+class ControlChannel:
+    """A channel to ask the broker on. Where the broker refuses, it closes the channel.
+
+    Each of its coroutines raises:
+        ChannelRefused: the broker refused, or has closed the channel before.
+        SessionLost: the connection is gone.
+        ValueError, TypeError: it can't be put into AMQP; nothing was sent.
+    """
+
+    def __init__(self, plane: ControlPlane, channel: aiormq.Channel) -> None:
+        self._plane = plane
+        self._channel = channel
+        self.closing: Closing | None = None
+        """Why the broker has closed it, once it has."""
+
+    @property
+    def number(self) -> int:
+        """What frames call it."""
+        return self._channel.number
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used still."""
+        return self._plane.closing is None and self.closing is None and not self._channel.is_closed
+
+    async def declare_queue(
+        self,
+        name: str,
+        *,
+        passive: bool = False,
+        durable: bool = False,
+        exclusive: bool = False,
+        arguments: Mapping[str, object] | None = None,
+    ) -> Declared:
+        """Create a queue, or check that it is there; without a name the broker names it."""
+        declare = _DeclareQueue(
+            queue=name,
+            passive=passive,
+            durable=durable,
+            exclusive=exclusive,
+            auto_delete=exclusive,
+            arguments=cast(Any, arguments),
+        )
+        told = await self._ask(declare)
+        return Declared(told.queue or "", told.message_count or 0, told.consumer_count or 0)
+
+    async def declare_exchange(
+        self, name: str, exchange_type: str = "direct", *, passive: bool = False, durable: bool = False
+    ) -> None:
+        """Create an exchange, or check that it is there, of whatever type."""
+        await self._ask(
+            _DeclareExchange(exchange=name, exchange_type=exchange_type, passive=passive, durable=durable)
+        )
+
+    async def bind_queue(self, queue: str, exchange: str, routing_key: str) -> None:
+        """Have the exchange put into the queue what bears the routing key."""
+        await self._ask(_BindQueue(queue=queue, exchange=exchange, routing_key=routing_key))
+
+    async def consume(
+        self, queue: str, *, no_ack: bool = False, arguments: Mapping[str, object] | None = None
+    ) -> str:
+        """Begin to consume; returns the consumer's tag, which the broker chooses."""
+        told = await self._ask(_Consume(queue=queue, no_ack=no_ack, arguments=cast(Any, arguments)))
+        return str(told.consumer_tag)
+
+    async def cancel(self, consumer_tag: str) -> None:
+        """End a consumer; the deliveries that were on their way come before this returns."""
+        await self._ask(Basic.Cancel(consumer_tag=consumer_tag))
+
+    async def limit_prefetch(self, count: int) -> None:
+        """Have the broker deliver no more than so many unacked messages to each consumer."""
+        await self._ask(Basic.Qos(prefetch_count=count))
+
+    async def select_confirms(self) -> None:
+        """Have the broker confirm each message that is published on the channel."""
+        await self._ask(Confirm.Select())
+
+    async def select_transactions(self) -> None:
+        """Have what is published on the channel count only once it is committed."""
+        await self._ask(Tx.Select())
+
+    async def roll_back(self) -> None:
+        """Take back what was published since the last commit."""
+        await self._ask(Tx.Rollback())
+
+    async def close(self) -> None:
+        """Close it, if that is not done yet."""
+        if self.is_open:
+            await self._plane.call(self._channel.close)
+            self._plane.end_channel(self.number)
+
+    async def _ask(self, method: Frame) -> Any:
+        if self.closing is not None:
+            raise ChannelRefused(self.closing)
+        try:
+            return await self._plane.call(partial(self._channel.rpc, method))
+        except SessionLost as exc:
+            if self.closing is not None:  # aiormq says no more than that it is closed
+                raise ChannelRefused(self.closing) from exc
+            raise
+
+
+class _AnyNames:
+    """Lets a method bear any name that the broker takes: UTF-8 of up to 255 bytes.
+
+    Generic types of .NET and tag URIs have such names; pamqp would refuse most of them.
+    """
+
+    names: Sequence[str] = ()
+
+    def validate(self) -> None:
+        """In the place of pamqp's own; raises `Unsendable`, a ValueError, for what AMQP can't carry."""
+        for name in self.names:
+            short_string(getattr(self, name) or "")
+
+
+class _DeclareQueue(_AnyNames, Queue.Declare):
+    names = ("queue",)
+
+
+class _DeclareExchange(_AnyNames, Exchange.Declare):
+    names = ("exchange", "exchange_type")
+
+
+class _BindQueue(_AnyNames, Queue.Bind):
+    names = ("queue", "exchange", "routing_key")
+
+
+class _Consume(_AnyNames, Basic.Consume):
+    names = ("queue",)
+
+
+def _tells_no_secret(record: logging.LogRecord) -> bool:
+    """Whether it may be logged: aiormq writes every frame that it sends into its log, at debug."""
+    frames = record.args if isinstance(record.args, tuple) else ()
+    return not any(getattr(frame, "payload", b"")[7:11] == UPDATE_SECRET for frame in frames)
+
+
+logging.getLogger("aiormq.connection").addFilter(_tells_no_secret)

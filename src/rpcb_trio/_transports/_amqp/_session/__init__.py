@@ -1,0 +1,1 @@
+"""A worker's session: replies and dead letters are published and confirmed, then their requests are acked."""

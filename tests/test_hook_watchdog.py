@@ -97,7 +97,7 @@ async def test_when_too_many_threads_hang_the_worker_is_not_ready_ends_and_what_
 ) -> None:
     broker, health = MemoryBroker(), HealthInstrument("asr")
     ask(broker, *[f"good {number}".encode() for number in range(MOST_STUCK + 3)])
-    with pytest.raises(HooksHung, match=f"^{MOST_STUCK + 1} threads have not come back"):
+    with pytest.raises(HooksHung, match=f"^{MOST_STUCK + 1} threads have not returned"):
         async with working(
             Shouting(), broker, offload=Stuck(range(100)), hook_timeout=5.0, instruments=[health]
         ):

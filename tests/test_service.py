@@ -212,7 +212,7 @@ class WarmedBySomething(Sized):
         pytest.param(AsyncWarmUp, "AsyncWarmUp.warm_up is async", id="async optional hook"),
         pytest.param(async_function, "async_function is async", id="async function"),
         pytest.param(AsyncCall(), "AsyncCall is async", id="async object"),
-        pytest.param(YieldingDecode, "YieldingDecode.decode is a generator, .* return", id="generator"),
+        pytest.param(YieldingDecode, "YieldingDecode.decode is a generator; .* return", id="generator"),
         pytest.param(YieldingWarmUp, "YieldingWarmUp.warm_up is a generator", id="optional generator"),
         pytest.param(yielding, "yielding is a generator", id="generator function"),
         pytest.param(CostOfFive, "CostOfFive.cost is of type int; .*plain functions", id="no function"),

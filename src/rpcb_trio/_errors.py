@@ -1,14 +1,14 @@
-"""Errors, divided by whose fault they are, so that no boundary has to guess what to do.
+"""Errors, divided by whose fault they are.
 
-- `OutcomeError`: it ends one request with an error reply; its batch mates notice nothing. Its `kind` says
-  whose fault it is, and travels with the reply:
+- `OutcomeError`: ends one request with an error reply; the others of its batch are not affected. Its `kind`
+  says whose fault it is, and is sent with the reply:
     - `RequestError`: the request's own. Another attempt ends the same way.
     - `ServiceError`: the service's. The operator should look.
-    - `Busy`: nobody's. There was no time or no room for it; another attempt may succeed.
-- `ExecutorHung`: the service's too, but nobody can be answered any more. What was held is redelivered.
+    - `Busy`: no one's. There was no time or no room for it; another attempt may succeed.
+- `ExecutorHung`: the service's too, but the worker can't go on. What was held is redelivered.
 - `BrokerError`: the broker's or the network's. What was held is redelivered.
 - `SettingError`: the operator's. Nothing was started.
-- `CallError`: what an `RpcClient.call` can end with instead of a reply.
+- `CallError`: ends an `RpcClient.call` without a reply.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias, TypeVar
 from rpcb_trio._shown import shown
 
 Kind: TypeAlias = Literal["request", "service", "busy"]
-"""Whose fault an error is: the request's own, the service's, or nobody's: there was no time or no room."""
+"""Whose fault an error is: the request's own, the service's, or no one's: there was no time or no room."""
 
 ErrorT = TypeVar("ErrorT", bound="RpcbError")
 
@@ -41,8 +41,8 @@ class SettingError(RpcbError):
 class OutcomeError(RpcbError):
     """A request ends in an error reply instead of a result.
 
-    What a service raised never leaves the thread that it was raised in: an error of this package stands for
-    it, whose text is bounded and which nobody else's code can change.
+    An exception that a service raised never leaves its thread: an error of this package stands for it, with
+    bounded texts.
     """
 
     code: str = "error"
@@ -50,17 +50,17 @@ class OutcomeError(RpcbError):
     kind: Kind = "service"
     """Whose fault it is, sent in the reply's `rpcb-error-kind` header."""
     cause: str = ""
-    """What the service raised, as `ValueError: its text`, where it was nothing of this package's."""
+    """What the service raised, as `ValueError: its text`, where it was no error of this package."""
     where: str | None = None
-    """Where the service raised it, as `model.py:8 in infer`; empty where it was not raised."""
+    """Where the service raised it, as `model.py:8 in infer`; empty where it was returned, not raised."""
     frames: str = ""
     """The traceback within the service's own code, as Python writes it; bounded."""
     own: OutcomeError | None = None
-    """What the service raised, where that was an `OutcomeError`; only its own `encode` gets to see it."""
+    """What the service raised, where that was an `OutcomeError` of its own; its `encode` gets that."""
 
     @property
     def origin(self) -> str:
-        """What the service raised and where, for the end of a line; empty where it raised nothing."""
+        """The cause and the place, for the end of a line; empty where the service raised nothing."""
         cause = f" <- {shown(self.cause)}" if self.cause else ""
         return f"{cause} ({self.where})" if self.where else cause
 
@@ -88,7 +88,7 @@ class BodyTooBig(RequestError):
 
 
 class NoReplyTo(RequestError):
-    """The request names nobody to answer, and is not computed, as set; it goes to the dead letters."""
+    """The request has no reply_to, so it is not computed, as set; it goes to the dead letters."""
 
     code = "no-reply-to"
 
@@ -143,17 +143,17 @@ class HookTimeout(ServiceError):
 
 
 class InferError(ServiceError):
-    """`infer` failed on this request, alone in its batch; `__cause__` is what it raised."""
+    """`infer` failed on this request; `__cause__` is what it raised."""
 
     code = "infer"
 
 
 class KilledWorker(ServiceError):
-    """Workers died whenever this request ran; it runs no more, and goes to the dead letters."""
+    """Workers died whenever this request ran; it is not run any more, and goes to the dead letters."""
 
     code = "killed-worker"
     encodable = True
-    """Whether the service's `encode` may make the reply; not where workers died over that, too."""
+    """Whether the service's `encode` may make the reply; not where workers died during that, too."""
 
 
 class OutOfMemory(ServiceError):
@@ -192,12 +192,12 @@ class ExecutorHung(RpcbError):
 
 
 class HooksHung(ExecutorHung):
-    """Too many threads do not come back from the service's `decode`, `cost` or `encode`; the worker ends."""
+    """Too many threads do not return from the service's `decode`, `cost` or `encode`; the worker ends."""
 
     def __init__(self, threads: int) -> None:
         RpcbError.__init__(
             self,
-            f"{threads} threads have not come back from decode, cost or encode within hook_timeout. Threads "
+            f"{threads} threads have not returned from decode, cost or encode within hook_timeout. Threads "
             "can't be killed, so the worker ends, and the broker redelivers what it held",
         )
 
@@ -223,7 +223,7 @@ class DeviceLost(ExecutorHung):
 
 
 class BrokerError(RpcbError):
-    """The broker or the way to it is at fault."""
+    """The broker, or the network, is at fault."""
 
 
 class SessionLost(BrokerError):
@@ -235,7 +235,7 @@ class LoginRefused(BrokerError):
 
 
 class TopologyMismatch(BrokerError):
-    """The broker has (or lacks) an exchange or a queue in a way that contradicts the settings."""
+    """An exchange or a queue at the broker differs from the settings, or is missing."""
 
 
 class DrainTimeout(RpcbError):
@@ -258,7 +258,7 @@ class Unroutable(CallError):
 
 
 class PublishRefused(CallError):
-    """The broker would not take the request: the queue is full."""
+    """The broker refused the request: the queue is full."""
 
 
 class RequestTooBig(CallError):
@@ -270,10 +270,10 @@ class ReplyTimeout(CallError):
 
 
 class CallInterrupted(CallError):
-    """The connection was lost, or the client left, while the reply was awaited. It may have been computed."""
+    """The connection was lost, or the client closed, before the reply came. It may have been computed."""
 
 
 def first_leaf(group: BaseExceptionGroup[ErrorT]) -> ErrorT:
-    """The first error of a group of them, for the one line that tells the operator."""
+    """The first error in a nest of groups."""
     first = group.exceptions[0]
     return first_leaf(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,9 +1,8 @@
-"""Children that a model forks: what they may not keep, and where they end.
+"""Children that a model forks: the sockets that they must not keep, and where they end.
 
-No child may keep our sockets, or their other end would not see that the worker died.
-
-Close-on-exec does not help, for such a child need not exec. One that a library in C forks, without Python's
-knowledge, keeps them nevertheless.
+If a child kept our sockets, their other end would not see that the worker died. Close-on-exec does not help,
+for such a child need not exec. A child that a library in C forks, without Python's knowledge, keeps them
+nevertheless.
 """
 
 from __future__ import annotations
@@ -20,9 +19,7 @@ T = TypeVar("T")
 class Closable(Protocol):
     """A socket, of the standard library or of trio."""
 
-    def detach(self) -> int:
-        """Let go of the descriptor without closing it."""
-        ...
+    def detach(self) -> int: ...
 
 
 _ours = WeakSet[Closable]()
@@ -44,9 +41,9 @@ os.register_at_fork(after_in_child=_close)
 
 
 def ending_children(function: Callable[..., T], *args: Any) -> T:
-    """Call a hook, and end every child that it has forked and that comes back from it, as by `sys.exit`.
+    """Call a hook, and end every child that it has forked and that returns from it, as by `sys.exit`.
 
-    It would go on as a copy of the worker's thread, and who waits for its end would wait until that idles.
+    Such a child would go on as a copy of the worker's thread.
     """
     worker = os.getpid()
     try:

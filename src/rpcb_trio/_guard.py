@@ -1,9 +1,9 @@
-"""The border of a service: whatever its code raises or returns comes over it as one of our own values.
+"""Turns whatever a service's code raises or returns into values of our own.
 
 A user's object may misbehave whenever it is touched: its `__str__` raises, its `__iter__` never ends, its
-`__class__` lies. So it is touched here only, in the thread that ran the hook and under that hook's watchdog,
-and whatever comes of that is a failure of that hook. What leaves is bounded text, exact `bytes`, exact
-floats, and results that nobody looks into.
+`__class__` lies. So it is touched only here, in the thread that ran the hook and within that hook's timeout,
+and what goes wrong is a failure of that hook. The rest of the package gets bounded text, exact `bytes`, exact
+floats, and results that it does not look into.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ from rpcb_trio._messages import Failure, Outcome, Success
 from rpcb_trio._shown import LONGEST_TEXT, shortened, shown
 
 MOST_FRAMES = 8
-"""Frames of the service's own code that are kept of a traceback, the innermost ones."""
+"""Frames of the service's own code that are kept of a traceback: the innermost."""
 MOST_VALUES = 100
-"""Of a result that can't be encoded, that are looked at for the reason."""
+"""Of a result that can't be encoded: how many are looked at for the reason."""
 LONGEST_CODE = 64
-"""Characters of an error's code; a longer one is none."""
+"""Characters of an error's code; a longer one is ignored."""
 
 NO_INPUTS_FAULT = (NameError, ImportError, NotImplementedError)
-"""What `decode` raises only where it is wrong itself, whatever the body."""
+"""Errors of `decode` that are the service's fault, whatever the body."""
 
 SHORTAGES = (errno.EAGAIN, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EROFS)
-"""What the system says when it has no more of something, or is broken; no body is the cause."""
+"""Errors of a system that lacks something or is broken; no body is the cause."""
 NO_THREAD = "can't start new thread"
-"""How Python says that the system has no more of those."""
+"""Python's text where the system has no more threads."""
 
 KINDS = ("request", "service", "busy")
 
@@ -62,7 +62,7 @@ _LIBRARIES = (
     "<frozen",
 )
 
-# Each gets at what CPython keeps in the object, without a look-up that its class could answer otherwise.
+# Each reads what CPython keeps in the object, without a look-up that the object's class could intercept.
 _kept = BaseException.__dict__
 _bases_of: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
 _names_in: Callable[[type], Mapping[str, object]] = type.__dict__["__dict__"].__get__
@@ -76,13 +76,11 @@ _errno_of: Callable[[BaseException], object] = OSError.__dict__["errno"].__get__
 
 
 def forget_traceback(error: BaseException) -> None:
-    """Let an error's traceback go, and with it the frames that it went through."""
+    """Drop an error's traceback, and with it the frames that it refers to."""
     _kept["__traceback__"].__set__(error, None)
 
 
-class _Place(NamedTuple):
-    """One frame of a traceback."""
-
+class _Frame(NamedTuple):
     code: CodeType
     line: int
 
@@ -100,10 +98,10 @@ def run_infer(infer: Callable[[list[Any]], Sequence[Any]], items: list[Any]) -> 
 
 
 def outcomes_of(results: Any, expected: int) -> list[Outcome[Any]]:
-    """The outcomes that `infer` returned: a list, a tuple, an array, a tensor, one result for each item.
+    """The outcomes in what `infer` returned: a list, a tuple, an array, a tensor, one result for each item.
 
     Raises:
-        WrongResultCount: it is none of these, or has another length.
+        WrongResultCount: it is none of these, or its length is not `expected`.
         BaseException: whatever the object raises when it is looked at.
     """
     is_listing = hasattr(results, "__len__") and hasattr(results, "__getitem__")
@@ -116,10 +114,11 @@ def outcomes_of(results: Any, expected: int) -> list[Outcome[Any]]:
     length = len(results)
     listed = list(islice(results, expected + 1))
     if length != expected or len(listed) != expected:
-        told = f"infer returned {length} result(s) for {expected} item(s)"
         if length == expected:
-            told = f"infer returned a {type_name(results)}, which does not yield one result for each item"
-        raise WrongResultCount(told)
+            raise WrongResultCount(
+                f"infer returned a {type_name(results)}, which yields another number of items"
+            )
+        raise WrongResultCount(f"infer returned {length} result(s) for {expected} item(s)")
     return [_outcome_of(each) for each in listed]
 
 
@@ -137,40 +136,40 @@ def warming_up(service: str, hook: str) -> Iterator[None]:
     """Run a hook that makes a service ready.
 
     Raises:
-        SettingError: the hook's own.
-        WarmUpFailed: whatever else it raised, in one line, with the place in the service's code.
+        SettingError: the hook raised it.
+        WarmUpFailed: the hook raised anything else; the text has the place in the service's code.
     """
     try:
         yield
     except SettingError as error:
         raise SettingError(text_of(error)) from error
     except BaseException as error:
-        told = judged(error, lambda _: ServiceError(""))
-        where = f" ({told.where})" if told.where else ""
+        ours = judged(error, lambda _: ServiceError(""))
+        where = f" ({ours.where})" if ours.where else ""
         raise WarmUpFailed(f"{service}: {hook} failed: {shown(described(error))}{where}") from error
 
 
 def judge_decode(error: BaseException) -> OutcomeError:
-    """What ends a request whose body `decode` does not take."""
+    """The error of a request at which `decode` raised."""
     return judged(error, _decode_failed)
 
 
 def judge_cost(error: BaseException) -> OutcomeError:
-    """What ends a request that `cost` can't tell the cost of."""
-    return judged(error, lambda _: CostError("its cost could not be told"))
+    """The error of a request at which `cost` raised."""
+    return judged(error, lambda _: CostError("the cost of the request could not be computed"))
 
 
 def judge_encode(error: BaseException, result: object = None) -> OutcomeError:
-    """What ends a request whose result `encode` can't make a reply of."""
-    told = judged(error, lambda _: EncodeError("the result could not be encoded"))
+    """The error of a request at whose `result` the hook `encode` raised."""
+    ours = judged(error, lambda _: EncodeError("the result could not be encoded"))
     array = _array_in(result)
-    if array is not None and told.cause:
-        told.cause += f"; let infer return the .tolist() of a {type_name(array)}"
-    return told
+    if array is not None and ours.cause:
+        ours.cause += f"; let infer return the .tolist() of a {type_name(array)}"
+    return ours
 
 
 def _array_in(result: object) -> object | None:
-    """An array, a tensor or a number of theirs in a result: what most encoders do not take."""
+    """An array, a tensor, or a scalar of such a library in a result: most encoders refuse these."""
     values = [result]
     if type(result) is dict:
         values += islice(result.values(), MOST_VALUES)
@@ -180,12 +179,12 @@ def _array_in(result: object) -> object | None:
 
 
 def _names_of(kind: type) -> set[str]:
-    """What an object's classes define, without a look-up that they could answer otherwise."""
+    """The attributes that a class and its bases define."""
     return {name for each in _bases_of(kind) for name in _names_in(each)}
 
 
 def judge_infer(error: BaseException) -> OutcomeError:
-    """What ends a request that `infer` fails on."""
+    """The error of a request at which `infer` raised."""
     return judged(error, _infer_failed)
 
 
@@ -204,10 +203,10 @@ def _infer_failed(error: BaseException) -> OutcomeError:
 
 
 def judged(error: BaseException, otherwise: Callable[[BaseException], OutcomeError]) -> OutcomeError:
-    """One of our own errors, for whatever a hook raised; `otherwise` makes it where that is none of ours.
+    """One of our own errors for whatever a hook raised; `otherwise` makes it where that is not one of ours.
 
     Raises:
-        KeyboardInterrupt: a real one, which found a hook in the task that runs it, as tests do.
+        KeyboardInterrupt: a real one, at a hook that runs in the event loop's thread, as in tests.
     """
     was_raised = traceback_of(error) is not None
     if was_raised and issubclass(type(error), KeyboardInterrupt) and trio.lowlevel.in_trio_run():
@@ -215,21 +214,21 @@ def judged(error: BaseException, otherwise: Callable[[BaseException], OutcomeErr
     try:
         if _is_judged(error):
             return error
-        told = _copied(error) if _is_outcome_error(error) else None
+        ours = _copied(error) if _is_outcome_error(error) else None
     except BaseException:  # noqa: BLE001 - its class can't be looked up
-        told = None
-    if told is None:
-        told = otherwise(error)
-        told.cause = described(error)
-        told.__cause__ = error
+        ours = None
+    if ours is None:
+        ours = otherwise(error)
+        ours.cause = described(error)
+        ours.__cause__ = error
     places = _places_of(error)
-    told.where = _where(places)
-    told.frames = "".join(map(_frame, places[-MOST_FRAMES:]))
-    return told
+    ours.where = _where(places)
+    ours.frames = "".join(map(_frame, places[-MOST_FRAMES:]))
+    return ours
 
 
 def _is_judged(error: BaseException) -> TypeGuard[OutcomeError]:
-    """Whether it is one of ours and plain, as those are that come from an executor's process."""
+    """Whether it is an error of ours that was judged before, as those from an executor's process."""
     if not _is_outcome_error(error) or type(error) not in _OURS or error.where is None:
         return False
     texts = (*error.args, error.code, error.kind, error.cause, error.where, error.frames)
@@ -241,15 +240,15 @@ def _is_outcome_error(error: BaseException) -> TypeGuard[OutcomeError]:
 
 
 def _copied(error: OutcomeError) -> OutcomeError:
-    """An error of the nearest class of ours, with the text, the code and the kind of this one."""
-    ours = next(each for each in type(error).__mro__ if each in _OURS)
-    told = ours(text_of(error))
-    if type(error) is not ours or _attributes_of(error):
-        told.own = error
-        told.__cause__ = error
-        told.code = _word(error, "code", told.code, lambda code: code.isascii() and code.isprintable())
-        told.kind = _word(error, "kind", told.kind, KINDS.__contains__)
-    return told
+    """An error of the nearest class of ours, with this one's text, code and kind."""
+    nearest = next(each for each in type(error).__mro__ if each in _OURS)
+    ours = nearest(text_of(error))
+    if type(error) is not nearest or _attributes_of(error):
+        ours.own = error
+        ours.__cause__ = error
+        ours.code = _word(error, "code", ours.code, lambda code: code.isascii() and code.isprintable())
+        ours.kind = _word(error, "kind", ours.kind, KINDS.__contains__)
+    return ours
 
 
 def _word(error: OutcomeError, name: str, otherwise: Any, is_good: Callable[[str], bool]) -> Any:
@@ -267,15 +266,15 @@ def described(error: BaseException) -> str:
 
 
 def text_of(error: BaseException) -> str:
-    """Its text, bounded; where that can't be had, why."""
+    """Its text, bounded; where `__str__` raises, that is said instead."""
     try:
         return shortened(str.__str__(str(error)))
-    except BaseException as failure:  # noqa: BLE001 - it is the service's code that raises here
+    except BaseException as failure:  # noqa: BLE001 - the service's code raised it
         return f"(its text can't be shown: __str__ raised {type_name(failure)})"
 
 
 def type_name(value: object) -> str:
-    """The name of its type, whatever its class says of itself."""
+    """The name of its type, bounded."""
     return shown(str.__str__(_name_of_type(type(value))), LONGEST_CODE)
 
 
@@ -283,7 +282,7 @@ def exact_cost(cost: Any) -> float:
     """What `cost` returned, as a float.
 
     Raises:
-        ValueError: it is no number from 0 up, which would upset every comparison of batches.
+        ValueError: it is not a finite number from 0 up; policies compare and sum costs.
     """
     exact = float(cost)
     if not 0 <= exact < math.inf:
@@ -292,10 +291,10 @@ def exact_cost(cost: Any) -> float:
 
 
 def exact_bytes(body: Any) -> bytes:
-    """What `encode` returned, as `bytes` and nothing but that; no method of its class is called.
+    """What `encode` returned, as exact `bytes`; no method of a subclass is called.
 
     Raises:
-        TypeError: it is no `bytes`, `bytearray` or `memoryview`.
+        TypeError: it is not `bytes`, `bytearray` or `memoryview`.
     """
     kind = type(body)
     if kind is bytes:
@@ -315,28 +314,28 @@ def is_of_a_library(file: str) -> bool:
     return file.startswith((_HERE, *_LIBRARIES))
 
 
-def _places_of(error: BaseException) -> list[_Place]:
-    """The frames of the service's own code that an error went through, the innermost last.
+def _places_of(error: BaseException) -> list[_Frame]:
+    """The frames of the service's own code in an error's traceback, the innermost last.
 
     Those of libraries are left out, unless there are no others.
     """
-    found = list[_Place]()
+    found = list[_Frame]()
     at = traceback_of(error)
     while at is not None:
-        found.append(_Place(at.tb_frame.f_code, at.tb_lineno))
+        found.append(_Frame(at.tb_frame.f_code, at.tb_lineno))
         at = at.tb_next
     foreign = [each for each in found if not each.code.co_filename.startswith(_HERE)]
     return [each for each in foreign if not is_of_a_library(each.code.co_filename)] or foreign
 
 
-def _where(places: Sequence[_Place]) -> str:
+def _where(places: Sequence[_Frame]) -> str:
     if not places:
         return ""
     code, line = places[-1]
     return shown(f"{os.path.basename(code.co_filename)}:{line} in {code.co_name}", 200)  # noqa: PTH119 - it is a name only
 
 
-def _frame(place: _Place) -> str:
+def _frame(place: _Frame) -> str:
     summary = traceback.FrameSummary(place.code.co_filename, place.line, place.code.co_name)
     return shortened("".join(traceback.format_list([summary])), LONGEST_TEXT // MOST_FRAMES)
 

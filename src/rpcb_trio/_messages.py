@@ -1,4 +1,4 @@
-"""The frozen values that cross from one room to the next; nothing else does."""
+"""The frozen values that are passed from room to room."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KIND_HEADER = "rpcb-error-kind"
 """AMQP header of an error reply: whose fault it is (see `OutcomeError.kind`)."""
 
 REASON_HEADER = "rpcb-error-reason"
-"""AMQP header of an error reply: its text for people, on one line, bounded."""
+"""AMQP header of an error reply: its text, on one line, bounded."""
 
 NO_HEADERS: Mapping[str, object] = {}
 
@@ -53,11 +53,11 @@ class Request(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     redelivered: bool = False
     priority: int = 0
     persistent: bool = False
-    """Whether its producer wanted it to outlive the broker's restart; then so does its reply."""
+    """Whether the request outlives a restart of the broker; then so does its reply."""
     headers: Mapping[str, object] = NO_HEADERS
     content_type: str | None = None
     content_encoding: str | None = None
-    """As its producer wrote it. `body` is still packed where this says so; a service gets it plain."""
+    """As its caller set it. `body` is still packed where this says so; a service gets it plain."""
     tag: int = 0
     """The delivery tag. It belongs to the session that delivered the request and is void after it."""
 
@@ -68,11 +68,11 @@ class Pending(msgspec.Struct, frozen=True, eq=False):
     request: Request
     item: object
     cost: float = 1.0
-    """What `service.cost(item)` said (seconds of audio, tokens, ...)."""
+    """What `service.cost(item)` returned (seconds of audio, tokens, ...)."""
     suspect: bool = False
-    """Whether it may have killed the worker that held it before; then it runs alone."""
+    """Whether it may have killed the worker that held it before; then it is computed alone."""
     ready: float = -math.inf
-    """When it was decoded, as `trio.current_time()`; where it never was, when it arrived."""
+    """When it was decoded, as `trio.current_time()`; where there is no `decode`, when it was received."""
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -127,7 +127,7 @@ class Trigger(StrEnum):
     """No further request fits: `max_batch_cost`, the device's memory, or padding that would cost more than
     it gains."""
     WAIT = "wait"
-    """Its wait was over, or nobody could join it any more."""
+    """Its wait was over, or no request could join it any more."""
     IDLE = "idle"
     """An executor was idle, and waiting for more would have cost more than it gained."""
     CALLERS = "callers"
@@ -137,7 +137,7 @@ class Trigger(StrEnum):
     FLUSH = "flush"
     """No more requests come: the worker drains."""
     ALONE = "alone"
-    """It holds one redelivered request that may have killed the worker that held it before."""
+    """It is one redelivered request that may have killed the worker that held it before."""
 
 
 class Batch(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -149,7 +149,7 @@ class Batch(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     closed: float
     """When it was closed, as `trio.current_time()`."""
     predicted: float | None = None
-    """How many seconds its policy expects it to take; None where the policy does not learn."""
+    """Seconds that its policy expects it to take; None where the policy does not learn."""
 
     @property
     def size(self) -> int:
@@ -184,7 +184,7 @@ Outcome: TypeAlias = Success[ResultT] | Failure
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """One reply, on its way to a producer or as an `RpcClient` received it."""
+    """One reply, on its way to a caller or as an `RpcClient` received it."""
 
     body: bytes
     correlation_id: str | None = None
@@ -247,45 +247,45 @@ class RemoteError(CallError):
 
 
 class Answer(msgspec.Struct, frozen=True, eq=False):
-    """A request and its reply, ready to be settled: sent to `request.reply_to`, confirmed, then acked."""
+    """A request with its reply, ready to be settled: published, confirmed by the broker, then acked."""
 
     request: Request
     reply: Reply | None
-    """None where the request is dropped: it is acked, and its producer hears nothing."""
+    """None where the request is dropped: it is acked, and its caller gets nothing."""
     error: OutcomeError | None = None
-    """Why it is an error reply or none, where it is so."""
+    """The error, where it is an error reply or none."""
     dead_letter: str | None = None
-    """Why the request goes to the dead letters; a `reply` is sent nevertheless, where there is one."""
+    """Why the request goes to the dead letters, if it does; a `reply` is sent nevertheless."""
 
 
 class Settled(StrEnum):
-    """How the way of one request ended."""
+    """How one request ended."""
 
     REPLIED = "replied"
     """The broker has confirmed the reply and the request is acked."""
     NO_REPLY_TO = "no-reply-to"
-    """The request named nobody to answer; it is acked."""
+    """The request has no reply_to; it is acked."""
     UNROUTABLE = "unroutable"
     """The caller's reply queue is gone; the request is acked."""
     REJECTED = "rejected"
-    """It can't be answered, or the broker would not take the reply; it went to the dead-letter exchange, if
-    there is one."""
+    """It can't be answered, or the broker refused the reply; it went to the dead-letter exchange, if there is
+    one."""
     REQUEUED = "requeued"
-    """The broker would not take the reply; the request is back in its queue, as set."""
+    """The broker refused the reply; the request is back in its queue, as set."""
     DROPPED = "dropped"
-    """It had expired, and is acked without a reply, as set."""
+    """It is acked without a reply: it had expired and is dropped, as set, or its caller is gone."""
     UNSENDABLE = "unsendable"
-    """No ending: its reply is too big for the broker or can't be put into AMQP, and it waits for another
-    answer. Instruments never see it."""
+    """Not an end: its reply is too big for the broker or can't be put into AMQP, and is replaced. Instruments
+    never see it."""
 
 
 def caller_hash(reply_to: str) -> str:
-    """Who sent a request, the same in every log and file, without the address itself."""
+    """A hash of a caller's address, the same in every log and file."""
     return hashlib.blake2b(reply_to.encode(), digest_size=8).hexdigest()
 
 
 def shown_address(reply_to: str | None) -> str:
-    """A `reply_to` as a log may show it: who knows a direct reply-to address can send there."""
+    """A `reply_to` as a log may show it: whoever knows a direct reply-to address can send there."""
     found = None if reply_to is None else MADE_BY_A_BROKER.search(reply_to)
     if reply_to is None or found is None:
         return repr(reply_to)
@@ -307,21 +307,21 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str = "application/octet-stream"
 
     def why_too_big(self, most: int) -> str:
-        """What it means that the broker takes no more than so many bytes."""
+        """The text for a broker that takes at most so many bytes."""
         return (
             f"the request has {len(self.body)} bytes, and the broker takes {most} at most; send less, or "
             "raise max_message_size in rabbitmq.conf"
         )
 
     def why_returned(self) -> str:
-        """What it means that the broker has no queue for it."""
+        """The text for a broker that has no queue for it."""
         if not self.exchange:
             return f"there is no queue {self.routing_key!r}"
         return f"no queue is bound to exchange {self.exchange!r} with routing key {self.routing_key!r}"
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """One message for whoever listens to an exchange; nobody has to. `expiration` is in seconds."""
+    """One message to an exchange that needs no listener. `expiration` is in seconds."""
 
     routing_key: str
     body: bytes

@@ -1,4 +1,4 @@
-"""What a user writes, and how each form of it becomes the one form the pipeline runs."""
+"""What a user writes, and how each form of it becomes the one form that the pipeline runs."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ ResultT = TypeVar("ResultT")
 class Service(Protocol[ItemT, ResultT]):
     """A model behind a queue, as three hooks.
 
-    Optional hooks, looked up by name:
+    Optional members, looked up by name:
 
     - `cost(item) -> float`: how much work an item is, in a unit of your own (seconds of audio, tokens).
     - `warm_up() -> None`: runs once per replica, in its thread, before the first delivery.
-    - `on_device(device: str) -> Service`: the service for one replica's device, where several are set.
-    - `content_type: str`: of the replies; `application/octet-stream` otherwise.
+    - `on_device(device: str) -> Service`: returns the service for one replica, where devices are set.
+    - `content_type: str`: of the replies; `application/octet-stream` if left out.
     """
 
     def decode(self, body: bytes) -> ItemT:
-        """Turn one request's body into an item. Runs per message, in a worker thread.
+        """Turn one request's body into an item. It is called for each message, in a worker thread.
 
         Whatever it raises fails this request alone.
         """
@@ -42,14 +42,14 @@ class Service(Protocol[ItemT, ResultT]):
     def infer(self, items: list[ItemT]) -> Sequence[ResultT | Exception]:
         """Compute a whole batch, in the executor's own thread.
 
-        Runs under `torch.inference_mode` where torch is loaded. Returns one result for each item, in
-        order; an exception among them fails its request alone.
-        If it raises, whatever it be, the batch is split until the culprit stands alone.
+        It is called under `torch.inference_mode` where torch is loaded. It returns one result for each item,
+        in order; an exception among them fails its request alone. If it raises, the batch is split until the
+        bad item is alone.
         """
         ...
 
     def encode(self, outcome: Outcome[ResultT]) -> bytes:
-        """Turn one outcome, a `Success` or a `Failure`, into a reply's body. Runs in a worker thread."""
+        """Turn one outcome, a `Success` or a `Failure`, into a reply's body, in a worker thread."""
         ...
 
 
@@ -59,7 +59,7 @@ PlainFunction: TypeAlias = Callable[[list[bytes]], Sequence[bytes | Exception]]
 
 @dataclass(frozen=True, kw_only=True)
 class BoundService:
-    """A service in the one form the pipeline runs; None where there is no hook to call."""
+    """A service in the one form that the pipeline runs; a hook is None where there is none to call."""
 
     name: str
     infer: Callable[[list[Any]], Sequence[Any]]
@@ -71,7 +71,7 @@ class BoundService:
     content_type: str = "application/octet-stream"
 
     def placed(self, device: str | None) -> BoundService:
-        """The service for a replica on `device`; itself where it does not care."""
+        """The service for a replica on `device`; the same one where it has no `on_device`."""
         if device is None or self.on_device is None:
             return self
         return replace(bind_again(self.on_device(device)), name=self.name)
@@ -80,7 +80,7 @@ class BoundService:
 def bind(target: Any) -> BoundService:
     """Accept a service, a class of one, or a plain `list[bytes] -> list[bytes]` function.
 
-    A public method under a name that resembles an optional hook's is told in a warning: it is never called.
+    A public method whose name resembles that of an optional hook is named in a warning: it is never called.
 
     Raises:
         SettingError: it is none of these; the message says what it lacks.
@@ -93,7 +93,7 @@ def bind(target: Any) -> BoundService:
 
 
 def bind_again(target: Any) -> BoundService:
-    """As `bind`, for a service that was bound before, elsewhere: no warning is given twice."""
+    """As `bind`, without warnings, for a service that was bound before or elsewhere."""
     if isinstance(target, BoundService):
         return target
     service = _instance(target)
@@ -147,7 +147,7 @@ _ALIASES = {
     "preprocess": "decode",
     "postprocess": "encode",
 }
-"""Names that users of other servers give to hooks, without underscores and case."""
+"""Names of hooks in other servers, lower case and without underscores, and ours."""
 
 
 def _instance(target: Any) -> Any:
@@ -173,7 +173,7 @@ def _refuse_incomplete(service: Any, name: str) -> None:
 
 
 def _near_misses(service: Any) -> list[tuple[str, str]]:
-    """Public names that resemble those of hooks which the service does not have, and these."""
+    """Public names that resemble hooks which the service does not have, each with the hook's name."""
     names = [name for name in dir(service) if not name.startswith("_")]
     hooks = [(name, _ALIASES.get(name.lower().replace("_", ""), name)) for name in names]
     return [(name, hook) for name, hook in hooks if hook not in names]
@@ -192,16 +192,14 @@ def _refuse_no_function(function: Any, name: str) -> None:
             raise SettingError(f"{name} is async; hooks run in threads and must be plain functions")
         if inspect.isgeneratorfunction(each):
             raise SettingError(
-                f"{name} is a generator, of which nothing runs by itself; hooks must be plain functions, "
-                "so let it return what it yields"
+                f"{name} is a generator; hooks must be plain functions, so let it return what it yields"
             )
 
 
 def _refuse_signature(function: Any, name: str, argument: str) -> None:
-    """It is called with one `argument`, or none where that is empty."""
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some that are written in C don't tell
+    except (TypeError, ValueError):  # some functions written in C have none
         return
     try:
         signature.bind(*[argument] * bool(argument))

@@ -1,4 +1,4 @@
-"""For tests of your own service: virtual time, an embedded broker, a record of what happened.
+"""For tests of your own service: virtual time, an embedded broker, a record of the events.
 
     async def test_ten_callers_share_one_batch(autojump_clock):
         policy = FixedPolicy(max_batch_size=32, max_wait=0.005)
@@ -43,11 +43,11 @@ class VirtualExecutor:
         self._service_time = service_time or (lambda _: 0.0)
 
     async def warm_up(self) -> None:
-        """Nothing to warm."""
+        """Return at once: there is nothing to warm up."""
         await trio.lowlevel.checkpoint()
 
     async def idle(self) -> None:
-        """Always idle between batches: it runs nothing behind the scenes."""
+        """Return at once: between batches it is always idle."""
         await trio.lowlevel.checkpoint()
 
     async def infer(self, items: Sequence[Any]) -> Sequence[Any]:
@@ -63,7 +63,7 @@ async def in_place(function: Callable[[], T]) -> T:
 
 
 class Recorder(Instrument):
-    """Remembers every event, in lists to assert on."""
+    """Records every event, in lists to assert on."""
 
     def __init__(self) -> None:
         self.setups: list[Setup] = []
@@ -85,69 +85,69 @@ class Recorder(Instrument):
         """How many requests were unanswered when the worker stopped; None while it runs."""
 
     def worker_started(self, setup: Setup) -> None:
-        """Remember it in `setups`."""
+        """Record it in `setups`."""
         self.setups.append(setup)
 
     def request_received(self, request: Request) -> None:
-        """Remember it in `received`."""
+        """Record it in `received`."""
         self.received.append(request)
 
     def request_repeated(self, request: Request) -> None:
-        """Remember it in `repeated`."""
+        """Record it in `repeated`."""
         self.repeated.append(request)
 
-    def request_refused(self, request: Request, error: OutcomeError, cost: float | None) -> None:  # noqa: ARG002 - `failures` has no costs either
-        """Remember it in `refusals`."""
+    def request_refused(self, request: Request, error: OutcomeError, cost: float | None) -> None:  # noqa: ARG002 - the hook's arguments
+        """Record it in `refusals`."""
         self.refusals.append((request, error))
 
     def request_failed(self, request: Request, error: OutcomeError) -> None:
-        """Remember it in `failures`."""
+        """Record it in `failures`."""
         self.failures.append((request, error))
 
     def batch_closed(self, batch: Batch) -> None:
-        """Remember it in `batches`."""
+        """Record it in `batches`."""
         self.batches.append(batch)
 
-    def batch_computed(self, batch: Batch, seconds: float, runs: Sequence[Run]) -> None:  # noqa: ARG002 - its place is in `batches`
-        """Remember the time in `service_times`, and what `infer` was run on in `runs`."""
+    def batch_computed(self, batch: Batch, seconds: float, runs: Sequence[Run]) -> None:  # noqa: ARG002 - the hook's arguments
+        """Record the time in `service_times`, and the runs of `infer` in `runs`."""
         self.service_times.append(seconds)
         self.runs.append(tuple(runs))
 
     def executor_hung(self, error: ExecutorHung, batch: Batch | None) -> None:
-        """Remember it in `hangs`."""
+        """Record it in `hangs`."""
         self.hangs.append((error, batch))
 
     def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
-        """Remember them in `settled`."""
+        """Record them in `settled`."""
         self.settled.extend(zip(answers, settled, strict=True))
 
-    def session_lost(self, error: BrokerError, retry_in: float) -> None:  # noqa: ARG002 - chance has no place here
-        """Remember the error in `lost_sessions`."""
+    def session_lost(self, error: BrokerError, retry_in: float) -> None:  # noqa: ARG002 - the hook's arguments
+        """Record the error in `lost_sessions`."""
         self.lost_sessions.append(error)
 
-    def reconnect_failed(self, error: RpcbError, retry_in: float, attempts: int) -> None:  # noqa: ARG002 - nor here
-        """Remember the error in `failed_attempts`."""
+    def reconnect_failed(self, error: RpcbError, retry_in: float, attempts: int) -> None:  # noqa: ARG002 - the hook's arguments
+        """Record the error in `failed_attempts`."""
         self.failed_attempts.append(error)
 
     def session_blocked(self, reason: str) -> None:
-        """Remember the reason in `blockages`."""
+        """Record the reason in `blockages`."""
         self.blockages.append(reason)
 
     def session_unblocked(self) -> None:
-        """Remember it in `blockages`, as None."""
+        """Record it in `blockages`, as None."""
         self.blockages.append(None)
 
     def drain_step(self, step: str) -> None:
-        """Remember it in `drain_steps`."""
+        """Record it in `drain_steps`."""
         self.drain_steps.append(step)
 
     def worker_stopped(self, left: int) -> None:
-        """Remember how many in `left`."""
+        """Record how many in `left`."""
         self.left = left
 
 
 class Served:
-    """A service under test: call it, look at what happened, and reach its broker and its worker."""
+    """A service under test: call it, look at its events, and reach its broker and its worker."""
 
     def __init__(
         self, client: RpcClient, recorder: Recorder, broker: MemoryBroker, worker: Worker, queue: str
@@ -200,7 +200,7 @@ async def served(
 async def push_batch(service: Any, bodies: Sequence[bytes]) -> list[Reply]:
     """Push bodies through a service's hooks as one batch, without any broker; one reply for each.
 
-    What fails is isolated and encoded just as the worker does it.
+    Failures are isolated and encoded as by a worker.
     """
     bound = bind(service)
     codec = Codec(bound, Hooks(in_place, most=1))

@@ -55,7 +55,7 @@ async def test_malformed_empty_oversize_odd_and_anonymous_requests_each_get_thei
     }
     [(_, properties, body)] = await producer.read(dead)
     assert body == b"good nobody"
-    assert properties.headers["rpcb-dead-letter-reason"] == "the request names nobody to answer (no reply_to)"
+    assert properties.headers["rpcb-dead-letter-reason"] == "the request has no reply_to"
     assert await producer.read() == []
 
 

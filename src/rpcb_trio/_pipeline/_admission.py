@@ -14,6 +14,7 @@ import trio
 from rpcb_trio._errors import BodyTooBig, CallerGone, NoReplyTo, Overloaded
 from rpcb_trio._messages import Answer, Failure, Pending, Request
 from rpcb_trio._pipeline._codec import Codec, Resolved
+from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._reply_cache import ReplyCache
 from rpcb_trio._pipeline._unpacking import is_plain
 from rpcb_trio._transports import Session
@@ -42,6 +43,7 @@ class Admission:
         codec: decodes what is admitted.
         session: knows whether a caller is still there.
         reply_cache: the replies to earlier requests.
+        journal: knows the requests that kill workers.
         rules: what is admitted.
         backlog: returns how many decoded requests wait for a batch.
     """
@@ -51,6 +53,7 @@ class Admission:
         codec: Codec,
         session: Session,
         reply_cache: ReplyCache,
+        journal: Journal,
         *,
         rules: Rules,
         backlog: Callable[[], int],
@@ -58,6 +61,7 @@ class Admission:
         self._codec = codec
         self._session = session
         self._reply_cache = reply_cache
+        self._journal = journal
         self._rules = rules
         self._backlog = backlog
         self._decoding = 0
@@ -80,7 +84,7 @@ class Admission:
 
     async def admit(self, request: Request, *, suspect: bool) -> Pending | Resolved | Answer:
         """Decode a request, or refuse it: with an error to encode, or with an answer that is ready."""
-        settled_early = self._refuse(request) or await self._answer_again(request)
+        settled_early = self._refuse(request) or await self._settle_early(request, suspect=suspect)
         if settled_early is not None:
             return settled_early
         if self._rules.max_pending is not None and not request.redelivered:
@@ -106,17 +110,16 @@ class Admission:
             return Resolved(request, Failure(BodyTooBig(said)))
         return None
 
-    async def _answer_again(self, request: Request) -> Answer | None:
+    async def _settle_early(self, request: Request, *, suspect: bool) -> Resolved | Answer | None:
+        if suspect and (killed := await self._journal.verdict(request)) is not None:
+            return Resolved(request, Failure(killed))
         if self._reply_cache.is_on and (reply := await self._reply_cache.get(request)) is not None:
             return Answer(request, reply)
-        if await self._is_for_nobody(request):
-            return Answer(request, None, CallerGone("its caller is gone; it was not computed"))
-        return None
-
-    async def _is_for_nobody(self, request: Request) -> bool:
         if not self._rules.checks_caller or request.reply_to is None:
-            return False
-        return not await self._session.has_caller(request.reply_to)
+            return None
+        if await self._session.has_caller(request.reply_to):
+            return None
+        return Answer(request, None, CallerGone("its caller is gone; it was not computed"))
 
     async def _let_a_batch_go(self) -> None:
         """Give the batcher a turn before refusing: of many that come at once, an idle executor takes some."""

@@ -28,23 +28,6 @@ class Answering:
 
     async def answer(self, outcomes: Sequence[Resolved | Answer], session: Session) -> list[Answer]:
         """Encode the outcomes among these; what is an answer already stays as it is."""
-        ready, to_encode = self._divide(outcomes)
-        encoded = await self._encode(to_encode, session)
-        if self.reply_cache.is_on:
-            await self.reply_cache.put(encoded)
-        return [*ready, *encoded]
-
-    async def settle(
-        self, answers: Sequence[Answer], session: Session, rest: Rest | None = None
-    ) -> tuple[Sequence[Answer], list[Settled]]:
-        """Settle answers, or do the `rest` of it; returns what was sent in the end, and how each ended."""
-        settled = await (session.settle(answers) if rest is None else rest())
-        if Settled.UNSENDABLE in settled:
-            answers = list(answers)
-            await self._replace(answers, settled, session)
-        return answers, settled
-
-    def _divide(self, outcomes: Sequence[Resolved | Answer]) -> tuple[list[Answer], list[Resolved]]:
         ready, to_encode = list[Answer](), list[Resolved]()
         for each in outcomes:
             if isinstance(each, Answer):
@@ -53,60 +36,58 @@ class Answering:
                 ready.append(Answer(each.request, None, each.error))
             else:
                 to_encode.append(each)
-        return ready, to_encode
+        encoded = await self._encode(to_encode, session)
+        if self.reply_cache.is_on:
+            await self.reply_cache.put(encoded)
+        return [*ready, *encoded]
+
+    async def settle(
+        self, answers: Sequence[Answer], session: Session, rest: Rest | None = None
+    ) -> tuple[Sequence[Answer], list[Settled]]:
+        """Settle answers, or do the `rest` of it; returns what was sent in the end, and how each ended.
+
+        In the place of a reply that can't be sent goes an error; where that can't be sent either, the request
+        goes to the dead letters.
+        """
+        settled = await (session.settle(answers) if rest is None else rest())
+        answers = list(answers)
+        for replace in (self._errors, self._dead_letters):
+            places = [n for n, ending in enumerate(settled) if ending is Settled.UNSENDABLE]
+            if not places:
+                break
+            instead = await replace([answers[n] for n in places], session)
+            endings = await session.settle(instead)
+            for n, answer, ending in zip(places, instead, endings, strict=True):
+                answers[n], settled[n] = answer, ending
+        return answers, settled
 
     async def _encode(self, resolved: Sequence[Resolved], session: Session) -> list[Answer]:
         if not resolved:
             return []
         requests = [each.request for each in resolved]
         self.ledger.begin(requests)
-        answers = await self.codec.encode(resolved, self._limit(session))
+        most = session.max_reply_size if self.max_reply_size is None else self.max_reply_size
+        answers = await self.codec.encode(resolved, most)
         self.ledger.end(requests)  # not where it is cancelled: then the service's code may run on
         for answer in answers:
             if answer.error is not None:
                 self.instruments.notify(Instrument.request_failed, answer.request, answer.error)
         return answers
 
-    def _limit(self, session: Session) -> int | None:
-        return session.max_reply_size if self.max_reply_size is None else self.max_reply_size
+    async def _errors(self, answers: Sequence[Answer], session: Session) -> list[Answer]:
+        failed = [Resolved(each.request, Failure(_why_unsendable(each, session))) for each in answers]
+        return await self._encode(failed, session)
 
-    async def _replace(self, answers: list[Answer], settled: list[Settled], session: Session) -> None:
-        """Answer with an error where a reply can't be sent; where that can't either, use the dead letters."""
-        places = _unsendable(settled)
-        errors = [self._error(answers[n], session) for n in places]
-        failed = [
-            Resolved(answers[n].request, Failure(error)) for n, error in zip(places, errors, strict=True)
+    async def _dead_letters(self, answers: Sequence[Answer], _: Session) -> list[Answer]:
+        reason = "neither the reply nor an error in its place can be sent"
+        return [
+            Answer(each.request, None, each.error, dead_letter=f"{reason}: {each.error}") for each in answers
         ]
-        await self._settle_at(places, await self._encode(failed, session), answers, settled, session)
-        places = _unsendable(settled)
-        if places:
-            dead_letters = [_dead_letter(answers[n]) for n in places]
-            await self._settle_at(places, dead_letters, answers, settled, session)
-
-    async def _settle_at(
-        self,
-        places: Sequence[int],
-        instead: Sequence[Answer],
-        answers: list[Answer],
-        settled: list[Settled],
-        session: Session,
-    ) -> None:
-        again = await session.settle(instead)
-        for n, answer, ending in zip(places, instead, again, strict=True):
-            answers[n], settled[n] = answer, ending
-
-    def _error(self, answer: Answer, session: Session) -> OutcomeError:
-        assert answer.reply is not None  # noqa: S101 - for the type checker
-        size, most = len(answer.reply.body), session.max_reply_size
-        if most is not None and size > most:
-            return ReplyTooBig(f"the reply has {size} bytes, and the broker takes {most}")
-        return EncodeError("the reply can't be put into AMQP")
 
 
-def _unsendable(settled: Sequence[Settled]) -> list[int]:
-    return [n for n, ending in enumerate(settled) if ending is Settled.UNSENDABLE]
-
-
-def _dead_letter(answer: Answer) -> Answer:
-    reason = "neither the reply nor an error in its place can be sent"
-    return Answer(answer.request, None, answer.error, dead_letter=f"{reason}: {answer.error}")
+def _why_unsendable(answer: Answer, session: Session) -> OutcomeError:
+    size = 0 if answer.reply is None else len(answer.reply.body)
+    most = session.max_reply_size
+    if most is not None and size > most:
+        return ReplyTooBig(f"the reply has {size} bytes, and the broker takes {most}")
+    return EncodeError("the reply can't be put into AMQP")

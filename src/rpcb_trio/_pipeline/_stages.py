@@ -147,6 +147,7 @@ class Stages:
                     self._pipeline.codec,
                     self._session,
                     self._answering.reply_cache,
+                    self._journal,
                     rules=self._pipeline.rules,
                     backlog=lambda: batcher.backlog,
                 )
@@ -198,16 +199,8 @@ class Stages:
                     continue
                 for request in taken:
                     self._ledger.begin([request])
-                    pass_on([await self._admit(admission, request, suspect=request in suspects)])
+                    pass_on([await admission.admit(request, suspect=request in suspects)])
                     self._ledger.end([request])
-
-    async def _admit(
-        self, admission: Admission, request: Request, *, suspect: bool
-    ) -> Pending | Resolved | Answer:
-        killed = await self._journal.verdict(request) if suspect else None
-        if killed is not None:
-            return Resolved(request, Failure(killed))
-        return await admission.admit(request, suspect=suspect)
 
     def _tell_refused(self, answered: Outcomes) -> None:
         for each in answered:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 T = TypeVar("T")
 Check = Callable[[Page], T]
@@ -32,6 +32,8 @@ FLAGS = [
 
 PATIENCE = 20_000
 """Milliseconds after which what a test waits for has not come."""
+
+expect.set_options(timeout=PATIENCE)
 
 SCREENSHOTS = Path(__file__).parents[2] / "test-output" / "screenshots"
 

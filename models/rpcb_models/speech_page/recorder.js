@@ -11,8 +11,8 @@ const REFUSALS = {
   NotReadableError: "The microphone is in use by another program. Close that, or choose a file.",
 };
 
-/** A button that records: `set` is given the file, `tell` what goes wrong (null: nothing). */
-export function recordButton(set, tell) {
+/** A button that records: `set` gets the file, `problem` a sentence where recording fails, and null where it begins. */
+export function recordButton(set, problem) {
   const button = el("button", { type: "button", className: "record", "aria-pressed": "false" }, "Record");
   let recording = null;
   const end = async () => {
@@ -32,9 +32,9 @@ export function recordButton(set, tell) {
       });
       button.textContent = "Stop (0 s)";
       button.setAttribute("aria-pressed", "true");
-      tell(null);
+      problem(null);
     } catch (error) {
-      tell(error.message);
+      problem(error.message);
     } finally {
       button.disabled = false;
       button.focus();
@@ -45,7 +45,7 @@ export function recordButton(set, tell) {
 }
 
 /** A recording that has begun; its `stop` makes a file of it. */
-async function record(tellSeconds) {
+async function record(onSeconds) {
   if (!navigator.mediaDevices || !window.AudioWorkletNode) {
     throw new Error("The browser records on https pages and on localhost only. Choose a file here.");
   }
@@ -63,7 +63,7 @@ async function record(tellSeconds) {
   const node = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
   node.port.onmessage = ({ data }) => chunks.push(data);
   context.createMediaStreamSource(stream).connect(node);
-  const timer = setInterval(() => tellSeconds(seconds()), 250);
+  const timer = setInterval(() => onSeconds(seconds()), 250);
 
   return {
     async stop() {

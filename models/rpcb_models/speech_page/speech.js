@@ -7,12 +7,12 @@ import { recordButton } from "./recorder.js";
 
 const TITLES = { plain: "As recorded", enhanced: "Enhanced", clear: "After enhancement" };
 
-/** As the gateway's page calls it, each time the route is chosen; docs/how-to/gateway.md says what it is given. */
+/** Called by the gateway's page each time the route is chosen; docs/how-to/gateway.md describes the arguments. */
 export function mount(form, result) {
   addStylesheet();
   for (const { field, input, buttons, set } of form.fields) {
     if (!field.accept?.startsWith("audio")) continue;
-    buttons.append(recordButton(set, form.tell));
+    buttons.append(recordButton(set, form.problem));
     input.addEventListener("change", () => {
       const suffix = input.files[0]?.name.match(/\.([a-z0-9]{1,5})$/i)?.[1];
       if (suffix) form.field("format")?.set(suffix.toLowerCase());

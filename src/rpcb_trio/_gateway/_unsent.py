@@ -1,4 +1,4 @@
-"""Responses that wait for their clients to take them: how much they hold, and who is cut off beyond that."""
+"""Responses that wait for their clients to take them: what they hold, and which client is cut off first."""
 
 from __future__ import annotations
 

@@ -39,6 +39,6 @@ export function sizeOf(bytes) {
 /** Milliseconds in three digits: "0.42 ms", "312 ms", "2.33 s". */
 export function milliseconds(ms) {
   if (ms === null || ms === undefined) return "–";
-  if (ms >= 999.5) return `${(ms / 1000).toPrecision(3)} s`;
-  return `${ms >= 100 ? Math.round(ms) : Number(ms.toPrecision(ms >= 10 ? 3 : 2))} ms`;
+  if (ms >= 999.5) return `${(ms / 1000).toPrecision(3)}\u00a0s`;
+  return `${ms >= 100 ? Math.round(ms) : Number(ms.toPrecision(ms >= 10 ? 3 : 2))}\u00a0ms`;
 }

@@ -15,7 +15,7 @@ export function servicesOf({ routes, rpc, rpc_any: any }) {
 }
 
 /** The fields as elements, and what to read and fill them with; page modules get it, too. */
-export function formOf(service, tell) {
+export function formOf(service, problem) {
   const made = service.fields.map((field) => ({ field, ...controlOf(field) }));
   return {
     elements: made.map((each) => each.element),
@@ -23,7 +23,7 @@ export function formOf(service, tell) {
     fields: made,
     field: (name) => made.find(({ field }) => field.name === name),
     /** Show a sentence as a problem; null for none. */
-    tell,
+    problem,
     /** What `ask` takes. */
     request: () => requestOf(service, made),
     /** The values as they are now, by name. */

@@ -82,7 +82,7 @@ async def states_of(events: EventInstrument) -> list[StateEvent]:
 async def check_often(events: EventInstrument, prefetch: int) -> None:
     """At any time it waits who is held, and no more are held than may be."""
     for _ in range(40):
-        events.tell()
+        events.put_state()
         for state in await states_of(events):
             assert 0 <= state.waiting <= state.held <= prefetch
         await trio.sleep(0.23)
@@ -127,7 +127,7 @@ async def follow(plan: Plan) -> StateEvent:
         nursery.start_soon(check_often, events, prefetch)
         await happen(plan, broker)
         await trio.sleep(1000)
-        events.tell()
+        events.put_state()
         [*_, idle] = await states_of(events)
         assert running.worker.held == broker.depth(QUEUE) == 0
         return idle
@@ -158,6 +158,6 @@ async def test_what_is_handed_back_to_the_broker_is_held_no_more_and_is_neither_
     events.batch_computed(batch, 0.1, [])
     answers = [Answer(request, Reply(body=b"")) for request in requests]
     events.requests_settled(answers, [Settled.REPLIED, Settled.REQUEUED, Settled.REJECTED])
-    events.tell()
+    events.put_state()
     [*_, last] = await states_of(events)
     assert (last.held, last.received, last.answered, last.failed) == (0, 3, 1, 1)

@@ -175,7 +175,7 @@ async def test_a_fault_of_our_own_in_publishing_ends_that_and_not_the_work(
         ask(broker, b"good 1")
         await trio.sleep(1)
         assert len(answers(broker)) == 1
-    assert [record.levelname for record in caplog.records if "a fault of our own" in record.message] == [
+    assert [record.levelname for record in caplog.records if "an internal error" in record.message] == [
         "ERROR"
     ]
 

@@ -1,4 +1,4 @@
-"""The events between who makes them and who publishes them: bounded, and never waited for."""
+"""The events between the instrument and the publisher: bounded, and never waited for."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import trio
 from rpcb_trio._events._events import AnyEvent, BatchEvent
 
 LIFETIME = 5.0
-"""Seconds after which nobody wants an event any more."""
+"""Seconds after which an event is of no use any more, in the buffer or at the broker."""
 
 
 class EventBuffer:
-    """Keeps the newest events; those that find no room, or are fetched too late, are dropped and counted.
+    """Keeps the newest events; those that find no room, or are taken too late, are dropped and counted.
 
-    Batches don't push out states, for these are what rates are made of.
+    Batches don't push out states, because rates are made of these.
 
     Args:
         size: how many it keeps of each kind.
@@ -31,7 +31,6 @@ class EventBuffer:
         self.dropped: int = 0
 
     def put(self, event: AnyEvent) -> None:
-        """Keep it, if need be in the place of the oldest."""
         kept = self._batches if isinstance(event, BatchEvent) else self._states
         if len(kept) == self._size:
             kept.popleft()
@@ -40,12 +39,12 @@ class EventBuffer:
         self._arrival.set()
 
     def close(self) -> None:
-        """No more come; what is here can still be taken."""
+        """End it; what it holds can still be taken."""
         self._closed.set()
         self._arrival.set()
 
     async def take(self) -> list[AnyEvent]:
-        """Wait for some, and take all that are here, in order; none once it is closed and empty."""
+        """Wait for events, and take all, in order; none once it is closed and empty."""
         while True:
             await self._arrival.wait()
             fresh = self._take_fresh()
@@ -56,7 +55,7 @@ class EventBuffer:
                 return fresh
 
     async def pause(self, seconds: float) -> None:
-        """Let some more come; not for longer than they do."""
+        """Let some more come, unless it is closed."""
         with trio.move_on_after(seconds):
             await self._closed.wait()
 

@@ -18,14 +18,14 @@ from rpcb_trio._messages import Answer, Batch, Request, Run, Settled
 from rpcb_trio._shown import shown
 
 BUFFER = 64
-"""Events of each kind that may wait to be published. They go out ten times a second, so this also bounds what
-they cost a worker with very many small batches; it is some 0.1 ms for each."""
+"""Events of each kind that may wait to be published. They are published ten times a second, so this also
+bounds what they cost a worker with very many small batches; each costs some 0.1 ms."""
 
 STATM = Path("/proc/self/statm")
 
 
 class _Computed:
-    """What is told of a batch, between its model and its end; it keeps none of its items in memory."""
+    """A batch between its model and its end, without its items, so that they can leave the memory."""
 
     def __init__(self, batch: Batch, seconds: float) -> None:
         self.id = batch.id
@@ -42,8 +42,8 @@ class EventInstrument(HealthInstrument):
 
     Args:
         name: the worker's name in the events.
-        device: what its model computes on, to be told in them.
-        start: the id of its start, to be found again in the audit; a random one without it.
+        device: what its model computes on, for the events.
+        start: the id of its start, the same as in its audit; a random one without it.
         buffer: how many events of each kind may wait to be published.
     """
 
@@ -69,57 +69,47 @@ class EventInstrument(HealthInstrument):
         self._waiting = self._held = 0
         self._received = self._answered = self._failed = self._batches = 0
 
-    def tell(self) -> None:
-        """Put the state as it is now; before the worker starts there is none."""
+    def put_state(self) -> None:
+        """Put a `StateEvent` of this moment; before the worker starts there is none."""
         if self._setup is not None:
             self.buffer.put(self._state_event(self._setup))
 
     def changed(self) -> None:
-        """A state for each change of condition."""
-        self.tell()
+        self.put_state()
 
     def worker_starting(self, setup: Setup) -> None:
-        """The first state."""
         super().worker_starting(setup)
         self._setup = setup
-        self.tell()
+        self.put_state()
 
     def worker_stopped(self, left: int) -> None:
-        """The last state; what was left is the broker's again."""
         self._forget_all()
         super().worker_stopped(left)
 
     def session_lost(self, error: BrokerError, retry_in: float) -> None:
-        """What was held is the broker's again."""
         self._forget_all()
         super().session_lost(error, retry_in)
 
     def request_received(self, request: Request) -> None:  # noqa: ARG002 - it is only counted
-        """One more waits."""
         self._received += 1
         self._held += 1
         self._waiting += 1
 
     def request_repeated(self, request: Request) -> None:  # noqa: ARG002 - likewise
-        """It waits no more."""
         self._waiting -= 1
 
     def request_refused(self, request: Request, error: OutcomeError, cost: float | None) -> None:  # noqa: ARG002 - likewise
-        """It waits no more."""
         self._waiting -= 1
 
     def batch_closed(self, batch: Batch) -> None:
-        """Its requests wait no more."""
         self._waiting -= batch.size
 
-    def batch_computed(self, batch: Batch, seconds: float, runs: Sequence[Run]) -> None:  # noqa: ARG002 - the sum is told
-        """Remember it until its requests are settled."""
+    def batch_computed(self, batch: Batch, seconds: float, runs: Sequence[Run]) -> None:  # noqa: ARG002 - their sum counts
         self._batches += 1
         computed = _Computed(batch, seconds)
         self._computed.update((member.request, computed) for member in batch.members)
 
     def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
-        """An event for each batch that is done; its requests are settled all at once."""
         self._held -= len(answers)
         done: dict[_Computed, None] = {}
         for answer, ending in zip(answers, settled, strict=True):
@@ -132,10 +122,11 @@ class EventInstrument(HealthInstrument):
                     computed.failed += 1
             elif ending is not Settled.REQUEUED:
                 self._answered += 1
-        for each in done:
+        for each in done:  # the requests of a batch are settled all at once
             self.buffer.put(self._batch_event(each))
 
     def _forget_all(self) -> None:
+        """What was held is the broker's again."""
         self._waiting = self._held = 0
         self._computed.clear()
 
@@ -194,7 +185,7 @@ def _ms(seconds: float) -> float:
 
 
 def _resident() -> int | None:
-    """The process's memory in bytes, as Linux tells it."""
+    """The process's memory in bytes, by Linux."""
     try:
         return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:

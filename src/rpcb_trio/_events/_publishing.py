@@ -1,4 +1,4 @@
-"""From a worker's events to the broker's exchange, beside the work and never in its way."""
+"""Publishing a worker's events to an exchange, beside its work and never in its way."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rpcb_trio._transports import NoticeTransport, Publisher, as_notice_transpor
 
 log = logging.getLogger("rpcb_trio")
 
-LAST_WORDS = 1.0
+FLUSH_TIMEOUT = 1.0
 """Seconds, at the end, for what is still to be published."""
 
 PAUSE = 0.1
@@ -38,9 +38,9 @@ async def publish_events(
         async with publish_events(url, "rpcb.events", events):
             await serve(service, url, "asr", instruments=[LogInstrument("asr"), events])
 
-    The exchange is declared if it is not there. Events go out on a connection of their own, not persistent
-    and without confirms, and expire after 5 s. While the broker is away, or takes none, they are dropped; the
-    work goes on.
+    The exchange is declared if it is not there. Events are published on a connection of their own, not
+    persistent and without confirms, and expire after 5 s. While the broker is away, or blocked, they are
+    dropped; the work goes on.
 
     Args:
         transport: an AMQP URL, or a transport.
@@ -49,7 +49,7 @@ async def publish_events(
         interval: seconds between two states.
 
     Raises:
-        LoginRefused, TopologyMismatch, SessionLost: the broker would not have it so at the start.
+        LoginRefused, TopologyMismatch, SessionLost: the broker refused at the start.
         SettingError: the URL or the exchange is wrong.
     """
     transport = as_notice_transport(transport)
@@ -68,7 +68,7 @@ async def publish_events(
             yield
         finally:
             instrument.buffer.close()
-            with trio.move_on_after(LAST_WORDS, shield=True):
+            with trio.move_on_after(FLUSH_TIMEOUT, shield=True):
                 await is_done.wait()
         nursery.cancel_scope.cancel()
 
@@ -76,7 +76,7 @@ async def publish_events(
 async def _beat(instrument: EventInstrument, interval: float) -> None:
     while True:
         await trio.sleep(interval)
-        instrument.tell()
+        instrument.put_state()
 
 
 async def _publish_all(buffer: EventBuffer, publisher: Publisher) -> None:
@@ -87,7 +87,7 @@ async def _publish_all(buffer: EventBuffer, publisher: Publisher) -> None:
             buffer.dropped += len(events)
             raise
         except Exception:
-            log.exception("events: a fault of our own, so no more are published; the work goes on")
+            log.exception("events: an internal error, so no more are published; the work goes on")
             return
         await buffer.pause(PAUSE)
 

@@ -5,8 +5,8 @@
         await nursery.start(partial(serve, service, url, "asr", instruments=[LogInstrument("asr"), asr]))
 
 `GET /livez` is 200 whenever it is answered at all: the answer comes from the loop that serves the requests,
-so who gets none in time knows that the loop is stuck. `GET /readyz` is 200 if every worker consumes, with its
-models warm and a broker that takes its replies, else 503. Both tell more in JSON.
+so a probe that gets none in time knows that the loop is stuck. `GET /readyz` is 200 if every worker consumes,
+with its models warm and a broker that takes its replies, else 503. Both bodies are JSON with details.
 """
 
 from rpcb_trio._public import publish

@@ -1,7 +1,7 @@
-"""One question and its answer over HTTP/1.1, whoever asks.
+"""One request and its response over HTTP/1.1.
 
-Every connection carries one request, in bounded time and memory, and is closed after the response. What is no
-HTTP is answered as far as there is an answer, else hung up on.
+Every connection carries one request, in bounded memory, and is closed after the response. What is not HTTP
+gets an error response as far as HTTP has one; else the connection is closed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CHUNK = 4096
 
 
 class Response(msgspec.Struct, frozen=True):
-    """What is answered, as JSON."""
+    """Its body is sent as JSON."""
 
     status: HTTPStatus
     body: object
@@ -31,46 +31,37 @@ Answer = Callable[[str], Response]
 
 
 async def answer_one(stream: trio.abc.Stream, answer: Answer) -> None:
-    """Read a request and answer it.
+    """Read a request and send its response.
 
     Raises:
-        trio.BrokenResourceError: the client has hung up.
+        trio.BrokenResourceError: the client has closed the connection.
     """
     http = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST_REQUEST)
+    is_head = False
     try:
-        request = await _read_request(stream, http)
-        if request is None:
+        while (request := http.next_event()) is h11.NEED_DATA:
+            http.receive_data(bytes(await stream.receive_some(CHUNK)))
+        if not isinstance(request, h11.Request):
             return
-        response, head_only = _respond(request, answer)
+        is_head = request.method == b"HEAD"
+        response = _respond(request, answer)
     except h11.RemoteProtocolError as error:
-        response, head_only = _refuse(HTTPStatus(error.error_status_hint)), False
+        response = _refuse(HTTPStatus(error.error_status_hint))
     if http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-        await stream.send_all(_written(http, response, head_only=head_only))
+        await stream.send_all(_written(http, response, is_head=is_head))
 
 
-async def _read_request(stream: trio.abc.Stream, http: h11.Connection) -> h11.Request | None:
-    """The request without its body, which nobody wants; None if the client said nothing."""
-    while True:
-        event = http.next_event()
-        if isinstance(event, h11.Request):
-            return event
-        if event is not h11.NEED_DATA:
-            return None
-        http.receive_data(bytes(await stream.receive_some(CHUNK)))
-
-
-def _respond(request: h11.Request, answer: Answer) -> tuple[Response, bool]:
+def _respond(request: h11.Request, answer: Answer) -> Response:
     if request.method not in (b"GET", b"HEAD"):
-        return _refuse(HTTPStatus.METHOD_NOT_ALLOWED), False
-    path = request.target.partition(b"?")[0].decode("ascii", "replace")
-    return answer(path), request.method == b"HEAD"
+        return _refuse(HTTPStatus.METHOD_NOT_ALLOWED)
+    return answer(request.target.partition(b"?")[0].decode("ascii", "replace"))
 
 
 def _refuse(status: HTTPStatus) -> Response:
     return Response(status, {"error": status.phrase})
 
 
-def _written(http: h11.Connection, response: Response, *, head_only: bool) -> bytes:
+def _written(http: h11.Connection, response: Response, *, is_head: bool) -> bytes:
     body = msgspec.json.encode(response.body) + b"\n"
     headers = [
         (b"Content-Type", b"application/json"),
@@ -81,7 +72,6 @@ def _written(http: h11.Connection, response: Response, *, head_only: bool) -> by
     if response.status is HTTPStatus.METHOD_NOT_ALLOWED:
         headers.append((b"Allow", b"GET, HEAD"))
     status = response.status
-    written = http.send(h11.Response(status_code=status, reason=status.phrase, headers=headers)) or b""
-    if not head_only:
-        written += http.send(h11.Data(data=body)) or b""
-    return written + (http.send(h11.EndOfMessage()) or b"")
+    events = [h11.Response(status_code=status, reason=status.phrase, headers=headers)]
+    events += [] if is_head else [h11.Data(data=body)]
+    return b"".join(http.send(event) or b"" for event in [*events, h11.EndOfMessage()])

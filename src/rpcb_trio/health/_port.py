@@ -1,4 +1,4 @@
-"""The port that probes ask."""
+"""The port for probes."""
 
 from __future__ import annotations
 
@@ -15,19 +15,44 @@ from rpcb_trio._errors import SettingError
 from rpcb_trio._forks import close_in_children
 from rpcb_trio._instruments import Health, HealthInstrument
 from rpcb_trio.health._http import Response, answer_one
-from rpcb_trio.health._pulse import Pulse
 
 log = logging.getLogger("rpcb_trio")
 
-PATIENCE = 5.0
+TIMEOUT = 5.0
 """Seconds for a whole connection; a probe takes milliseconds."""
 
 MOST_CONNECTIONS = 32
-"""At once. With one more, the oldest is cut, so that idle ones can't keep probes away."""
+"""At once. With one more, the oldest is closed, so that idle ones can't keep probes away."""
+
+BEAT = 1.0
+"""Seconds between two looks at how late the event loop is."""
+
+BEATS = 60
+"""Looks that are remembered."""
+
+
+class Pulse:
+    """Remembers how late the event loop was: a model that holds the GIL stops it, and its heartbeats."""
+
+    def __init__(self) -> None:
+        self._late: deque[float] = deque(maxlen=BEATS)
+        self._due = trio.current_time()
+
+    @property
+    def longest_stall(self) -> float:
+        """For how many seconds the loop stood still at most, within the last `BEATS` looks."""
+        return max([*self._late, trio.current_time() - self._due, 0.0])
+
+    async def beat(self) -> None:
+        """Look until cancelled."""
+        while True:
+            self._due = trio.current_time() + BEAT
+            await trio.sleep_until(self._due)
+            self._late.append(trio.current_time() - self._due)
 
 
 class HealthPort:
-    """Answers probes about the workers of this process.
+    """Responds to probes of the workers of this process.
 
     Args:
         workers: one instrument for each worker.
@@ -38,38 +63,37 @@ class HealthPort:
         self._pulse = Pulse()
         self._open: deque[trio.CancelScope] = deque()
         self.port = 0
-        """Where it listens."""
+        """The TCP port that it listens on."""
 
     def answer(self, path: str) -> Response:
         """The response to a GET of `path`."""
         if path == "/livez":
-            return Response(
-                HTTPStatus.OK, {"live": True, "longest_stall": round(self._pulse.longest_stall, 3)}
-            )
+            stall = round(self._pulse.longest_stall, 3)
+            return Response(HTTPStatus.OK, {"live": True, "longest_stall": stall})
         if path == "/readyz":
             workers = [each.health for each in self._workers]
             ready = all(each.ready for each in workers)
             status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-            return Response(status, {"ready": ready, "workers": [_told(each) for each in workers]})
+            return Response(status, {"ready": ready, "workers": [_facts(each) for each in workers]})
         return Response(HTTPStatus.NOT_FOUND, {"error": "ask /livez or /readyz"})
 
     async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
-        """Answer until cancelled."""
+        """Respond until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._pulse.beat)
             nursery.start_soon(trio.serve_listeners, self.serve_one, list(listeners))
 
     async def serve_one(self, stream: trio.abc.Stream) -> None:
-        """Answer one request on a connection, in bounded time, and close it."""
+        """Respond to one request on a connection, in bounded time, and close it."""
         if len(self._open) >= MOST_CONNECTIONS:
             self._open.popleft().cancel()
-        with trio.move_on_after(PATIENCE) as scope:
+        with trio.move_on_after(TIMEOUT) as scope:
             self._open.append(scope)
             async with stream:
                 try:
                     await answer_one(stream, self.answer)
                 except trio.BrokenResourceError:
-                    pass  # it has hung up
+                    pass  # the client has closed it
                 except Exception:
                     log.exception("a probe could not be answered")
         if scope in self._open:
@@ -80,15 +104,15 @@ class HealthPort:
 async def open_health_port(
     port: int, workers: Sequence[HealthInstrument], *, host: str = "127.0.0.1"
 ) -> AsyncIterator[HealthPort]:
-    """Listen for probes; leaving it cuts those that are being answered, at once.
+    """Listen for probes. Leaving it closes all connections at once.
 
     Args:
         port: TCP port; 0 takes any that is free.
         workers: one instrument for each worker.
-        host: address to listen on; 0.0.0.0 for all of this machine's.
+        host: address to listen on; 0.0.0.0 for all addresses of this machine.
 
     Raises:
-        SettingError: it can't be listened on.
+        SettingError: it can't listen there.
     """
     try:
         listeners = await trio.open_tcp_listeners(port, host=host)
@@ -109,7 +133,7 @@ async def open_health_port(
         nursery.cancel_scope.cancel()
 
 
-def _told(health: Health) -> dict[str, object]:
+def _facts(health: Health) -> dict[str, object]:
     return {
         "worker": health.worker,
         "condition": health.condition,

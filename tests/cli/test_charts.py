@@ -20,7 +20,7 @@ from rpcb_trio._measure import (
     Observation,
     Setting,
     Tally,
-    law_by_hand,
+    fit_law,
 )
 from rpcb_trio.batching import Work
 from tests.scenarios import steady
@@ -74,11 +74,10 @@ def test_no_tick_label_of_a_histogram_stands_on_another(latencies: tuple[float, 
 
 
 def test_settings_stand_in_the_legend_in_order_of_their_size_and_the_recommended_one_is_named() -> None:
-    law = law_by_hand(0.02, 0.001)
     observed = tuple(Observation(Work(size, 1, size), 0.02 + 0.001 * size) for size in (1, 8))
-    measured = Measured(1, (1, 8), observed, None)
+    measured = Measured(1, (1, 8), observed, fit_law(observed))
     curves = [LatencyCurve(Setting(size, 1), (1.0, 2.0), (0.03, 0.04), (0.05, 0.06)) for size in (16, 32, 8)]
-    chart = draw_tuning([(measured, law)], 1.0, curves, unit="requests/s", objective=Objective())
+    chart = draw_tuning([measured], 1.0, curves, unit="requests/s", objective=Objective())
     legend = chart.axes[-1].get_legend()
     assert legend is not None
     names = [each.get_text() for each in legend.get_texts()]

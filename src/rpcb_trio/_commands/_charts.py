@@ -12,7 +12,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from rpcb_trio._measure import Figures, LatencyCurve, Measured, Objective, ServiceLaw, Setting
+from rpcb_trio._measure import Figures, LatencyCurve, Measured, Objective, Setting
 from rpcb_trio._messages import Work
 
 COLOURS = ("#2a6f97", "#d1495b", "#e09f3e")
@@ -50,7 +50,7 @@ def draw_ramp(steps: Mapping[float, Figures], objective: Objective, highest: flo
 
 
 def draw_tuning(
-    measured: Sequence[tuple[Measured, ServiceLaw]],
+    measured: Sequence[Measured],
     cost: float,
     curves: Sequence[LatencyCurve],
     *,
@@ -66,8 +66,8 @@ def draw_tuning(
     *batches, last = figure.subplots(1, panels, squeeze=False)[0]
     if not curves:
         batches.append(last)
-    for axes, (found, law) in zip(batches, measured, strict=True):
-        _draw_batches(axes, found, law, cost)
+    for axes, found in zip(batches, measured, strict=True):
+        _draw_batches(axes, found, cost)
     if curves:
         _draw_curves(last, curves, unit, objective)
     return figure
@@ -83,12 +83,12 @@ def draw_replay(title: str, before: Sequence[float], after: Sequence[float]) -> 
     return figure
 
 
-def _draw_batches(axes: Axes, found: Measured, law: ServiceLaw, cost: float) -> None:
+def _draw_batches(axes: Axes, found: Measured, cost: float) -> None:
     for each in found.observations:
         axes.plot(each.work.size, 1e3 * each.seconds, ".", color=FAINT, markersize=3)
     medians = [1e3 * median(found.seconds_of(size)) for size in found.sizes]
     axes.plot(found.sizes, medians, "o", color=COLOURS[0], label="median")
-    line = [1e3 * law.line(Work(size, cost, size * cost)) for size in found.sizes]
+    line = [1e3 * found.law.line(Work(size, cost, size * cost)) for size in found.sizes]
     axes.plot(found.sizes, line, color=COLOURS[1], label="a + k * work, for the mean cost")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)

@@ -5,7 +5,7 @@ from rpcb_trio._measure._demand import Demand, Objective
 from rpcb_trio._measure._latencies import Latencies
 from rpcb_trio._measure._law import Observation, ServiceLaw, fit_law, law_by_hand
 from rpcb_trio._measure._load import Call, Extent, Figures, Tally, send_closed, send_open
-from rpcb_trio._measure._measurement import Measured, Sample, Survey, measure, sizes_up_to, survey
+from rpcb_trio._measure._measurement import Measured, Survey, sizes_up_to, survey
 from rpcb_trio._measure._prospect import Predicted, Prospect, Setting
 from rpcb_trio._measure._ramp import PRECISION, find_highest
 from rpcb_trio._measure._replay import Recording, recorded, replay
@@ -25,7 +25,6 @@ __all__ = [
     "Predicted",
     "Prospect",
     "Recording",
-    "Sample",
     "ServiceLaw",
     "Setting",
     "Survey",
@@ -35,7 +34,6 @@ __all__ = [
     "fit_law",
     "latency_over_load",
     "law_by_hand",
-    "measure",
     "recorded",
     "replay",
     "send_closed",

@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from typing import NamedTuple
 
 import msgspec
 import trio
 
 from rpcb_trio._errors import SettingError
 from rpcb_trio._executors import Executor, ThreadExecutor
-from rpcb_trio._measure._law import Observation
+from rpcb_trio._measure._law import Observation, ServiceLaw, fit_law
 from rpcb_trio._messages import Ending, Failure, Outcome, Pending, Request
 from rpcb_trio._pipeline import Codec, Hooks, Isolation, in_thread
 from rpcb_trio._service import BoundService
@@ -27,10 +27,9 @@ LEAST_ROUNDS = 3
 """A size is measured only if the time allows so many rounds of all up to it."""
 
 
-class Sample(msgspec.Struct, frozen=True, eq=False):
-    """A decoded request, and the name of what it was read from."""
-
+class _Sample(NamedTuple):
     name: str
+    """Of what it was read from."""
     pending: Pending
 
 
@@ -40,7 +39,9 @@ class Measured(msgspec.Struct, frozen=True):
     replicas: int
     sizes: tuple[int, ...]
     observations: tuple[Observation, ...]
-    left_out: str | None
+    law: ServiceLaw
+    """That fits the observations best."""
+    left_out: str | None = None
     """Why larger sizes were not measured, if they were to be."""
 
     def seconds_of(self, size: int) -> list[float]:
@@ -61,14 +62,14 @@ def sizes_up_to(largest: int) -> list[int]:
     return [*(1 << power for power in range(largest.bit_length()) if 1 << power < largest), largest]
 
 
-async def _decode(service: BoundService, bodies: Mapping[str, bytes]) -> list[Sample]:
+async def _decode(service: BoundService, bodies: Mapping[str, bytes]) -> list[_Sample]:
     codec = Codec(service, Hooks(in_thread, most=1, timeout=math.inf))
     samples = []
     for name, body in bodies.items():
         decoded = await codec.decode(Request(body=body, arrived=trio.current_time()))
         if isinstance(decoded, Failure):
             raise SettingError(f"{name}: the service can't take it: {decoded.error}{decoded.error.origin}")
-        samples.append(Sample(name, decoded))
+        samples.append(_Sample(name, decoded))
     return samples
 
 
@@ -85,11 +86,11 @@ async def survey(
 
     Args:
         service: what decodes and infers.
-        bodies: of requests, by a name that errors may tell.
+        bodies: of requests, by the name that errors give.
         devices: one for each replica; None for wherever the service computes by itself.
         sizes: of batches, in ascending order.
         seconds: how long to measure in all, once all is warm.
-        progress: told now and then which share of it is done, 0 to 1.
+        progress: called now and then with the share of it that is done, 0 to 1.
 
     Raises:
         SettingError: the service fails on a body, or a device is not there; in exception groups.
@@ -100,39 +101,22 @@ async def survey(
             nursery.start_soon(executor.warm_up)
     samples = await _decode(service, bodies)
     share = 1 / len(executors)
-    measured = []
-    for count in range(len(executors)):
-        told = partial(_tell_part, progress, count * share, share)
-        found = await measure(executors[: count + 1], samples, sizes, seconds=seconds * share, progress=told)
-        measured.append(found)
+    measured = [
+        await _measure(
+            _Meter(executors[: done + 1], samples),
+            sizes,
+            seconds * share,
+            lambda part, done=done: progress((done + part) * share),  # type: ignore[misc] # its default binds it
+        )
+        for done in range(len(executors))
+    ]
     return Survey(tuple(each.pending.cost for each in samples), tuple(measured))
 
 
-def _tell_part(progress: Callable[[float], None], before: float, share: float, done: float) -> None:
-    progress(before + share * done)
-
-
-async def measure(
-    executors: Sequence[Executor],
-    samples: Sequence[Sample],
-    sizes: Sequence[int],
-    *,
-    seconds: float,
-    progress: Callable[[float], None],
+async def _measure(
+    meter: _Meter, sizes: Sequence[int], seconds: float, progress: Callable[[float], None]
 ) -> Measured:
-    """Measure batches of each size, all executors computing at once.
-
-    Args:
-        executors: warm; the worker's replicas.
-        samples: what the batches are made of. One may be in a batch several times.
-        sizes: in ascending order.
-        seconds: how long to measure, once all sizes are warm.
-        progress: told now and then which share of it is done, 0 to 1.
-
-    Raises:
-        SettingError: the service fails on a sample; in an exception group.
-    """
-    meter = _Meter(executors, samples)
+    """Measure batches of each size, for so many seconds once all sizes are warm."""
     sizes, left_out = await meter.warm(sizes, seconds / LEAST_ROUNDS)
     meter.observations.clear()
     began = trio.current_time()
@@ -144,12 +128,13 @@ async def measure(
                 break
             await meter.run(size)
     progress(1.0)
-    return Measured(len(executors), tuple(sizes), tuple(meter.observations), left_out)
+    observations = tuple(meter.observations)
+    return Measured(len(meter.executors), tuple(sizes), observations, fit_law(observations), left_out)
 
 
 class _Meter:
-    def __init__(self, executors: Sequence[Executor], samples: Sequence[Sample]) -> None:
-        self._executors = executors
+    def __init__(self, executors: Sequence[Executor], samples: Sequence[_Sample]) -> None:
+        self.executors = executors
         self._samples = samples
         self._random = random.Random(0)  # noqa: S311 - the same in every run
         self._is_out_of_memory = False
@@ -177,12 +162,12 @@ class _Meter:
         """Let each executor compute a batch of `size`, all at once; return how many seconds all took."""
         began = trio.current_time()
         async with trio.open_nursery() as nursery:
-            for executor in self._executors:
+            for executor in self.executors:
                 drawn = self._random.choices(self._samples, k=size)
                 nursery.start_soon(self._run_one, executor, drawn)
         return trio.current_time() - began
 
-    async def _run_one(self, executor: Executor, drawn: Sequence[Sample]) -> None:
+    async def _run_one(self, executor: Executor, drawn: Sequence[_Sample]) -> None:
         isolation = Isolation(executor)
         outcomes = await isolation.infer([each.pending for each in drawn])
         for sample, outcome in zip(drawn, outcomes, strict=True):

@@ -72,6 +72,6 @@ def _written(http: h11.Connection, response: Response, *, is_head: bool) -> byte
     if response.status is HTTPStatus.METHOD_NOT_ALLOWED:
         headers.append((b"Allow", b"GET, HEAD"))
     status = response.status
-    events = [h11.Response(status_code=status, reason=status.phrase, headers=headers)]
-    events += [] if is_head else [h11.Data(data=body)]
-    return b"".join(http.send(event) or b"" for event in [*events, h11.EndOfMessage()])
+    head = h11.Response(status_code=status, reason=status.phrase, headers=headers)
+    events = [head, h11.EndOfMessage()] if is_head else [head, h11.Data(data=body), h11.EndOfMessage()]
+    return b"".join(http.send(event) or b"" for event in events)

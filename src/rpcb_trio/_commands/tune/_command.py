@@ -8,6 +8,7 @@ from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import trio
 from cyclopts import Parameter
 from rich.console import Console
@@ -37,7 +38,6 @@ from rpcb_trio._measure import (
     Setting,
     Survey,
     advise,
-    fit_law,
     latency_over_load,
     sizes_up_to,
     survey,
@@ -82,8 +82,7 @@ def tune(
     placed = [devices[number % len(devices)] for number in range(replicas)]
     console = Console()
     surveyed = _survey(partial(survey, bound, bodies, placed, sizes_up_to(max_batch_size), seconds=seconds))
-    laws = [fit_law(each.observations) for each in surveyed.measured]
-    found = Found(target, surveyed.costs, surveyed.measured, laws)
+    found = Found(target, surveyed.costs, surveyed.measured)
     print_measured(console, found)
     found = _advised(console, found, load, draws=plot is not None)
     if json is not None:
@@ -111,13 +110,13 @@ def _advised(console: Console, found: Found, load: LoadFlags, *, draws: bool) ->
     settings = [Setting(size, each.replicas) for each in found.measured for size in each.sizes]
     with progress_bar() as progress:
         task = progress.add_task("simulating", total=None)
-        laws = {each.replicas: law for each, law in zip(found.measured, found.laws, strict=True)}
+        laws = {each.replicas: each.law for each in found.measured}
         prospect = Prospect(laws, found.costs, load.requests, lambda: progress.advance(task))
         advice = advise(prospect, settings, demand, objective)
         shown = [advice.recommended, *advice.alternatives]
         curves = latency_over_load(prospect, shown, demand, objective) if draws else []
     print_advice(console, advice, demand, objective)
-    return found.with_advice(demand, objective, advice, curves)
+    return msgspec.structs.replace(found, demand=demand, objective=objective, advice=advice, curves=curves)
 
 
 def _wanted(load: LoadFlags) -> tuple[Demand, Objective]:
@@ -133,6 +132,5 @@ def _wanted(load: LoadFlags) -> tuple[Demand, Objective]:
 def _draw(found: Found) -> Figure:
     from rpcb_trio._commands._charts import draw_tuning  # noqa: PLC0415 - matplotlib is an extra, and slow
 
-    measured = list(zip(found.measured, found.laws, strict=True))
     cost, unit = fmean(found.costs), found.demand.unit
-    return draw_tuning(measured, cost, found.curves, unit=unit, objective=found.objective)
+    return draw_tuning(found.measured, cost, found.curves, unit=unit, objective=found.objective)

@@ -22,7 +22,7 @@ from rpcb_trio._measure import (
 )
 
 CROOKED = 0.1
-"""Where the line misses a size by more, it is said."""
+"""The share by which the line must miss a size for the report to say so."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -32,22 +32,14 @@ class Found(msgspec.Struct, frozen=True):
     costs: Sequence[float]
     """Of the requests it was measured with."""
     measured: Sequence[Measured]
-    laws: Sequence[ServiceLaw]
     demand: Demand = Demand()
     objective: Objective = Objective()
     advice: Advice | None = None
     curves: Sequence[LatencyCurve] = ()
 
-    def with_advice(
-        self, demand: Demand, objective: Objective, advice: Advice, curves: Sequence[LatencyCurve]
-    ) -> Found:
-        """The same, and what follows from it for a load."""
-        return msgspec.structs.replace(self, demand=demand, objective=objective, advice=advice, curves=curves)
-
 
 def print_measured(console: Console, found: Found) -> None:
-    """Print what batches took, and the line through it; a table for each number of replicas."""
-    for measured, law in zip(found.measured, found.laws, strict=True):
+    for measured in found.measured:
         together = "" if measured.replicas == 1 else f", {measured.replicas} replicas computing at once"
         table = new_table(
             f"What a batch of {found.target} takes{together}",
@@ -60,14 +52,13 @@ def print_measured(console: Console, found: Found) -> None:
                 str(size), str(len(times)), ms(median(times)), spread, f"{_rate(measured, size):.4g}"
             )
         console.print(table)
-        say(console, _line(law))
+        say(console, _line(measured.law))
         if measured.left_out is not None:
             say(console, f"Not measured: {measured.left_out}.")
         console.print()
 
 
 def print_advice(console: Console, advice: Advice, demand: Demand, objective: Objective) -> None:
-    """Print what was simulated, and what follows."""
     has_objective = objective != Objective()
     table = new_table(
         f"Simulated with batching = auto: {demand}",
@@ -85,28 +76,23 @@ def print_advice(console: Console, advice: Advice, demand: Demand, objective: Ob
     )
     say(console, _verdict(advice.recommended, demand, objective))
     console.print()
-    for line in rpcb_toml(advice.recommended.setting):
-        say(console, line)
-
-
-def rpcb_toml(setting: Setting) -> list[str]:
-    """The lines that set it."""
-    return [
-        "# rpcb.toml",
-        'batching = "auto"',
-        f"max_batch_size = {setting.max_batch_size}",
-        f"prefetch = {setting.prefetch}",
-        f"replicas = {setting.replicas}",
-    ]
+    setting = advice.recommended.setting
+    say(
+        console,
+        f"""# rpcb.toml
+batching = "auto"
+max_batch_size = {setting.max_batch_size}
+prefetch = {setting.prefetch}
+replicas = {setting.replicas}""",
+    )
 
 
 def summary(found: Found) -> dict[str, Any]:
     """As it is written as JSON. Times are in seconds."""
-    pairs = list(zip(found.measured, found.laws, strict=True))
     advice = found.advice
     return {
         "target": found.target,
-        "measured": [_measured(each, law) for each, law in pairs],
+        "measured": [_measured(each) for each in found.measured],
         "load": None if advice is None else found.demand,
         "objective": None if advice is None else found.objective,
         "settings": [] if advice is None else [_predicted(each) for each in advice.settings],
@@ -154,7 +140,7 @@ def _verdict(best: Predicted, demand: Demand, objective: Objective) -> str:
     return f"Recommended: {name}; it meets a {objective} up to {best.highest:.4g} {demand.unit}."
 
 
-def _measured(found: Measured, law: ServiceLaw) -> dict[str, Any]:
+def _measured(found: Measured) -> dict[str, Any]:
     sizes = []
     for size in found.sizes:
         times = found.seconds_of(size)
@@ -167,20 +153,11 @@ def _measured(found: Measured, law: ServiceLaw) -> dict[str, Any]:
         "replicas": found.replicas,
         "sizes": sizes,
         "left_out": found.left_out,
-        "law": law.summary,
+        "law": found.law.summary,
     }
 
 
 def _predicted(each: Predicted) -> dict[str, Any]:
-    return {
-        "max_batch_size": each.setting.max_batch_size,
-        "prefetch": each.setting.prefetch,
-        "replicas": each.setting.replicas,
-        "mean": each.mean,
-        "p99": each.p99,
-        "busy_share": each.busy_share,
-        "keeps_up": each.keeps_up,
-        "meets": each.meets,
-        "capacity": each.capacity,
-        "highest": each.highest,
-    }
+    rest = msgspec.structs.asdict(each)
+    setting: Setting = rest.pop("setting")
+    return {**msgspec.structs.asdict(setting), "prefetch": setting.prefetch, **rest}

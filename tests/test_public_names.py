@@ -12,13 +12,15 @@ import traceback
 from importlib.metadata import version
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import get_type_hints
+from typing import TypeVar, get_type_hints
 
 import pytest
 
 import rpcb_trio
-from rpcb_trio import RemoteError, Reply, RequestError
+from rpcb_trio import RemoteError, Reply, Request, RequestError, Success, Topology
 from rpcb_trio.errors import DrainTimeout, ExecutorHung, InferError, RpcbError
+
+T = TypeVar("T")
 
 FRONTS = ["rpcb_trio"] + [
     f"rpcb_trio.{each.name}" for each in pkgutil.iter_modules(rpcb_trio.__path__) if each.name[0] != "_"
@@ -77,6 +79,19 @@ def test_a_repr_and_a_traceback_show_the_public_path_of_an_error() -> None:
     assert last == ["rpcb_trio.errors.InferError: it failed\n"]
 
 
+def through_a_pickle(value: T) -> T:
+    copy = pickle.loads(pickle.dumps(value))  # noqa: S301 - made on the line
+    assert isinstance(copy, type(value))
+    return copy
+
+
+def test_messages_come_out_of_a_pickle_as_they_went_in() -> None:
+    for message in (Reply(body=b"yes", headers={"lang": "en"}), Success(3), Topology(queue="q")):
+        assert through_a_pickle(message) == message
+    request = through_a_pickle(Request(body=b"hello", arrived=1.5, reply_to="r"))
+    assert (request.body, request.arrived, request.reply_to) == (b"hello", 1.5, "r")
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -89,8 +104,7 @@ def test_a_repr_and_a_traceback_show_the_public_path_of_an_error() -> None:
     ids=lambda error: type(error).__name__,
 )
 def test_an_error_comes_out_of_a_pickle_as_it_went_in(error: RpcbError) -> None:
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - made on the line
-    assert type(copy) is type(error)
+    copy = through_a_pickle(error)
     assert str(copy) == str(error)
     assert vars(copy) == vars(error)
 

@@ -77,6 +77,10 @@ class BoundService:
         return replace(bind_again(self.on_device(device)), name=self.name)
 
 
+AnyService: TypeAlias = Service[Any, Any] | type[Service[Any, Any]] | PlainFunction | BoundService
+"""All that can be bound."""
+
+
 def bind(target: Any) -> BoundService:
     """Accept a service, a class of one, or a plain `list[bytes] -> list[bytes]` function.
 

@@ -1,11 +1,12 @@
-"""Ways to a broker: the protocol, the topology of queues, and the embedded broker.
+"""Ways to a broker: the topology of queues, the embedded broker, the protocol for a transport of your own.
 
 `rpcb_trio.amqp` has the way to RabbitMQ.
 """
 
+from rpcb_trio._messages import Outgoing
 from rpcb_trio._public import publish
-from rpcb_trio._transports import MemoryBroker, NoticeTransport, Topology, Transport
+from rpcb_trio._transports import CallerSession, MemoryBroker, NoticeTransport, Session, Topology, Transport
 
-__all__ = ["MemoryBroker", "NoticeTransport", "Topology", "Transport"]
+__all__ = ["CallerSession", "MemoryBroker", "NoticeTransport", "Outgoing", "Session", "Topology", "Transport"]
 
 publish(__name__)

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, assert_never, assert_type
@@ -32,6 +33,7 @@ from rpcb_trio import (
     Service,
     ServiceError,
     Success,
+    ThreadExecutor,
     Topology,
     Worker,
     open_client,
@@ -48,7 +50,7 @@ from rpcb_trio.health import HealthPort, open_health_port
 from rpcb_trio.instruments import Answer, AuditInstrument, Condition, Settled, Setup, read_audit
 from rpcb_trio.simulation import Arrival, Load, LockStep, OpenLoad, Simulation, linear, simulate
 from rpcb_trio.testing import Served, push_batch, served
-from rpcb_trio.transports import NoticeTransport, Transport
+from rpcb_trio.transports import CallerSession, NoticeTransport, Session, Transport
 
 URL = "amqp://localhost"
 
@@ -143,9 +145,30 @@ class InPlace:
 
 
 executor: Executor = InPlace()
+on_a_gpu: Executor = ThreadExecutor(Lengths(), device="cuda:1")
 other: Executor = ProcessExecutor(Lengths, device="cuda:0", max_deaths=2)
 
-in_memory: Transport = MemoryBroker()
+
+class Slow:
+    """A transport of one's own."""
+
+    def __init__(self, way: Transport) -> None:
+        self._way = way
+
+    @asynccontextmanager
+    async def open_session(self, topology: Topology, *, prefetch: int) -> AsyncGenerator[Session]:
+        await trio.sleep(1)
+        async with self._way.open_session(topology, prefetch=prefetch) as session:
+            yield session
+
+    @asynccontextmanager
+    async def open_caller(self) -> AsyncGenerator[CallerSession]:
+        await trio.sleep(1)
+        async with self._way.open_caller() as session:
+            yield session
+
+
+in_memory: Transport = Slow(MemoryBroker())
 rabbitmq: Transport = AmqpTransport(lambda: URL, heartbeat=5)
 notices: NoticeTransport = AmqpTransport(URL)
 
@@ -162,7 +185,9 @@ async def work() -> None:
     ) as worker:
         assert_type(worker, Worker)
         assert_type(worker.held, int)
-    async with open_worker(Lengths, URL, "lengths", executors=[executor, other], batching=Greedy()) as worker:
+    async with open_worker(
+        Lengths, URL, "lengths", executors=[executor, on_a_gpu, other], batching=Greedy()
+    ) as worker:
         worker.drain()
     async with trio.open_nursery() as nursery:
         started: Worker = await nursery.start(partial(serve, shout, rabbitmq, "shout", replicas=2))

@@ -12,7 +12,7 @@ from rpcb_trio._errors import ExecutorHung
 from rpcb_trio._executors._model import INFER_TIMEOUT, Model
 from rpcb_trio._forks import ending_children
 from rpcb_trio._messages import Outcome
-from rpcb_trio._service import BoundService
+from rpcb_trio._service import AnyService, bind_again
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ class ThreadExecutor:
     either: one that runs for longer than `infer_timeout` ends its worker.
 
     Args:
-        service: as `bind` makes it.
+        service: a `Service`, a class of one, or a plain function, as for `serve`.
         device: the torch device to compute on.
         name: of the thread, as a debugger and the system show it.
         infer_timeout: seconds that one run of `infer` may take; None for 10 minutes, infinity for any time.
@@ -33,13 +33,13 @@ class ThreadExecutor:
 
     def __init__(
         self,
-        service: BoundService,
+        service: AnyService,
         *,
         device: str | None = None,
         name: str = "executor",
         infer_timeout: float | None = None,
     ) -> None:
-        self._model = Model(service, device)
+        self._model = Model(bind_again(service), device)
         self._infer_timeout = INFER_TIMEOUT if infer_timeout is None else infer_timeout
         self._due = math.inf
         self._lane = Lane(name)

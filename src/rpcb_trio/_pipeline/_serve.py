@@ -33,7 +33,7 @@ from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._pipeline._reply_cache import ReplyCache
 from rpcb_trio._pipeline._stages import Pipeline
 from rpcb_trio._pipeline._worker import Worker, WorkerLoop
-from rpcb_trio._service import BoundService, PlainFunction, Service, bind
+from rpcb_trio._service import AnyService, BoundService, bind
 from rpcb_trio._transports import Topology, Transport, as_transport
 
 P = ParamSpec("P")
@@ -41,7 +41,7 @@ ReturnT = TypeVar("ReturnT")
 
 
 async def serve(
-    service: Service[Any, Any] | type[Service[Any, Any]] | PlainFunction | BoundService,
+    service: AnyService,
     transport: Transport | str,
     queue: Topology | str,
     *,

@@ -88,7 +88,13 @@ async def test_the_page_is_told_of_each_route_and_its_form() -> None:
         "envelope": "data",
         "fields": [
             {"name": "audio", "type": "file", "required": True},
-            {"name": "format", "type": "text", "default": "wav", "help": "Of the file"},
+            {
+                "name": "format",
+                "type": "text",
+                "required": False,
+                "default": "wav",
+                "help": "Of the file",
+            },
         ],
     }
     assert routes["look"]["fields"] == [
@@ -99,7 +105,7 @@ async def test_the_page_is_told_of_each_route_and_its_form() -> None:
             "accept": "image/*",
             "sample": "static/samples/0/librivox-0880.wav",
         },
-        {"name": "question", "type": "text", "sample": "What is it?"},
+        {"name": "question", "type": "text", "required": False, "sample": "What is it?"},
     ]
     assert routes["look"]["page"] == "static/pages/rpcb_models.speech_page/speech.js"
     assert (told["rpc"], told["rpc_any"], told["live"]) == (["asr", "look"], False, False)

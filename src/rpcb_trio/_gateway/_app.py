@@ -103,7 +103,7 @@ def make_app(
 
 
 def _spellings(path: str) -> tuple[str, ...]:
-    """A route answers with a slash at its end too, as rabbit-rpc-client does."""
+    """A route answers with a slash at its end, too, for nobody is redirected."""
     return (path,) if path.endswith("/") else (path, f"{path}/")
 
 

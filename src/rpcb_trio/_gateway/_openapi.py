@@ -135,8 +135,8 @@ def _named_statuses(route: Route, routes: Routes) -> set[int]:
 def _responses(route: Route, answer: Schema, named: Collection[int]) -> Schema:
     if route.envelope:
         return {
-            "200": {"description": "The answer; or an error, as the status in it says.", "content": answer},
-            "503": {"description": PROBLEMS[503], "content": answer},
+            "200": {"description": "The answer; or a failure, if the envelope says so.", "content": answer},
+            "default": {"description": "A failure.", "content": answer},
         }
     responses: Schema = {"200": {"description": "The answer.", "content": answer}}
     for status in sorted({*PROBLEMS, *named}):

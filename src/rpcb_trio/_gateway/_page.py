@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from rpcb_trio._gateway._extensions import envelope_of, file_of
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._responses import INERT, JSON
-from rpcb_trio._gateway._routes import Field, Plain, Route, Routes
+from rpcb_trio._gateway._routes import Field, Routes
 
 STATIC = Path(__file__).parent / "static"
 
@@ -39,47 +39,6 @@ HEADERS = {
     "cache-control": "no-cache",
 }
 """The page loads nothing from other origins, and runs no inline script."""
-
-
-class ShownField(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A field of a form, as the page reads it."""
-
-    name: str
-    type: str
-    required: bool = False
-    default: Plain | None = None
-    choices: tuple[str, ...] = ()
-    help: str = ""
-    accept: str = ""
-    """Of a file, as HTML's `accept`."""
-    sample: str = ""
-    """A text to try; of a file the path of one, below the page's own."""
-
-
-class ShownRoute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A route, as the page reads it."""
-
-    name: str
-    path: str
-    method: str
-    summary: str
-    fields: tuple[ShownField, ...]
-    """Without any the body is sent as it is."""
-    envelope: str = ""
-    """The field of the response that holds the answer."""
-    page: str = ""
-    """The path of its page module, below the page's own."""
-
-
-class Shown(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is to try, and whether there is something to watch."""
-
-    routes: tuple[ShownRoute, ...]
-    rpc: tuple[str, ...]
-    """Names that `/rpc/NAME` takes."""
-    rpc_any: bool
-    """Whether it takes others, too."""
-    live: bool
 
 
 class Files(StaticFiles):
@@ -110,8 +69,7 @@ def page_of(name: str, headers: Mapping[str, str]) -> Callable[[Request], Awaita
 def page_paths(routes: Routes, options: GatewayOptions, *, is_live: bool) -> list[BaseRoute]:
     """The page, the description of the routes for it, and its files with those of page modules."""
     samples: list[Path] = []
-    shown = _shown(routes, options, samples, is_live=is_live)
-    described = msgspec.json.encode(shown)
+    described = msgspec.json.encode(_described(routes, options, samples, is_live=is_live))
     modules = {
         each.page.partition(":")[0]: file_of("page", each.page) for each in routes.values() if each.page
     }
@@ -139,41 +97,39 @@ def page_paths(routes: Routes, options: GatewayOptions, *, is_live: bool) -> lis
     ]
 
 
-def _shown(routes: Routes, options: GatewayOptions, samples: list[Path], *, is_live: bool) -> Shown:
-    """What the page shows of the routes, without where their requests go; files to try go into `samples`."""
-    return Shown(
-        routes=tuple(_shown_route(name, route, samples) for name, route in routes.items()),
-        rpc=tuple(name for name, route in routes.items() if not route.parts),
-        rpc_any=bool(options.rpc),
-        live=is_live,
-    )
+def _described(routes: Routes, options: GatewayOptions, samples: list[Path], *, is_live: bool) -> object:
+    """What the page reads of the configuration, without where requests go; files to try go into `samples`."""
+    return {
+        "routes": [
+            {
+                "name": name,
+                "path": route.path,
+                "method": route.method,
+                "summary": route.summary or name,
+                "fields": [_field(each, field, samples) for each, field in route.form.items()],
+                **_only_set(
+                    envelope=getattr(envelope_of(route), "answer", ""),  # where it has the answer
+                    page=f"static/pages/{route.page.replace(':', '/')}" if route.page else "",
+                ),
+            }
+            for name, route in routes.items()
+        ],
+        "rpc": [name for name, route in routes.items() if not route.parts],  # names that /rpc/NAME takes
+        "rpc_any": bool(options.rpc),  # whether it takes others, too
+        "live": is_live,
+    }
 
 
-def _shown_route(name: str, route: Route, samples: list[Path]) -> ShownRoute:
-    envelope = envelope_of(route)
-    return ShownRoute(
-        name=name,
-        path=route.path,
-        method=route.method,
-        summary=route.summary or name,
-        fields=tuple(_shown_field(each, field, samples) for each, field in route.form.items()),
-        envelope=envelope.answer if envelope else "",
-        page=f"static/pages/{route.page.replace(':', '/')}" if route.page else "",
-    )
-
-
-def _shown_field(name: str, field: Field, samples: list[Path]) -> ShownField:
+def _field(name: str, field: Field, samples: list[Path]) -> dict[str, object]:
     sample = field.sample
     if sample and field.type == "file":
         samples.append(file_of("sample", sample))
         sample = f"static/samples/{len(samples) - 1}/{quote(samples[-1].name)}"
-    return ShownField(
-        name=name,
-        type=field.type,
-        required=field.is_required,
-        default=field.default,
-        choices=field.choices,
-        help=field.help,
-        accept=field.accept,
-        sample=sample,
+    more = _only_set(
+        default=field.default, choices=field.choices, help=field.help, accept=field.accept, sample=sample
     )
+    return {"name": name, "type": field.type, "required": field.is_required, **more}
+
+
+def _only_set(**values: object) -> dict[str, object]:
+    return {name: value for name, value in values.items() if value is not None and value not in ("", ())}

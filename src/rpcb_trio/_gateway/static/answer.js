@@ -5,6 +5,7 @@ import { capital, el, milliseconds, root, sizeOf } from "./dom.js";
 const KEPT = /\/(files\/[\w-]{32}\.[a-z0-9]{1,8})$/;
 const MOST = 100000; // characters of a text that are shown
 const LONG = 400; // characters without a blank: bytes in base64, which a file beside them shows better
+const SHORT = 60; // characters
 const MOST_ROWS = 100;
 const DEEPEST = 4; // levels of JSON that are laid out; deeper ones are shown as JSON
 
@@ -35,7 +36,7 @@ export async function valueView(value, depth = 0) {
   if (typeof value === "string") return textView(value);
   if (value === null || typeof value !== "object") return el("p", { className: "sentence" }, plain(value));
   if (depth >= DEEPEST) return jsonView(value);
-  if (Array.isArray(value)) return listView(value, depth);
+  if (Array.isArray(value)) return listView(value);
   const entries = Object.entries(value);
   if (entries.length === 0) return el("p", { className: "empty" }, "An empty object.");
   const rows = entries.filter(([, each]) => isShort(each)).map(([key, each]) => rowOf(key, each));
@@ -53,9 +54,15 @@ export async function fileOf(url) {
 
 export const isMap = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 
-const isShort = (value) => value === null || typeof value !== "object" && (typeof value !== "string" || (value.length <= 60 && !value.includes("\n") && !KEPT.test(value)) || isPacked(value));
+const isPlain = (value) => value === null || typeof value !== "object";
 
-const rowOf = (key, value) => el("div", {}, el("dt", {}, capital(key)), el("dd", {}, plain(isPacked(value) ? shortened("", value) : value)));
+/** Whether a value goes into a row beside others; longer texts and files get a part of their own. */
+function isShort(value) {
+  if (typeof value !== "string") return isPlain(value);
+  return isPacked(value) || (value.length <= SHORT && !value.includes("\n") && !KEPT.test(value));
+}
+
+const rowOf = (key, value) => el("div", {}, el("dt", {}, capital(key)), el("dd", {}, plain(shortened("", value))));
 
 async function partView(key, value, depth) {
   const body = isMap(value) && isMap(value.problem) ? problemView({ ...value.problem, remedy: "" }) : await valueView(value, depth + 1);
@@ -63,10 +70,9 @@ async function partView(key, value, depth) {
 }
 
 /** A table, where all items are objects, or all are lists of plain values; else JSON. */
-function listView(items, depth) {
+function listView(items) {
   if (items.length === 0) return el("p", { className: "empty" }, "An empty list.");
-  if (depth > 0 && items.every((each) => each === null || typeof each !== "object")) return jsonView(items);
-  const isTable = items.every(isMap) || items.every((each) => Array.isArray(each) && each.every((cell) => cell === null || typeof cell !== "object"));
+  const isTable = items.every(isMap) || items.every((each) => Array.isArray(each) && each.every(isPlain));
   if (!isTable) return jsonView(items);
   const shown = items.slice(0, MOST_ROWS);
   const columns = [...new Set(shown.flatMap((each) => Object.keys(each)))];

@@ -53,7 +53,8 @@ export async function ask({ path, method, body, headers, envelope }, signal) {
   if (!response.ok) throw new Problem(response.status, type.includes("problem+json") ? value : await passed(type, blob, response));
   const facts = { id: response.headers.get("x-request-id"), batches: batchesOf(response), milliseconds };
   if (value === undefined) return { blob, ...facts };
-  return { value: envelope && value !== null && envelope in value ? value[envelope] : value, ...facts };
+  const isWrapped = envelope && value !== null && typeof value === "object" && envelope in value;
+  return { value: isWrapped ? value[envelope] : value, ...facts };
 }
 
 /** The same request as a command for a shell. */

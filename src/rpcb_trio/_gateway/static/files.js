@@ -19,7 +19,7 @@ export function fileField(field, id) {
     el("p", { className: "quiet" }, field.help || "or drop it here"),
     preview,
   );
-  input.addEventListener("change", () => show(input, preview));
+  input.addEventListener("change", () => show(input, preview, field.accept));
   takeDrops(element, set);
   return { input, element, buttons, set, value: () => input.files[0] };
 }
@@ -43,7 +43,7 @@ function choose(input, file) {
   input.dispatchEvent(new Event("change"));
 }
 
-function show(input, preview) {
+function show(input, preview, accept = "") {
   const [file] = input.files;
   replace(preview);
   if (!file) return;
@@ -53,13 +53,10 @@ function show(input, preview) {
     input.focus();
   });
   preview.append(el("p", {}, el("strong", {}, file.name), el("span", { className: "quiet" }, ` ${sizeOf(file.size)} `), remove));
-  if (/^(audio|image)\//.test(file.type)) preview.append(previewOf(file));
-}
-
-function previewOf(file) {
-  const src = URL.createObjectURL(file);
-  if (file.type.startsWith("image/")) return el("img", { src, alt: "What will be sent" });
-  return el("audio", { controls: true, src, "aria-label": "What will be sent" });
+  const kind = file.type || accept; // browsers know no type for rarer files
+  const given = () => ({ src: URL.createObjectURL(file), "aria-label": "What will be sent" });
+  if (kind.startsWith("image/")) preview.append(el("img", given()));
+  if (kind.startsWith("audio/")) preview.append(el("audio", { controls: true, ...given() }));
 }
 
 function takeDrops(element, set) {

@@ -1,4 +1,4 @@
-"""Green threads: trio can't run on what gevent and eventlet put in the place of select and sockets."""
+"""Green threads: trio can't run where gevent or eventlet has replaced select, sockets and threads."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Callable
 from rpcb_trio._errors import SettingError
 
 REPLACED = ("select", "selectors", "socket", "threading", "thread", "_thread", "time", "queue")
-"""Modules that trio, or a thread beside it, leans on."""
+"""Modules that trio, or a thread beside it, needs."""
 
 PATCHERS = {
     "gevent": ("gevent.monkey", "is_module_patched"),
     "eventlet": ("eventlet.patcher", "is_monkey_patched"),
 }
-"""The libraries, and where each tells what it has replaced."""
+"""The libraries, and the function of each that says what it has replaced."""
 
 
 def refuse_green_threads(remedy: str) -> None:
-    """Refuse to go on where a library has replaced what trio runs on.
+    """Refuse a process in which a library has replaced what trio runs on.
 
     Raises:
-        SettingError: it has; `remedy` is told at the end.
+        SettingError: it has; the message ends with `remedy`.
     """
     for library, (module, asked) in PATCHERS.items():
         is_replaced: Callable[[str], bool] = getattr(sys.modules.get(module), asked, lambda _: False)

@@ -68,7 +68,7 @@ def _answer(worker: socket.socket, compute: Callable[[], Any]) -> bool:
         results = compute()
     except RpcbError as error:
         failure = _portable(error)
-    if worker.fileno() < 0:  # the model forked, and this is the child, which has come back from it
+    if worker.fileno() < 0:  # the model forked, and this is the child, which has returned from it
         os._exit(0)
     _send(worker, results, failure)
     return failure is None

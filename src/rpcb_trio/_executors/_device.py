@@ -37,13 +37,14 @@ def as_out_of_memory(error: BaseException) -> OutcomeError | None:
         issubclass(type(error), (OutOfMemory, MemoryError, *_torch_errors())) or _is_out_of_memory(error)
     ):
         return None
-    told = judge_infer(error)
-    if type(told) is not OutOfMemory:
+    judged = judge_infer(error)
+    if type(judged) is not OutOfMemory:
         first_line = next(iter(text_of(error).splitlines()), "out of memory")
-        told, judged = OutOfMemory(first_line), told
-        told.where, told.frames = judged.where, judged.frames
+        ours = OutOfMemory(first_line)
+        ours.where, ours.frames = judged.where, judged.frames
+        judged = ours
     _clear_frames(error)
-    return told
+    return judged
 
 
 def empty_cache() -> None:
@@ -65,13 +66,13 @@ def refuse_lost_device() -> None:
         try:
             cuda.synchronize()
         except Exception as error:  # noqa: BLE001 - of whatever class
-            told = error
+            last = error
         else:
             return
-    reason = next(iter(text_of(told).splitlines()), type_name(told))
+    reason = next(iter(text_of(last).splitlines()), type_name(last))
     raise DeviceLost(
         f"the device is lost ({shown(reason)}), and every later run would fail; the process that uses it ends"
-    ) from told
+    ) from last
 
 
 def _initialized_cuda() -> Any | None:

@@ -26,7 +26,7 @@ CODE = "import sys; from rpcb_trio._executors._child import main; main(int(sys.a
 KIND = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_STREAM
 """Of socket: where it can, one that keeps apart what the process's own code writes into it by mistake."""
 POLL_MILLISECONDS = 200
-"""How often a death is looked for where nothing tells of it."""
+"""How often to look for a death, where the system has no file for that."""
 END_SECONDS = 5.0
 """How long to wait for a killed process to end; the kernel may be busy with its memory, or stuck."""
 

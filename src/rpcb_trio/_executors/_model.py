@@ -94,7 +94,7 @@ def refuse_missing_device(device: str | None) -> None:
     if device is None or device == "cpu":
         return
     try:
-        import torch  # noqa: PLC0415 - only who asks for a device needs torch
+        import torch  # noqa: PLC0415 - needed only where a device is set
     except ImportError:
         raise SettingError(
             f"device is {device}, but torch is not installed; install rpcb-trio[torch] or leave device out"

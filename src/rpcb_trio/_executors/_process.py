@@ -164,10 +164,10 @@ class ProcessExecutor:
             try:
                 return await self._start(self._warm_up_timeout)
             except Exception as error:  # noqa: BLE001 - its warm_up may raise anything
-                told = error
-            log.warning("%s: its process can't be started (attempt %d): %s", self._name, attempt, told)
+                last = error
+            log.warning("%s: its process can't be started (attempt %d): %s", self._name, attempt, last)
             await trio.sleep(waits.after(0))
-        raise ExecutorLost(f"its process can't be started any more: {told}")
+        raise ExecutorLost(f"its process can't be started any more: {last}")
 
     async def _start(self, most: float = math.inf) -> Process:
         process = Process(self._make, self._device)

@@ -148,7 +148,7 @@ class LogInstrument(Instrument):
             log.error("%s: an executor hangs on %s: %s", self._name, _contents(batch), error)
 
     def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
-        """A line for each that ended without a reply; the transport tells why one was rejected."""
+        """A line for each that ended without a reply; the transport logs why one was rejected."""
         for answer, ending in zip(answers, settled, strict=True):
             if ending is not Settled.REPLIED:
                 log.info(

@@ -1,4 +1,4 @@
-"""What the settings of `serve` must be like; a wrong one is refused with its name and the remedy."""
+"""Checks of the settings of `serve`; each raises a `SettingError` with the setting's name and the remedy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def checked_prefetch(
     """The prefetch as set, or the least that keeps all executors busy and lets `max_pending` be reached.
 
     Raises:
-        SettingError: it is too little for that or more than AMQP allows, or `max_pending` is too little.
+        SettingError: one of them is too small or too large.
     """
     least = max_batch_size * (executors + 1)
     if prefetch is None:
@@ -54,33 +54,21 @@ def _check_max_pending(max_pending: int, prefetch: int, max_batch_size: int, exe
 
 
 def at_least(least: int, **settings: int | None) -> None:
-    """Refuse settings that are smaller; None is none.
-
-    Raises:
-        SettingError: one of them is.
-    """
+    """Refuse smaller values; None is not checked."""
     for name, value in settings.items():
         if value is not None and value < least:
             raise SettingError(f"{name} is {value}; it must be at least {least}")
 
 
 def above_zero(**timeouts: float | None) -> None:
-    """Refuse a time of 0 seconds or less; None is none.
-
-    Raises:
-        SettingError: one of them is such.
-    """
+    """Refuse a time of 0 seconds or less; None is not checked."""
     for name, seconds in timeouts.items():
         if seconds is not None and not seconds > 0:
             raise SettingError(f"{name} is {seconds}; give seconds above 0, or leave it out")
 
 
 def is_second(choices: tuple[str, str], **setting: str) -> bool:
-    """Which of two words a setting is.
-
-    Raises:
-        SettingError: it is neither.
-    """
+    """Whether a setting is the second of two words; refuse any other."""
     [(name, value)] = setting.items()
     if value not in choices:
         raise SettingError(f"{name} is {value!r}; set it to {choices[0]} or to {choices[1]}")
@@ -88,11 +76,6 @@ def is_second(choices: tuple[str, str], **setting: str) -> bool:
 
 
 def checked_policy(batching: object) -> Policy:
-    """A policy as it was given.
-
-    Raises:
-        SettingError: it is none.
-    """
     if not isinstance(batching, Policy):
         raise SettingError(
             f"batching is {batching!r}, which is no policy; give AutoPolicy() or FixedPolicy(32), say, or "

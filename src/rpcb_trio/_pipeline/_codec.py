@@ -176,7 +176,7 @@ class Codec:
         try:
             body = request.body if is_plain(request) else unpacked_body(request, self._max_body_size)
             item = body if self._service.decode is None else self._service.decode(body)
-        except BaseException as error:  # noqa: BLE001 - a bad request spoils nobody, whatever decode raises
+        except BaseException as error:  # noqa: BLE001 - a bad request fails alone, whatever decode raises
             return Failure(judge_decode(error))
         try:
             cost = 1.0 if self._service.cost is None else exact_cost(self._service.cost(item))
@@ -214,7 +214,7 @@ class Codec:
         hook = plain_body if isinstance(error, KilledWorker) and not error.encodable else self._encode_hook
         try:
             body = exact_bytes(hook(outcome if hook is plain_body else _as_raised(outcome)))
-        except BaseException as failed:  # noqa: BLE001 - a bad result spoils nobody, whatever encode raises
+        except BaseException as failed:  # noqa: BLE001 - a bad result fails alone, whatever encode raises
             return judge_encode(failed, outcome.value if isinstance(outcome, Success) else None)
         if max_size is not None and len(body) > max_size:
             return ReplyTooBig(

@@ -36,7 +36,7 @@ async def in_thread(function: Callable[[], T]) -> T:
 
 
 class _Call:
-    """One call, which may be left to run when nobody waits for it any more."""
+    """One call, which may be left to run when it is not awaited any more."""
 
     due = math.inf
     has_begun = is_over = False

@@ -11,19 +11,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import trio
 
 from rpcb_trio._errors import BrokerError, DrainTimeout, ExecutorLost, KilledWorker, SettingError
 from rpcb_trio._messages import Request
 from rpcb_trio._pipeline._deaths import DeathRecord
+from rpcb_trio._pipeline._hooks import Offload
 from rpcb_trio._pipeline._ledger import identity
-
-Offload: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 log = logging.getLogger("rpcb_trio")
 

@@ -13,11 +13,11 @@ from rpcb_trio._messages import Request
 from rpcb_trio._transports import LARGEST_PREFETCH
 
 MOST_FORGIVEN = LARGEST_PREFETCH
-"""As many as one session can hold. Some are redelivered to other workers and never come back here."""
+"""As many as one session can hold. Some are redelivered to other workers instead."""
 ID_SIZE = 16
 """Bytes of an identity."""
 LOOKED_AT = 4096
-"""Bytes at either end of a body that its identity is made of, unless told otherwise; bodies may be large."""
+"""Bytes at either end of a body that its identity is made of, by default; bodies may be large."""
 
 
 def identity(request: Request, *, looked_at: int = LOOKED_AT) -> bytes:
@@ -26,11 +26,11 @@ def identity(request: Request, *, looked_at: int = LOOKED_AT) -> bytes:
     It is made of the addresses, the body's length, and as many bytes at either end of the body.
     """
     body = request.body
-    told = ascii((request.reply_to, request.correlation_id, len(body))).encode()
-    found = hashlib.blake2b(told, digest_size=ID_SIZE)
-    found.update(body[:looked_at])
-    found.update(body[max(looked_at, len(body) - looked_at) :])
-    return found.digest()
+    head = ascii((request.reply_to, request.correlation_id, len(body))).encode()
+    digest = hashlib.blake2b(head, digest_size=ID_SIZE)
+    digest.update(body[:looked_at])
+    digest.update(body[max(looked_at, len(body) - looked_at) :])
+    return digest.digest()
 
 
 class Ledger:

@@ -64,7 +64,7 @@ class ReplyCache:
             self._bytes -= len(oldest.body)
 
     async def _key(self, request: Request) -> bytes | None:
-        """None where the request can't be told from others."""
+        """None where the request can't be distinguished from others."""
         if request.reply_to is None or request.correlation_id is None:
             return None
         if len(request.body) < LONG_BODY:

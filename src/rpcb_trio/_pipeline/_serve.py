@@ -81,59 +81,58 @@ async def serve(
         service: a `Service`, a class of one, or a plain function from `list[bytes]` to `list[bytes]`.
         transport: an AMQP URL, or a transport such as a `MemoryBroker`.
         queue: the queue's name, or a `Topology` that also says what to declare.
-        batching: the policy; `AutoPolicy()` if it is left out. One object serves one worker: it learns.
-        prefetch: how many requests may be held unacked; it bounds the memory. By default the least that keeps
-            all executors busy, `max_batch_size * (executors + 1)`; with `max_pending` also enough that one
-            more comes while so many wait and all batches are full.
-        max_pending: how many decoded requests may wait for a batch; who comes then is refused at once, with
-            the error `overloaded`. None: the prefetch alone bounds them, and the rest wait at the broker.
-        expired: what becomes of a request that expires before it is computed: `answer` it with an error, or
+        batching: the policy; `AutoPolicy()` if left out. Each worker needs an object of its own: it learns.
+        prefetch: how many requests may be held unacked; this bounds the memory. By default the least that
+            keeps all executors busy, `max_batch_size * (executors + 1)`; with `max_pending` also enough that
+            one more is delivered while so many wait and all batches are full.
+        max_pending: how many decoded requests may wait for a batch; further ones are refused at once, with
+            the error `overloaded`. None: only the prefetch bounds them, and the rest wait at the broker.
+        expired: what to do with a request that expires before it is computed: `answer` it with an error, or
             `drop` it without a reply.
-        no_reply_to: what becomes of a request that names nobody to answer: `run` it and drop the result, or
-            send it to the dead letters (`dead-letter`) without computing it.
+        no_reply_to: what to do with a request that has no reply_to: `run` it and drop the result, or send it
+            to the dead letters (`dead-letter`) without computing it.
         max_body_size: bytes of the largest body that is decoded, unpacked where its `content_encoding` is
-            gzip or deflate; a larger one is refused with the error `too-big`. None for as large as the broker
-            lets pass.
+            gzip or deflate; a larger one is refused with the error `too-big`. None for the broker's limit.
         max_reply_size: bytes of the largest reply; a larger one becomes the error `reply-too-big`. None for
-            what the broker takes: by default 128 MiB up to RabbitMQ 3.13 and 16 MiB from 4.0 on.
-        check_caller: whether to ask the broker before a request is computed if its direct reply-to address
-            still leads somewhere, and to drop it if not. It costs a round trip for each new address, and
-            again after some seconds.
+            the broker's limit: by default 128 MiB up to RabbitMQ 3.13 and 16 MiB from 4.0 on.
+        check_caller: whether to ask the broker, before a request is computed, if its direct reply-to address
+            still leads to a caller, and to drop the request if not. It costs a round trip for each new
+            address, and again after some seconds.
         remember_replies: how many of the last replies to keep (in 64 MiB at most), to answer a request that
             comes again (same reply_to, correlation_id and body) without computing it again.
         replicas: how many executors compute at once, each in a thread of its own.
         devices: torch devices for the replicas, in turn (`cuda:0`, `cuda:1`).
-        executors: executors of your own, in the place of `replicas` and `devices`.
+        executors: executors of your own, instead of `replicas` and `devices`.
         infer_timeout: seconds that one run of `infer` may take; None for 10 minutes, infinity for any time.
             Choose several times what the largest batch takes on a bad day. A thread that takes longer can't
-            be killed: what has not started goes back to the broker, and `serve` raises.
+            be killed: what has not started is requeued, and `serve` raises.
         hook_timeout: seconds that `decode` with `cost`, or `encode`, may take for one request; infinity for
             any time. A request that takes longer gets the error `hook-timeout`, and its thread is left to
             run; when more than 8 are left so, `serve` raises.
         warm_up_timeout: seconds that warming up may take; infinity for any time.
-        journal: a directory, where it is noted which requests a worker runs, so that those that kill their
-            worker are found out. Workers of a machine share it; it takes some kilobytes for each. It must be
-            no symbolic link, and nothing that everybody may write into.
-        journal_required: whether it is an error if that directory can't be used; if not, a line of the log
-            tells that there is no journal.
-        max_deaths: how many workers must have died while they ran a request, and nothing else, until it is
-            run no more: it goes to the dead letters, and its producer gets the error `killed-worker`.
+        journal: a directory that records which requests a worker runs, so that those that kill their worker
+            are found out. The workers of a machine share it; it takes some kilobytes for each. It must not be
+            a symbolic link, nor writable by everybody.
+        journal_required: whether it is an error if that directory can't be used. If not, one line in the log
+            says that there is no journal.
+        max_deaths: how many workers must have died while they ran one request, and nothing else, until it is
+            not run any more: it goes to the dead letters, and its caller gets the error `killed-worker`.
         decode_threads: how many threads decode and encode; only for services with these hooks.
-        offload: runs decode and encode, in the place of those threads.
+        offload: runs decode and encode, instead of those threads.
         batch_headers: whether a reply says in which batch its request was: the headers `rpcb-batch` (its id),
             `rpcb-batch-size`, and `rpcb-wait` (milliseconds from the arrival until the batch was closed).
-        drain_timeout: seconds from `drain()` until what is not yet answered is given up.
-        instruments: hooks on the pipeline's events; a `LogInstrument` if they are left out.
+        drain_timeout: seconds from `drain()` until the worker ends, though requests are unanswered.
+        instruments: hooks on the pipeline's events; a `LogInstrument` if left out.
         task_status: started with the `Worker`.
 
     Raises:
         SettingError: a setting is wrong, or the event loop is not trio's; nothing was started.
-        LoginRefused, TopologyMismatch, SessionLost: the broker would not have us at start.
+        LoginRefused, TopologyMismatch, SessionLost: the first session could not be opened.
         WarmUpFailed: the service's `warm_up` or `on_device` raised, or took too long.
         ExecutorLost: the process of a `ProcessExecutor` died while it warmed up.
-        DrainTimeout: draining took too long, and something was left; it is redelivered.
+        DrainTimeout: the drain took too long; the requests that were left are redelivered.
         ExecutorHung: `infer` took too long. What was computed is answered, the rest is redelivered; the
-            thread is abandoned, and ends if `infer` ever does. Or too many threads hang in hooks: all that
+            thread is abandoned, and ends when `infer` does. Or too many threads hang in other hooks: all that
             was held is redelivered.
     """
     _refuse_other_loops()
@@ -252,7 +251,7 @@ def _refuse_other_loops() -> None:
 
 
 async def _warm_up(executors: Sequence[Executor], most: float) -> None:
-    """Warm all of them up; the first that fails ends it, with its error alone."""
+    """Warm all of them up; the first that fails ends this, with its error alone."""
     failed: RpcbError | None = None
     try:
         with trio.move_on_after(most) as scope:

@@ -54,10 +54,10 @@ class Pipeline:
     instruments: Instruments
     journal: Journal
     hung: ExecutorHung | None = None
-    """Why the worker must end, once there is a reason: the first executor that does not come back."""
+    """Why the worker must end, if it must: the first executor that did not return."""
 
     def setup(self, topology: Topology) -> Setup:
-        """What instruments are told of it."""
+        """What instruments are given."""
         return Setup(
             queue=topology.queue,
             policy=type(self.policy).__name__,
@@ -289,7 +289,7 @@ class Stages:
                     self._nursery.start_soon(self.settle, prompt, left, rest)
 
     async def settle(self, answers: Sequence[Answer], places: Collection[int], rest: Rest | None) -> None:
-        """Settle answers, or what is left of that, and tell how those at some places ended."""
+        """Settle answers, or do the `rest` of it, and notify of those at some places."""
         answers, settled = await self._answering.settle(answers, self._session, rest)
         self._tell_settled([answers[place] for place in places], [settled[place] for place in places])
 

@@ -211,11 +211,11 @@ def test_a_value_that_is_too_long_for_a_line_is_cut(caplog: pytest.LogCaptureFix
 @pytest.mark.parametrize(
     ("sent", "headers", "said"),
     [
-        (WALL - 100, {}, "the clock of the producer 'inbox' seems to be at least 39 s behind this machine's"),
+        (WALL - 100, {}, "the clock of the caller 'inbox' seems to be at least 39 s behind this machine's"),
         (
             WALL - 100,
             {"timestamp_in_ms": int(1000 * WALL) - 2000},
-            "the clock of the producer 'inbox' seems to be at least 97 s behind the broker's",
+            "the clock of the caller 'inbox' seems to be at least 97 s behind the broker's",
         ),
         (
             None,

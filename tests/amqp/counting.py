@@ -26,6 +26,7 @@ class CountingBroker:
         self.ids: dict[int, str | None] = {}
         """The message id of each message that is to come back where no queue is; None for all others."""
         self.flushed = 0
+        self.wire = self
         self._mandatory = False
         self.channel = PublishChannel(cast(Connection, self), cast(ControlChannel, SimpleNamespace(number=1)))
 

@@ -119,7 +119,7 @@ class ScriptedConnection(CountingBroker):
         await trio.lowlevel.checkpoint()
         yield SimpleNamespace(number=2, select_transactions=self._ask, roll_back=self._ask)
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
         self.closing = self.closing or Closing("closed")
 
@@ -172,7 +172,9 @@ def open_session(broker: Scripted, rights: Rights) -> AmqpSession:
     end = SessionEnd()
     outbox = Outbox(end, broker.dial, Blockage(), rights)
     session = AmqpSession(end, outbox, Blockage(), cast(DirectCallers, None), topology=TOPOLOGY, prefetch=8)
-    session._consumption = Consumption(cast(Connection, Sink()), cast(Any, SimpleNamespace(number=1)))
+    session._consumption = Consumption(
+        cast(Connection, SimpleNamespace(wire=Sink())), cast(Any, SimpleNamespace(number=1))
+    )
     return session
 
 

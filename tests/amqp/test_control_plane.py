@@ -69,7 +69,7 @@ async def test_aiormq_tells_what_we_read_of_a_connection(broker: Broker, queue: 
         assert plane.vhost == "/"
         assert connection.server_properties["product"] == "RabbitMQ"
         assert {"new_secret", "reason", "timeout"} <= set(inspect.signature(theirs.update_secret).parameters)
-        await connection.close()
+        await connection.aclose()
 
 
 def test_update_secret_is_never_logged_and_all_else_of_aiormq_is(

@@ -228,7 +228,7 @@ async def test_no_log_line_shows_a_direct_reply_to_address(
 
 
 @pytest.mark.parametrize("key", [None, "work"])
-def test_dead_letters_that_would_come_back_to_the_queue_are_a_wrong_setting(key: str | None) -> None:
+async def test_dead_letters_that_would_come_back_to_the_queue_are_a_wrong_setting(key: str | None) -> None:
     with pytest.raises(SettingError, match="dead_letter_routing_key"):
         Topology(queue="work", dead_letter_exchange="", dead_letter_routing_key=key)
 

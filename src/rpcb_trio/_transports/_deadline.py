@@ -14,11 +14,11 @@ There are two ways to say it, and the earlier deadline holds:
 
 A time is a number of UNIX seconds, milliseconds, microseconds or nanoseconds, as AMQP's numbers, its time
 stamps or a text have it, or ISO 8601 with its offset. What is none of these, or lies before 2001 or after
-2106, is as if it were not there; that is told once. Who writes 0 has set none.
+2106, is ignored, with one line in the log. A 0 means that none was set.
 
 Wall clocks are compared once, at the arrival; after that only trio's clock counts. A producer whose clock is
 slow shortens its requests' lives by as much, so clocks should be in step, or requests bear no stamps. Where
-such a clock can be told from what the broker did, that is told once too.
+such a clock shows in what the broker did, one line in the log says so.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Deadlines:
 
     def __init__(self, queue: str) -> None:
         self._queue = queue
-        self._told = set[str]()
+        self._logged = set[str]()
 
     def read(
         self,
@@ -73,7 +73,7 @@ class Deadlines:
             lifetime: its expiration, in seconds.
             sent: its property `timestamp`.
             headers: its headers.
-            reply_to: whom a line of the log may name.
+            reply_to: the caller that a line of the log may name.
             redelivered: whether it was held before, so that it may be older than its lifetime.
         """
         left = list[float]()
@@ -102,7 +102,7 @@ class Deadlines:
         found = read_time(value) if isinstance(value, takes) else None
         if found is not None:
             return found[0] + most_late * found[1]
-        self._tell(
+        self._log_once(
             what,
             f"{what} is {shortened(str(value), LONGEST_VALUE)!r}, which is no time from 2001 to 2106; "
             "it is ignored (send UNIX seconds)",
@@ -117,23 +117,23 @@ class Deadlines:
         by_producer: float | None,
         reply_to: str | None,
     ) -> None:
-        """A broker passes on only what is younger than its expiration: what is older bears a wrong stamp."""
-        of_producer = f"the clock of the producer {shown_address(reply_to)}"
+        """A broker passes on only what is younger than its expiration: an older one bears a wrong stamp."""
+        of_caller = f"the clock of the caller {shown_address(reply_to)}"
         if by_broker is not None and by_producer is not None and by_broker - by_producer > SEEN_SKEW:
-            self._tell_skew(of_producer, by_broker - by_producer, "the broker's")
+            self._log_skew(of_caller, by_broker - by_producer, "the broker's")
         elif allowed is not None and by_broker is not None and wall - by_broker - allowed > SEEN_SKEW:
-            self._tell_skew("the broker's clock", wall - by_broker - allowed, "this machine's")
+            self._log_skew("the broker's clock", wall - by_broker - allowed, "this machine's")
         elif allowed is not None and by_producer is not None and wall - by_producer - allowed > SEEN_SKEW:
-            self._tell_skew(of_producer, wall - by_producer - allowed, "this machine's")
+            self._log_skew(of_caller, wall - by_producer - allowed, "this machine's")
 
-    def _tell_skew(self, whose: str, seconds: float, other: str) -> None:
-        self._tell(
+    def _log_skew(self, clock: str, seconds: float, other: str) -> None:
+        self._log_once(
             "skew",
-            f"{whose} seems to be at least {seconds:.0f} s behind {other}, so that its requests have expired "
+            f"{clock} seems to be at least {seconds:.0f} s behind {other}, so that its requests have expired "
             "when they come; set the clocks, or send no time stamps",
         )
 
-    def _tell(self, kind: str, what: str) -> None:
-        if kind not in self._told:
-            self._told.add(kind)
+    def _log_once(self, kind: str, what: str) -> None:
+        if kind not in self._logged:
+            self._logged.add(kind)
             _log.warning("queue %s: %s", self._queue, what)

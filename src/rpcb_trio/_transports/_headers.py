@@ -12,7 +12,7 @@ REQUEST_ID_HEADER = "x-request-id"
 not by the `correlation_id`."""
 
 LONGEST_ID = 1024
-"""Bytes (characters, of a text) of one that comes back; no longer one tells requests apart."""
+"""Bytes (characters, of a text) of an id that comes back. A longer one is no id."""
 
 
 def ids_of(headers: Mapping[str, object]) -> dict[str, object]:

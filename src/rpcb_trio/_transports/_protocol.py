@@ -75,7 +75,7 @@ class Session(Protocol):
         ...
 
     def requeue(self, requests: Sequence[Request]) -> None:
-        """Consume no more, and requeue what nobody is at work on, before the session is left.
+        """Consume no more, and requeue what is not being worked on, before the session is left.
 
         What is still open then is requeued too, but a broker may count that as a failed delivery of it.
         """
@@ -102,9 +102,9 @@ class CallerSession(Protocol):
     ) -> Callable[[], None] | None:
         """Send a request. Where the broker refuses it later, `failed` is called with the error.
 
-        Returns what is to be called once nobody awaits its reply any more, where that has to be known.
+        Returns a function, where the session has to know, to be called once its reply is no longer awaited.
 
-        Raises, or tells later:
+        Raises, or passes to `failed` later:
             Unroutable: no queue is bound there.
             PublishRefused: the queue is full, or the user may not publish there.
             RequestTooBig: it is larger than the broker takes.
@@ -143,7 +143,7 @@ class Subscriber(Protocol):
         ...
 
     async def depth(self, queue: str) -> int | None:
-        """How many messages lie in a queue, undelivered; None where that is not told.
+        """How many messages lie in a queue, undelivered; None where the broker does not say.
 
         Raises:
             SessionLost: the connection is gone.
@@ -183,7 +183,7 @@ class Transport(Protocol):
 
 
 class NoticeTransport(Protocol):
-    """A way to a broker for notices; who only serves or calls needs none."""
+    """A way to a broker for notices; serving and calling need none."""
 
     def open_publisher(self, exchange: str) -> AbstractAsyncContextManager[Publisher]:
         """Connect for notices to a topic exchange, which is declared if it is not there.

@@ -28,7 +28,7 @@ PSEUDO_QUEUE = "amq.rabbitmq.reply-to"
 """The broker puts this channel's own address in its place."""
 
 PROOFS = frozenset({PublishStatus.CONFIRMED, PublishStatus.RETURNED, PublishStatus.NACKED})
-"""What is said of a message to whose size and exchange the broker does not object."""
+"""Results that prove that the broker objects neither to the size of a message nor to its exchange."""
 
 SAFE_SIZE = 64 * 1024
 """Bytes; the broker's limit may be set to anything, but hardly below that."""
@@ -54,31 +54,29 @@ class AmqpCaller:
         self._proven_size = SAFE_SIZE
         self._proven_exchanges = {""}
         self._limit: int | None = None
-        """Bytes of the largest message, once the broker has told."""
+        """Bytes of the largest message, once the broker has named it."""
         self._trying = anyio.Lock()
         self._idle: list[_Calls] = []
         """Channels for trials on which no reply is awaited."""
 
     def on_reply(self, take: Callable[[Reply], None]) -> None:
-        """Name who takes the replies (see `CallerSession`)."""
         self._take = take
 
     async def publish(
         self, request: Outgoing, failed: Callable[[RpcbError], None]
     ) -> Callable[[], None] | None:
-        """Send a request (see `CallerSession`)."""
         await anyio.lowlevel.checkpoint_if_cancelled()
         if self._channel.closing is not None:
             raise SessionLost(self._end.reason or self._channel.closing.why)
         self._refuse_too_big(request)
         if request.exchange not in self._exchanges:
             await self._refuse_unless_there(request)
-        if not self._connection.is_drained:  # else what a broker does not read would pile up here
-            await self._connection.drained()
+        if not self._connection.wire.is_drained:  # else what a broker does not read would pile up here
+            await self._connection.wire.drained()
         if len(request.body) > self._proven_size or request.exchange not in self._proven_exchanges:
             return await self._try(request, failed)
         self._channel.write(_call(request, failed, self._learn))
-        self._connection.flush()
+        self._connection.wire.flush()
         return None
 
     async def _try(self, request: Outgoing, failed: Callable[[RpcbError], None]) -> Callable[[], None] | None:
@@ -91,7 +89,7 @@ class AmqpCaller:
                 call = _call(request, failed, self._learn)
                 call.on_trial = anyio.Event()
                 channel.write(call)
-                self._connection.flush()
+                self._connection.wire.flush()
                 with anyio.move_on_after(TRIAL_SECONDS):
                     await call.on_trial.wait()
         except BaseException:
@@ -137,11 +135,9 @@ class AmqpCaller:
             raise PublishRefused(f"the broker would not take a request to {_address(request)}: {refusal.why}")
 
     async def watch(self) -> NoReturn:
-        """Wait for the end (see `CallerSession`)."""
         await self._end.watch()
 
     async def listen(self, connection: Connection) -> None:
-        """Have the replies delivered."""
         self._connection = connection
         self._exchanges = Exchanges(connection)
         self._channel = await self._open_channel()
@@ -158,7 +154,9 @@ class AmqpCaller:
 
     def _receive(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
-            properties = delivery.properties or Properties()  # nobody's reply, if they can't be read
+            properties = (
+                delivery.properties or Properties()
+            )  # if they can't be read, it is the reply to no call
             self._take(
                 Reply(
                     body=delivery.body,
@@ -170,23 +168,19 @@ class AmqpCaller:
 
 
 class _Calls(PublishChannel):
-    """Publishes requests, and takes their replies."""
-
     take: Callable[[Sequence[Delivery]], None] = staticmethod(lambda _: None)
     end: Callable[[str], None] = staticmethod(lambda _: None)
 
     def deliver(self, deliveries: Sequence[Delivery]) -> None:
-        """See `DataChannel`."""
         self.take(deliveries)
 
     def close(self, closing: Closing) -> None:
-        """See `DataChannel`."""
         self.end(closing.why)
         super().close(closing)
 
 
 class _Call(Publication, kw_only=True):
-    """A request on its way; it tells its caller where it reached no queue."""
+    """A request on its way; its caller learns of it where it reached no queue."""
 
     request: Outgoing
     failed: Callable[[RpcbError], None]
@@ -195,7 +189,6 @@ class _Call(Publication, kw_only=True):
     """Set once the broker has said what it does with it; only for one that may be refused."""
 
     def finish(self, result: PublishResult) -> None:
-        """See `Publication`."""
         is_taken = result.status is PublishStatus.CONFIRMED
         if not is_taken or self.on_trial is not None:
             self.learn(self.request, result)
@@ -206,7 +199,6 @@ class _Call(Publication, kw_only=True):
 
 
 def _error(request: Outgoing, result: PublishResult) -> RpcbError:
-    """What it means for the caller that a request was not taken (see `_closing`)."""
     where = _address(request)
     match result.status:
         case PublishStatus.RETURNED:

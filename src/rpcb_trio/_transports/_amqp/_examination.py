@@ -38,7 +38,8 @@ DAY = 86400.0
 class Examination:
     """A connection to look around with. What the broker refuses is returned, in its own words.
 
-    A broker short of memory or disk stops listening to who publishes; who asks on then gets `SessionLost`.
+    A broker short of memory or disk stops reading from connections that publish; further questions then raise
+    `SessionLost`.
     """
 
     def __init__(
@@ -53,7 +54,6 @@ class Examination:
 
     @property
     def broker(self) -> BrokerFacts:
-        """The broker, and how we are connected."""
         properties = self._connection.server_properties
         tls = self._connection.tls
         certificate = (tls.getpeercert() if tls else None) or {}
@@ -74,7 +74,7 @@ class Examination:
         )
 
     async def queue(self, name: str) -> QueueFacts | str:
-        """What is in a queue and who consumes it, or why that can't be told."""
+        """How many messages and consumers a queue has, or why the broker does not say."""
         found: list[QueueFacts] = []
 
         async def look(channel: ControlChannel) -> None:
@@ -85,7 +85,7 @@ class Examination:
         return found[0] if refusal is None else refusal
 
     async def how_it_goes(self, queue: str) -> str | None:
-        """How a queue goes with all that waits in it; None where it stays, or that is not told."""
+        """How a queue goes with all that waits in it; None where it stays, or the broker does not say."""
         with self._giving_up():
             return await how_it_ends(self._connection, queue)
         return None
@@ -108,7 +108,7 @@ class Examination:
                     return count, str(exc)
         finally:
             for connection in opened:
-                await connection.close()
+                await connection.aclose()
         return None
 
     async def refusal_of_queue(self, topology: Topology) -> str | None:
@@ -154,7 +154,7 @@ class Examination:
         with self._giving_up():
             channel = await self._connection.data_channel(PublishChannel, confirms=True)
             channel.write(impossible)
-            self._connection.flush()
+            self._connection.wire.flush()
             await wait_for_results([impossible])
             if channel.is_open:
                 await channel.control.close()
@@ -181,7 +181,7 @@ class Examination:
 
     @contextmanager
     def _giving_up(self) -> Iterator[None]:
-        """Ask no more once the broker listens to nobody.
+        """Ask no more once the broker reads no more from this connection.
 
         Raises:
             SessionLost: it does not.

@@ -1,6 +1,6 @@
 """What differs from version to version: how large a message may be, and the rank of one without a priority.
 
-RabbitMQ tells its `max_message_size` to nobody before it refuses a message. The default is 128 MiB up to 3.13
+RabbitMQ names its `max_message_size` only when it refuses a message. The default is 128 MiB up to 3.13
 and 16 MiB from 4.0 on (https://www.rabbitmq.com/docs/configure, `max_message_size`).
 """
 

@@ -54,7 +54,6 @@ class AmqpPublisher:
         self._is_taken.set()
 
     async def open(self, connection: Connection) -> None:
-        """Make ready to send."""
         self._connection = connection
         connection.on_blocked(self._change)
         connection.on_close(lambda _: self._is_taken.set())
@@ -63,14 +62,13 @@ class AmqpPublisher:
         self._channel = await connection.data_channel(DataChannel)
 
     async def publish(self, notices: Sequence[Notice]) -> None:
-        """Send them (see `Publisher`)."""
         await self._is_taken.wait()
         if self._channel.closing is not None:
             raise SessionLost(self._channel.closing.why)
         for notice in notices:
-            self._connection.write(self._frames(notice))
-        self._connection.flush()
-        await self._connection.drained()  # a broker short of memory does not read
+            self._connection.wire.write(self._frames(notice))
+        self._connection.wire.flush()
+        await self._connection.wire.drained()  # a broker short of memory does not read
 
     def _frames(self, notice: Notice) -> list[bytes | memoryview]:
         properties = Properties(
@@ -104,7 +102,6 @@ class AmqpSubscriber:
         self._put, self.bodies = anyio.create_memory_object_stream[bytes](BUFFER)
 
     async def listen(self, connection: Connection, exchange: str) -> None:
-        """Have all notices delivered."""
         self._connection = connection
         await declare_topic_exchange(connection, exchange)
         consumption = await connection.data_channel(Consumption)
@@ -118,7 +115,6 @@ class AmqpSubscriber:
             await channel.consume(queue.name, no_ack=True)
 
     async def depth(self, queue: str) -> int | None:
-        """How full a queue is (see `Subscriber`)."""
         try:
             async with self._connection.throwaway_channel(ASK_SECONDS) as channel:
                 return (await channel.declare_queue(queue, passive=True)).ready
@@ -126,11 +122,9 @@ class AmqpSubscriber:
             return None
 
     async def watch(self) -> NoReturn:
-        """Wait for the end (see `Subscriber`)."""
         await self._end.watch()
 
     def close(self) -> None:
-        """End `bodies`."""
         self._put.close()
         self.bodies.close()
 

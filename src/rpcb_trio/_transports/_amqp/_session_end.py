@@ -1,4 +1,4 @@
-"""How all who use a session learn that it has ended, and why."""
+"""Why a session has ended; all that use it learn of the first reason."""
 
 from __future__ import annotations
 

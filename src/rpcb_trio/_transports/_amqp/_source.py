@@ -44,7 +44,7 @@ class UrlSource:
         return self.address
 
     async def renew(self, connections: Collection[Connection], interval: float) -> None:
-        """Each `interval` seconds, tell the broker on every open connection a password that has changed."""
+        """Each `interval` seconds, renew a password that has changed on every open connection."""
         while True:
             await anyio.sleep(interval)
             try:

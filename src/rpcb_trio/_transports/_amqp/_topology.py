@@ -89,11 +89,7 @@ async def _declare_dead_letter_exchange(connection: Connection, topology: Topolo
 
 
 async def warn_of_its_end(connection: Connection, topology: Topology) -> None:
-    """Warn where the queue goes with all that waits in it once no worker consumes it.
-
-    Raises:
-        SessionLost: the connection is gone.
-    """
+    """Warn where the queue goes with all that waits in it once no worker consumes it."""
     if topology.declare == "active":  # it is as the arguments say, or was refused
         given = topology.arguments.get("x-expires")
         ends = None if given is None else EXPIRES.format(given)
@@ -104,14 +100,11 @@ async def warn_of_its_end(connection: Connection, topology: Topology) -> None:
 
 
 async def how_it_ends(connection: Connection, queue: str) -> str | None:
-    """How a queue goes with all that waits in it, in words; None where it stays, or we are not told.
+    """How a queue goes with all that waits in it, in words; None where it stays, or the broker does not say.
 
-    A passive declare tells nothing of it. So the queue is declared with an argument that no broker grants: if
-    it is there, RabbitMQ names the first difference to it, in the order durable, auto_delete, x-expires,
+    A passive declare does not answer that. So the queue is declared with an argument that no broker grants:
+    if it is there, RabbitMQ names the first difference to it, in the order durable, auto_delete, x-expires,
     others.
-
-    Raises:
-        SessionLost: the connection is gone.
     """
     for durable in (True, False):
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from weakref import WeakSet
 
@@ -35,12 +35,12 @@ class AmqpTransport:
             `capath`, `cadata` (DER in base64), `certfile`, `keyfile`, `no_verify_ssl`, `auth`, `heartbeat`,
             `name`. Or a function that returns it, for passwords and tokens that change: it may block, and is
             asked before each connection and every `refresh` seconds.
-        heartbeat: how often, in seconds, each side shows that it lives; a dead connection is noticed within
+        heartbeat: how often, in seconds, each side sends a sign of life; a dead connection is noticed within
             three of them and 3 s. The URL's own wins.
-        connect_timeout: how long, in seconds, a broker may take to let us in.
+        connect_timeout: how long, in seconds, connecting and logging in may take.
         name: what the broker's management page shows; each connection's role is appended. The URL's own wins.
-        refresh: how often, in seconds, a function for `url` is asked. A password that has changed is told to
-            the broker on the connections that are open (`connection.update-secret`).
+        refresh: how often, in seconds, a function for `url` is asked. A password that has changed is renewed
+            on the connections that are open (`connection.update-secret`).
 
     Raises:
         SettingError: the URL or a number can't be right for any broker.
@@ -64,7 +64,7 @@ class AmqpTransport:
         self._refresh = refresh
         self._has_connected = False
         self._examined = set[str]()
-        """Queues whose end was looked at, once for all sessions."""
+        """Queues of which `warn_of_its_end` was called, once for all sessions."""
         self._rights = Rights()
         self._connections: WeakSet[Connection] = WeakSet()
 
@@ -75,9 +75,7 @@ class AmqpTransport:
     async def open_session(self, topology: Topology, *, prefetch: int) -> AsyncIterator[AmqpSession]:
         """Consume a queue (see `Transport`)."""
         check_prefetch(prefetch)
-        end = SessionEnd()
-        async with self._dialling(end) as dial_as, _closing(await dial_as("in")) as connection:
-            connection.on_close(end.report)
+        async with self._connected("in") as (connection, end, dial_as):
             await declare(connection, topology)
             if topology.queue not in self._examined:
                 self._examined.add(topology.queue)
@@ -113,17 +111,13 @@ class AmqpTransport:
         Raises:
             LoginRefused, SessionLost, SettingError: as `open_session`.
         """
-        end = SessionEnd()
-        async with self._dialling(end) as dial_as, _closing(await dial_as("examination")) as connection:
-            connection.on_close(end.report)
+        async with self._connected("examination") as (connection, _, dial_as):
             yield Examination(connection, self._source.address, dial_as)
 
     @asynccontextmanager
     async def open_caller(self) -> AsyncIterator[AmqpCaller]:
         """Call over direct reply-to, under trio or asyncio (see `Transport`)."""
-        end = SessionEnd()
-        async with self._dialling(end) as dial_as, _closing(await dial_as("caller")) as connection:
-            connection.on_close(end.report)
+        async with self._connected("caller") as (connection, end, _):
             caller = AmqpCaller(end)
             await caller.listen(connection)
             yield caller
@@ -131,9 +125,7 @@ class AmqpTransport:
     @asynccontextmanager
     async def open_publisher(self, exchange: str) -> AsyncIterator[AmqpPublisher]:
         """Publish notices (see `Transport`)."""
-        end = SessionEnd()
-        async with self._dialling(end) as dial_as, _closing(await dial_as("events")) as connection:
-            connection.on_close(end.report)
+        async with self._connected("events") as (connection, _, _):
             publisher = AmqpPublisher(exchange)
             await publisher.open(connection)
             yield publisher
@@ -141,9 +133,7 @@ class AmqpTransport:
     @asynccontextmanager
     async def open_subscriber(self, exchange: str) -> AsyncIterator[AmqpSubscriber]:
         """Listen to notices (see `Transport`)."""
-        end = SessionEnd()
-        async with self._dialling(end) as dial_as, _closing(await dial_as("watch")) as connection:
-            connection.on_close(end.report)
+        async with self._connected("watch") as (connection, end, _):
             subscriber = AmqpSubscriber(end)
             try:
                 await subscriber.listen(connection, exchange)
@@ -152,13 +142,19 @@ class AmqpTransport:
                 subscriber.close()
 
     @asynccontextmanager
-    async def _dialling(self, end: SessionEnd) -> AsyncIterator[Callable[[str], Awaitable[Connection]]]:
-        """A way to open connections, each with a role; they are to be closed before this is left."""
+    async def _connected(
+        self, role: str
+    ) -> AsyncIterator[tuple[Connection, SessionEnd, Callable[[str], Awaitable[Connection]]]]:
+        """A connection, why it ends, and a way to open others, to be closed before this is left."""
+        end = SessionEnd()
         async with open_any_loop(end) as loop, open_serving_nursery() as tasks:
             if self._source.changes:
                 tasks.start_soon(self._source.renew, self._connections, self._refresh)
+            dial_as = partial(self._dial, tasks, loop)
             try:
-                yield partial(self._dial, tasks, loop)
+                async with aclosing(await dial_as(role)) as connection:
+                    connection.on_close(end.report)
+                    yield connection, end, dial_as
             finally:
                 tasks.cancel_scope.cancel()
 
@@ -174,11 +170,3 @@ class AmqpTransport:
         self._has_connected = True
         self._connections.add(connection)
         return connection
-
-
-@asynccontextmanager
-async def _closing(connection: Connection) -> AsyncIterator[Connection]:
-    try:
-        yield connection
-    finally:
-        await connection.close()

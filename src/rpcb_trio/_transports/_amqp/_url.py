@@ -26,12 +26,10 @@ class Address(msgspec.Struct, frozen=True):
 
     @property
     def host(self) -> str:
-        """The broker's host name or IP address."""
         return self.url.host or "localhost"
 
     @property
     def port(self) -> int:
-        """The broker's TCP port."""
         return self.url.port or PORTS[self.url.scheme]
 
     @property
@@ -51,7 +49,7 @@ class Address(msgspec.Struct, frozen=True):
 
     @property
     def verifies(self) -> bool:
-        """Whether the broker's certificate is looked at; so it is unless the URL says otherwise."""
+        """Whether the broker's certificate is verified; it is unless the URL says otherwise."""
         return self.option("no_verify_ssl") != "1"
 
     @property
@@ -89,7 +87,7 @@ def parse_url(url: str, *, heartbeat: int) -> Address:
     if not parsed.host:
         raise SettingError(f"url names no host; write {parsed.scheme}://user:password@host:port/vhost")
     try:
-        (parsed.raw_host or "").encode("idna")  # as name look-ups do, who raise what is no OSError
+        (parsed.raw_host or "").encode("idna")  # as name look-ups do, and raise what is no OSError
     except UnicodeError:
         raise SettingError(
             f"url: no host can be named {parsed.host[:80]!r}; its parts between dots have 1 to 63 characters"

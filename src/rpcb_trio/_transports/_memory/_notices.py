@@ -25,7 +25,6 @@ class MemoryPublisher:
         router.declare_exchange(exchange, "topic")
 
     async def publish(self, notices: Sequence[Notice]) -> None:
-        """Send them (see `Publisher`)."""
         await trio.lowlevel.checkpoint()
         await self._router.alarm.passed()
         check_connected(self._lost)
@@ -43,10 +42,8 @@ class MemorySubscriber:
         self.bodies = router.listen(exchange, BUFFER)
 
     async def depth(self, queue: str) -> int | None:
-        """How full a queue is (see `Subscriber`)."""
         await trio.lowlevel.checkpoint()
         return len(self._router.queues[queue]) if queue in self._router.queues else None
 
     async def watch(self) -> NoReturn:
-        """Wait for the end."""
         await watch(self._lost)

@@ -103,7 +103,6 @@ class Queue:
         return consumer
 
     def remove(self, consumer: Consumer) -> None:
-        """Remove a consumer, if it is still there."""
         if consumer in self._consumers:
             self._consumers.remove(consumer)
 

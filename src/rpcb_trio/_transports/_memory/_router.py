@@ -47,8 +47,7 @@ class Exchange(msgspec.Struct, frozen=True):
             *(names for key, names in self.bindings.items() if _matches(key.split("."), words))
         )
 
-    def tell(self, body: bytes) -> None:
-        """Tell the listeners that have room."""
+    def notify(self, body: bytes) -> None:
         for put in tuple(self.listeners):
             try:
                 put.send_nowait(body)
@@ -71,7 +70,6 @@ class Router:
         self._tokens = count(1)
 
     def disconnect(self) -> None:
-        """Drop every connection."""
         self.lost.set()
         self.lost = trio.Event()
 
@@ -127,7 +125,6 @@ class Router:
         return address
 
     def remove_caller(self, address: str) -> None:
-        """Its address leads nowhere from now on."""
         del self._callers[address]
 
     def has_caller(self, address: str) -> bool:
@@ -147,7 +144,7 @@ class Router:
             found = self._exchanges.get(exchange)
             names = set() if found is None else found.queues(routing_key)
             if found is not None and found.listeners:
-                found.tell(message.body)
+                found.notify(message.body)
         queues = [self.queues[name] for name in names if name in self.queues]
         for queue in queues:
             queue.put(message)
@@ -166,7 +163,7 @@ class Router:
 
 
 class Alarm:
-    """Whether replies are taken, told to every session that listens."""
+    """Whether replies are taken; every session that listens learns of each change."""
 
     def __init__(self) -> None:
         self._reason: str | None = None

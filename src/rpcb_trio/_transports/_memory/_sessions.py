@@ -42,7 +42,6 @@ class MemorySession:
         self._consumer: Consumer = router.queues[topology.queue].consume(prefetch, self._deliver)
 
     async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
-        """Reply and ack (see `Session`)."""
         await trio.lowlevel.checkpoint()
         await self._router.alarm.passed()
         check_connected(self._lost)
@@ -54,7 +53,6 @@ class MemorySession:
     async def settle_promptly(
         self, answers: Sequence[Answer]
     ) -> tuple[Sequence[Settled | None], Rest | None]:
-        """It never takes long (see `Session`)."""
         settled = await self.settle(answers)
         if Settled.UNSENDABLE not in settled:
             return settled, None
@@ -66,16 +64,13 @@ class MemorySession:
         return [None] * len(answers), rest
 
     def apart(self, answers: Sequence[Answer]) -> Sequence[Sequence[Answer]]:
-        """All at once, since no queue gives trouble (see `Session`)."""
         return [answers]
 
     async def has_caller(self, reply_to: str) -> bool:
-        """Whether somebody listens there (see `Session`)."""
         await trio.lowlevel.checkpoint()
         return self._router.has_caller(reply_to)
 
     async def stop_consuming(self) -> None:
-        """Let no more come (see `Session`)."""
         await trio.lowlevel.checkpoint()
         self._consumer.stop()
         self._send_requests.close()
@@ -84,7 +79,6 @@ class MemorySession:
         """Nothing is counted here, so it is done when the session closes."""
 
     async def watch(self) -> NoReturn:
-        """Wait for the end."""
         await watch(self._lost)
 
     def close(self) -> None:
@@ -166,11 +160,9 @@ class MemoryCaller:
         self._take: Callable[[Reply], None]
 
     def on_reply(self, take: Callable[[Reply], None]) -> None:
-        """Name who takes the replies (see `CallerSession`)."""
         self._take = take
 
     async def publish(self, request: Outgoing, failed: Callable[[RpcbError], None]) -> None:  # noqa: ARG002 - all is known at once
-        """Send a request (see `CallerSession`)."""
         await trio.lowlevel.checkpoint()
         check_connected(self._lost)
         if self._most is not None and len(request.body) > self._most:
@@ -189,11 +181,9 @@ class MemoryCaller:
             raise Unroutable(request.why_returned())
 
     async def watch(self) -> NoReturn:
-        """Wait for the end."""
         await watch(self._lost)
 
     def close(self) -> None:
-        """Its address leads nowhere from now on."""
         self._router.remove_caller(self._address)
 
     def _deliver(self, reply: Reply) -> None:

@@ -1,6 +1,6 @@
 """Writing the frames of the data plane: messages that are published, and what settles deliveries. Pure.
 
-What it makes are the pieces of whole frames (`_frames` tells of them), so that a body is never copied here.
+What it makes are the pieces of whole frames (see `_frames`), so that a body is never copied here.
 """
 
 from __future__ import annotations

@@ -245,7 +245,7 @@ class FrameReader:
         content.have += len(piece)
         if content.have > content.size:
             raise MalformedFrame("a body that is longer than its header says")
-        if piece and type(content.method) is tuple:  # nobody reads the body of what comes back
+        if piece and type(content.method) is tuple:  # the body of what comes back is not needed
             content.pieces.append(piece)
 
     def _complete(self, channel: int, events: list[Event]) -> None:
@@ -255,7 +255,6 @@ class FrameReader:
             events.append(content.event(channel))
 
     def _begin(self, channel: int, piece: memoryview, size: int) -> None:
-        """Take the beginning of a body's frame."""
         self._piece(channel, piece)
         self._open, self._missing = channel, size - len(piece)
         content = self._contents[channel]

@@ -37,7 +37,7 @@ class Unsendable(ValueError):
 
 
 class Table(dict[str, object]):
-    """A table that came over the wire. Its fields are written as they came, so nobody may change them."""
+    """A table that came over the wire. Its fields are written as they came, so they may not be changed."""
 
     written: bytes
     """Its fields as they came, with their types; without those that are `added`."""
@@ -165,7 +165,6 @@ def _read_bytes(data: bytes, at: int, stop: int) -> bytearray:
 
 
 def _read_field(data: bytes, at: int, stop: int) -> tuple[object, int]:
-    """A field, and where the next one begins."""
     kind = data[at]
     read = _SIZED.get(kind)
     if read is not None:
@@ -200,7 +199,7 @@ _SIZED: Final[dict[int, Callable[[bytes, int, int], object]]] = {
     ord("A"): _read_list,
     ord("F"): _read_inner_table,
 }
-"""By the letter that tells a field's type."""
+"""By the letter of a field's type."""
 
 _FIXED: Final[dict[int, tuple[struct.Struct, Callable[..., object]]]] = {
     **{

@@ -1,4 +1,4 @@
-"""Errors of aiormq, asyncio and the system, told in one line, and sorted by what the operator can do."""
+"""Errors of aiormq, asyncio and the system, each in one line with what the operator can do."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _refusal(exc: BaseException, where: str, address: Address) -> str | None:
     if tls is not None:
         return f"TLS with {where} failed: {_tls_remedy(tls)}"
     if isinstance(exc, ProbableAuthenticationError) and address.login == "EXTERNAL":
-        return f"{where} refused the client's certificate: {said}; check certfile and whose it is"
+        return f"{where} refused the client's certificate: {said}; check certfile and the user that it is for"
     if isinstance(exc, ProbableAuthenticationError):
         return f"{where} refused the user {address.user!r}: {said}; check user and password"
     if address.is_tls and isinstance(exc.__cause__, asyncio.IncompleteReadError | ConnectionError):

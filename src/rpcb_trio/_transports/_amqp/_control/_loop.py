@@ -13,7 +13,7 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import sniffio
 import trio
@@ -31,47 +31,24 @@ HAPPY_EYEBALLS_DELAY = 0.25
 
 
 class Unwound(Exception):
-    """Stands for aiormq's `CancelledError`: its way to say that a connection closed; nobody was cancelled."""
-
-
-class AioLoop(Protocol):
-    """A way to run asyncio code."""
-
-    @property
-    def asyncio(self) -> asyncio.AbstractEventLoop:
-        """The loop itself."""
-        ...
-
-    async def call(self, function: Callable[[], Awaitable[T]]) -> T:
-        """Run an asyncio function and wait for it.
-
-        Raises what it raises, but for `Unwound` in the place of a `CancelledError` that nobody asked for.
-        """
-        ...
-
-    async def open_socket(self, host: str, port: int) -> socket.socket:
-        """Connect to the first of a host's addresses that answers.
-
-        Raises:
-            OSError: none does.
-        """
-        ...
+    """Stands for aiormq's `CancelledError`: a connection has closed, and no task of ours was cancelled."""
 
 
 class BridgedLoop:
-    """An asyncio loop on trio's scheduler."""
+    """An asyncio loop on trio's scheduler. Its coroutines are trio's."""
 
     def __init__(self, loop: Any) -> None:
         self._loop = loop
 
     @property
     def asyncio(self) -> asyncio.AbstractEventLoop:
-        """See `AioLoop`."""
         loop: asyncio.AbstractEventLoop = self._loop
         return loop
 
     async def call(self, function: Callable[[], Awaitable[T]]) -> T:
-        """See `AioLoop`.
+        """Run an asyncio function and wait for it.
+
+        Raises what it raises, but for `Unwound` in the place of a `CancelledError` that is aiormq's own.
 
         Raises:
             SessionLost: the loop has ended.
@@ -85,29 +62,30 @@ class BridgedLoop:
         return result
 
     async def open_socket(self, host: str, port: int) -> socket.socket:
-        """See `AioLoop`.
+        """Connect to the first of a host's addresses that answers.
 
         By trio, for asyncio's name look-up can't be interrupted under trio: a dead name server would hold up
         a close.
+
+        Raises:
+            OSError: none does.
         """
         stream = await trio.open_tcp_stream(host, port)
         return socket.socket(fileno=stream.socket.detach())
 
 
 class NativeLoop:
-    """The asyncio loop that runs already."""
+    """The asyncio loop that runs already, as an asyncio program has it. Its coroutines are asyncio's."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
 
     @property
     def asyncio(self) -> asyncio.AbstractEventLoop:
-        """See `AioLoop`."""
         return self._loop
 
     async def call(self, function: Callable[[], Awaitable[T]]) -> T:
-        """See `AioLoop`."""
-        # A task of its own, which nobody has asked to cancel yet: a program's may bear old marks of it.
+        # A task of its own, which was never cancelled: a program's own may still bear marks of it.
         coroutine = _unwinding(_awaited(function))
         try:
             return await asyncio.create_task(coroutine)
@@ -115,7 +93,6 @@ class NativeLoop:
             coroutine.close()  # a task that was cancelled before its first step has not even begun it
 
     async def open_socket(self, host: str, port: int) -> socket.socket:
-        """See `AioLoop`."""
         where: dict[str, Any] = {"host": host, "port": port}
         if isinstance(self._loop, asyncio.BaseEventLoop):  # uvloop tries one after the other
             where["happy_eyeballs_delay"] = HAPPY_EYEBALLS_DELAY
@@ -125,6 +102,9 @@ class NativeLoop:
             return socket.socket(fileno=socket.dup(transport.get_extra_info("socket").fileno()))
         finally:
             transport.abort()
+
+
+AioLoop: TypeAlias = BridgedLoop | NativeLoop
 
 
 async def _awaited(function: Callable[[], Awaitable[T]]) -> T:
@@ -167,7 +147,7 @@ async def open_loop(end: SessionEnd) -> AsyncIterator[AioLoop]:
     try:
         async with import_trio_asyncio().open_loop() as loop:
             try:
-                # The default handler ends the loop for any error that nobody has asked for.
+                # The default handler ends the loop for any error that was never retrieved.
                 loop.set_exception_handler(_log_unasked)
                 _protect_from_interrupts(loop)
                 yield BridgedLoop(loop)

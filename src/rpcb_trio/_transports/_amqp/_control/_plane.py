@@ -38,7 +38,7 @@ RENEW_SECONDS = 10.0
 """How long a broker may take to look at a new password."""
 
 SIGN_SECONDS = 1.0
-"""How often aiormq is told of life that it does not see; far below any heartbeat's time-out."""
+"""How often aiormq gets a sign of life for frames that it does not see; far below a heartbeat's time-out."""
 
 UPDATE_SECRET = bytes([0, 10, 0, 70])
 """How the frame's method begins, seven bytes into it: AMQP's `connection` (10), `update-secret` (70)."""
@@ -49,7 +49,7 @@ class ControlPlane:
 
     Args:
         loop: runs aiormq.
-        address: where, and as whom, to log in.
+        address: where to log in, and the user.
         name: what the broker's management page shows.
         write: sends whole frames.
         cut: is called once aiormq closes the connection.
@@ -79,7 +79,6 @@ class ControlPlane:
 
     @property
     def server_properties(self) -> Mapping[str, object]:
-        """What the broker says of itself."""
         return cast(Mapping[str, object], self._aiormq.server_properties)
 
     @property
@@ -89,7 +88,6 @@ class ControlPlane:
 
     @property
     def vhost(self) -> str:
-        """The virtual host that we are in."""
         return self._aiormq.vhost
 
     @property
@@ -111,11 +109,7 @@ class ControlPlane:
         return self._aiormq.connection_tune.frame_max
 
     async def open_channel(self) -> ControlChannel:
-        """Open a channel.
-
-        Raises:
-            SessionLost: the connection is gone.
-        """
+        """Open a channel."""
         # A bound on the frames that wait for aiormq would only cost switches between tasks.
         opening = partial(self._aiormq.channel, publisher_confirms=False, frame_buffer_size=0)
         channel = ControlChannel(self, cast(aiormq.Channel, await self.call(opening)))
@@ -142,11 +136,7 @@ class ControlPlane:
         return True
 
     async def call(self, function: Callable[[], Awaitable[R]]) -> R:
-        """Have asyncio run a function of aiormq's.
-
-        Raises:
-            SessionLost: the connection is gone.
-        """
+        """Have asyncio run a function of aiormq's."""
         if self.closing is not None:
             raise SessionLost(self.closing.why)
         try:
@@ -165,7 +155,6 @@ class ControlPlane:
             await self._loop.call(self._aiormq.close)
 
     def feed(self, frame: bytes) -> None:
-        """Give aiormq a frame that came."""
         self._fed = time.monotonic()
         self._reader.feed_data(frame)
 
@@ -186,7 +175,7 @@ class ControlPlane:
 
 
 async def _make(address: Address, name: str, streams: ControlStreams) -> aiormq.Connection:
-    """On asyncio, whose running loop it takes."""
+    """Runs on asyncio, whose running loop the connection takes."""
     return aiormq.Connection(
         address.url, transport_factory=streams, client_properties={"connection_name": name}
     )
@@ -231,8 +220,6 @@ class ControlWriter:
 
 
 class Declared(NamedTuple):
-    """A queue, as the broker answers a declare."""
-
     name: str
     ready: int
     """Messages that wait to be delivered."""
@@ -261,7 +248,6 @@ class ControlChannel:
 
     @property
     def is_open(self) -> bool:
-        """Whether it can be used still."""
         return self._plane.closing is None and self.closing is None and not self._channel.is_closed
 
     async def declare_queue(
@@ -282,8 +268,8 @@ class ControlChannel:
             auto_delete=exclusive,
             arguments=cast(Any, arguments),
         )
-        told = await self._ask(declare)
-        return Declared(told.queue or "", told.message_count or 0, told.consumer_count or 0)
+        found = await self._ask(declare)
+        return Declared(found.queue or "", found.message_count or 0, found.consumer_count or 0)
 
     async def declare_exchange(
         self, name: str, exchange_type: str = "direct", *, passive: bool = False, durable: bool = False
@@ -301,8 +287,8 @@ class ControlChannel:
         self, queue: str, *, no_ack: bool = False, arguments: Mapping[str, object] | None = None
     ) -> str:
         """Begin to consume; returns the consumer's tag, which the broker chooses."""
-        told = await self._ask(_Consume(queue=queue, no_ack=no_ack, arguments=cast(Any, arguments)))
-        return str(told.consumer_tag)
+        begun = await self._ask(_Consume(queue=queue, no_ack=no_ack, arguments=cast(Any, arguments)))
+        return str(begun.consumer_tag)
 
     async def cancel(self, consumer_tag: str) -> None:
         """End a consumer; the deliveries that were on their way come before this returns."""
@@ -321,11 +307,9 @@ class ControlChannel:
         await self._ask(Tx.Select())
 
     async def roll_back(self) -> None:
-        """Take back what was published since the last commit."""
         await self._ask(Tx.Rollback())
 
     async def close(self) -> None:
-        """Close it, if that is not done yet."""
         if self.is_open:
             await self._plane.call(self._channel.close)
             self._plane.end_channel(self.number)

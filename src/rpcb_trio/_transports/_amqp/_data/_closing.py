@@ -1,4 +1,4 @@
-"""Why the broker closed a channel or a connection, and whose condition that is. Pure.
+"""Why the broker closed a channel or a connection, and whether that is about the request, the worker or itself.
 
 | what the broker says | it is about |
 |---|---|
@@ -40,8 +40,6 @@ DEFAULT_EXCHANGE = "amq.default"
 
 
 class Blame(Enum):
-    """Whose condition a refusal is."""
-
     REQUEST = auto()
     WORKER = auto()
     BROKER = auto()
@@ -54,7 +52,7 @@ class Closing(msgspec.Struct, frozen=True):
     code: int = 0
     """The broker's reply code; 0 where it said none."""
     is_fault: bool = False
-    """Whether the broker found fault with something that it was sent, or with who sent it."""
+    """Whether the broker found fault with something that it was sent, or with its sender."""
     is_of_connection: bool = True
 
 

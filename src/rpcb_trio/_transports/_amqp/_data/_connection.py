@@ -36,7 +36,7 @@ CONSUMER_CANCELLED = 60 << 16 | 30
 
 
 class DataChannel:
-    """A channel for messages, with what its connection tells it."""
+    """A channel for messages; its connection calls it with what comes for it."""
 
     def __init__(self, connection: Connection, control: ControlChannel) -> None:
         self.connection = connection
@@ -46,7 +46,6 @@ class DataChannel:
 
     @property
     def is_open(self) -> bool:
-        """Whether it can be used still."""
         return self.closing is None
 
     def deliver(self, deliveries: Sequence[frames.Delivery]) -> None:
@@ -80,7 +79,8 @@ class Connection:
         self._loop = loop
         self._address = address
         self._frames = frames.FrameReader()
-        self._wire: Wire
+        self.wire: Wire
+        """Takes the data plane's frames too."""
         self._socket: Any
         self._channels: dict[int, DataChannel] = {}
         self._on_close: list[Callable[[str], None]] = []
@@ -88,17 +88,14 @@ class Connection:
 
     @property
     def closing(self) -> Closing | None:
-        """Why it has ended, once it has."""
         return self.plane.closing
 
     @property
     def is_open(self) -> bool:
-        """Whether it can be used still."""
         return self.plane.closing is None
 
     @property
     def server_properties(self) -> Mapping[str, object]:
-        """What the broker says of itself."""
         return self.plane.server_properties
 
     @property
@@ -123,7 +120,6 @@ class Connection:
         self._on_blocked = report
 
     async def channel(self) -> ControlChannel:
-        """Open a channel to ask the broker on."""
         channel = await self.plane.open_channel()
         self._channels.pop(channel.number, None)  # that of a channel which we closed
         return channel
@@ -159,24 +155,7 @@ class Connection:
             await control.select_confirms()
         return made
 
-    def write(self, pieces: Iterable[bytes | memoryview]) -> None:
-        """Take whole frames of the data plane, to be sent with the next `flush`."""
-        self._wire.write(pieces)
-
-    def flush(self) -> None:
-        """Send what was written."""
-        self._wire.flush()
-
-    @property
-    def is_drained(self) -> bool:
-        """Whether the socket has taken all that was flushed."""
-        return self._wire.is_drained
-
-    async def drained(self) -> None:
-        """Wait until the socket has taken all that was written, or never will."""
-        await self._wire.drained()
-
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close it with the broker's consent, or without it after a few seconds; even when cancelled."""
         try:
             await self.plane.close()
@@ -197,8 +176,8 @@ class Connection:
                 self._socket = await start_tls(self._socket, context, address.host)
         except OSError as exc:
             raise open_error(exc, address) from exc
-        self._wire = Wire(self._socket, self._take, self._lose)
-        tasks.start_soon(self._wire.run)
+        self.wire = Wire(self._socket, self._take, self._lose)
+        tasks.start_soon(self.wire.run)
         try:
             most = await self.plane.log_in()
         except BaseException as exc:
@@ -211,8 +190,8 @@ class Connection:
         self._frames.frame_max = most or frames.LARGEST_FRAME
 
     def _write_now(self, frame: bytes) -> None:
-        self._wire.write([frame])
-        self._wire.flush()
+        self.wire.write([frame])
+        self.wire.flush()
 
     def _take(self, data: bytes) -> None:
         """Read what came; a frame that is none ends the connection."""
@@ -278,7 +257,7 @@ class Connection:
 
     def _end(self, closing: Closing, *, cut: bool = True) -> None:
         if cut:
-            self._wire.cut()
+            self.wire.cut()
         if self.closing is not None:
             return
         self.plane.closing = closing

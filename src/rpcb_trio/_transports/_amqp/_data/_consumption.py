@@ -88,7 +88,6 @@ class OpenDeliveries:
 
     @property
     def requests(self) -> list[Request]:
-        """Those that are open."""
         return list(self._open.values())
 
     def enter(self, request: Request) -> None:
@@ -125,25 +124,22 @@ class Consumption(DataChannel):
         self.deliveries = OpenDeliveries()
         self.take: Callable[[Sequence[frames.Delivery]], None] = lambda _: None
         self.end: Callable[[str | None], None] = lambda _: None
-        """Is told why no more come: None where the broker has ended the consumer."""
+        """Is called with the reason once no more come, or None where the broker has ended the consumer."""
 
     def deliver(self, deliveries: Sequence[frames.Delivery]) -> None:
-        """See `DataChannel`."""
         self.take(deliveries)
 
     def cancelled(self) -> None:
-        """See `DataChannel`."""
         self.end(None)
 
     def close(self, closing: Closing) -> None:
-        """See `DataChannel`."""
         super().close(closing)
         self.end(closing.why)
 
     def reject_unread(self, tag: int) -> None:
         """Have the broker dead-letter what never became a request."""
-        self.connection.write([reject(self._number, tag)])
-        self.connection.flush()
+        self.connection.wire.write([reject(self._number, tag)])
+        self.connection.wire.flush()
 
     def requeue(self, requests: Sequence[Request], consumer: str | None) -> None:
         """Have the broker deliver these again; to `consumer` no more, where it still consumes."""
@@ -151,7 +147,7 @@ class Consumption(DataChannel):
         if self.closing is not None or not tags:
             return
         if consumer is not None:
-            self.connection.write([cancel(self._number, consumer)])
+            self.connection.wire.write([cancel(self._number, consumer)])
         self.settle((), requeued=tags)
 
     def settle(
@@ -174,5 +170,5 @@ class Consumption(DataChannel):
         pieces += [
             ack(self._number, tag, multiple=multiple) for tag, multiple in self.deliveries.strike(acked)
         ]
-        self.connection.write(pieces)
-        self.connection.flush()
+        self.connection.wire.write(pieces)
+        self.connection.wire.flush()

@@ -84,7 +84,6 @@ class Publication(msgspec.Struct, eq=False):
     decided: trio.Event | None = None
 
     def finish(self, result: PublishResult) -> None:
-        """Take what became of it; it may not wait."""
         self.result = result
         if self.decided is not None:
             self.decided.set()
@@ -111,8 +110,6 @@ async def wait_for_results(publications: Sequence[Publication], seconds: float =
 
 
 class PublishChannel(DataChannel):
-    """A channel to publish on."""
-
     def __init__(self, connection: Connection, control: ControlChannel) -> None:
         super().__init__(connection, control)
         self._tag = 0
@@ -159,10 +156,9 @@ class PublishChannel(DataChannel):
         publication.result, publication.channel, publication.tag = OPEN, self, tag
         publication.returns_as = known
         self._unconfirmed[tag] = publication
-        self.connection.write(pieces)
+        self.connection.wire.write(pieces)
 
     def confirm(self, confirm: frames.Confirm) -> None:
-        """See `DataChannel`."""
         result = CONFIRMED if confirm.is_taken else NACKED
         if not confirm.multiple:
             self._finish(confirm.tag, result)
@@ -172,19 +168,17 @@ class PublishChannel(DataChannel):
             self._finish(tag, result)
 
     def take_back(self, returned: frames.Returned) -> None:
-        """See `DataChannel`."""
         name = None if returned.properties is None else returned.properties.message_id
         if name in self._returnable:
             self._finish(self._returnable[name], RETURNED)
 
     def forget(self, publication: Publication) -> None:
-        """Keep nothing of a message whose result nobody waits for any more."""
+        """Keep nothing of a message whose result is no longer waited for."""
         if self._unconfirmed.get(publication.tag) is publication:
             del self._unconfirmed[publication.tag]
             self._returnable.pop(publication.returns_as or "", None)
 
     def close(self, closing: Closing) -> None:
-        """See `DataChannel`."""
         super().close(closing)
         for tag in list(self._unconfirmed):
             self._finish(tag, _ended_by(closing, was_sent=True))

@@ -1,7 +1,8 @@
 """The socket of one connection, which both planes share: it reads for both, and writes both's whole frames.
 
 What is written goes out at once where the socket takes it, in one `send`, and in the order it was written.
-What the socket does not take waits for it; the broker may be slow, or read no more from who publishes.
+What the socket does not take waits for it; the broker may be slow, or read no more from connections that
+publish.
 
 Under trio and under asyncio alike: of either it needs no more than to hear when a socket is ready.
 """
@@ -35,7 +36,8 @@ class Wire:
     Args:
         connected: the socket, over TLS or not; it is set not to block, and closed at the end.
         take: is given what was read.
-        end: is told once that no more comes: None where the broker hung up, else why. It may not raise.
+        end: is called once, when no more comes: with the error, or with None where the broker hung up. It may
+            not raise.
     """
 
     def __init__(
@@ -60,14 +62,13 @@ class Wire:
         self._scope = anyio.CancelScope(shield=True)
         self._is_cut = False
         self._failure: OSError | None = None
-        """Why the socket takes no more; what can be read still may tell more, as why the broker closes."""
+        """Why the socket takes no more; what can be read still may say more, as why the broker closes."""
 
     def write(self, pieces: Iterable[bytes | memoryview]) -> None:
         """Take whole frames, to be sent with the next `flush`."""
         self._written += pieces
 
     def flush(self) -> None:
-        """Send what was written."""
         if self._unsent is None and self._written and not self._is_cut:
             self._unsent = self._next()
             self._send()
@@ -76,7 +77,6 @@ class Wire:
 
     @property
     def is_drained(self) -> bool:
-        """Whether the socket has taken all that was flushed."""
         return self._unsent is None
 
     async def drained(self) -> None:
@@ -107,7 +107,6 @@ class Wire:
         return memoryview(written[0] if len(written) == 1 else b"".join(written))
 
     def _send(self) -> None:
-        """Send as much as the socket takes."""
         while self._unsent is not None:
             try:
                 sent = self._socket.send(self._unsent)

@@ -1,8 +1,8 @@
-"""Whether the broker takes replies, told as one state.
+"""Whether the broker takes replies, as one state.
 
 A broker short of memory or disk stops reading from a connection once it publishes, and says so with AMQP's
 `connection.blocked` (https://www.rabbitmq.com/docs/connection-blocked). Consuming and acking go on. One that
-just confirms nothing any more says nothing; that is told here all the same.
+just confirms nothing any more says nothing; that counts as a blockage all the same.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rpcb_trio._transports._amqp._data._connection import Connection
 
 
 class Blockage:
-    """Tells the changes on a channel: the reason once no replies are taken, None once they are."""
+    """Sends the changes on a channel: the reason once no replies are taken, None once they are."""
 
     def __init__(self) -> None:
         # One for each change, and only the broker's alarms and stalls make any.
@@ -48,7 +48,6 @@ class Blockage:
         self._tell_if_changed(before, reason)
 
     def close(self) -> None:
-        """End `changes`."""
         self._tell.close()
 
     @property

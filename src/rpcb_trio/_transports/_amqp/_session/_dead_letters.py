@@ -1,7 +1,7 @@
 """Requests that can't be answered, published to the dead-letter exchange with the reason in their headers.
 
-The worker publishes them itself, for what a broker dead-letters can't be told why. What it can't publish it
-rejects, and the broker's own dead-lettering applies, if the queue has any.
+The worker publishes them itself, for a broker that dead-letters can't be given a reason. What it can't
+publish it rejects, and the broker's own dead-lettering applies, if the queue has any.
 """
 
 from __future__ import annotations

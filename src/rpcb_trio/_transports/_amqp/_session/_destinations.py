@@ -1,7 +1,7 @@
 """Reply addresses that give trouble: their queue is full, or the broker confirms nothing that is sent there.
 
 One client's queue must not hold up the replies to others. So what goes to such an address is settled apart,
-no more than a few replies to it are offered again at a time, and no more than a share of the prefetch waits
+no more than a few replies to it are sent again at a time, and no more than a share of the prefetch waits
 for its confirms. Nothing is counted here while all is well.
 """
 
@@ -17,7 +17,7 @@ import trio
 from rpcb_trio._messages import Answer
 
 MOST_RETRIED = 4
-"""Replies to one address that are offered again at the same time; the broker had refused them."""
+"""Replies to one address that are sent again at the same time; the broker had refused them."""
 
 SHARE = 4
 """Of the prefetch one part in so many may wait for the confirms of one address."""
@@ -26,7 +26,7 @@ TROUBLE_SECONDS = 30.0
 """How long an address is taken to give trouble after the last time that it did."""
 
 MOST_KNOWN = 1024
-"""Addresses that are remembered; who has more trouble than that has it everywhere."""
+"""Addresses that are remembered. Where more than that give trouble, the broker is in trouble."""
 
 
 class Destinations:
@@ -72,7 +72,6 @@ class Destinations:
         return [*groups.values()]
 
     def note_passed(self, addresses: Iterable[str | None]) -> None:
-        """The broker took replies to these addresses."""
         now = trio.current_time()
         for reply_to in set(addresses):
             if reply_to != self._passed[0]:
@@ -101,14 +100,14 @@ class Destinations:
             _take_off(self._waiting, addresses)
 
     def begin_retry(self, reply_to: str) -> bool:
-        """Whether another reply to this address may be offered again now; then `end_retry` follows."""
+        """Whether another reply to this address may be sent again now; then `end_retry` follows."""
         if self._retried[reply_to] >= MOST_RETRIED:
             return False
         self._retried[reply_to] += 1
         return True
 
     def end_retry(self, reply_to: str) -> None:
-        """One that was offered again has ended."""
+        """One that was sent again has ended."""
         _take_off(self._retried, [reply_to])
 
     def _forget_old(self) -> None:

@@ -23,17 +23,17 @@ from rpcb_trio._transports._amqp._data._connection import Connection
 _log = logging.getLogger(__name__)
 
 ASK_SECONDS = 2.0
-"""How long the broker may take to say it; who is not known to be gone counts as there."""
+"""How long the broker may take to answer; a caller that is not known to be gone counts as there."""
 
 FRESH_SECONDS = 5.0
-"""How long who was there is taken to be there still. Who is gone never comes back."""
+"""How long a caller that was there is taken to be there still. One that is gone never comes back."""
 
 MOST_KNOWN = 4096
 """Addresses that are remembered."""
 
 
 class DirectCallers:
-    """Who is there, of those with a direct reply-to address."""
+    """Which callers with a direct reply-to address are there."""
 
     def __init__(self, dial: Callable[[], Awaitable[Connection]]) -> None:
         self._dial = dial
@@ -47,7 +47,7 @@ class DirectCallers:
         """False where an address is known to lead nowhere any more."""
         if not reply_to.startswith(DIRECT_REPLY_TO):
             return True
-        async with self._asking:  # who waits here may find it answered
+        async with self._asking:  # the answer may be known once the lock is free
             if reply_to in self._gone:
                 return False
             if self._there_until.get(reply_to, -math.inf) < trio.current_time():
@@ -55,10 +55,9 @@ class DirectCallers:
             return reply_to not in self._gone
 
     async def close(self) -> None:
-        """Close the connection, in bounded time."""
         connection, self._connection, self._channel = self._connection, None, None
         if connection is not None:
-            await connection.close()
+            await connection.aclose()
 
     async def _find_out(self, reply_to: str) -> None:
         is_there = True
@@ -68,7 +67,9 @@ class DirectCallers:
                     self._connection = await self._dial()
                 is_there = await self._ask(self._connection, reply_to)
         except (BrokerError, ChannelRefused, trio.TooSlowError) as exc:
-            _log.warning("whether %s is still there can't be told: %s", shown_address(reply_to), exc)
+            _log.warning(
+                "it is not known whether the caller %s is still there: %s", shown_address(reply_to), exc
+            )
             await self.close()
         if is_there:
             self._there_until[reply_to] = trio.current_time() + FRESH_SECONDS
@@ -79,7 +80,7 @@ class DirectCallers:
                 known.popitem(last=False)
 
     async def _ask(self, connection: Connection, reply_to: str) -> bool:
-        """On a channel that a no closes."""
+        """On a channel that the answer no closes."""
         if self._channel is None or not self._channel.is_open:
             self._channel = await connection.channel()
         try:

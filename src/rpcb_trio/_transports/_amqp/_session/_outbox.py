@@ -28,7 +28,7 @@ from rpcb_trio._transports._amqp._session._rights import Rights, try_to_publish
 from rpcb_trio._transports._amqp._session_end import SessionEnd
 
 IN_DOUBT = frozenset({PublishStatus.LOST, PublishStatus.BLAMED})
-"""What is said of those whose connection or channel ended: each may have been sent or not, guilty or not."""
+"""Results of messages whose connection or channel ended: each may have arrived, and each may be the cause."""
 
 RETRIED = frozenset({PublishStatus.LOST, PublishStatus.NACKED})
 """What another attempt may change, also where a message was sent alone."""
@@ -46,8 +46,6 @@ ALONE_SECONDS = 2.0
 
 
 class Outbox:
-    """Publishes replies and dead letters."""
-
     def __init__(
         self, end: SessionEnd, dial: Callable[[], Awaitable[Connection]], blockage: Blockage, rights: Rights
     ) -> None:
@@ -97,7 +95,6 @@ class Outbox:
             return self._side
 
     async def close(self) -> None:
-        """Close the connections, in bounded time."""
         await self._close_side()
         await self._close_publisher()
 
@@ -141,7 +138,7 @@ class Outbox:
                     return
         finally:
             if own is not None:
-                await own.connection.close()
+                await own.connection.aclose()
 
     def end_session(self, reason: str) -> NoReturn:
         """End the session, for it is the worker or the broker that is in no condition to send.
@@ -210,7 +207,7 @@ class Outbox:
         if publisher.connection.is_open:
             with suppress(SessionLost):  # it has closed just now
                 return await Publisher.open(publisher.connection, self._rights)
-        await publisher.connection.close()
+        await publisher.connection.aclose()
         return await self._connect()
 
     async def _connect(self) -> Publisher:
@@ -232,16 +229,16 @@ class Outbox:
         try:
             return await Publisher.open(connection, self._rights)
         except BaseException:
-            await connection.close()
+            await connection.aclose()
             raise
 
     async def _close_publisher(self) -> None:
         if self._publisher is not None:
-            await self._publisher.connection.close()
+            await self._publisher.connection.aclose()
 
     async def _close_side(self) -> None:
         side, self._side = self._side, None
         if side is not None and (
             self._publisher is None or side.connection is not self._publisher.connection
         ):
-            await side.connection.close()
+            await side.connection.aclose()

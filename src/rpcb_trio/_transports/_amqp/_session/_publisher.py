@@ -21,7 +21,7 @@ from rpcb_trio._transports._amqp._data._publications import (
 from rpcb_trio._transports._amqp._session._rights import Rights
 
 PASSED = frozenset({PublishStatus.CONFIRMED, PublishStatus.RETURNED})
-"""What is said of a message that its exchange took, whether or not a queue is bound there."""
+"""Results of a message that its exchange took, whether or not a queue is bound there."""
 
 ABSENT_SECONDS = 5.0
 """How long an exchange that was not there is taken to be absent still."""
@@ -43,16 +43,13 @@ class Exchanges:
     async def refusal(self, name: str) -> PublishResult | None:
         """What becomes of messages to an exchange that is not there, or that we may not see; else None.
 
-        The broker is asked once by all who wait for its answer.
-
-        Raises:
-            SessionLost: the connection is gone.
+        Several that ask at the same time share one question to the broker.
         """
         if name in self._there:
             return None
         async with self._asking:
             now = anyio.current_time()
-            self._not_there = {each: told for each, told in self._not_there.items() if told[0] > now}
+            self._not_there = {each: known for each, known in self._not_there.items() if known[0] > now}
             if name in self._there or name in self._not_there:
                 return self._not_there[name][1] if name in self._not_there else None
             found = await self._look_for(name)
@@ -87,24 +84,15 @@ class Publisher:
 
     @classmethod
     async def open(cls, connection: Connection, rights: Rights) -> Publisher:
-        """Open a channel on a connection.
-
-        Raises:
-            SessionLost: the connection is gone.
-        """
+        """Open a channel on a connection."""
         return cls(await connection.data_channel(PublishChannel, confirms=True), rights)
 
     @property
     def is_open(self) -> bool:
-        """Whether it can be used still."""
         return self._channel.is_open
 
     async def send(self, publications: Sequence[Publication]) -> None:
-        """Publish all in one write, but for what goes to an exchange that is not there.
-
-        Raises:
-            SessionLost: the connection is gone.
-        """
+        """Publish all in one write, but for what goes to an exchange that is not there."""
         refusals = dict[str, PublishResult]()
         for exchange in {each.exchange for each in publications}:
             if exchange not in self._exchanges:
@@ -116,7 +104,7 @@ class Publisher:
                 each.finish(refusals[each.exchange])
             elif each.result.status is not PublishStatus.NOBODY:
                 self._channel.write(each)
-        self.connection.flush()
+        self.connection.wire.flush()
 
     async def results(self, publications: Sequence[Publication], seconds: float = math.inf) -> None:
         """Wait for what becomes of each, so many seconds; what comes back is sent where else it may go."""
@@ -125,7 +113,7 @@ class Publisher:
         if returned:
             for each in returned:
                 await self._send_otherwise(each)
-            self.connection.flush()
+            self.connection.wire.flush()
             await wait_for_results(returned, seconds)
             for each in returned:
                 if each.result.status in PASSED:

@@ -46,7 +46,6 @@ class Rights:
         self._own.add(exchange)
 
     def note_passed(self, exchange: str, routing_key: str) -> None:
-        """A message went through this exchange."""
         for place in (exchange, None), (exchange, routing_key):
             self._passed[place] = None
         while len(self._passed) > MOST_KNOWN:
@@ -78,7 +77,7 @@ class Rights:
 
 
 async def try_to_publish(connection: Connection, exchange: str, routing_key: str | None = None) -> None:
-    """Publish, and take it back: a broker looks at the right to publish only then, and nobody hears of it.
+    """Publish, and take it back: the broker checks the right only then, and no consumer gets it.
 
     Raises:
         ChannelRefused: the broker refuses.
@@ -90,7 +89,7 @@ async def try_to_publish(connection: Connection, exchange: str, routing_key: str
         message = publish(
             channel.number, exchange, key, Properties(), b"", mandatory=False, frame_max=connection.frame_max
         )
-        connection.write(message)
+        connection.wire.write(message)
         await channel.roll_back()
 
 

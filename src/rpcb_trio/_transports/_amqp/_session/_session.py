@@ -84,16 +84,13 @@ class AmqpSession:
 
     @property
     def requests(self) -> trio.MemoryReceiveChannel[Request]:
-        """The deliveries (see `Session`)."""
         return self._requests
 
     @property
     def blockages(self) -> trio.MemoryReceiveChannel[str | None]:
-        """Whether replies are taken (see `Session`)."""
         return self._blockage.changes
 
     async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
-        """Reply and ack (see `Session`)."""
         replies, publisher = await self._send(answers)
         if all(map(_is_replied, replies)):
             return [Settled.REPLIED] * len(answers)
@@ -102,7 +99,6 @@ class AmqpSession:
     async def settle_promptly(
         self, answers: Sequence[Answer]
     ) -> tuple[Sequence[Settled | None], Rest | None]:
-        """Reply and ack what is taken at once (see `Session`)."""
         replies, publisher = await self._send(answers)
         if all(map(_is_replied, replies)):
             return [Settled.REPLIED] * len(answers), None
@@ -110,15 +106,12 @@ class AmqpSession:
         return settled, partial(self._settle_others, replies, publisher)
 
     def apart(self, answers: Sequence[Answer]) -> list[Sequence[Answer]]:
-        """Divide them, so that none waits for an address that gives trouble (see `Session`)."""
         return self._destinations.apart(answers) if self._destinations.give_trouble else [answers]
 
     async def has_caller(self, reply_to: str) -> bool:
-        """Whether somebody may be there (see `Session`)."""
         return await self._direct_callers.has(reply_to)
 
     async def stop_consuming(self) -> None:
-        """Let no more come (see `Session`)."""
         tag, self._consumer_tag = self._consumer_tag, None
         if tag is None:
             return
@@ -129,7 +122,6 @@ class AmqpSession:
         self._deliver.close()
 
     def requeue(self, requests: Sequence[Request]) -> None:
-        """Requeue what nobody is at work on (see `Session`)."""
         tag, self._consumer_tag = self._consumer_tag, None
         self._consumption.requeue(requests, tag)
 
@@ -138,11 +130,9 @@ class AmqpSession:
         self.requeue(self._consumption.deliveries.requests)
 
     async def watch(self) -> NoReturn:
-        """Wait for the end (see `Session`)."""
         await self._end.watch()
 
     async def consume(self, connection: Connection) -> None:
-        """Have the requests delivered."""
         queue = self._topology.queue
         unset = unset_priority(connection.server_properties, self._topology)
         self._reading = Reading(Deadlines(queue), unset)
@@ -153,7 +143,6 @@ class AmqpSession:
             self._consumer_tag = await consumption.control.consume(queue)
 
     def close(self) -> None:
-        """End `requests` and `blockages`."""
         self._deliver.close()
         self._blockage.close()
 

@@ -44,7 +44,6 @@ class PublishedReply(Publication, kw_only=True):
 
     @property
     def reply_to(self) -> str:
-        """Where it goes; empty for none."""
         return self.answer.request.reply_to or ""
 
 
@@ -123,7 +122,7 @@ class Settlement:
             try:
                 left, since = list(late), trio.current_time()
                 while left:
-                    if self._blockage.is_alarm:  # nothing is confirmed, and nobody is to blame
+                    if self._blockage.is_alarm:  # nothing is confirmed, and no address is to blame
                         await self._blockage.alarm_is_over()
                         since = trio.current_time()
                     await self._outbox.results(publisher, left, LOOK_SECONDS)

@@ -206,7 +206,7 @@ def test_a_broken_line_is_named_with_its_number(run_command: Run, workplace: Pat
     file = recording(workplace / "a")
     lines = file.read_text().splitlines()
     file.write_text("\n".join([*lines, lines[-1][:40]]))
-    refused(run_command("simulate", str(file)), f"{file}, line {len(lines) + 1}", "take it out")
+    refused(run_command("simulate", str(file)), f"{file}, line {len(lines) + 1}", "remove it")
 
 
 def test_a_file_without_requests_is_refused(run_command: Run, workplace: Path) -> None:

@@ -63,41 +63,15 @@ class Percentiles(msgspec.Struct, frozen=True):
         return cls(*(round(percentile(times, each, ranks), 3) for each in (50, 95, 99)))
 
 
-class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker, by its last state. What is None is not known (yet)."""
+class WorkerState(StateEvent, frozen=True, kw_only=True):
+    """One worker: its last state, and what follows from its states. What is None is not known (yet)."""
 
-    worker: str
-    queue: str
-    host: str
-    pid: int
-    start: str
-    """The id of its start; empty where it does not tell."""
-    place: str
-    """Its host, process and start in one."""
-    device: str | None
     gone: bool
     """Whether nothing was heard of it for 5 s, though it had not stopped."""
-    condition: Condition
-    reason: str | None
-    seconds: float
-    """For how long it has been so."""
-    policy: str
-    max_batch_size: int
-    executors: int
     requests_per_second: float | None
     """Those that are settled, with a reply or an error reply."""
     failed_per_second: float | None
     batches_per_second: float | None
-    waiting: int
-    """Requests that wait in it for a batch."""
-    held: int
-    """Requests that it has not settled."""
-    answered: int
-    """Since its start, as `failed`."""
-    failed: int
-    rss: int | None
-    dropped: int
-    """Events that could not be published in time."""
 
 
 class WorkerSummary(WorkerState, frozen=True, kw_only=True):
@@ -265,7 +239,7 @@ class _Observed:
 
     def facts(self, now: float) -> dict[str, Any]:
         settled, failed, batches = self.rates(now)
-        return {field: getattr(self.last, field) for field in COPIED} | {
+        return msgspec.structs.asdict(self.last) | {
             "gone": self._is_silent(now) and not self._has_stopped,
             "seconds": self.last.seconds + now - self._heard,
             "requests_per_second": settled,
@@ -287,11 +261,6 @@ class _Observed:
             triggers=dict(Counter(str(batch.trigger) for batch in batches)),
             last_sizes=tuple(batch.size for batch in reversed(batches[:LAST_SIZES])),
         )
-
-
-COPIED = [
-    field for field in WorkerState.__struct_fields__ if field != "seconds" and hasattr(StateEvent, field)
-]
 
 
 class RequestTimes(NamedTuple):

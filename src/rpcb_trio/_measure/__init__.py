@@ -4,10 +4,18 @@ from rpcb_trio._measure._advice import Advice, LatencyCurve, advise, latency_ove
 from rpcb_trio._measure._demand import Demand, Objective
 from rpcb_trio._measure._latencies import Latencies
 from rpcb_trio._measure._law import Observation, ServiceLaw, fit_law, law_by_hand
-from rpcb_trio._measure._load import Call, Extent, Figures, Tally, send_closed, send_open
+from rpcb_trio._measure._load import (
+    PRECISION,
+    Call,
+    Extent,
+    Figures,
+    Tally,
+    find_highest,
+    send_closed,
+    send_open,
+)
 from rpcb_trio._measure._measurement import Measured, Survey, sizes_up_to, survey
 from rpcb_trio._measure._prospect import Predicted, Prospect, Setting
-from rpcb_trio._measure._ramp import PRECISION, find_highest
 from rpcb_trio._measure._replay import Recording, recorded, replay
 
 __all__ = [

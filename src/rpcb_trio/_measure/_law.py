@@ -4,15 +4,15 @@
 
 Work is the padded cost (size * longest) or the sum of the costs, whichever explains the times better; without
 costs both are the size. The line has the least squares of relative errors, robust to outliers (Huber, by
-reweighting). A device is seldom a line, so for each power of two of sizes it is learned by how much the line
-misses; and the noise is kept as it was seen, for a simulation to draw from. All offline, so it owes nothing
-to what a policy learns while it serves.
+reweighting). A device is seldom a line, so for each power of two of sizes the law has a factor by which the
+line misses. The noise is kept as it was seen, for a simulation to draw from.
 """
 
 from __future__ import annotations
 
 import math
 import random
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from statistics import fmean, median
@@ -52,13 +52,13 @@ class ServiceLaw(msgspec.Struct, frozen=True):
     padded: bool
     """Whether work is size * longest cost; otherwise it is the sum of the costs."""
     residual: float = 0.0
-    """By what share of its time the line misses a batch, in the median."""
+    """By what share of its time the line misses a batch; the median."""
     bends: tuple[tuple[int, float], ...] = ()
     """Size, and what the line is multiplied by there; between two of them interpolated over log size."""
     factors: tuple[float, ...] = (1.0,)
     """The noise: what each observed batch took, as a share of the law's time."""
     largest: int = 0
-    """The largest size that was observed; what is said of larger ones is drawn out from it."""
+    """The largest size that was observed; what is said of larger ones is extrapolated."""
 
     def __call__(self, work: Work) -> float:
         """The time in seconds, noise left out."""
@@ -70,7 +70,7 @@ class ServiceLaw(msgspec.Struct, frozen=True):
 
     @property
     def summary(self) -> dict[str, object]:
-        """The figures of it that are worth being written down."""
+        """What is written as JSON."""
         return {name: getattr(self, name) for name in ("fixed", "per_cost", "padded", "residual", "bends")}
 
     def __str__(self) -> str:
@@ -87,15 +87,13 @@ class ServiceLaw(msgspec.Struct, frozen=True):
         return self(Work(size, cost, size * cost)) * fmean(self.factors)
 
     def _bend(self, size: int) -> float:
-        if not self.bends:
-            return 1.0
         at = math.log2(size)
-        below = max((each for each in self.bends if each[0] <= size), default=self.bends[0])
-        above = min((each for each in self.bends if each[0] >= size), default=self.bends[-1])
-        if above[0] == below[0]:
-            return below[1]
-        low, high = math.log2(below[0]), math.log2(above[0])
-        return below[1] + (above[1] - below[1]) * (at - low) / (high - low)
+        points = [(math.log2(each), bend) for each, bend in self.bends] or [(0.0, 1.0)]
+        right = bisect_left(points, (at,))
+        if right in {0, len(points)}:
+            return points[min(right, len(points) - 1)][1]
+        (low, first), (high, last) = points[right - 1 : right + 1]
+        return first + (last - first) * (at - low) / (high - low)
 
 
 def law_by_hand(fixed: float, per_cost: float) -> ServiceLaw:

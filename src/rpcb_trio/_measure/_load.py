@@ -1,6 +1,7 @@
 """Sending a load to a worker, and counting what becomes of its requests.
 
-There are two ways to send: callers that await their replies, and arrivals that await nothing.
+There are two ways to send: callers that await their replies, and arrivals that await nothing. To find the
+highest rate that is good enough, one load is sent after the other.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ KINDS: dict[type[CallError], str] = {
 NOT_SENT = "not-sent"
 BARS = 12
 """Of a histogram, at most."""
+PRECISION = 1.05
+"""The search for the highest rate ends when the lowest rate that failed is within this factor of it."""
+LEAST = 1 / 1024
+MOST = 1 << 20
+"""The search leaves off at these multiples of the first rate."""
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,3 +210,28 @@ def _arrivals(rate: float, start: float, since: float, seconds: float, dice: Ran
     at, end = since, since + seconds
     for left in range(max(1, round(rate * seconds)), 0, -1):
         yield (at := end - (end - at) * dice.random() ** (1 / left))
+
+
+async def find_highest(meets: Callable[[float], Awaitable[bool]], first: float) -> float | None:
+    """The highest rate that `meets`, or None if none does.
+
+    Rates double from `first` until one fails, or halve until one does not; then the gap is halved (in ratio)
+    until it is closed to `PRECISION`.
+    """
+    rate, factor = first, 2.0 if await meets(first) else 0.5
+    good, bad = (first, None) if factor > 1 else (None, first)
+    while (good is None or bad is None) and LEAST * first < rate < MOST * first:
+        rate *= factor
+        if await meets(rate):
+            good = rate
+        else:
+            bad = rate
+    if good is None or bad is None:
+        return good
+    while bad / good > PRECISION:
+        middle = (good * bad) ** 0.5
+        if await meets(middle):
+            good = middle
+        else:
+            bad = middle
+    return good

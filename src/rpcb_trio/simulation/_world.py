@@ -93,12 +93,10 @@ class _World:
         self._send_pending, self._pending = trio.open_memory_channel[Sequence[Pending]](math.inf)
 
     def found(self) -> Simulation:
-        """All that happened."""
         requests = tuple(self._ended[tag] for tag in range(len(self._arrived)))
         return Simulation(requests, tuple(self._batches), self._executors)
 
     async def run(self, policy: Policy) -> None:
-        """Let the batcher work until every request has been answered."""
         send_batches, batches = trio.open_memory_channel[Batch](self._executors)
         batcher = Batcher(
             self._pending,
@@ -140,13 +138,13 @@ class _World:
         return min(completion, self._scheduled[0][0])
 
     def is_behind(self, now: float) -> bool:
-        """Whether something has come about that the batcher has not been told of."""
+        """Whether something has happened that the batcher does not know of yet."""
         return bool(self._scheduled and self._scheduled[0][0] <= now) or bool(
             self._running and self._running[0][0] <= now
         )
 
     def _arrive(self, now: float) -> None:
-        come = list[Pending]()
+        arrived = list[Pending]()
         while self._scheduled and self._scheduled[0][0] <= now:
             at, _, arrival = heappop(self._scheduled)
             request = Request(
@@ -158,9 +156,9 @@ class _World:
                 tag=len(self._arrived),
             )
             self._arrived.append(arrival)
-            come.append(Pending(request, None, arrival.cost, ready=at))
-        if come:
-            self._send_pending.send_nowait(come)
+            arrived.append(Pending(request, None, arrival.cost, ready=at))
+        if arrived:
+            self._send_pending.send_nowait(arrived)
 
     def _start(self, batch: Batch) -> None:
         work, now = batch.work, trio.current_time()

@@ -106,6 +106,6 @@ def _notes(found: Replayed) -> list[str]:
         notes.append("No request is refused as overloaded in the simulation: it has no max_pending.")
     if found.law.largest and after["largest_batch"] > found.law.largest:
         notes.append(
-            f"No batch above {found.law.largest} was recorded; what larger ones take is drawn out from those."
+            f"No batch above {found.law.largest} was recorded; what larger ones take is extrapolated."
         )
     return notes

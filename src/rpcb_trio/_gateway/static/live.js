@@ -126,7 +126,7 @@ function workerOf(worker) {
     "li",
     {},
     el("span", { className: "pill", "data-state": isGood ? "good" : "bad" }, condition),
-    el("span", {}, el("strong", {}, worker.worker), ` ${worker.place}`),
+    el("span", {}, el("strong", {}, worker.worker), ` ${worker.host}:${worker.pid}`),
     el("span", { className: "quiet" }, [worker.reason, ...facts].filter(Boolean).join(" · ")),
   );
 }

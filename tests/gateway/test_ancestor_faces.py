@@ -123,7 +123,7 @@ async def test_the_ancestor_s_load_test_gets_json_from_its_own_path() -> None:
     assert told_of["enhanced"]["url"].startswith("http://gateway/files/")
 
 
-async def test_what_is_missing_is_told_field_by_field_in_the_ancestor_s_order_and_words() -> None:
+async def test_missing_fields_are_named_in_the_ancestor_s_order_and_words() -> None:
     async with faces(asr=None, se=None) as gateway:
 
         async def message(path: str, **sent: Any) -> str:

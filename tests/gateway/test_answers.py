@@ -98,7 +98,7 @@ async def test_a_route_without_a_form_passes_bytes_and_content_type_through() ->
         ({"files": {"audio": b""}, "data": {"gain": "1e999"}}, "gain", "no number"),
     ],
 )
-async def test_a_wrong_form_is_told_with_the_field_that_is_wrong(
+async def test_a_wrong_form_is_refused_with_the_field_that_is_wrong(
     sent: dict[str, Any], field: str, why: str
 ) -> None:
     form = {
@@ -116,7 +116,7 @@ async def test_a_wrong_form_is_told_with_the_field_that_is_wrong(
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_a_form_that_is_none_is_a_bad_request() -> None:
+async def test_a_malformed_form_is_a_bad_request() -> None:
     async with front({"asr": {"queue": "asr", "form": {"audio": "file"}}}, asr=told({})) as gateway:
         answer = await gateway.http.post(
             "/asr", content=b"--nothing", headers={"content-type": "multipart/form-data; boundary=x"}

@@ -1,4 +1,4 @@
-"""Clients that are slow, stop half-way, or mean harm, on a real port: all others are answered as ever."""
+"""Clients that are slow, stop half-way, or mean harm, on a real port; all others are answered as usual."""
 
 from __future__ import annotations
 
@@ -29,19 +29,21 @@ HALF_AN_UPLOAD = b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The gateway's patience, so that a test need not have it."""
+    """Short timeouts of the gateway, for a short test."""
     monkeypatch.setattr(_server, "LONGEST_PAUSE", 1.5)
     monkeypatch.setattr(_responses, "LINGER", 0.1)
 
 
 async def answers(gateway: Listening) -> list[int]:
-    """What twenty who behave are answered meanwhile."""
+    """The statuses of twenty ordinary requests meanwhile."""
     async with gateway.asking() as http:
         return [(await http.post("/echo", content=b"hello")).status_code for _ in range(20)]
 
 
 @pytest.mark.parametrize("sent", [b"", HALF_A_HEADER, HALF_AN_UPLOAD], ids=["nothing", "headers", "uploads"])
-async def test_a_hundred_who_stop_half_way_hold_nobody_up_and_are_cut_off_in_their_time(sent: bytes) -> None:
+async def test_a_hundred_clients_that_stop_half_way_delay_no_others_and_are_cut_off_in_time(
+    sent: bytes,
+) -> None:
     async with listening(ROUTES, GatewayOptions(upload_timeout=1.5), echo=echo) as gateway:
         slow = [await gateway.stream() for _ in range(MANY)]
         for stream in slow:
@@ -60,7 +62,7 @@ async def test_headers_that_come_byte_by_byte_get_no_more_time_than_those_that_d
         nursery.cancel_scope.cancel()
 
 
-async def test_a_body_that_comes_byte_by_byte_is_told_that_it_took_too_long() -> None:
+async def test_a_body_that_comes_byte_by_byte_gets_408() -> None:
     async with (
         listening(ROUTES, GatewayOptions(upload_timeout=0.5), echo=echo) as gateway,
         trio.open_nursery() as nursery,
@@ -96,7 +98,7 @@ async def test_an_upload_that_is_broken_off_gives_back_what_it_held() -> None:
             assert (await http.post("/echo", content=b"x" * 900)).status_code == 200
 
 
-async def test_who_hangs_up_while_the_reply_is_awaited_leaves_the_wait_at_once() -> None:
+async def test_a_closed_connection_ends_the_wait_for_its_reply_at_once() -> None:
     async with listening(ROUTES, slow=None) as gateway:
         stream = await gateway.stream()
         await stream.send_all(b"POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")
@@ -118,7 +120,7 @@ async def ask_and_read_nothing(gateway: Listening) -> None:
     await gateway.until_idle()
 
 
-async def test_who_reads_no_answer_is_cut_off_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_reads_no_response_is_cut_off_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_connections, "STALL", 0.2)
     async with listening(ROUTES, echo=echo) as gateway:
         await ask_and_read_nothing(gateway)
@@ -128,7 +130,7 @@ async def test_who_reads_no_answer_is_cut_off_in_its_time(monkeypatch: pytest.Mo
             await gateway.ended.wait()
 
 
-async def test_who_reads_no_answer_does_not_hold_up_the_end() -> None:
+async def test_a_client_that_reads_no_response_does_not_delay_the_end() -> None:
     async with listening(ROUTES, echo=echo, drain_timeout=0.2) as gateway:
         await ask_and_read_nothing(gateway)
         gateway.drain.set()
@@ -189,7 +191,7 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-async def test_who_has_hung_up_holds_no_descriptor_any_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_closed_connection_holds_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_server, "LONGEST_PAUSE", 1000.0)
     async with listening(ROUTES, echo=echo) as gateway:
         before = descriptors()

@@ -35,7 +35,7 @@ def served_by(executor: Gated) -> Started:
     return Started(echo, {"executors": [executor]})
 
 
-async def test_what_is_in_flight_is_answered_and_who_comes_then_is_refused() -> None:
+async def test_during_a_drain_requests_in_flight_are_answered_and_further_ones_are_refused() -> None:
     executor = Gated()
     answers: list[httpx.Response] = []
     async with listening(ROUTES, slow=served_by(executor)) as gateway, gateway.asking() as http:

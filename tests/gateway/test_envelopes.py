@@ -73,7 +73,7 @@ async def test_a_client_that_accepts_problems_gets_failures_as_such_with_their_o
     assert (failed.status_code, failed.headers["content-type"]) == (422, "application/problem+json")
 
 
-async def test_the_document_describes_the_envelope_and_the_page_is_told_where_the_answer_is() -> None:
+async def test_the_document_describes_the_envelope_and_the_page_knows_where_the_answer_is() -> None:
     async with shouting() as gateway:
         document = (await gateway.http.get("/openapi.json")).json()
         [route] = (await gateway.http.get("/static/routes.json")).json()["routes"]

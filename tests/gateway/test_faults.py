@@ -1,4 +1,4 @@
-"""Faults of the gateway's own, and of its machine: told, within bounds, and paid by one request."""
+"""Faults of the gateway's own, and of its machine: logged, within bounds, at the cost of one request."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def breaking_off(_: Request) -> Response:
     return StreamingResponse(pieces())
 
 
-async def test_a_fault_of_the_gateway_s_own_is_500_and_told_in_full_once(
+async def test_a_fault_of_the_gateway_s_own_is_500_and_its_traceback_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with open_client(MemoryBroker()) as client:
@@ -50,7 +50,7 @@ async def test_a_fault_of_the_gateway_s_own_is_500_and_told_in_full_once(
     assert [bool(each.exc_info) for each in told] == [True, False, False, False, False, True]
 
 
-async def test_where_no_descriptor_is_left_that_is_told_once_in_a_while(
+async def test_a_lack_of_descriptors_is_logged_rarely(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with listening({"echo": {"queue": "echo"}}, echo=echo) as gateway, gateway.asking() as http:

@@ -72,7 +72,7 @@ async def test_a_json_object_is_a_form_where_no_field_is_a_file() -> None:
         (b"", 400, None),
     ],
 )
-async def test_json_that_is_no_such_form_is_told_with_the_field_that_is_wrong(
+async def test_json_that_is_no_such_form_is_refused_with_the_field_that_is_wrong(
     sent: bytes, status: int, field: str | None
 ) -> None:
     told = await see(content=sent, headers={"content-type": "application/json"})
@@ -83,7 +83,9 @@ async def test_json_that_is_no_such_form_is_told_with_the_field_that_is_wrong(
     ("path", "kind"),
     [("/hear", "application/json"), ("/see", "text/plain"), ("/see", "application/msgpack"), ("/see", "?")],
 )
-async def test_a_form_that_comes_in_another_way_is_told_in_which_ways_it_may(path: str, kind: str) -> None:
+async def test_a_form_of_another_content_type_is_refused_with_those_that_are_taken(
+    path: str, kind: str
+) -> None:
     status, problem = await see(path, content=b"x", headers={"content-type": kind})
     assert (status, problem["error"]) == (415, "media-type")
     assert "send it as multipart/form-data" in problem["detail"]

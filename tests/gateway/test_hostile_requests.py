@@ -1,4 +1,4 @@
-"""Whatever comes over a connection: no answer is 500, no line is an error, and who comes next is answered."""
+"""Whatever comes over a connection: no answer is 500, no line is an error, the next request is answered."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ BOTH = b"host: x\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n3\r\n
 @example(b"GET /static/%00 HTTP/1.1\r\nhost: x\r\n\r\n")
 @example(b"GET /events HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
 @given(sent=requests() | st.binary(max_size=300))
-def test_any_bytes_get_no_server_error_and_no_line_and_who_comes_next_is_answered(
+def test_any_bytes_get_no_server_error_and_no_line_and_the_next_request_is_answered(
     server: Server, sent: bytes
 ) -> None:
     server.records.clear()

@@ -101,7 +101,7 @@ async def test_what_workers_do_is_seen_as_it_happens() -> None:
     assert echoes["workers"][0]["condition"] == "consuming"
 
 
-async def test_one_browser_too_many_is_told_to_come_again() -> None:
+async def test_a_browser_beyond_max_streams_gets_503() -> None:
     async with (
         gateway(trio.Event(), max_streams=2) as http,
         watching(http) as first,
@@ -116,7 +116,7 @@ async def test_one_browser_too_many_is_told_to_come_again() -> None:
     assert "2 browsers" in refused.json()["detail"]
 
 
-async def test_of_many_who_come_at_once_no_more_than_the_limit_watch() -> None:
+async def test_of_many_browsers_that_connect_at_once_no_more_than_max_streams_watch() -> None:
     apps: list[Starlette] = []
     async with gateway(trio.Event(), apps, max_streams=4) as http, AsyncExitStack() as stack:
         streams = [await stack.enter_async_context(connected(http)) for _ in range(20)]
@@ -146,7 +146,7 @@ async def test_a_drain_ends_the_streams_rather_than_wait_for_them() -> None:
     assert last == [b"0\r", b"\r"]
 
 
-async def test_a_drain_hangs_up_on_all_who_have_their_answers() -> None:
+async def test_a_drain_closes_the_connections_of_clients_that_have_their_answers() -> None:
     drain = trio.Event()
     async with gateway(drain) as http, AsyncExitStack() as stack:
         streams = []
@@ -160,7 +160,7 @@ async def test_a_drain_hangs_up_on_all_who_have_their_answers() -> None:
                 pass
 
 
-async def test_without_events_it_is_told_how_to_turn_them_on() -> None:
+async def test_without_events_the_problem_says_how_to_turn_them_on() -> None:
     async with front() as plain:
         answer = await plain.http.get("/events")
         assert answer.status_code == 404

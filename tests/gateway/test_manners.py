@@ -1,4 +1,4 @@
-"""What the gateway does about too many, too much, too slow, and those who hang up."""
+"""Too many requests, too large or too slow ones, and clients that close their connection."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def test_a_reply_that_does_not_come_is_a_gateway_timeout(autojump_clock: M
     assert waited == pytest.approx(2.0, abs=0.1)
 
 
-async def test_one_too_many_in_flight_is_refused_at_once_and_told_when_to_come_again(
+async def test_a_request_beyond_max_in_flight_gets_503_at_once_with_retry_after(
     autojump_clock: MockClock,
 ) -> None:
     answers = []
@@ -93,7 +93,7 @@ async def test_more_than_all_uploads_may_take_is_refused_until_others_are_done(
     assert refused.headers["retry-after"] == "1"
 
 
-async def test_an_upload_that_takes_too_long_is_told_so(autojump_clock: MockClock) -> None:
+async def test_an_upload_that_takes_too_long_gets_408(autojump_clock: MockClock) -> None:
     async def slowly() -> AsyncIterator[bytes]:
         yield b"half"
         await trio.sleep(100)
@@ -106,7 +106,7 @@ async def test_an_upload_that_takes_too_long_is_told_so(autojump_clock: MockCloc
     assert trio.current_time() - started < 20
 
 
-async def test_a_broker_that_is_away_is_told_at_once_and_readiness_says_so() -> None:
+async def test_without_a_broker_a_request_gets_503_at_once_and_readiness_says_so() -> None:
     async with front(ROUTES, echo=echo) as gateway:
         assert (await gateway.http.get("/readyz")).status_code == 200
         gateway.app.state.dispatcher.client = None
@@ -117,14 +117,14 @@ async def test_a_broker_that_is_away_is_told_at_once_and_readiness_says_so() -> 
     assert (ready.status_code, ready.json()["ready"], live.status_code) == (503, False, 200)
 
 
-async def test_who_hangs_up_while_the_reply_is_awaited_ends_the_wait() -> None:
+async def test_a_client_that_closes_its_connection_ends_the_wait_for_its_reply() -> None:
     async with front(ROUTES, slow=None) as gateway:
         with trio.fail_after(1.9):  # less than the route's own
             await hang_up_after(gateway, "/slow", {"type": "http.request", "body": b"x", "more_body": False})
         assert gateway.in_flight == 0
 
 
-async def test_who_hangs_up_in_mid_upload_leaves_nothing_behind() -> None:
+async def test_a_client_that_closes_its_connection_in_mid_upload_leaves_nothing_behind() -> None:
     async with front(ROUTES, GatewayOptions(max_buffered=1000), echo=echo) as gateway:
         half = {"type": "http.request", "body": b"x" * 900, "more_body": True}
         await hang_up_after(gateway, "/rpc/form", half)

@@ -77,7 +77,7 @@ async def test_the_ancestor_s_curl_lines_get_its_answers_through_its_exchanges(
     assert file.content == recording
 
 
-async def test_who_hangs_up_ends_the_wait_for_a_request_that_carries_its_time_out_and_its_id(
+async def test_a_closed_connection_ends_the_wait_for_a_request_that_carries_its_timeout_and_id(
     broker: Broker, queue: str
 ) -> None:
     producer = Producer(broker, queue)
@@ -172,7 +172,7 @@ async def test_a_forged_address_of_direct_reply_to_costs_no_call_in_flight_its_c
     assert answers == [504]
 
 
-async def test_a_full_queue_is_503_with_a_time_to_come_again(broker: Broker, queue: str) -> None:
+async def test_a_full_queue_is_503_with_retry_after(broker: Broker, queue: str) -> None:
     await Producer(broker, queue).declare(queue, **{"x-max-length": 0, "x-overflow": "reject-publish"})
     async with gateway(broker.url, {"full": {"queue": queue}}) as front:
         answer = await front.http.post("/full")
@@ -204,6 +204,6 @@ async def test_a_gateway_whose_connection_breaks_says_so_and_comes_back_by_itsel
 
 
 async def until_ready(front: Front, status: int) -> None:
-    """Wait until its readiness has this status, as those do who balance a load."""
+    """Wait until its readiness has this status, as a load balancer does."""
     while (await front.http.get("/readyz")).status_code != status:  # noqa: ASYNC110 - as they do
         await trio.sleep(0.02)

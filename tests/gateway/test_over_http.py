@@ -17,7 +17,7 @@ FORM = {"audio": "file"}
 ROUTES: dict[str, Any] = {"asr": {"queue": "asr", "body": "bytes", "form": FORM}}
 
 
-async def test_curl_that_asks_whether_it_may_send_a_large_file_is_told_to_go_on() -> None:
+async def test_curl_that_expects_100_continue_for_a_large_file_gets_it() -> None:
     body = curl(filename="0.wav", audio=bytes(2_000_000), format="wav")
     client = h11.Connection(h11.CLIENT)
     head = h11.Request(

@@ -68,7 +68,7 @@ async def test_every_file_that_the_page_names_is_served() -> None:
             assert (await gateway.http.get(path)).status_code == 200, path
 
 
-async def test_a_browser_asks_whether_files_are_still_the_same_and_is_told_so_briefly() -> None:
+async def test_a_browser_revalidates_the_page_s_files_and_gets_304() -> None:
     async with front() as gateway:
         first = await gateway.http.get("/static/page.js")
         assert first.headers["cache-control"] == "no-cache"
@@ -76,7 +76,7 @@ async def test_a_browser_asks_whether_files_are_still_the_same_and_is_told_so_br
     assert (again.status_code, again.content, again.headers["cache-control"]) == (304, b"", "no-cache")
 
 
-async def test_the_page_is_told_of_each_route_and_its_form() -> None:
+async def test_the_page_gets_each_route_and_its_form() -> None:
     async with front(ROUTES) as gateway:
         told = await described(gateway)
     routes = {each["name"]: each for each in told["routes"]}  # type: ignore[attr-defined] # as the page reads it
@@ -111,7 +111,7 @@ async def test_the_page_is_told_of_each_route_and_its_form() -> None:
     assert (told["rpc"], told["rpc_any"], told["live"]) == (["asr", "look"], False, False)
 
 
-async def test_the_page_is_not_told_where_requests_go() -> None:
+async def test_the_page_does_not_get_where_requests_go() -> None:
     async with front(ROUTES, GatewayOptions(rpc=("private-*",))) as gateway:
         text = (await gateway.http.get("/static/routes.json")).text
         told = await described(gateway)

@@ -65,7 +65,7 @@ async def test_parts_that_take_nothing_from_each_other_run_side_by_side(autojump
     assert answer.json()["one"]["problem"]["error"] == "timeout"
 
 
-async def test_a_part_that_fails_is_told_in_its_place_and_so_are_those_that_take_from_it() -> None:
+async def test_a_part_that_fails_has_a_problem_in_its_place_as_have_those_that_take_from_it() -> None:
     parts: dict[str, Any] = {
         "big": {"route": "loud"},
         "n": {"route": "count", "fields": {"text": "big.text"}},
@@ -112,7 +112,7 @@ async def test_what_can_t_be_written_as_json_costs_only_its_part(service: Bodies
     assert answer.json()["n"]["n"] == 5
 
 
-async def test_an_error_that_can_t_be_written_as_json_is_told_without_it() -> None:
+async def test_a_problem_leaves_out_a_reply_that_can_t_be_written_as_json() -> None:
     routes = composed(big={"route": "loud"}, n={"route": "count"})
     routes["loud"] = routes["loud"] | {"status": {"field": "status"}}
     async with front(routes, loud=told({"status": 500, "why": NO_JSON}), count=count) as gateway:

@@ -40,7 +40,7 @@ async def test_an_error_reply_passes_as_it_is_with_the_status_of_its_code() -> N
     assert answer.json()["error"] == "decode"
 
 
-def test_a_worker_that_has_too_many_says_when_to_come_again() -> None:
+def test_an_overloaded_worker_s_503_says_when_to_try_again() -> None:
     answer = passed(Reply(body=b"no", headers={ERROR_HEADER: "overloaded"}), retry_after=7)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
 

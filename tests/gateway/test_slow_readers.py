@@ -42,7 +42,7 @@ async def received_of(stream: trio.SocketStream) -> bytes:
     return whole
 
 
-async def test_slow_readers_are_cut_off_for_those_who_come_and_that_is_told(
+async def test_slow_clients_are_cut_off_to_make_room_for_others_and_the_log_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(_unsent, "GRACE", 0.0)
@@ -66,7 +66,7 @@ async def test_slow_readers_are_cut_off_for_those_who_come_and_that_is_told(
     assert max(each.levelno for each in caplog.records) == logging.WARNING
 
 
-async def test_where_nobody_is_slow_yet_who_comes_is_told_to_come_again() -> None:
+async def test_while_no_client_is_slow_a_further_large_response_becomes_503() -> None:
     options = GatewayOptions(max_unsent=LARGE, retry_after=7)
     async with (
         listening(ROUTES, options, drain_timeout=0.2, echo=echo) as gateway,

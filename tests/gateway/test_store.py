@@ -1,4 +1,4 @@
-"""Files that a `url` leads to: how long they live, how much they take, and who can get at them."""
+"""Files to which URLs lead: for how long they are kept, how much they take, and who can read them."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def all_of(part: dict[str, Any], **more: Any) -> dict[str, Any]:
         (all_of({"route": "asr"}, form={"one": {}, "audio": "file"}), "parts.one has the name of a field"),
     ],
 )
-def test_a_route_that_makes_no_sense_is_told_in_one_line(tables: dict[str, Any], complaint: str) -> None:
+def test_what_is_wrong_with_a_route_is_said_in_one_line(tables: dict[str, Any], complaint: str) -> None:
     with pytest.raises(SettingError) as caught:
         read_routes(tables)
     assert complaint in str(caught.value)
@@ -89,7 +89,7 @@ def test_a_route_that_makes_no_sense_is_told_in_one_line(tables: dict[str, Any],
     assert "\n" not in str(caught.value)
 
 
-def test_parts_that_wait_for_one_another_are_told() -> None:
+def test_parts_that_wait_for_one_another_are_refused() -> None:
     parts = {
         "one": {"route": "asr", "fields": {"audio": "two.sound"}},
         "two": {"route": "asr", "fields": {"audio": "one.sound"}},

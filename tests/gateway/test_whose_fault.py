@@ -79,7 +79,7 @@ async def test_the_reason_stands_in_a_header_and_makes_none_of_its_own(path: str
     assert "set-cookie" not in answer.headers
 
 
-async def test_a_failure_in_an_envelope_is_a_problem_for_who_asks_for_such() -> None:
+async def test_a_failure_in_an_envelope_is_a_problem_for_a_client_that_accepts_problems() -> None:
     async with answered_with(error("request", "request", "it is a text"), ROUTES) as http:
         enveloped = await http.post("/face", data={"text": "x"})
         asked = await http.post("/face", data={"text": "x"}, headers=PROBLEMS)
@@ -96,7 +96,7 @@ async def test_a_failure_in_an_envelope_is_a_problem_for_who_asks_for_such() -> 
     assert (asked.json()["detail"], asked.json()["reply"]) == ("it is a text", data)
 
 
-async def test_a_success_is_an_envelope_for_who_would_take_problems_too() -> None:
+async def test_a_success_is_an_envelope_for_a_client_that_accepts_problems_too() -> None:
     async with front(ROUTES, q=one_by_one(lambda body: body)) as gateway:
         answer = await gateway.http.post("/face", data={"text": "x"}, headers=PROBLEMS)
         missing = await gateway.http.post("/face", headers=PROBLEMS)

@@ -112,7 +112,7 @@ def test_any_queue_that_the_gateway_may_reach_takes_bytes(chromium: Chromium, ga
     chromium.show(gateway, check)
 
 
-def test_errors_are_told_in_plain_words(chromium: Chromium, gateway: str) -> None:
+def test_errors_are_explained_in_plain_words(chromium: Chromium, gateway: str) -> None:
     def fails(page: Page, service: str, field: str, text: str) -> Locator:
         choose(page, service, None)
         page.get_by_label(field, exact=True).fill(text)
@@ -130,7 +130,7 @@ def test_errors_are_told_in_plain_words(chromium: Chromium, gateway: str) -> Non
     chromium.show(gateway, check, refusals=("status of 500", "status of 502", "status of 404"), size=PHONE)
 
 
-def test_a_file_that_is_too_large_is_told_in_plain_words(
+def test_a_file_that_is_too_large_is_explained_in_plain_words(
     chromium: Chromium, gateway: str, tmp_path: Path
 ) -> None:
     large = tmp_path / "large.wav"

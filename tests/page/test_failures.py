@@ -74,7 +74,7 @@ def test_a_failure_in_an_envelope_is_an_alert_and_no_answer_without_words(
     chromium.show(recogniser, check, refusals=("status of 400",))
 
 
-def test_a_part_that_fails_is_told_in_its_place(chromium: Chromium, recogniser: str) -> None:
+def test_a_part_that_fails_is_a_problem_in_its_place(chromium: Chromium, recogniser: str) -> None:
     def check(page: Page) -> None:
         send(page, "both", b"a text")
         expect(page.locator("#answer .part .problem")).to_have_count(1)

@@ -55,7 +55,7 @@ def send_ten(page: Page) -> None:
     expect(page.get_by_role("status").filter(has_text="10 answers")).to_be_visible()
 
 
-def test_batches_form_before_one_s_eyes(chromium: Chromium, live_gateway: str) -> None:
+def test_batches_are_shown_as_they_form(chromium: Chromium, live_gateway: str) -> None:
     def check(page: Page) -> None:
         panel = page.get_by_role("article", name="slow")
         expect(panel.locator(".workers li")).to_contain_text("consuming")

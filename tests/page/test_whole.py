@@ -94,7 +94,7 @@ def test_the_api_s_own_page_asks_a_service(chromium: Chromium, gateway: str) -> 
     chromium.show(gateway, check)
 
 
-def test_who_has_no_chromium_is_told_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_chromium_the_failure_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RPCB_TEST_CHROMIUM", raising=False)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(pytest.fail.Exception, match="apt-get install chromium"), browser.chromium():

@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
+from rpcb_trio._commands._settings._broker import url_of
 from rpcb_trio._commands._settings._shared import ConnectionSettings
-from rpcb_trio._commands._settings._url import url_of
 
 ROOT = Path(__file__).parent.parent
 

@@ -13,7 +13,7 @@ import pytest
 
 from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._commands._settings._serve import Settings
-from rpcb_trio._commands.health._command import HealthSettings
+from rpcb_trio._commands._settings._shared import HealthSettings
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "promises.md").read_text()

@@ -12,6 +12,10 @@ LONGEST_SHOWN = 500
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
+PASSWORD = re.compile(r"(://[^\s:/@]*:)\S+@")
+"""Up to the last @, for a password that was not quoted may hold any of them."""
+
+
 def on_one_line(text: str) -> str:
     """The text with line ends, control characters and lone surrogates escaped."""
     return CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
@@ -25,3 +29,8 @@ def shortened(text: str, most: int = LONGEST_TEXT) -> str:
 def shown(text: str, most: int = LONGEST_SHOWN) -> str:
     """The text on one line, with at most some `most` characters of it."""
     return on_one_line(shortened(text, most))
+
+
+def without_passwords(text: str) -> str:
+    """The text with `***` for the passwords of the URLs in it."""
+    return PASSWORD.sub(r"\1***@", text)

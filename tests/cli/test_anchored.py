@@ -10,8 +10,8 @@ import pytest
 
 from rpcb_trio import open_client
 from rpcb_trio._commands._settings._anchored import anchored
+from rpcb_trio._commands._settings._gateway import GatewaySettings
 from rpcb_trio._commands._settings._serve import Settings
-from rpcb_trio._commands.gateway._settings import GatewaySettings
 from tests.cli.conftest import Serve
 from tests.rabbitmq import Broker
 

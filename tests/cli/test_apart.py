@@ -18,9 +18,9 @@ import trio
 
 from rpcb_trio import open_client
 from rpcb_trio._commands._apart import set_all_apart
+from rpcb_trio._commands._flood import MOST_KINDS, FloodFilter
 from rpcb_trio._commands._logs import JsonFormatter, tell, write_logs
 from rpcb_trio._commands._settings._shared import LogSettings
-from rpcb_trio._commands.load._flood import MOST_KINDS, FloodFilter
 from tests.cli.conftest import Serve
 from tests.cli.silencing import CONFIGURATIONS
 from tests.rabbitmq import Broker

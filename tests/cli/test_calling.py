@@ -82,13 +82,13 @@ async def test_an_exchange_and_a_key_will_do(call: Call, shouting: str, broker: 
 
 async def test_a_file_goes_in_and_a_file_comes_out(call: Call, shouting: str, workplace: Path) -> None:
     (workplace / "in").write_bytes(b"from a file")
-    assert await call("--file", "in", "--output", "out", "--queue", shouting) == Ended(0, "", "")
+    assert await call("--body", "in", "--output", "out", "--queue", shouting) == Ended(0, "", "")
     assert (workplace / "out").read_bytes() == b"FROM A FILE"
 
 
 async def test_a_dash_is_stdin(call: Call, shouting: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"piped")))
-    assert await call("--file", "-", "--queue", shouting) == Ended(0, "PIPED", "")
+    assert await call("--body", "-", "--queue", shouting) == Ended(0, "PIPED", "")
 
 
 async def test_fields_make_a_msgpack_map_and_the_reply_is_shown_as_json(
@@ -147,10 +147,10 @@ async def test_a_broker_that_is_not_there_has_a_code_of_its_own(call: Call, queu
 @pytest.mark.parametrize(
     ("argv", "part"),
     [
-        (["--queue=q"], "TEXT, --file and --field"),
-        (["hello", "--file=x", "--queue=q"], "TEXT, --file and --field"),
+        (["--queue=q"], "TEXT, --body and --field"),
+        (["hello", "--body=x", "--queue=q"], "TEXT, --body and --field"),
         (["hello"], "queue is missing"),
-        (["--file=nowhere", "--queue=q"], "--file: nowhere can't be read"),
+        (["--body=nowhere", "--queue=q"], "--body: nowhere can't be read"),
         (["--field=audio=@nowhere", "--queue=q"], "--field audio: nowhere can't be read"),
         (["--field=audio", "--queue=q"], "--field audio: write it as NAME=VALUE"),
         (["hello", "--header=x", "--queue=q"], "--header x: write it as NAME=VALUE"),

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from rpcb_trio._commands.load._flood import MOST_ALIKE, SECONDS, FloodFilter
+from rpcb_trio._commands._flood import MOST_ALIKE, SECONDS, FloodFilter
 
 
 class Log:

@@ -9,7 +9,7 @@ import pika  # type: ignore[import-untyped] # it carries no types
 import psutil  # type: ignore[import-untyped] # it carries no types
 import trio
 
-from rpcb_trio._commands.load._flood import MOST_ALIKE
+from rpcb_trio._commands._flood import MOST_ALIKE
 from tests.amqp.producer import Producer
 from tests.cli.conftest import Serve
 from tests.rabbitmq import Broker

@@ -1,63 +1,126 @@
-"""`--help` tells all that there is to set."""
+"""`--help` fits a screen, and what it leaves out is one flag or one command away."""
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args, get_origin
 
 import pytest
 
+from rpcb_trio._commands._app import IMPORTED_WHEN_ASKED_FOR, make_app, parse
 from rpcb_trio._commands._exits import ExitCode
+from rpcb_trio._commands._settings._file import FileTable
+from rpcb_trio._commands._settings._gateway import GatewaySettings
+from rpcb_trio._commands._settings._parameters import Reader, declared, kind_of
 from rpcb_trio._commands._settings._serve import Settings
-from rpcb_trio._commands._settings._shared import ConnectionSettings, LogSettings
-from rpcb_trio._commands.health._command import HealthSettings
+from rpcb_trio._commands._settings._shared import ConnectionSettings, HealthSettings, LogSettings
+from rpcb_trio._commands._settings._sources import Sources
 from tests.cli.conftest import Ended
 
 Run = Callable[..., Ended]
 
+COMMANDS = ("serve", *IMPORTED_WHEN_ASKED_FOR)
+
 
 @pytest.fixture(autouse=True)
-def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
+def _screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS, "demo", "settings", "exit-codes", "install-completion"])
+def test_the_help_of_a_command_fits_a_screen_and_shows_an_example(command: str, run_command: Run) -> None:
+    ended = run_command(*filter(None, [command]), "--help")
+    assert ended.code == 0
+    assert len(ended.out.splitlines()) <= 42
+    assert max(map(len, ended.out.splitlines())) <= 80
+    if command in COMMANDS:
+        assert f"Example: rpcb-trio {command} " in ended.out
+        assert "--help-all" in ended.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_its_example_is_a_line_that_the_command_accepts(
+    command: str, run_command: Run, workplace: Path
+) -> None:
+    text = " ".join(run_command(command, "--help").out.split())
+    example = text.partition("Example: rpcb-trio ")[2].partition(" More settings:")[0].split()
+    (workplace / "rpcb.toml").touch()
+    _, bound = parse(example)
+    assert bound.arguments
 
 
 @pytest.mark.parametrize(
-    ("command", "settings"),
+    ("command", "tables"),
     [
-        ("serve", Settings),
-        ("serve", LogSettings),
-        ("serve", HealthSettings),
-        ("call", ConnectionSettings),
-        ("health", HealthSettings),
-        ("doctor", Settings),
+        ("serve", (Settings, LogSettings, HealthSettings)),
+        ("doctor", (Settings,)),
+        ("gateway", (GatewaySettings, LogSettings)),
+        ("call", (ConnectionSettings,)),
+        ("health", (HealthSettings,)),
     ],
 )
-def test_help_names_each_setting_with_its_variable(
-    command: str, settings: type[Settings | LogSettings | HealthSettings], run_command: Run
-) -> None:
-    ended = run_command(command, "--help")
-    assert ended.code == 0
-    for each in dataclasses.fields(settings):
-        assert f"--{each.name.replace('_', '-')}" in ended.out
-        assert f"RPCB_{each.name.upper()}]" in ended.out
+def test_help_all_names_each_setting(command: str, tables: tuple[type, ...], run_command: Run) -> None:
+    shown = run_command(command, "--help-all").out.split()
+    for name in (name for table in tables for name in declared(table)):
+        assert f"--{name.replace('_', '-')}" in shown
 
 
-def test_settings_are_shown_in_groups(run_command: Run) -> None:
+def test_the_common_settings_stand_in_groups(run_command: Run) -> None:
     text = run_command("serve", "--help").out
     groups = ["Service", "File", "Broker", "Topology", "Batching", "Executors", "Worker", "Logging"]
-    places = [text.index(f"─ {group} ─") for group in groups]
+    places = [text.index(f"\n{group}:") for group in groups]
     assert places == sorted(places)
+    for flag in ("--queue", "--max-batch-size", "--device", "--health-port"):
+        assert flag in text
+    assert "--heartbeat" not in text
 
 
-@pytest.mark.parametrize("argv", [[], ["--help"], ["serve", "--help"], ["call", "--help"]])
-def test_help_ends_with_the_exit_codes(argv: list[str], run_command: Run) -> None:
-    ended = run_command(*argv)
-    assert ended.code == 0
+def test_defaults_are_shown_with_their_units(run_command: Run) -> None:
+    text = " ".join(run_command("serve", "--help-all").out.split())
+    for default in ("96MiB", "30s", "1m", "30m"):
+        assert f"[default: {default}]" in text
+
+
+def test_a_flag_means_the_same_in_every_command() -> None:
+    app, kinds = make_app(Sources()), defaultdict[str, set[object]](set)
+    for command in COMMANDS:
+        for argument in app[command].assemble_argument_collection():
+            reader = argument.parameter.converter
+            if isinstance(reader, Reader):
+                kind = kind_of(argument.hint)
+                kind = get_args(kind)[0] if get_origin(kind) is tuple else kind
+                kinds[argument.name].add((kind, reader.unit and reader.unit.metavar))
+    assert {name: found for name, found in kinds.items() if len(found) > 1} == {}
+
+
+def test_every_exit_code_is_a_row_of_a_page_of_its_own(run_command: Run) -> None:
+    ended = run_command("exit-codes")
     for code in ExitCode:
-        assert f"{code.value} {code.meaning}" in ended.out
+        assert f"| {code.value} | {code.meaning} |" in ended.out.splitlines()
+
+
+def test_the_page_of_settings_is_up_to_date(run_command: Run) -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
+    printed = run_command("settings").out
+    begins = "## Of a worker and its process"
+    assert page.read_text().partition(begins)[1:] == printed.partition(begins)[1:], (
+        f"put what `rpcb-trio settings` prints at the end of {page}"
+    )
+    rows = [line.partition("`")[2].partition("`")[0] for line in printed.splitlines() if "| `" in line]
+    assert set(rows) == {*declared(FileTable), *declared(GatewaySettings)}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_installed_by_a_command(shell: str, run_command: Run, workplace: Path) -> None:
+    ended = run_command("install-completion", "--shell", shell, "--output", "completion")
+    assert ended.code == 0
+    script = (workplace / "completion").read_text()
+    for word in ("simulate", "max-batch-size", "exit-codes"):
+        assert word in script
 
 
 def test_a_broken_file_does_not_keep_help_away(run_command: Run, workplace: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 import trio
 
 from rpcb_trio import MemoryBroker, Topology, Worker, serve
-from rpcb_trio._commands._lifetime import run_jobs
-from rpcb_trio._commands._signals import OBEYED, SAME_WISH, Signals
+from rpcb_trio._commands._signals import OBEYED, SAME_SIGNAL, Signals
 from rpcb_trio._commands.serve._setup import Job
+from rpcb_trio._commands.serve._workers import run_jobs
 
 
 def echo(bodies: list[bytes]) -> list[bytes]:
@@ -34,7 +34,7 @@ def signals() -> Iterator[Signals]:
     taken = Signals()
     taken.keep()
     yield taken
-    taken.give_back()
+    taken.restore()
 
 
 def job(name: str, checkpoints: int) -> Job:
@@ -89,10 +89,10 @@ async def test_signals_at_the_same_moment_are_one_wish_and_a_later_one_stops_at_
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run)
         await trio.sleep(1)
-        for after, signum in ((0, first), (0.001, second), (SAME_WISH / 2, first)):
+        for after, signum in ((0, first), (0.001, second), (SAME_SIGNAL / 2, first)):
             await trio.sleep(after)
             signal.raise_signal(signum)
-        await trio.sleep(SAME_WISH)
+        await trio.sleep(SAME_SIGNAL)
         assert ended == []
         signal.raise_signal(second)
         later = trio.current_time()
@@ -128,7 +128,7 @@ def test_a_signal_while_the_models_are_imported_interrupts_once_for_each_wish() 
             signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGINT)  # the same wish
     finally:
-        signals.give_back()
+        signals.restore()
 
 
 def test_signals_that_an_imported_module_took_for_itself_are_obeyed_all_the_same() -> None:
@@ -140,4 +140,4 @@ def test_signals_that_an_imported_module_took_for_itself_are_obeyed_all_the_same
         assert signal.pthread_sigmask(signal.SIG_BLOCK, []) & set(OBEYED) == set()
         assert signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGINT)
     finally:
-        signals.give_back()
+        signals.restore()

@@ -12,6 +12,7 @@ from yarl import URL
 
 from rpcb_trio._commands._logs import JsonFormatter, PlainFormatter, TextFormatter
 from rpcb_trio._commands._settings._serve import Settings
+from rpcb_trio._shown import without_passwords
 from tests.cli.conftest import Ended, Serve
 from tests.rabbitmq import Broker, Node
 
@@ -103,6 +104,20 @@ def test_a_file_for_the_url_that_can_not_be_read_is_named(run_command: Run, work
     ended = run_command("call", "--queue", "q", "--url-file", "nowhere", "x")
     assert ended.code == 2
     assert ended.line == "rpcb-trio: url_file nowhere can't be read: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("amqp://me:secret@host:5672/v", "amqp://me:***@host:5672/v"),
+        ("amqp://me:s@cret@host/", "amqp://me:***@host/"),
+        ("amqps://me@host/?name=x", "amqps://me@host/?name=x"),
+        ("amqp://host", "amqp://host"),
+        ("amqp://me:secret@[::1]:5672/", "amqp://me:***@[::1]:5672/"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, masked: str) -> None:
+    assert without_passwords(url) == masked
 
 
 def test_no_representation_of_the_settings_shows_a_password_that_stands_beside_the_url() -> None:

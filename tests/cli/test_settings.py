@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from rpcb_trio._commands._app import parse, settings_of
-from rpcb_trio._commands._settings._file import FileLayer
+from rpcb_trio._commands._app import parse
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._shared import LogSettings
+from rpcb_trio._commands._settings._values import BYTES, SECONDS
 
 pytestmark = pytest.mark.usefixtures("workplace")
 
@@ -100,10 +101,18 @@ def as_toml(values: Mapping[str, Any]) -> str:
 
 
 def base_settings(*argv: str) -> Settings:
-    _, bound, _ = parse(["serve", *argv], FileLayer())
-    found = bound.arguments.get("settings", Settings())
+    _, bound = parse(["serve", *argv])
+    found = bound.arguments["settings"]
     assert isinstance(found, Settings)
     return found
+
+
+def settings_of(argv: list[str], worker: str) -> tuple[str | None, Settings]:
+    """The target and the settings of a worker of the file."""
+    _, bound = parse(argv)
+    target, settings = bound.arguments["sources"].of_worker(Settings, worker)
+    assert isinstance(settings, Settings)
+    return target, settings
 
 
 def test_the_table_above_names_every_setting() -> None:
@@ -208,7 +217,7 @@ def test_another_file_may_be_named(name: str, workplace: Path, monkeypatch: pyte
 def test_log_settings_come_the_same_way(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (workplace / "rpcb.toml").write_text('log_level = "error"\nlog_format = "json"\n')
     monkeypatch.setenv("RPCB_LOG_LEVEL", "warning")
-    _, bound, _ = parse(["serve"], FileLayer())
+    _, bound = parse(["serve"])
     assert bound.arguments["logs"] == LogSettings(log_level="warning", log_format="json")
 
 
@@ -217,10 +226,69 @@ def test_call_takes_the_broker_and_the_queue_from_the_same_places(
 ) -> None:
     (workplace / "rpcb.toml").write_text('queue = "q"\nexchange = "e"\nmax_batch_size = 3\nheartbeat = 9\n')
     monkeypatch.setenv("RPCB_URL", "amqp://elsewhere")
-    _, bound, _ = parse(["call", "hello"], FileLayer())
-    assert bound.arguments["queue"] == "q"
+    _, bound = parse(["call", "hello"])
+    settings = bound.arguments["settings"]
+    assert (settings.queue, settings.url, settings.heartbeat) == ("q", "amqp://elsewhere", 9)
     assert "exchange" not in bound.arguments
-    assert (bound.arguments["connection"].url, bound.arguments["connection"].heartbeat) == (
-        "amqp://elsewhere",
-        9,
-    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("max_wait", "100ms", 0.1),
+        ("max_wait", "0.1", 0.1),
+        ("infer_timeout", "2.5 min", 150.0),
+        ("drain_timeout", "5m", 300.0),
+        ("consumer_timeout", "1h", 3600.0),
+        ("heartbeat", "30s", 30),
+        ("max_body_size", "96MiB", 96 * 2**20),
+        ("max_body_size", "1.5 kib", 1536),
+        ("max_reply_size", "10MB", 10_000_000),
+        ("max_reply_size", "1000", 1000),
+    ],
+)
+@pytest.mark.parametrize("source", ["flag", "variable", "file"])
+def test_times_and_sizes_may_be_written_with_a_unit_wherever_they_are_set(
+    *, name: str, text: str, value: float, source: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if source == "flag":
+        found = base_settings(f"--{name.replace('_', '-')}={text}")
+    elif source == "variable":
+        monkeypatch.setenv(f"RPCB_{name.upper()}", text)
+        found = base_settings()
+    else:
+        (workplace / "rpcb.toml").write_text(f'{name} = "{text}"')
+        found = base_settings()
+    assert getattr(found, name) == value
+
+
+@given(st.integers(0, 2**50))
+def test_a_size_is_shown_as_it_may_be_written(size: int) -> None:
+    assert BYTES.read(BYTES.show(size)) == size
+
+
+@given(st.integers(0, 10**9).map(lambda milliseconds: milliseconds / 1000))
+def test_so_is_a_time(seconds: float) -> None:
+    assert SECONDS.read(SECONDS.show(seconds)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.1, "100ms"), (2.5, "2.5s"), (30, "30s"), (90, "90s"), (600.0, "10m"), (0, "0")]
+)
+def test_a_time_is_shown_in_the_unit_that_a_person_would_choose(value: float, shown: str) -> None:
+    assert SECONDS.show(value) == shown
+
+
+def test_a_file_that_can_be_read_only_once_will_do_for_any_number_of_workers(workplace: Path) -> None:
+    os.mkfifo(workplace / "piped")
+    text = "queue = 'q'\n[workers.one]\ntarget = 'm:a'\n[workers.two]\ntarget = 'm:b'\nqueue = 'r'\n"
+    writer = threading.Thread(target=(workplace / "piped").write_text, args=(text,))
+    writer.start()
+    _, bound = parse(["serve", "--config", "piped"])
+    writer.join()
+    sources = bound.arguments["sources"]
+    found = {name: sources.of_worker(Settings, name) for name in sources.file.select([])}
+    assert {name: (target, settings.queue) for name, (target, settings) in found.items()} == {
+        "one": ("m:a", "q"),
+        "two": ("m:b", "r"),
+    }

@@ -2,76 +2,47 @@
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 import pytest
 
-from rpcb_trio import SettingError, Topology
+from rpcb_trio import SettingError, Topology, serve
 from rpcb_trio._commands._settings._serve import Settings
-from rpcb_trio._commands._settings._url import without_password
-from rpcb_trio._commands.serve._setup import as_they_look, make_job, topology
+from rpcb_trio._commands._settings._values import as_they_look
+from rpcb_trio._commands.serve._setup import make_job, topology
 from rpcb_trio._service import bind
+from tests.cli.test_settings import EVERY_SETTING, expected
 
 
 def echo(bodies: list[bytes]) -> list[bytes]:
     return bodies
 
 
+TAKEN = inspect.signature(serve).parameters.keys() - {"queue", "batching", "journal"}
+
+
+@pytest.mark.parametrize("name", sorted(TAKEN & EVERY_SETTING.keys()))
+def test_a_setting_of_the_name_of_an_argument_of_serve_is_given_to_it(name: str) -> None:
+    settings = expected({"queue": "q", name: EVERY_SETTING[name]})
+    job = make_job("worker", "module:echo", bind(echo), settings)
+    assert job.start.keywords[name] == EVERY_SETTING[name]  # type: ignore[attr-defined] # it is a partial
+
+
 def test_the_ancestors_topology_is_a_matter_of_settings() -> None:
-    settings = Settings(
-        queue="asr-en",
-        exchange="asrExchange",
-        routing_key=("asr-en", "rpc-en"),
-        dead_letter_exchange="dead",
-        dead_letter_routing_key="asr",
-        declare="passive",
-        queue_type="quorum",
-        exchange_type="direct",
-        durable=False,
+    names = ("queue", "exchange", "declare", "queue_type", "exchange_type", "durable", "on_refused_reply")
+    same: dict[str, Any] = {
+        name: EVERY_SETTING[name] for name in (*names, "dead_letter_exchange", "dead_letter_routing_key")
+    }
+    settings = expected(
+        {**same, "routing_key": ["asr-en", "rpc-en"], "queue_argument": ["x-max-priority=10"]}
     )
     assert topology(settings) == Topology(
-        queue="asr-en",
-        exchange="asrExchange",
-        routing_keys=("asr-en", "rpc-en"),
-        dead_letter_exchange="dead",
-        dead_letter_routing_key="asr",
-        declare="passive",
-        queue_type="quorum",
-        exchange_type="direct",
-        durable=False,
+        **same, routing_keys=("asr-en", "rpc-en"), arguments={"x-max-priority": 10}
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("x-max-priority=10", 10),
-        ("x-expires=-1", -1),
-        ("x-single-active-consumer=true", True),
-        ("x-single-active-consumer=false", False),
-        ("x-overflow=reject-publish", "reject-publish"),
-        ("x-dead-letter-strategy=a=b", "a=b"),
-    ],
-)
-def test_a_queue_argument_is_what_it_looks_like(text: str, value: object) -> None:
-    found = topology(Settings(queue="q", queue_argument=(text,))).arguments
-    assert found == {text.partition("=")[0]: value}
-    assert [type(each) for each in found.values()] == [type(value)]
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("amqp://me:secret@host:5672/v", "amqp://me:***@host:5672/v"),
-        ("amqp://me:s@cret@host/", "amqp://me:***@host/"),
-        ("amqps://me@host/?name=x", "amqps://me@host/?name=x"),
-        ("amqp://host", "amqp://host"),
-        ("amqp://me:secret@[::1]:5672/", "amqp://me:***@[::1]:5672/"),
-    ],
-)
-def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
-    assert without_password(url) == shown
-
-
-def test_the_line_of_a_start_tells_what_holds_in_the_end() -> None:
+def test_the_line_of_a_start_says_what_holds_in_the_end() -> None:
     settings = Settings(
         queue="q",
         url="amqp://me:secret@host/",
@@ -83,7 +54,7 @@ def test_the_line_of_a_start_tells_what_holds_in_the_end() -> None:
     job = make_job("asr", "rpcb_models.asr:service", bind(echo), settings)
     assert job.line == (
         "asr: serving rpcb_models.asr:service from queue q of amqp://me:***@host/: "
-        "prefetch 16, max batch 4, fixed batching with a max wait of 0.5 s, 3 replica(s)"
+        "prefetch 16, max batch 4, fixed batching with a max wait of 500ms, 3 replica(s)"
     )
 
 
@@ -104,11 +75,11 @@ def test_events_may_not_go_where_requests_come_from() -> None:
         *(("1", 1), ("-7", -7), ("0.5", 0.5), ("1e3", 1000.0), ("true", True), ("false", False)),
         *(
             (text, text)
-            for text in ("\uff11", "1_000", " 1", "1 ", "nan", "inf", "infinity", "True", "0x10", "")
+            for text in ("\uff11", "1_000", " 1", "1 ", "nan", "inf", "infinity", "True", "0x10", "", "a=b")
         ),
     ],
     ids=ascii,
 )
-def test_an_option_is_what_it_looks_like_to_anybody(text: str, value: object) -> None:
+def test_an_option_or_a_queue_argument_is_what_it_looks_like_to_anybody(text: str, value: object) -> None:
     found = as_they_look("option", [f"name={text}"])["name"]
     assert (type(found), found) == (type(value), value)

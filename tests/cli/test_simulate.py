@@ -191,7 +191,7 @@ def test_a_recording_of_batches_that_are_all_alike_wants_to_be_told_what_batches
         (["--batching=fixed", "--latency-objective=1"], ["latency_objective is for batching = auto"]),
         (["--fixed-seconds=0.1"], ["--per-cost-seconds", "both"]),
         (["--fixed-seconds=0", "--per-cost-seconds=0"], ["fixed-seconds 0"]),
-        (["--fixed-seconds=nan", "--per-cost-seconds=0"], ["fixed-seconds nan"]),
+        (["--fixed-seconds=nan", "--per-cost-seconds=0"], ["--fixed-seconds: nan"]),
         (["--replicas=0"], ["--replicas"]),
         (["--json=nowhere/found.json"], ["--json", "nowhere/found.json"]),
     ],

@@ -11,10 +11,10 @@ import pytest
 
 from rpcb_trio import SettingError
 from rpcb_trio._commands._app import parse
-from rpcb_trio._commands._settings._file import FileLayer, read_file
+from rpcb_trio._commands._settings._broker import url_of
+from rpcb_trio._commands._settings._file import read_file
 from rpcb_trio._commands._settings._shared import ConnectionSettings
-from rpcb_trio._commands._settings._text_files import read_text
-from rpcb_trio._commands._settings._url import url_of
+from rpcb_trio._commands._settings._text import read_text
 from tests.cli.conftest import Ended
 
 Run = Callable[..., Ended]
@@ -148,7 +148,7 @@ def test_spaces_and_quotes_of_a_password_are_its_own(
     monkeypatch: pytest.MonkeyPatch, workplace: Path
 ) -> None:
     monkeypatch.setenv("RPCB_PASSWORD", ' "p" \r\n')
-    _, bound, _ = parse(["serve", "m:a"], FileLayer())
+    _, bound = parse(["serve", "m:a"])
     assert bound.arguments["settings"].password == ' "p" '  # noqa: S105 - of a test
 
 

@@ -81,7 +81,7 @@ async def test_without_a_terminal_it_prints_once_as_well(worker: None, top: Top)
 
 
 async def test_json_is_one_line_with_all_that_is_known(worker: None, top: Top, queue: str) -> None:
-    ended = await top("--json", "--once", "--seconds=0.5")
+    ended = await top("--format=json", "--once", "--seconds=0.5")
     [line] = ended.out.splitlines()
     told = json.loads(line)
     assert (ended.code, told["connected"]) == (0, True)
@@ -185,7 +185,7 @@ async def test_who_reads_its_lines_may_have_enough(worker: None, top: Top) -> No
         process = await nursery.start(
             partial(
                 trio.run_process,
-                [sys.executable, "-m", "rpcb_trio", "top", "--json", "--interval=0.1"],
+                [sys.executable, "-m", "rpcb_trio", "top", "--format=json", "--interval=0.1"],
                 stdout=subprocess.PIPE,
                 capture_stderr=True,
                 check=False,

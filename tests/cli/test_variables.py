@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import ipaddress
 from collections.abc import Callable
 from typing import Any
@@ -13,11 +14,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from rpcb_trio._commands._app import parse
-from rpcb_trio._commands._settings._file import FileLayer
+from rpcb_trio._commands._settings._gateway import GatewaySettings
 from rpcb_trio._commands._settings._serve import Settings
-from rpcb_trio._commands._settings._variables import unknown_variables
-from rpcb_trio._commands.gateway._settings import GatewaySettings
-from rpcb_trio._commands.health._command import HealthSettings
+from rpcb_trio._commands._settings._shared import HealthSettings
+from rpcb_trio._commands._settings._sources import unknown_variables
 from tests.cli.conftest import Ended
 
 pytestmark = pytest.mark.usefixtures("workplace")
@@ -26,9 +26,14 @@ Run = Callable[..., Ended]
 
 
 def read(command: str, *flags: str) -> dict[str, Any]:
-    """What a command would be called with."""
-    _, bound, _ = parse([command, *flags], FileLayer())
-    return bound.arguments
+    """What a command would be called with, but for defaults."""
+    called, bound = parse([command, *flags])
+    defaults = {name: each.default for name, each in inspect.signature(called).parameters.items()}
+    return {
+        name: value
+        for name, value in bound.arguments.items()
+        if name != "sources" and value != defaults[name]
+    }
 
 
 def links_of(service: str, address: str, port: int, protocol: str) -> dict[str, str]:
@@ -228,7 +233,7 @@ def test_a_number_is_written_in_plain_digits(flag: str, value: str, run_command:
     ended = run_command("serve", "m:a", "--queue=q", "--batching=fixed", flag, value)
     assert ended.code == 2
     assert flag in ended.line
-    assert "number" in ended.line
+    assert "is not a" in ended.line
 
 
 @pytest.mark.parametrize(
@@ -248,20 +253,38 @@ def test_so_is_a_number_of_any_other_command(command: str, flag: str, value: str
     ended = ended or run_command(command, *(["x"] if command in ("simulate", "tune") else []), flag, value)
     assert ended.code == 2
     assert flag in ended.line
-    assert "number" in ended.line
+    assert "is not a" in ended.line
+
+
+@pytest.mark.parametrize("value", ["100", "0.1", "100ms", "5 min", "1h"])
+def test_a_time_with_a_unit_that_is_known_is_accepted(value: str) -> None:
+    assert read("serve", "m:a", "--batching=fixed", "--max-wait", value)["settings"].max_wait > 0
 
 
 @pytest.mark.parametrize(
-    ("value", "hint"), [("100ms", "0.1"), ("2s", "2"), ("5 min", "300"), ("1h", "3600"), ("soon", "")]
+    ("flag", "value", "part"),
+    [
+        ("--max-wait", "soon", '"soon" is not a time; write it as 100ms, 30s or 5m, or in plain seconds'),
+        ("--max-wait", "3 weeks", '"3 weeks" is not a time; write it as 100ms'),
+        ("--max-wait", "1_0", '"1_0" is not a time'),
+        ("--max-wait", "10MiB", '"10MiB" is not a time'),
+        (
+            "--max-body-size",
+            "96M",
+            '"96M" is not a size; write it as 96MiB, 10MB or 512KiB, or in plain bytes',
+        ),
+        ("--max-body-size", "10s", '"10s" is not a size'),
+        ("--max-body-size", "1.5B", '"1.5B" is not a whole number'),
+        ("--max-body-size", "0MiB", "it must be at least 1"),
+    ],
 )
-def test_a_time_with_a_unit_is_told_how_it_is_written_in_seconds(
-    value: str, hint: str, run_command: Run
+def test_a_wrong_unit_is_told_in_one_line_with_the_right_ones(
+    flag: str, value: str, part: str, run_command: Run
 ) -> None:
-    ended = run_command("serve", "m:a", "--queue=q", "--max-wait", value)
+    ended = run_command("serve", "m:a", "--queue=q", flag, value)
     assert ended.code == 2
-    assert "--max-wait" in ended.line
-    assert "seconds" in ended.line
-    assert hint in ended.line
+    assert f"Invalid value for {flag}: " in ended.line
+    assert part in ended.line
 
 
 @pytest.mark.parametrize(

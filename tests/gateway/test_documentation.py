@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from rpcb_trio._commands.gateway._settings import GatewaySettings
+from rpcb_trio._commands._settings._gateway import GatewaySettings
 from rpcb_trio.gateway import Field, Part, Route, read_routes
 from tests.gateway.fronts import front, one_by_one
 

@@ -14,17 +14,25 @@ from cyclopts import App, CycloptsError
 from rpcb_trio._commands._demo import demo
 from rpcb_trio._commands._ending import end_with
 from rpcb_trio._commands._exits import ExitCode, exit_code_of
-from rpcb_trio._commands._settings._file import FileLayer
-from rpcb_trio._commands._settings._serve import Settings
-from rpcb_trio._commands._settings._values import check_values
-from rpcb_trio._commands._settings._variables import read_variables
+from rpcb_trio._commands._help import ALL, Formatter, epilogue
+from rpcb_trio._commands._reference import exit_codes, settings
+from rpcb_trio._commands._settings._sources import Sources
 from rpcb_trio._commands.serve._command import serve
 from rpcb_trio._errors import SettingError
 
 NAME = "rpcb-trio"
-IMPORTED_WHEN_ASKED_FOR = ("call", "load", "gateway", "top", "health", "doctor", "tune", "simulate")
-"""Commands in modules of their names; a worker does not hold them in memory."""
-PRECEDENCE = "A flag comes before its variable, that before the file, that before the default."
+
+IMPORTED_WHEN_ASKED_FOR = {
+    "call": "call hello --queue shout",
+    "doctor": "doctor shout:shout --queue shout",
+    "gateway": "gateway --config rpcb.toml",
+    "health": "health --health-port 8080",
+    "load": "load hello --queue shout --rate 50 --seconds 30s",
+    "simulate": "simulate audit.jsonl --max-batch-size 64",
+    "top": "top --events rpcb.events",
+    "tune": "tune shout:shout --body one.wav two.wav --rate 50",
+}
+"""Commands in packages of their names, each with an example; a worker does not hold them in memory."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,44 +46,49 @@ def run() -> NoReturn:
 
 
 def _run(argv: list[str]) -> int:
+    command, bound = parse(argv)
+    return command(*bound.args, **bound.kwargs) or ExitCode.DONE
+
+
+def parse(argv: Sequence[str]) -> tuple[Callable[..., Any], BoundArguments]:
+    """Read a command line into a command and its arguments, with what variables and the file say.
+
+    Raises:
+        SettingError: something is wrong, or unknown.
+    """
+    sources = Sources()
+    given = ["--help" if each == ALL else each for each in argv]
     try:
-        command, bound, injected = parse(argv, FileLayer())
-        if "settings_of" in injected:
-            bound.arguments["settings_of"] = partial(settings_of, argv)
-        return command(*bound.args, **bound.kwargs) or ExitCode.DONE
+        app = make_app(sources, argv)
+        command, bound, injected = app.parse_args(given, print_error=False, exit_on_error=False)
     except CycloptsError as error:
         raise SettingError(f"{error} See {NAME} --help.") from error
+    sources.complete(command, bound)
+    if "sources" in injected:
+        bound.arguments["sources"] = sources
+    return command, bound
 
 
-def parse(argv: list[str], layer: FileLayer) -> tuple[Callable[..., Any], BoundArguments, dict[str, Any]]:
-    """Read a command line into a command, its arguments, and which of them are still to be given."""
-    lists_all = not argv or argv[0].startswith("-")  # then --help shows what each command does
-    return _app(layer, lists_all=lists_all).parse_args(argv, print_error=False, exit_on_error=False)
-
-
-def settings_of(argv: list[str], worker: str) -> tuple[str | None, Settings]:
-    """What `serve` is to serve as a worker of the file, and how."""
-    _, bound, _ = parse(argv, FileLayer(worker))
-    return bound.arguments.get("target"), bound.arguments.get("settings", Settings())
-
-
-def _app(layer: FileLayer, *, lists_all: bool) -> App:
+def make_app(sources: Sources, argv: Sequence[str] = ()) -> App:
+    """The command line, for one reading of `argv`."""
+    lists_commands = not argv or argv[0].startswith("-")  # then --help shows what each command does
     app = App(
         name=NAME,
-        help="Dynamic-batching RPC worker for RabbitMQ: packs requests into batches, answers each producer.",
-        help_epilogue=_epilogue(),
+        help="Dynamic-batching RPC worker for RabbitMQ: computes requests in batches, answers each caller.",
+        help_epilogue="A command's settings: rpcb-trio COMMAND --help. All of them: rpcb-trio settings.",
         help_format="markdown",
+        help_formatter=Formatter(shows_all=ALL in argv),
         version=partial(metadata.version, NAME),
-        config=(read_variables, check_values, layer, check_values),
+        config=(sources,),
     )
-    app.command(serve)
-    for name in IMPORTED_WHEN_ASKED_FOR:
+    app.command(serve, help_epilogue=epilogue("serve shout:shout --queue shout"))
+    for name, example in IMPORTED_WHEN_ASKED_FOR.items():
         module = f"rpcb_trio._commands.{name}._command"
-        app.command(getattr(import_module(module), name) if lists_all else f"{module}:{name}", name=name)
-    app.command(demo)
+        command = getattr(import_module(module), name) if lists_commands else f"{module}:{name}"
+        app.command(command, name=name, help_epilogue=epilogue(example))
+    for each in (demo, settings, exit_codes):
+        app.command(each)
+    app.register_install_completion_command(
+        "install-completion", help="Install completion of commands and flags for bash, zsh or fish."
+    )
     return app
-
-
-def _epilogue() -> str:
-    codes = "\n".join(f"- **{code.value}** {code.meaning}" for code in ExitCode)
-    return f"{PRECEDENCE}\n\nExit codes:\n\n{codes}"

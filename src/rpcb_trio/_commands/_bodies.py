@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from rpcb_trio._commands.serve._setup import split_pair
+from rpcb_trio._commands._settings._values import split_pair
 from rpcb_trio._errors import SettingError
 
 

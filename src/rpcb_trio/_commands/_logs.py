@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -14,9 +13,9 @@ from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
 from rpcb_trio._commands._apart import ApartLogger, StderrHandler, own_stderr, set_apart, stream_of
+from rpcb_trio._commands._flood import FloodFilter
 from rpcb_trio._commands._settings._shared import LogSettings
-from rpcb_trio._commands.load._flood import FloodFilter
-from rpcb_trio._shown import on_one_line
+from rpcb_trio._shown import on_one_line, without_passwords
 
 log = logging.getLogger("rpcb_trio")
 
@@ -26,20 +25,13 @@ RETOLD = ("aiormq", "pamqp")
 CHATTY = ("asyncio", "trio-asyncio")
 """Libraries whose warnings matter, and nothing less."""
 
-PASSWORD = re.compile(r"(://[^\s:/@]*:)\S+@")
-
-
-def discreet(text: str) -> str:
-    """Without the passwords of URLs. Nobody should write them, but a wrong setting is quoted as it is."""
-    return PASSWORD.sub(r"\1***@", text)
-
 
 class PlainFormatter(logging.Formatter):
     """The message alone, and the traceback where there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write the record, discreetly."""
-        return discreet(super().format(record))
+        """Nobody should log a password, but a wrong setting is quoted as it is."""
+        return without_passwords(super().format(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - it is logging's name
         """The message in one line, which nobody can make look like two of ours."""
@@ -67,10 +59,10 @@ class JsonFormatter(TextFormatter):
             "time": self.formatTime(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": _encodable(discreet(record.getMessage())),
+            "message": _encodable(without_passwords(record.getMessage())),
         }
         if record.exc_info:
-            line["traceback"] = _encodable(discreet(self.formatException(record.exc_info)))
+            line["traceback"] = _encodable(without_passwords(self.formatException(record.exc_info)))
         return msgspec.json.encode(line).decode()
 
 
@@ -117,7 +109,7 @@ def _log_is_json() -> bool:
 
 
 def _print(line: str) -> None:
-    text = f"rpcb-trio: {discreet(on_one_line(' '.join(line.split())))}"
+    text = f"rpcb-trio: {without_passwords(on_one_line(' '.join(line.split())))}"
     with suppress(OSError, ValueError):  # nobody reads it
         print(text, file=stream_of(ApartLogger.handler_apart), flush=True)
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-from cyclopts import Group, Parameter
+from cyclopts import Group
 from rich.box import HORIZONTALS
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from rpcb_trio._commands._settings._parameters import flag
 from rpcb_trio._errors import SettingError
 from rpcb_trio._shown import on_one_line
 
@@ -25,11 +26,11 @@ OUTPUT = Group("Output", sort_key=9)
 
 PlotPath = Annotated[
     Path | None,
-    Parameter(group=OUTPUT, help="Draw a chart into this PNG file.", metavar="FILE", show_default=False),
+    flag(OUTPUT, "Draw a chart into this PNG file.", "FILE", shown=False),
 ]
 JsonPath = Annotated[
     Path | None,
-    Parameter(group=OUTPUT, help="Write all figures into this file.", metavar="FILE", show_default=False),
+    flag(OUTPUT, "Write all figures into this file.", "FILE", shown=False),
 ]
 
 

@@ -1,11 +1,11 @@
-"""SIGTERM, SIGINT and SIGHUP, from the first line of a command until its process is gone.
+"""SIGTERM, SIGINT and SIGHUP, from the first line of a command until its process ends.
 
 1. Until a command can drain, a signal is a `KeyboardInterrupt`: models may take long to import, and as
    process 1 of a container SIGTERM would do nothing by itself.
-2. Then signals are kept until the event loop obeys them.
-3. The first one that is obeyed drains. Whatever comes within `SAME_WISH` of it is the same wish: `timeout`,
-   shells and supervisors signal a process and its group at once. The next one after that stops all at once.
-4. Once the loop has ended, signals are of no effect: the process ends by itself, within bounded time.
+2. Then signals are kept until the event loop acts on them.
+3. The first one drains. Further ones within `SAME_SIGNAL` of it count as the same: `timeout`, shells and
+   supervisors signal a process and its group at once. The next one after that stops all at once.
+4. Once the loop has ended, signals have no effect: the process ends by itself, within bounded time.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cache
 from types import FrameType
 
@@ -24,13 +23,13 @@ import trio
 
 log = logging.getLogger("rpcb_trio")
 
-_HANGS_UP = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # it is for what nohup runs
+_HANGS_UP = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # nohup ignores it for what it runs
 
 OBEYED = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if _HANGS_UP else []))
-"""SIGHUP is that of a terminal that is gone, and of who takes a reload for a restart."""
+"""SIGHUP comes from a terminal that is gone, and from operators who expect it to reload."""
 
-SAME_WISH = 0.1
-"""Seconds from a signal within which another one says nothing new."""
+SAME_SIGNAL = 0.1
+"""Seconds from a signal within which a further one counts as the same."""
 
 
 class Signals:
@@ -44,7 +43,7 @@ class Signals:
         _leave_children_theirs()
 
     def keep(self) -> None:
-        """Interrupt nobody from now on: `Wishes.obey` does what a signal wishes.
+        """Raise no `KeyboardInterrupt` from now on; `drain_and_stop` acts on the signals.
 
         The modules that were imported meanwhile may have taken the signals for themselves, or blocked them.
         """
@@ -53,28 +52,66 @@ class Signals:
             signal.signal(each, self._take)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, OBEYED)
 
-    def give_back(self) -> None:
-        """Have the process treat them as before; only tests live on."""
+    def restore(self) -> None:
+        """Have the process treat them as before. Only tests need that."""
         for each, handler in self._before.items():
             signal.signal(each, handler)
 
     def _take(self, signum: int, _: FrameType | None) -> None:
         if self._keeps:
             self._kept.append(signum)
-        elif time.monotonic() - self._interrupted > SAME_WISH:
+        elif time.monotonic() - self._interrupted > SAME_SIGNAL:
             self._interrupted = time.monotonic()
             raise KeyboardInterrupt
 
-    @contextmanager
-    def received(self) -> Iterator[Wishes]:
-        """Have the event loop receive them, from the first that was kept."""
+    async def drain_and_stop(
+        self, run: Callable[[], Awaitable[int]], drain: Callable[[], object], what: str = ""
+    ) -> int:
+        """Run until the end; the first signal drains, the next one that is not the same stops all at once.
+
+        Args:
+            run: what the process does; it returns the exit code.
+            drain: called at the first signal; it makes `run` come to its end.
+            what: is drained, for the log.
+
+        Returns:
+            The exit code: that of `run`, or 128 and the number of the signal that stopped it.
+        """
+        code = 0
         with trio.open_signal_receiver(*OBEYED) as signals:
-            yield Wishes(self._kept, signals)
+            async with trio.open_nursery() as nursery:
+                stopping = _Stopping(signals, self._kept, nursery.cancel_scope)
+                nursery.start_soon(stopping.act, drain, what)
+                code = await run()
+                nursery.cancel_scope.cancel()
+        return code if stopping.stopped_by is None else 128 + stopping.stopped_by
+
+
+class _Stopping:
+    """What signals do to a process that serves."""
+
+    def __init__(self, signals: AsyncIterator[int], kept: list[int], everything: trio.CancelScope) -> None:
+        self._signals = signals
+        self._kept = kept
+        self._everything = everything
+        self.stopped_by: int | None = None
+
+    async def act(self, drain: Callable[[], object], what: str) -> None:
+        first = self._kept[0] if self._kept else await anext(self._signals)
+        same_until = trio.current_time() + SAME_SIGNAL
+        log.info("%s: draining%s; a second signal stops at once", signal.Signals(first).name, what)
+        drain()
+        async for signum in self._signals:
+            if trio.current_time() > same_until:
+                self.stopped_by = signum
+                log.warning("%s again: stopping at once", signal.Signals(signum).name)
+                self._everything.cancel()
+                return
 
 
 @cache
 def _leave_children_theirs() -> None:
-    """Have processes that a model forks end by a signal, though they inherit what this one does with it."""
+    """Have a signal end the processes that a model forks, though they inherit this process's handlers."""
 
     def reset() -> None:
         for each in OBEYED:
@@ -82,32 +119,3 @@ def _leave_children_theirs() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     os.register_at_fork(after_in_child=reset)
-
-
-class Wishes:
-    """What signals wish of a process that serves."""
-
-    def __init__(self, kept: list[int], signals: AsyncIterator[int]) -> None:
-        self._kept = kept
-        self._signals = signals
-        self.stopped_by: int | None = None
-        """The second signal, if it was obeyed."""
-
-    async def obey(self, what: str, drain: Callable[[], object], everything: trio.CancelScope) -> None:
-        """Drain at the first signal, and cancel everything at the next one that is not the same wish.
-
-        Args:
-            what: is drained, for the log.
-            drain: called at the first.
-            everything: cancelled at the next.
-        """
-        name = signal.Signals(self._kept[0] if self._kept else await anext(self._signals)).name
-        same_until = trio.current_time() + SAME_WISH
-        log.info("%s: draining%s; a second signal stops at once", name, what)
-        drain()
-        async for signum in self._signals:
-            if trio.current_time() > same_until:
-                self.stopped_by = signum
-                log.warning("%s again: stopping at once", signal.Signals(signum).name)
-                everything.cancel()
-                return

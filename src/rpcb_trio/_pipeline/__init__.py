@@ -1,6 +1,6 @@
 """The way of a request through the worker; one nursery holds all its tasks."""
 
-from rpcb_trio._pipeline._checks import MAX_BODY_SIZE, checked_prefetch
+from rpcb_trio._pipeline._checks import BOUNDS, MAX_BODY_SIZE, checked_prefetch
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._hooks import Hooks, Offload, in_thread
 from rpcb_trio._pipeline._isolation import Isolation
@@ -8,6 +8,7 @@ from rpcb_trio._pipeline._serve import open_worker, serve
 from rpcb_trio._pipeline._worker import Worker
 
 __all__ = [
+    "BOUNDS",
     "MAX_BODY_SIZE",
     "Codec",
     "Hooks",

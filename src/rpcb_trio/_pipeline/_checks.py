@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rpcb_trio._batching import Policy
+from rpcb_trio._bounds import COUNT, NOT_NEGATIVE, POSITIVE, Bounds
 from rpcb_trio._errors import SettingError
 from rpcb_trio._transports import LARGEST_PREFETCH
 
 MAX_BODY_SIZE = 96 * 2**20
 """Bytes, unless set otherwise: a file of 90 MiB, the most that clients of speech services upload, and what
 they wrap around it. RabbitMQ lets 128 MiB pass up to 3.13, and 16 MiB from 4.0 on."""
+
+
+BOUNDS: Mapping[str, Bounds] = {
+    "executors": COUNT,
+    "replicas": COUNT,
+    "infer_timeout": POSITIVE,
+    "hook_timeout": POSITIVE,
+    "warm_up_timeout": POSITIVE,
+    "decode_threads": COUNT,
+    "max_body_size": COUNT,
+    "max_reply_size": COUNT,
+    "max_deaths": COUNT,
+    "remember_replies": NOT_NEGATIVE,
+}
+"""Of the numbers that `serve` takes, and of the settings of the same names."""
+
+
+def check_numbers(**numbers: float | None) -> None:
+    """Check numbers by their names.
+
+    Raises:
+        SettingError: one is out of its bounds.
+    """
+    for name, value in numbers.items():
+        BOUNDS[name].check(name, value)
 
 
 def checked_prefetch(
@@ -51,20 +79,6 @@ def _check_max_pending(max_pending: int, prefetch: int, max_batch_size: int, exe
             f"many; raise prefetch to {max_batch_size * executors + max_pending + 1} (max_batch_size * "
             "executors + max_pending + 1), lower max_pending, or leave it out"
         )
-
-
-def at_least(least: int, **settings: int | None) -> None:
-    """Refuse smaller values; None is not checked."""
-    for name, value in settings.items():
-        if value is not None and value < least:
-            raise SettingError(f"{name} is {value}; it must be at least {least}")
-
-
-def above_zero(**timeouts: float | None) -> None:
-    """Refuse a time of 0 seconds or less; None is not checked."""
-    for name, seconds in timeouts.items():
-        if seconds is not None and not seconds > 0:
-            raise SettingError(f"{name} is {seconds}; give seconds above 0, or leave it out")
 
 
 def is_second(choices: tuple[str, str], **setting: str) -> bool:

@@ -20,8 +20,7 @@ from rpcb_trio._pipeline._admission import Rules
 from rpcb_trio._pipeline._answering import Answering
 from rpcb_trio._pipeline._checks import (
     MAX_BODY_SIZE,
-    above_zero,
-    at_least,
+    check_numbers,
     checked_policy,
     checked_prefetch,
     is_second,
@@ -140,20 +139,22 @@ async def serve(
     transport = as_transport(transport)
     bound = bind(service)
     policy = AutoPolicy() if batching is None else checked_policy(batching)
-    above_zero(infer_timeout=infer_timeout, hook_timeout=hook_timeout, warm_up_timeout=warm_up_timeout)
-    if executors is None:
-        executors = _thread_executors(bound, replicas, devices, infer_timeout)
-    elif infer_timeout is not None:
-        raise SettingError("infer_timeout is for the executors that serve makes; give it to your own instead")
-    at_least(
-        1,
-        executors=len(executors),
+    check_numbers(
+        replicas=replicas,
+        infer_timeout=infer_timeout,
+        hook_timeout=hook_timeout,
+        warm_up_timeout=warm_up_timeout,
         decode_threads=decode_threads,
         max_body_size=max_body_size,
         max_reply_size=max_reply_size,
         max_deaths=max_deaths,
+        remember_replies=remember_replies,
     )
-    at_least(0, remember_replies=remember_replies)
+    if executors is None:
+        executors = _thread_executors(bound, replicas, devices, infer_timeout)
+    elif infer_timeout is not None:
+        raise SettingError("infer_timeout is for the executors that serve makes; give it to your own instead")
+    check_numbers(executors=len(executors))
     offload = offload or in_thread
     kept = Journal(max_deaths)
     codec = Codec(
@@ -271,7 +272,6 @@ def _thread_executors(
 ) -> list[Executor]:
     if isinstance(devices, str):
         raise SettingError(f"devices is {devices!r}; give a list of them, as [{devices!r}]")
-    at_least(1, replicas=replicas)
     return [
         ThreadExecutor(
             service,

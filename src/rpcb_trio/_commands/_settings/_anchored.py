@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
+from rpcb_trio._commands._settings._parameters import declared
 from rpcb_trio._commands._settings._shared import ConnectionSettings
 
 SettingsT = TypeVar("SettingsT", bound=ConnectionSettings)
 
-PATHS = ("url_file", "password_file", "audit", "journal", "files")
-"""Settings that name a file or a directory."""
+PATHS = frozenset({"FILE", "DIRECTORY", "PLACE"})
+"""Metavars of settings that name a file or a directory."""
 
 OF_URL = frozenset({"cafile", "capath", "certfile", "keyfile"})
 """Parameters of the broker's URL that do."""
@@ -20,8 +21,8 @@ OF_URL = frozenset({"cafile", "capath", "certfile", "keyfile"})
 
 def anchored(settings: SettingsT) -> SettingsT:
     """The settings with absolute paths; to be called before anything of the user's is imported."""
-    named = {each.name for each in fields(settings)}
-    found = {key: getattr(settings, key) for key in PATHS if key in named}
+    settings_of = declared(type(settings)).items()
+    found = {key: getattr(settings, key) for key, (_, each, _) in settings_of if each.metavar in PATHS}
     paths: dict[str, Any] = {
         key: str(Path(value).absolute()) for key, value in found.items() if _is_relative(value)
     }

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from cyclopts import Group, Parameter
+from cyclopts import Group
 
+from rpcb_trio._commands._settings._parameters import flag
 from rpcb_trio._errors import SettingError
 
 DESTINATION = Group("Destination", sort_key=-2)
 
-
-def _option(text: str, metavar: str, **more: Any) -> Parameter:
-    return Parameter(group=DESTINATION, help=text, metavar=metavar, show_default=False, **more)
-
-
-# No fields of a dataclass: of these, only the queue may come from the file of settings.
-Queue = Annotated[str, _option("The worker's queue.", "NAME", env_var="RPCB_QUEUE")]
-Exchange = Annotated[str, _option("Or: the exchange to publish to; the queue is then not used.", "NAME")]
-RoutingKey = Annotated[str | None, _option("As bound at the exchange.", "KEY")]
+# Flags, not settings: the file's exchange is the one that a worker binds its queue to.
+Exchange = Annotated[
+    str,
+    flag(DESTINATION, "The exchange to publish to, instead of the queue.", "NAME", shown=False),
+]
+RoutingKey = Annotated[str | None, flag(DESTINATION, "As bound at the exchange.", "KEY", shown=False)]
 
 
 def route(queue: str, exchange: str, routing_key: str | None) -> dict[str, Any]:

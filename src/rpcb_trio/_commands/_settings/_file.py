@@ -1,13 +1,13 @@
 """`rpcb.toml`: settings of the process, defaults for its workers, and the workers.
 
-queue = "asr"                 # a key of the file itself holds for every worker
+queue = "asr"                 # a key at the top holds for every worker
 log_level = "debug"
 
-[workers.english]             # what a worker says of itself comes first
+[workers.english]             # a worker's own key comes first
 target = "rpcb_models.asr:service"
 max_batch_size = 16
 
-[gateway]                     # settings of the gateway, and what it answers
+[gateway]                     # settings of the gateway, and its routes
 port = 8083
 
 [routes.asr]
@@ -17,60 +17,49 @@ queue = "asr"
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
-from cyclopts import App, Argument, ArgumentCollection, Token
-from cyclopts.config import Dict
 
+from rpcb_trio._commands._settings._gateway import GatewaySettings
+from rpcb_trio._commands._settings._parameters import declared
 from rpcb_trio._commands._settings._serve import Settings
-from rpcb_trio._commands._settings._shared import ConnectionSettings, LogSettings
-from rpcb_trio._commands._settings._text_files import read_text
-from rpcb_trio._commands.gateway._settings import GatewaySettings
-from rpcb_trio._commands.health._command import HealthSettings
-from rpcb_trio._commands.serve._target import did_you_mean
+from rpcb_trio._commands._settings._shared import HealthSettings, LogSettings, Target
+from rpcb_trio._commands._settings._text import did_you_mean, read_text
 from rpcb_trio._errors import SettingError
 
 DEFAULT = Path("rpcb.toml")
+
+TABLES = ("workers", "gateway", "routes")
+
+Table = Mapping[str, Any]
+"""Values by their keys."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerTable(Settings):
     """What `[workers.NAME]` may hold."""
 
-    target: str | None = None
+    target: Target = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileTable(WorkerTable, LogSettings, HealthSettings):
-    """What the file itself may hold."""
-
-    workers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    gateway: dict[str, Any] = field(default_factory=dict)
-    routes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What the file itself may hold, besides the tables."""
 
 
 @dataclass(frozen=True)
 class SettingsFile:
-    """A file that was read and checked. One that is not there is as one that is empty."""
+    """A file that was read and checked. A missing file is like an empty one."""
 
-    name: str
-    top: Mapping[str, Any]
-    workers: Mapping[str, Mapping[str, Any]]
-    gateway: Mapping[str, Any]
-    routes: Mapping[str, Mapping[str, Any]]
-
-    def layers(self, worker: str | None, command: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Where settings come from, and what they are; what is said first holds."""
-        if command == "gateway":
-            yield f"{self.name} [gateway]", self.gateway
-        if worker is not None:
-            yield f"{self.name} [workers.{worker}]", self.workers[worker]
-        shared = self.top if worker or not self.workers else {**self.top, "target": None}
-        yield self.name, {key: value for key, value in shared.items() if value is not None}
+    name: str = str(DEFAULT)
+    top: Table = field(default_factory=dict)
+    workers: Mapping[str, Table] = field(default_factory=dict)
+    gateway: Table = field(default_factory=dict)
+    routes: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
     def select(self, names: Sequence[str]) -> list[str]:
         """The workers to run: those that are named, or all.
@@ -87,34 +76,6 @@ class SettingsFile:
         return list(dict.fromkeys(names or self.workers))
 
 
-@dataclass(frozen=True)
-class FileLayer:
-    """Fills in, from the file, what neither a flag nor a variable said; for one worker or for none yet."""
-
-    worker: str | None = None
-
-    def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-        """Called by cyclopts once flags and variables are read."""
-        config = arguments.get("--config", None)
-        if config is None:
-            return
-        file = read_file(Path(config.tokens[0].value) if config.tokens else None)
-        taken = {_key(each) for each in arguments if each.keys or _key(each) in BESIDES}
-        said = {key: each for each in arguments if (key := _key(each)) in PAIRS and each.tokens}
-        for source, table in file.layers(self.worker, commands[0] if commands else ""):
-            known = {key: value for key, value in table.items() if key in taken}
-            for key in said.keys() & known.keys():
-                _join_pairs(said.pop(key), known.pop(key), source)
-            Dict(known, source=source, use_commands_as_keys=False)(app, commands, arguments)
-
-
-PAIRS = ("option", "queue_argument")
-"""Lists of NAME=VALUE: a flag or a variable replaces the file's one of its name, and leaves the others."""
-
-BESIDES = ("target", "queue")
-"""What commands take from the file besides the fields of their settings."""
-
-
 def read_file(path: Path | None) -> SettingsFile:
     """Read and check the file that was named, or else `rpcb.toml` if there is one.
 
@@ -127,53 +88,56 @@ def read_file(path: Path | None) -> SettingsFile:
     except FileNotFoundError:
         if path is not None:
             raise SettingError(f"{name}: there is no such file; --config or RPCB_CONFIG names it") from None
-        top = {}
+        return SettingsFile()
     except SettingError as error:
         raise SettingError(f"{name}: {error}") from None
     except RecursionError:
         raise SettingError(f"{name}: it can't be read: it is nested too deeply") from None
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise SettingError(f"{name}: it can't be read: {error}") from error
-    _check(top, FileTable, name)
-    workers = top.pop("workers", {})
-    for worker, table in workers.items():
-        _check(table, WorkerTable, f"{name} [workers.{worker}]")
-    gateway = top.pop("gateway", {})
-    _check(gateway, GatewaySettings, f"{name} [gateway]")
-    return SettingsFile(name, top, workers, gateway, top.pop("routes", {}))
+    workers, gateway, routes = (_tables(name, key, top.pop(key, {})) for key in TABLES)
+    return SettingsFile(
+        name,
+        _values(top, FileTable, name),
+        {
+            each: _values(_tables(name, f"workers.{each}", table), WorkerTable, f"{name} [workers.{each}]")
+            for each, table in workers.items()
+        },
+        _values(gateway, GatewaySettings, f"{name} [gateway]"),
+        {each: _tables(name, f"routes.{each}", table) for each, table in routes.items()},
+    )
 
 
-def _join_pairs(argument: Argument, pairs: Sequence[object], source: str) -> None:
-    """Add a table's pairs to those that a flag or a variable said, which come first."""
-    named = {token.value.partition("=")[0] for token in argument.tokens}
-    for pair in map(str, pairs):
-        if pair.partition("=")[0] not in named:
-            index = len(argument.tokens)
-            argument.append(Token(keyword=argument.name, value=pair, source=source, index=index))
+def _tables(name: str, key: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise SettingError(f"{name}: {key} = {_shown(value)}: write it as a table, [{key}]")
+    return value
 
 
-def _key(argument: Argument) -> str:
-    return argument.name.lstrip("-").replace("-", "_")
-
-
-def _check(table: Mapping[str, Any], model: type[ConnectionSettings], where: str) -> None:
-    types = get_type_hints(model)
+def _values(table: Table, model: type, where: str) -> Table:
+    """The values of a table as its settings take them."""
+    settings, found = declared(model), {}
     for key, value in table.items():
-        if key not in types:
-            raise SettingError(f"{where}: there is no key {key}{_remedy(key, types)}")
+        if key not in settings:
+            raise SettingError(f"{where}: there is no key {key}{_remedy(key, settings)}")
+        kind, _, reader = settings[key]
         try:
-            msgspec.convert(value, types[key])
-        except msgspec.ValidationError as error:
-            choices = get_args(types[key]) if get_origin(types[key]) is Literal else ()
-            reason = f"choose from {', '.join(choices)}" if choices else str(error).partition(" - at ")[0]
+            found[key] = reader.of_toml(kind, value)
+        except ValueError as error:
             told = "***" if key == "password" else _shown(value)
+            reason = (
+                f"choose from {', '.join(get_args(kind))}"
+                if get_origin(kind) is Literal
+                else str(error).partition(" - at ")[0]
+            )
             raise SettingError(f"{where}: {key} = {told}: {reason}") from error
+    return found
 
 
-def _remedy(key: str, types: Mapping[str, Any]) -> str:
-    if key in get_type_hints(LogSettings) | get_type_hints(HealthSettings):
+def _remedy(key: str, settings: Mapping[str, object]) -> str:
+    if key in declared(LogSettings) or key in declared(HealthSettings):
         return "; it is for the whole process, so it stands above all tables"
-    return did_you_mean(key, types) or "; see rpcb-trio serve --help"
+    return did_you_mean(key, settings) or "; rpcb-trio serve --help-all lists them all"
 
 
 def _shown(value: object) -> str:

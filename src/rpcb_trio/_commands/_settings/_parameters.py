@@ -1,15 +1,24 @@
-"""What makes a field a setting: its group in the help, its variable, its help, and how it is read."""
+"""How a setting is declared: once, as a field of a dataclass that has `setting` in its annotation.
+
+The field's name is its key in `rpcb.toml` (`max_wait`); its flag (`--max-wait`) and its variable
+(`RPCB_MAX_WAIT`) follow from that. The field's type and default hold everywhere. The docstring below the
+field is its help, and `setting` adds the unit and the bounds. The same `Reader` reads and checks a value of a
+flag, of a variable and of the file.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from cyclopts import Group, Parameter
-from cyclopts.validators import Number
+import msgspec
+from cyclopts import CoercionError, Group, Parameter, Token, convert
 
-from rpcb_trio._commands._settings._text_files import bare
+from rpcb_trio._bounds import ANY, Bounds
+from rpcb_trio._commands._settings._values import Unit, read_number, read_whole
 
 SERVICE = Group("Service", sort_key=0)
 FILE = Group("File", sort_key=1)
@@ -20,44 +29,142 @@ REPLIES = Group("Requests and replies", sort_key=5)
 EXECUTORS = Group("Executors", sort_key=6)
 WORKER = Group("Worker", sort_key=7)
 LOGGING = Group("Logging", sort_key=8)
+RARE = Group("Rarely needed", sort_key=10)
+"""Flags that only `--help-all` shows."""
 
-POSITIVE = Number(gt=0, lt=math.inf)
-FIELD_HELP = (
-    "Or: bodies are msgpack maps of these. NAME=@FILE takes a file's bytes; NAME=@PATTERN makes a request of "
-    "each file that matches. Repeatable."
-)
+PREFIX = "RPCB_"
 
-
-def setting(group: Group, name: str, text: str, **more: Any) -> Parameter:
-    """Give a field its group, its variable `RPCB_<NAME>` and its help."""
-    return Parameter(group=group, env_var=f"RPCB_{name}", help=text, **more)
+NAMED = frozenset({"FILE", "DIRECTORY", "EXCHANGE", "PLACE", "ADDRESS"})
+"""Metavars of values that can't be empty."""
 
 
-def flag(group: Group, text: str, metavar: str, **more: Any) -> Parameter:
-    """As `setting`, for what has no variable."""
-    return Parameter(group=group, help=text, metavar=metavar, negative="", **more)
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """Reads and checks the values of one setting or flag. cyclopts calls it as the parameter's converter."""
+
+    unit: Unit | None = None
+    bounds: Bounds = ANY
+    may_be_empty: bool = True
+    is_setting: bool = True
+    """Whether it may come from a variable or the file, too, or from a flag alone."""
+    is_common: bool = False
+    """Whether `--help` shows it, or only `--help-all`."""
+
+    def __call__(self, hint: Any, tokens: Sequence[Token]) -> Any:
+        """Read what was written on the command line or in a variable."""
+        kind = kind_of(hint)
+        if get_origin(kind) is tuple:
+            return tuple(self._of_token(get_args(kind)[0], each) for each in tokens)
+        return self._of_token(kind, tokens[0])
+
+    def _of_token(self, kind: Any, token: Token) -> Any:
+        try:
+            return self._of_text(kind, token)
+        except ValueError as error:
+            raise CoercionError(msg=str(error), token=token) from None
+
+    def of_toml(self, hint: Any, value: object) -> Any:
+        """Read what the file says.
+
+        Raises:
+            ValueError: it is wrong; the message says why.
+        """
+        kind = kind_of(hint)
+        if self.unit is not None and isinstance(value, str):
+            return self._of_text(kind, Token(value=value))
+        found = msgspec.convert(value, kind)
+        self._check(found)
+        return found
+
+    def _of_text(self, kind: Any, token: Token) -> Any:
+        text = token.value
+        found: float | None = None
+        if kind is not Path and not _is_text(text):
+            raise ValueError("it is not UTF-8.")
+        if kind is int:
+            found = read_whole(text, self.unit)
+        elif kind is float:
+            found = read_number(text) if self.unit is None else self.unit.read(text)
+        self._check(text if found is None else found)
+        return convert(kind, [token]) if found is None else found
+
+    def _check(self, value: object) -> None:
+        if isinstance(value, str) and not value.strip() and not self.may_be_empty:
+            raise ValueError("it is empty; leave it out, or say which.")
+        if isinstance(value, int | float) and (fault := self.bounds.fault(value)) is not None:
+            raise ValueError(f"{value:g}: {fault}.")
 
 
-def whole(group: Group, name: str, text: str, least: int, most: float = math.inf, **more: Any) -> Parameter:
-    """As `setting`, for whole numbers within bounds."""
-    return setting(group, name, text, validator=Number(gte=least, lte=most), **more)
+def setting(
+    group: Group,
+    metavar: str | None = None,
+    *,
+    unit: Unit | None = None,
+    bounds: Bounds = ANY,
+    shown: str | bool | None = None,
+    common: bool = False,
+    is_setting: bool = True,
+    **more: Any,
+) -> Parameter:
+    """Declare a setting; the docstring below its field is its help.
+
+    Args:
+        group: where the help shows it.
+        metavar: what its value is called in the help; a unit has its own.
+        unit: lets it be written with a unit, and shows its default with one.
+        bounds: what a number may be.
+        shown: what the help says of its default, in words, or False for nothing.
+        common: whether `--help` shows it, or only `--help-all`.
+        is_setting: whether it has a variable and a key in the file as well.
+        more: as `cyclopts.Parameter` takes it.
+    """
+    metavar = metavar or (unit.metavar if unit else None)
+    reader = Reader(
+        unit=unit,
+        bounds=bounds,
+        may_be_empty=metavar not in NAMED,
+        is_setting=is_setting,
+        is_common=common or not is_setting,
+    )
+    show_default = unit.show if shown is None and unit else shown
+    return Parameter(group=group, metavar=metavar, converter=reader, show_default=show_default, **more)
 
 
-def seconds(group: Group, name: str, text: str, **more: Any) -> Parameter:
-    """As `setting`, for a number of seconds."""
-    return setting(group, name, text, metavar="SECONDS", **more)
-
-
-def several(group: Group, name: str, text: str, **more: Any) -> Parameter:
+def several(group: Group, metavar: str, **more: Any) -> Parameter:
     """As `setting`, for a flag that may be repeated; its variable is separated by commas."""
-    text += " Repeatable; in the variable separated by commas."
-    return setting(group, name, text, env_var_split=_split_at_commas, negative="", show_default=False, **more)
+    return setting(group, metavar, shown=False, negative="", **more)
 
 
-def _split_at_commas(_: Any, value: str, delimiter: str | None = None) -> list[str]:
-    return [part.strip() for part in bare(value).split(delimiter or ",") if part.strip()]
+def flag(group: Group, text: str | None = None, metavar: str | None = None, **more: Any) -> Parameter:
+    """As `setting`, for what only the command line says."""
+    return setting(group, metavar, help=text, negative="", is_setting=False, **more)
 
 
-def shown_as(text: str) -> Callable[[Any], str]:
-    """What the help says of a default, in words."""
-    return lambda _: text
+def kind_of(hint: Any) -> Any:
+    """A type without None, if it is an optional one."""
+    if get_origin(hint) in (Union, UnionType):
+        [hint] = [each for each in get_args(hint) if each is not NoneType]
+    return hint
+
+
+def declared(table: type) -> Mapping[str, tuple[Any, Parameter, Reader]]:
+    """The settings of a dataclass by their names: type, parameter and reader."""
+    found = {}
+    for name, hint in get_type_hints(table, include_extras=True).items():
+        kind, *metadata = get_args(hint) or (hint,)
+        for each in metadata:
+            if (
+                isinstance(each, Parameter)
+                and isinstance(each.converter, Reader)
+                and each.converter.is_setting
+            ):
+                found[name] = (kind, each, each.converter)
+    return found
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # bytes that were no text when the process was given them
+        return False
+    return True

@@ -1,16 +1,14 @@
-"""Every setting of a worker, once: its flag, variable, key in `rpcb.toml`, default and help.
+"""Every setting of a worker, once.
 
-A field is a key of the file; its flag is the same with hyphens, its variable in capitals after `RPCB_`.
+A field of the name of an argument of `rpcb_trio.serve` or of `Topology` is given to it as it is.
 """
 
 # No annotations from __future__: as strings, those that a subclass inherits would be looked up in its module.
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from cyclopts.validators import Number
-
+from rpcb_trio._bounds import COUNT, NOT_NEGATIVE, POSITIVE, Bounds
 from rpcb_trio._commands._settings._parameters import (
     BATCHING,
     BROKER,
@@ -18,312 +16,142 @@ from rpcb_trio._commands._settings._parameters import (
     REPLIES,
     TOPOLOGY,
     WORKER,
-    seconds,
     setting,
     several,
-    shown_as,
-    whole,
 )
-from rpcb_trio._commands._settings._shared import ConnectionSettings, ServiceSettings
-from rpcb_trio._commands.doctor._ack_time import DEFAULT_CONSUMER_TIMEOUT
-from rpcb_trio._pipeline import MAX_BODY_SIZE
+from rpcb_trio._commands._settings._shared import QueueSettings, ServiceSettings
+from rpcb_trio._commands._settings._values import BYTES, SECONDS
+from rpcb_trio._pipeline import BOUNDS, MAX_BODY_SIZE
 from rpcb_trio._transports import LARGEST_PREFETCH
+
+DEFAULT_CONSUMER_TIMEOUT = 1800.0
+"""Seconds after which RabbitMQ takes back an unacked delivery, if its consumer_timeout is not set
+(https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(ConnectionSettings, ServiceSettings):
+class Settings(QueueSettings, ServiceSettings):
     """One worker: where its requests come from and how they are computed."""
 
-    queue: Annotated[
-        str,
-        setting(TOPOLOGY, "QUEUE", "Queue to consume from. Required.", metavar="NAME", show_default=False),
-    ] = ""
-    declare: Annotated[
-        Literal["active", "passive", "never"],
-        setting(
-            TOPOLOGY,
-            "DECLARE",
-            "active creates what is missing, passive checks that it is there, never does neither.",
-        ),
-    ] = "active"
-    queue_type: Annotated[
-        Literal["classic", "quorum"], setting(TOPOLOGY, "QUEUE_TYPE", "Type of the queue, if it is declared.")
-    ] = "classic"
-    consumer_timeout: Annotated[
-        float,
-        seconds(
-            BROKER,
-            "CONSUMER_TIMEOUT",
-            "The broker's own limit for an unacked delivery (consumer_timeout in rabbitmq.conf); what may be "
-            "held for longer is warned of at the start.",
-            validator=Number(gt=0),
-        ),
-    ] = DEFAULT_CONSUMER_TIMEOUT
-    durable: Annotated[
-        bool, setting(TOPOLOGY, "DURABLE", "Whether queue and exchange outlive a restart of the broker.")
-    ] = True
-    queue_argument: Annotated[
-        tuple[str, ...],
-        several(
-            TOPOLOGY, "QUEUE_ARGUMENT", "Further queue argument, as x-max-priority=10.", metavar="NAME=VALUE"
-        ),
-    ] = ()
-    exchange: Annotated[
-        str,
-        setting(TOPOLOGY, "EXCHANGE", "Exchange to bind the queue to.", metavar="NAME", show_default=False),
-    ] = ""
-    exchange_type: Annotated[
-        Literal["direct", "topic", "fanout", "headers"],
-        setting(TOPOLOGY, "EXCHANGE_TYPE", "Type of the exchange, if it is declared."),
-    ] = "topic"
-    routing_key: Annotated[
-        tuple[str, ...],
-        several(TOPOLOGY, "ROUTING_KEY", "Key that binds the queue to the exchange.", metavar="KEY"),
-    ] = ()
-    dead_letter_exchange: Annotated[
-        str | None,
-        setting(
-            TOPOLOGY, "DEAD_LETTER_EXCHANGE", "Where requests go that can't be answered.", metavar="NAME"
-        ),
-    ] = None
-    dead_letter_routing_key: Annotated[
-        str | None,
-        setting(
-            TOPOLOGY,
-            "DEAD_LETTER_ROUTING_KEY",
-            "Their routing key there, in the place of their own.",
-            metavar="KEY",
-        ),
-    ] = None
-    on_refused_reply: Annotated[
-        Literal["dead-letter", "requeue"],
-        setting(
-            TOPOLOGY,
-            "ON_REFUSED_REPLY",
-            "Where a request goes whose reply the broker goes on refusing: the dead letters, or back.",
-        ),
-    ] = "dead-letter"
+    declare: Annotated[Literal["active", "passive", "never"], setting(TOPOLOGY)] = "active"
+    """active creates what is missing, passive checks that it is there, never does neither."""
+    queue_type: Annotated[Literal["classic", "quorum"], setting(TOPOLOGY)] = "classic"
+    """Type of the queue, if it is declared."""
+    consumer_timeout: Annotated[float, setting(BROKER, unit=SECONDS, bounds=POSITIVE)] = (
+        DEFAULT_CONSUMER_TIMEOUT
+    )
+    """The broker's own limit for an unacked delivery (consumer_timeout in rabbitmq.conf). A worker that may
+    hold a request for longer warns of it at its start."""
+    durable: Annotated[bool, setting(TOPOLOGY)] = True
+    """Whether queue and exchange outlive a restart of the broker."""
+    queue_argument: Annotated[tuple[str, ...], several(TOPOLOGY, "NAME=VALUE")] = ()
+    """Further queue argument, as x-max-priority=10. Repeatable."""
+    exchange: Annotated[str, setting(TOPOLOGY, "NAME", shown=False)] = ""
+    """Exchange to bind the queue to."""
+    exchange_type: Annotated[Literal["direct", "topic", "fanout", "headers"], setting(TOPOLOGY)] = "topic"
+    """Type of the exchange, if it is declared."""
+    routing_key: Annotated[tuple[str, ...], several(TOPOLOGY, "KEY")] = ()
+    """Key that binds the queue to the exchange. Repeatable."""
+    dead_letter_exchange: Annotated[str | None, setting(TOPOLOGY, "NAME")] = None
+    """Where requests go that no reply can be sent for."""
+    dead_letter_routing_key: Annotated[str | None, setting(TOPOLOGY, "KEY")] = None
+    """Their routing key there, in place of their own."""
+    on_refused_reply: Annotated[Literal["dead-letter", "requeue"], setting(TOPOLOGY)] = "dead-letter"
+    """Where a request goes if the broker keeps refusing its reply: to the dead letters, or back."""
 
-    max_batch_size: Annotated[
-        int, whole(BATCHING, "MAX_BATCH_SIZE", "The most requests in one batch.", 1)
-    ] = 32
-    batching: Annotated[
-        Literal["auto", "fixed"],
-        setting(
-            BATCHING,
-            "BATCHING",
-            "auto learns when to start, when to wait, and what goes together; fixed goes by max-wait.",
-        ),
-    ] = "auto"
+    max_batch_size: Annotated[int, setting(BATCHING, "N", bounds=COUNT, common=True)] = 32
+    """The most requests in one batch."""
+    batching: Annotated[Literal["auto", "fixed"], setting(BATCHING, common=True)] = "auto"
+    """auto learns when to wait; fixed waits for max-wait."""
     max_wait: Annotated[
         float | None,
-        seconds(
-            BATCHING,
-            "MAX_WAIT",
-            "For fixed: how long a batch waits to fill, from its oldest request's arrival.",
-            validator=Number(gte=0, lt=math.inf),
-            show_default=shown_as("0, an idle executor starts at once"),
-        ),
+        setting(BATCHING, unit=SECONDS, bounds=Bounds(least=0, finite=True), shown="0", common=True),
     ] = None
+    """For fixed: how long a batch waits to fill, from the arrival of its oldest request."""
     latency_objective: Annotated[
         float | None,
-        seconds(
-            BATCHING,
-            "LATENCY_OBJECTIVE",
-            "For auto: fill batches for as long as every request is still answered within this time, to save "
-            "the device's.",
-            validator=Number(gt=0, lt=math.inf),
-            show_default=shown_as("none, answer as soon as possible"),
-        ),
-    ] = None
-    max_batch_cost: Annotated[
-        float | None,
         setting(
             BATCHING,
-            "MAX_BATCH_COST",
-            "The most padded cost of a batch: its size times the largest cost(item) in it.",
-            validator=Number(gt=0),
-            show_default=shown_as("none"),
+            unit=SECONDS,
+            bounds=Bounds(above=0, finite=True),
+            shown="none, reply as soon as possible",
         ),
     ] = None
-    batch_size: Annotated[
-        tuple[int, ...],
-        several(
-            BATCHING,
-            "BATCH_SIZE",
-            "For auto: a size that the model is compiled for; the service pads a batch to the next one.",
-            metavar="SIZE",
-        ),
-    ] = ()
+    """For auto: fill batches as long as every request still gets its reply within this time, to save device
+    time."""
+    max_batch_cost: Annotated[float | None, setting(BATCHING, "COST", bounds=POSITIVE, shown="none")] = None
+    """The most padded cost of a batch: its size times the largest cost(item) in it."""
+    batch_size: Annotated[tuple[int, ...], several(BATCHING, "SIZE")] = ()
+    """For auto: a size the model is compiled for; the service pads a batch to the next one. Repeatable."""
     prefetch: Annotated[
         int | None,
-        whole(
-            BATCHING,
-            "PREFETCH",
-            "The most requests held unanswered; it bounds the memory.",
-            1,
-            LARGEST_PREFETCH,
-            show_default=shown_as("max-batch-size * (executors + 1), or as max-pending needs"),
-        ),
-    ] = None
-    max_pending: Annotated[
-        int | None,
-        whole(
-            BATCHING,
-            "MAX_PENDING",
-            "The most requests that wait for a batch; who comes then is refused at once, as overloaded.",
-            1,
-            show_default=shown_as("as the prefetch allows"),
-        ),
-    ] = None
-    expired: Annotated[
-        Literal["answer", "drop"],
-        setting(BATCHING, "EXPIRED", "answer expired requests with an error, or drop them without a reply."),
-    ] = "answer"
-
-    no_reply_to: Annotated[
-        Literal["run", "dead-letter"],
         setting(
-            REPLIES,
-            "NO_REPLY_TO",
-            "A request that names nobody to answer: run it and drop the result, or dead-letter it.",
+            BATCHING,
+            "N",
+            bounds=Bounds(least=1, most=LARGEST_PREFETCH),
+            shown="max-batch-size * (executors + 1), or as max-pending needs",
         ),
-    ] = "run"
-    max_body_size: Annotated[
-        int,
-        whole(
-            REPLIES,
-            "MAX_BODY_SIZE",
-            "The largest request that is decoded; others are answered with the error too-big.",
-            1,
-            metavar="BYTES",
-        ),
-    ] = MAX_BODY_SIZE
+    ] = None
+    """The most requests held unanswered; it bounds the memory."""
+    max_pending: Annotated[
+        int | None, setting(BATCHING, "N", bounds=COUNT, shown="as the prefetch allows")
+    ] = None
+    """The most requests that wait for a batch; further requests are refused at once, as overloaded."""
+    expired: Annotated[Literal["answer", "drop"], setting(BATCHING)] = "answer"
+    """answer expired requests with an error reply, or drop them without a reply."""
+
+    no_reply_to: Annotated[Literal["run", "dead-letter"], setting(REPLIES)] = "run"
+    """A request without a reply_to: run it and drop the result, or dead-letter it."""
+    max_body_size: Annotated[int, setting(REPLIES, unit=BYTES, bounds=BOUNDS["max_body_size"])] = (
+        MAX_BODY_SIZE
+    )
+    """The largest request that is decoded; larger ones get the error too-big."""
     max_reply_size: Annotated[
         int | None,
-        whole(
+        setting(
             REPLIES,
-            "MAX_REPLY_SIZE",
-            "The largest reply; others become the error reply-too-big.",
-            1,
-            metavar="BYTES",
-            show_default=shown_as("what the broker takes by default, by its version"),
+            unit=BYTES,
+            bounds=BOUNDS["max_reply_size"],
+            shown="what the broker takes by default, by its version",
         ),
     ] = None
-    check_caller: Annotated[
-        bool,
-        setting(
-            REPLIES,
-            "CHECK_CALLER",
-            "Whether to ask the broker if a direct caller is still there, and not to compute if not.",
-        ),
-    ] = False
-    remember_replies: Annotated[
-        int,
-        whole(
-            REPLIES,
-            "REMEMBER_REPLIES",
-            "How many replies to keep, to answer a request that comes again without computing; 0 for none.",
-            0,
-        ),
-    ] = 0
+    """The largest reply; a larger one becomes the error reply-too-big."""
+    check_caller: Annotated[bool, setting(REPLIES)] = False
+    """Whether to ask the broker if the caller of a direct reply-to is still there, and not to compute the
+    request if not."""
+    remember_replies: Annotated[int, setting(REPLIES, "N", bounds=BOUNDS["remember_replies"])] = 0
+    """How many replies to keep, to answer a request that comes again without computing it."""
 
-    replicas: Annotated[
-        int,
-        whole(EXECUTORS, "REPLICAS", "How many executors compute at once, each in a thread of its own.", 1),
-    ] = 1
-    executor: Annotated[
-        Literal["thread", "process"],
-        setting(
-            EXECUTORS,
-            "EXECUTOR",
-            "Where infer runs; a process of its own is for models that crash, or that hold the GIL.",
-        ),
-    ] = "thread"
+    replicas: Annotated[int, setting(EXECUTORS, "N", bounds=BOUNDS["replicas"], common=True)] = 1
+    """How many executors compute at once."""
+    executor: Annotated[Literal["thread", "process"], setting(EXECUTORS)] = "thread"
+    """Where infer runs; a process of its own is for models that crash, or that hold the GIL."""
     infer_timeout: Annotated[
-        float | None,
-        seconds(
-            EXECUTORS,
-            "INFER_TIMEOUT",
-            "How long one run of infer may take, several times what the largest batch does; then the worker "
-            "ends, and what it held is redelivered. A process of its own is killed instead.",
-            validator=Number(gt=0),
-            show_default=shown_as("10 minutes"),
-        ),
+        float | None, setting(EXECUTORS, unit=SECONDS, bounds=BOUNDS["infer_timeout"], shown="10m")
     ] = None
-    hook_timeout: Annotated[
-        float,
-        seconds(
-            EXECUTORS,
-            "HOOK_TIMEOUT",
-            "How long decode and cost, or encode, may take for one request; then that gets an error.",
-            validator=Number(gt=0),
-        ),
-    ] = 60.0
-    warm_up_timeout: Annotated[
-        float,
-        seconds(
-            EXECUTORS,
-            "WARM_UP_TIMEOUT",
-            "How long warming up may take; then the worker ends.",
-            validator=Number(gt=0),
-        ),
-    ] = 1800.0
-    max_deaths: Annotated[
-        int,
-        whole(
-            EXECUTORS,
-            "MAX_DEATHS",
-            "How many workers must have died while they ran a request, and nothing else, until it goes to "
-            "the dead letters.",
-            1,
-        ),
-    ] = 3
-    decode_threads: Annotated[
-        int, whole(EXECUTORS, "DECODE_THREADS", "How many threads decode and encode.", 1)
-    ] = 2
+    """How long one run of infer may take; choose several times what the largest batch takes. Then the worker
+    ends, and what it held is redelivered. A process of its own is killed instead."""
+    hook_timeout: Annotated[float, setting(EXECUTORS, unit=SECONDS, bounds=BOUNDS["hook_timeout"])] = 60.0
+    """How long decode and cost, or encode, may take for one request; then the request gets an error."""
+    warm_up_timeout: Annotated[float, setting(EXECUTORS, unit=SECONDS, bounds=BOUNDS["warm_up_timeout"])] = (
+        1800.0
+    )
+    """How long warming up may take; then the worker ends."""
+    max_deaths: Annotated[int, setting(EXECUTORS, "N", bounds=BOUNDS["max_deaths"])] = 3
+    """How many workers must have died while they ran a request, and nothing else, until it goes to the dead
+    letters."""
+    decode_threads: Annotated[int, setting(EXECUTORS, "N", bounds=BOUNDS["decode_threads"])] = 2
+    """How many threads decode and encode."""
 
-    drain_timeout: Annotated[
-        float,
-        seconds(
-            WORKER,
-            "DRAIN_TIMEOUT",
-            "After a signal, how long what is held may take to be answered.",
-            validator=Number(gte=0),
-        ),
-    ] = 30.0
-    batch_headers: Annotated[
-        bool,
-        setting(
-            WORKER, "BATCH_HEADERS", "Whether replies carry the id and size of their batch, and the wait."
-        ),
-    ] = False
+    drain_timeout: Annotated[float, setting(WORKER, unit=SECONDS, bounds=NOT_NEGATIVE)] = 30.0
+    """After a signal, how long the replies to what is held may take."""
+    batch_headers: Annotated[bool, setting(WORKER)] = False
+    """Whether replies carry the id and size of their batch, and the wait."""
     journal: Annotated[
-        str | None,
-        setting(
-            WORKER,
-            "JOURNAL",
-            "Directory where it is noted what runs, so that a request that kills its worker is found out, or "
-            "off.",
-            metavar="DIRECTORY",
-            show_default=shown_as("rpcb-trio in XDG_STATE_HOME or ~/.local/state"),
-        ),
+        str | None, setting(WORKER, "DIRECTORY", shown="rpcb-trio in XDG_STATE_HOME or ~/.local/state")
     ] = None
-    audit: Annotated[
-        str | None,
-        setting(
-            WORKER,
-            "AUDIT",
-            "File to append every batch and its requests to, as JSON lines; workers may share it.",
-            metavar="FILE",
-        ),
-    ] = None
-    events: Annotated[
-        str | None,
-        setting(
-            WORKER,
-            "EVENTS",
-            "Topic exchange to tell of every batch and state, for the command top and the gateway's page.",
-            metavar="EXCHANGE",
-        ),
-    ] = None
+    """Directory for notes of what runs, which find a request that kills its worker; or off."""
+    audit: Annotated[str | None, setting(WORKER, "FILE")] = None
+    """File to append every batch and its requests to, as JSON lines; workers may share it."""
+    events: Annotated[str | None, setting(WORKER, "EXCHANGE", common=True)] = None
+    """Topic exchange for events, for top and the gateway."""

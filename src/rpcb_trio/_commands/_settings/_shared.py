@@ -1,4 +1,4 @@
-"""Settings that several commands have: the way to the broker, what a service is made with, the log."""
+"""Settings that several commands have: the way to the broker, what a service is made with, log and probes."""
 
 # No annotations from __future__: as strings, those that a subclass inherits would be looked up in its module.
 
@@ -6,33 +6,41 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts.validators import Number
-
+from rpcb_trio._bounds import POSITIVE, Bounds
 from rpcb_trio._commands._settings._parameters import (
     BROKER,
     EXECUTORS,
     FILE,
     LOGGING,
     SERVICE,
-    seconds,
+    TOPOLOGY,
+    WORKER,
+    flag,
     setting,
     several,
-    shown_as,
-    whole,
 )
+from rpcb_trio._commands._settings._values import SECONDS
 from rpcb_trio._transports import LONGEST_HEARTBEAT
 
 DEFAULT_URL = "amqp://guest:guest@localhost:5672/"
+PORT = Bounds(least=0, most=65535)
 
 ConfigPath = Annotated[
     Path | None,
+    setting(FILE, "FILE", help="File of settings (TOML).", shown="rpcb.toml, if there is one", common=True),
+]
+Target = Annotated[
+    str | None,
     setting(
-        FILE,
-        "CONFIG",
-        "File of settings (TOML); its keys are the flags with underscores.",
-        metavar="FILE",
-        show_default=shown_as("rpcb.toml, if there is one"),
+        SERVICE,
+        help="module:attribute of a service, or the name of an installed one. Without it, the [workers.NAME] "
+        "of the file are served.",
+        shown=False,
+        common=True,
     ),
+]
+Workers = Annotated[
+    tuple[str, ...], flag(FILE, "Only this worker of the file. Repeatable.", "NAME", shown=False)
 ]
 
 
@@ -40,97 +48,61 @@ ConfigPath = Annotated[
 class ConnectionSettings:
     """How to reach the broker."""
 
-    url: Annotated[
-        str, setting(BROKER, "URL", "AMQP URL of the broker; amqps:// for TLS.", metavar="URL")
-    ] = DEFAULT_URL
-    url_file: Annotated[
-        str | None,
-        setting(
-            BROKER,
-            "URL_FILE",
-            "Or: a file that holds the URL. It is read for each connection, and every 30 s: a password that "
-            "has changed is told to the broker.",
-            metavar="FILE",
-            show_default=False,
-        ),
-    ] = None
-    user: Annotated[
-        str | None,
-        setting(
-            BROKER,
-            "USER",
-            "The broker's user, for a URL that names none.",
-            metavar="NAME",
-            show_default=False,
-        ),
-    ] = None
-    password: Annotated[
-        str | None,
-        setting(
-            BROKER,
-            "PASSWORD",
-            "Its password, as it is, for a URL that has none. Give it as the variable, since others can see "
-            "flags.",
-            metavar="TEXT",
-            show_default=False,
-        ),
-    ] = field(default=None, repr=False)
-    password_file: Annotated[
-        str | None,
-        setting(
-            BROKER,
-            "PASSWORD_FILE",
-            "Or: a file that holds it, read as --url-file is.",
-            metavar="FILE",
-            show_default=False,
-        ),
-    ] = None
+    url: Annotated[str, setting(BROKER, "URL", shown="amqp://guest:guest@localhost", common=True)] = (
+        DEFAULT_URL
+    )
+    """The broker's."""
+    url_file: Annotated[str | None, setting(BROKER, "FILE", shown=False)] = None
+    """Or: a file that holds the URL. It is read for each connection, and every 30 s: the broker is told a
+    password that has changed."""
+    user: Annotated[str | None, setting(BROKER, "NAME", shown=False)] = None
+    """The broker's user, for a URL that names none."""
+    password: Annotated[str | None, setting(BROKER, "TEXT", shown=False)] = field(default=None, repr=False)
+    """The password as it is, for a URL that has none. Set RPCB_PASSWORD rather than the flag, which other
+    users of the machine can see."""
+    password_file: Annotated[str | None, setting(BROKER, "FILE", shown=False)] = None
+    """Or: a file that holds the password, read as --url-file is."""
     heartbeat: Annotated[
-        int,
-        whole(
-            BROKER,
-            "HEARTBEAT",
-            "Heartbeat interval, whole seconds; 0 for none. A dead connection is noticed after three.",
-            0,
-            LONGEST_HEARTBEAT,
-            metavar="SECONDS",
-        ),
+        int, setting(BROKER, unit=SECONDS, bounds=Bounds(least=0, most=LONGEST_HEARTBEAT))
     ] = 15
-    connect_timeout: Annotated[
-        float,
-        seconds(
-            BROKER, "CONNECT_TIMEOUT", "How long one attempt to connect may take.", validator=Number(gt=0)
-        ),
-    ] = 10.0
+    """Heartbeat interval, whole seconds; 0 for none. A dead connection is noticed after three."""
+    connect_timeout: Annotated[float, setting(BROKER, unit=SECONDS, bounds=POSITIVE)] = 10.0
+    """How long one attempt to connect may take."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueSettings(ConnectionSettings):
+    """A queue, and how to reach its broker."""
+
+    queue: Annotated[str, setting(TOPOLOGY, "NAME", shown=False, common=True)] = ""
+    """The worker's queue. Required."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceSettings:
     """What a service is made with, and where it computes."""
 
-    option: Annotated[
-        tuple[str, ...],
-        several(
-            SERVICE,
-            "OPTION",
-            "Keyword argument for a TARGET that is a class, as recogniser=quartznet.",
-            metavar="NAME=VALUE",
-        ),
-    ] = ()
-    device: Annotated[
-        tuple[str, ...],
-        several(EXECUTORS, "DEVICE", "Torch device of a replica (cuda:0); given in turn.", metavar="DEVICE"),
-    ] = ()
+    option: Annotated[tuple[str, ...], several(SERVICE, "NAME=VALUE", common=True)] = ()
+    """Keyword argument for a class. Repeatable."""
+    device: Annotated[tuple[str, ...], several(EXECUTORS, "DEVICE", common=True)] = ()
+    """Torch device of a replica (cuda:0); given in turn. Repeatable."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogSettings:
     """What the process writes to stderr."""
 
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"],
-        setting(LOGGING, "LOG_LEVEL", "The least level that is written; debug tells of every batch."),
-    ] = "info"
-    log_format: Annotated[
-        Literal["text", "json"], setting(LOGGING, "LOG_FORMAT", "Lines of text, or a JSON object a line.")
-    ] = "text"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], setting(LOGGING, common=True)] = "info"
+    """The least level that is written."""
+    log_format: Annotated[Literal["text", "json"], setting(LOGGING)] = "text"
+    """Lines of text, or a JSON object a line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthSettings:
+    """Where the process answers probes; all its workers share it."""
+
+    health_port: Annotated[int | None, setting(WORKER, "PORT", bounds=PORT, shown="none", common=True)] = None
+    """TCP port for /livez and /readyz; 0 for any."""
+    health_host: Annotated[str, setting(WORKER, "ADDRESS")] = "127.0.0.1"
+    """Address for probes; 0.0.0.0 for all, as Kubernetes needs it."""

@@ -1,86 +1,150 @@
-"""What cyclopts would take without a word, and nobody means: numbers of other scripts, empty names."""
+"""How values are written: numbers in plain digits, times as 100ms, sizes as 96MiB, pairs as NAME=VALUE."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 
-from cyclopts import App, Argument, ArgumentCollection, CoercionError, Token
+from rpcb_trio._errors import SettingError
 
 WHOLE = re.compile(r"[+-]?[0-9]+")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+WITH_UNIT = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)) ?([A-Za-z]+)")
 NO_NUMBERS = frozenset({"inf", "nan"})
-"""What a setting's own bounds take or refuse."""
-WITH_UNIT = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+) ?([a-z]+)")
-UNITS = {
-    "us": 1e-6,
-    "ms": 1e-3,
-    "s": 1.0,
-    "sec": 1.0,
-    "seconds": 1.0,
-    "m": 60.0,
-    "min": 60.0,
-    "h": 3600.0,
-    "d": 86400.0,
-}
-
-NAMED = frozenset({"FILE", "DIRECTORY", "EXCHANGE", "PLACE", "ADDRESS"})
-"""Metavars of values that can't be empty."""
+"""Words that `float` takes as well; a setting's bounds say whether it does."""
 
 
-def check_values(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Look at all values before they are converted. Called by cyclopts after the file is read.
+@dataclass(frozen=True)
+class Unit:
+    """A quantity that may be written with a unit, or as a plain number of the base unit."""
+
+    metavar: str
+    forms: str
+    """How to write it, for the end of an error line."""
+    factors: Mapping[str, str]
+    """Each unit in the base unit."""
+    base: str
+    small: str
+    """The unit for showing what is less than 1 of the base unit."""
+    large: Sequence[str]
+    """Larger units, the largest first, for showing a value that is a multiple of one."""
+
+    def read(self, text: str) -> float:
+        """The value in the base unit.
+
+        Raises:
+            ValueError: it has another form; the message says which forms there are.
+        """
+        found = WITH_UNIT.fullmatch(text)
+        if found is None and (text in NO_NUMBERS or NUMBER.fullmatch(text)):
+            return float(text)
+        factor = None if found is None else self.factors.get(found[2].lower())
+        if found is None or factor is None:
+            raise ValueError(f'"{text}" is not {self.forms}.')
+        return float(Decimal(found[1]) * Decimal(factor))
+
+    def show(self, value: float) -> str:
+        """The value as a person would write it."""
+        exact = Decimal(str(value))
+        if not exact or not exact.is_finite():
+            return f"{value:g}"
+        unit = self.base if exact >= 1 else self.small
+        unit = next((each for each in self.large if exact % self._factor(each) == 0), unit)
+        return f"{(exact / self._factor(unit)).normalize():f}{unit}"
+
+    def _factor(self, unit: str) -> Decimal:
+        return Decimal(self.factors[unit.lower()])
+
+
+SECONDS = Unit(
+    metavar="TIME",
+    forms="a time; write it as 100ms, 30s or 5m, or in plain seconds, as 0.1",
+    factors={
+        "us": "0.000001",
+        "ms": "0.001",
+        "s": "1",
+        "sec": "1",
+        "seconds": "1",
+        "m": "60",
+        "min": "60",
+        "h": "3600",
+        "d": "86400",
+    },
+    base="s",
+    small="ms",
+    large=("h", "m"),
+)
+BYTES = Unit(
+    metavar="SIZE",
+    forms="a size; write it as 96MiB, 10MB or 512KiB, or in plain bytes, as 1000000",
+    factors={
+        "b": "1",
+        "kb": "1e3",
+        "mb": "1e6",
+        "gb": "1e9",
+        "tb": "1e12",
+        "kib": "1024",
+        "mib": "1048576",
+        "gib": "1073741824",
+        "tib": "1099511627776",
+    },
+    base="B",
+    small="B",
+    large=("GiB", "MiB", "KiB"),
+)
+
+
+def read_number(text: str) -> float:
+    """A number in plain digits.
 
     Raises:
-        CoercionError: one is wrong; it says which and why.
+        ValueError: it is none.
     """
-    for argument in arguments:
-        types = set(_leaves(argument.hint))
-        for token in argument.tokens:
-            reason = _fault(argument, types, token.value)
-            if reason is not None:
-                raise CoercionError(msg=reason, argument=argument, token=_named(token, argument))
+    if text not in NO_NUMBERS and not NUMBER.fullmatch(text):
+        raise ValueError(f'"{text}" is not a number.')
+    return float(text)
 
 
-def _leaves(hint: Any) -> Iterator[type]:
-    """The types that a value may become, out of unions, tuples and annotations."""
-    if isinstance(hint, type):
-        yield hint
-    for part in get_args(hint):
-        yield from _leaves(part)
+def read_whole(text: str, unit: Unit | None = None) -> int:
+    """A whole number in plain digits, or one with a unit that is a whole number of the base unit.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if WHOLE.fullmatch(text):
+        return int(text)
+    value = None if unit is None else unit.read(text)
+    if value is None or not value.is_integer():
+        raise ValueError(f'"{text}" is not a whole number.')
+    return int(value)
 
 
-def _fault(argument: Argument, types: set[type], value: str) -> str | None:
-    if Path not in types and not value.isprintable() and not _is_text(value):
-        return "it is not UTF-8."
-    if not value.strip() and argument.parameter.metavar in NAMED:
-        return "it is empty; leave it out, or say which."
-    if float in types and value not in NO_NUMBERS and not NUMBER.fullmatch(value):
-        if argument.parameter.metavar == "SECONDS":
-            return f'"{value}" is not a number of seconds{_in_seconds(value)}'
-        return f'"{value}" is not a number.'
-    if int in types and not WHOLE.fullmatch(value):
-        return f'"{value}" is not a whole number.'
-    return None
+def split_pair(option: str, text: str) -> tuple[str, str]:
+    """Split `NAME=VALUE`.
+
+    Raises:
+        SettingError: there is no name or no `=`.
+    """
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise SettingError(f"{option} {text}: write it as NAME=VALUE")
+    return name, value
 
 
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # bytes that were no text when the process was given them
-        return False
-    return True
+def as_they_look(option: str, pairs: Sequence[str]) -> dict[str, object]:
+    """Read `NAME=VALUE` pairs: true and false, whole and other numbers are what they look like, else text.
+
+    Raises:
+        SettingError: one is no such pair.
+    """
+    return {name: _as_it_looks(value) for name, value in (split_pair(option, each) for each in pairs)}
 
 
-def _in_seconds(value: str) -> str:
-    found = WITH_UNIT.fullmatch(value.strip().lower())
-    if found is None or found[2] not in UNITS:
-        return "; write it without a unit, as 0.1."
-    return f"; write {float(found[1]) * UNITS[found[2]]:g}."
-
-
-def _named(token: Token, argument: Argument) -> Token:
-    """With the name that it goes by, for who gave it by its place in the line."""
-    return token if token.keyword else token.evolve(keyword=argument.name)
+def _as_it_looks(value: str) -> object:
+    if value in ("true", "false"):
+        return value == "true"
+    if WHOLE.fullmatch(value):
+        return int(value)
+    return float(value) if NUMBER.fullmatch(value) else value

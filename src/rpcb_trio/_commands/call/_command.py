@@ -11,14 +11,16 @@ from typing import Annotated, Any
 import msgspec
 import trio
 from cyclopts import Group, Parameter
-from cyclopts.validators import Number
 
+from rpcb_trio._bounds import POSITIVE
 from rpcb_trio._client import open_client
 from rpcb_trio._commands._bodies import encode_fields, read_body
 from rpcb_trio._commands._exits import ExitCode
-from rpcb_trio._commands._settings._destination import Exchange, Queue, RoutingKey, route
-from rpcb_trio._commands._settings._shared import ConfigPath, ConnectionSettings
-from rpcb_trio._commands.serve._setup import split_pair, transport
+from rpcb_trio._commands._settings._broker import transport
+from rpcb_trio._commands._settings._destination import Exchange, RoutingKey, route
+from rpcb_trio._commands._settings._parameters import flag
+from rpcb_trio._commands._settings._shared import ConfigPath, QueueSettings
+from rpcb_trio._commands._settings._values import SECONDS, split_pair
 from rpcb_trio._errors import SettingError
 from rpcb_trio._messages import Reply
 from rpcb_trio._transports import Transport
@@ -27,53 +29,53 @@ REQUEST = Group("Request", sort_key=-3)
 REPLY = Group("Reply", sort_key=-1)
 
 
-def _option(group: Group, text: str, metavar: str, **more: Any) -> Parameter:
-    return Parameter(group=group, help=text, metavar=metavar, negative="", show_default=False, **more)
-
-
 def call(
-    text: Annotated[str | None, Parameter(group=REQUEST, help="The request's body, as UTF-8.")] = None,
+    text: Annotated[str | None, flag(REQUEST, "The request's body, as UTF-8.", shown=False)] = None,
     *,
-    file: Annotated[
+    body: Annotated[
         Path | None,
-        _option(
-            REQUEST, "Or: its body is what this file holds; - for stdin.", "FILE", allow_leading_hyphen=True
+        flag(
+            REQUEST,
+            "Or: a file that holds the body; - for stdin.",
+            "FILE",
+            shown=False,
+            allow_leading_hyphen=True,
         ),
     ] = None,
     field: Annotated[
         tuple[str, ...],
-        _option(
+        flag(
             REQUEST,
-            "Or: its body is a msgpack map of these; NAME=@FILE takes a file's bytes. "
-            "Repeatable; implies --msgpack.",
+            "Or: the body is a msgpack map of these; NAME=@FILE takes a file's bytes. Repeatable; implies "
+            "--msgpack.",
             "NAME=VALUE",
+            shown=False,
         ),
     ] = (),
     header: Annotated[
-        tuple[str, ...], _option(REQUEST, "AMQP header of the request. Repeatable.", "NAME=VALUE")
+        tuple[str, ...],
+        flag(REQUEST, "AMQP header of the request. Repeatable.", "NAME=VALUE", shown=False),
     ] = (),
-    queue: Queue = "",
     exchange: Exchange = "",
     routing_key: RoutingKey = None,
     timeout: Annotated[
-        float,
-        Parameter(group=REPLY, help="How long to await it.", metavar="SECONDS", validator=Number(gt=0)),
+        float, flag(REPLY, "How long to wait for the reply.", unit=SECONDS, bounds=POSITIVE)
     ] = 30.0,
-    output: Annotated[Path | None, _option(REPLY, "Write its body into this file.", "FILE")] = None,
-    msgpack: Annotated[
-        bool, Parameter(group=REPLY, help="It is msgpack; print it as JSON.", negative="", show_default=False)
-    ] = False,
-    config: ConfigPath = None,  # noqa: ARG001 - was read to fill in the other settings
-    connection: Annotated[ConnectionSettings, Parameter(name="*")] = ConnectionSettings(),  # noqa: B008 - it is frozen
+    output: Annotated[
+        Path | None, flag(REPLY, "Write the reply's body into this file.", "FILE", shown=False)
+    ] = None,
+    msgpack: Annotated[bool, flag(REPLY, "Show a msgpack reply as JSON.", shown=False)] = False,
+    config: ConfigPath = None,  # noqa: ARG001 - `Sources` has read it
+    settings: Annotated[QueueSettings, Parameter(name="*")] = QueueSettings(),
 ) -> int:
     """Send one request, and print the body of its reply.
 
-    An error reply is printed too, and ends the command with a code of its own.
+    An error reply is printed too, and ends the command with 7.
     """
-    body = _body(text, file, field)
+    sent = _body(text, body, field)
     headers = dict(split_pair("--header", each) for each in header)
-    send = partial(_send, transport(connection), body, headers=headers, timeout=timeout)
-    reply = trio.run(partial(send, **route(queue, exchange, routing_key)))
+    send = partial(_send, transport(settings), sent, headers=headers, timeout=timeout)
+    reply = trio.run(partial(send, **route(settings.queue, exchange, routing_key)))
     _write(_readable(reply) if msgpack or field else reply.body, output)
     reply.raise_for_error()
     return ExitCode.DONE
@@ -110,9 +112,9 @@ def _write(body: bytes, output: Path | None) -> None:
 
 def _body(text: str | None, file: Path | None, fields: Sequence[str]) -> bytes:
     if (text is not None) + (file is not None) + bool(fields) != 1:
-        raise SettingError("give the request as one of TEXT, --file and --field")
+        raise SettingError("give the request as one of TEXT, --body and --field")
     if text is not None:
         return text.encode()
     if file is not None:
-        return sys.stdin.buffer.read() if str(file) == "-" else read_body("--file", file)
+        return sys.stdin.buffer.read() if str(file) == "-" else read_body("--body", file)
     return encode_fields(split_pair("--field", each) for each in fields)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -11,23 +11,10 @@ from rpcb_trio._client import open_client
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands.doctor._findings import Finding, of_connection, of_version, ok, problem, warning
 from rpcb_trio._errors import CallError
-from rpcb_trio._transports import BrokerFacts, QueueFacts, Topology, Transport
+from rpcb_trio._transports import QueueFacts, Topology, Transport
 
-
-class Examination(Protocol):
-    """What is asked of a broker (see `AmqpTransport.open_examination`)."""
-
-    @property
-    def broker(self) -> BrokerFacts: ...
-    async def queue(self, name: str) -> QueueFacts | str: ...
-    async def how_it_goes(self, queue: str) -> str | None: ...
-    async def refusal_of_connections(self, channels: Mapping[str, int]) -> tuple[int, str] | None: ...
-    async def refusal_of_queue(self, topology: Topology) -> str | None: ...
-    async def refusal_of_exchange(self, topology: Topology) -> str | None: ...
-    async def missing_exchange(self, name: str) -> str | None: ...
-    async def refusal_to_declare(self, queue: str) -> str | None: ...
-    async def refusal_to_read(self, queue: str) -> str | None: ...
-    async def refusal_to_write(self, exchange: str, routing_key: str = "") -> str | None: ...
+if TYPE_CHECKING:
+    from rpcb_trio._transports._amqp._examination import Examination
 
 
 async def examine(

@@ -8,24 +8,23 @@ from typing import Annotated
 
 import trio
 from cyclopts import Group, Parameter
-from cyclopts.validators import Number
 from rich.console import Console
 from rich.text import Text
 
+from rpcb_trio._bounds import POSITIVE
 from rpcb_trio._commands._bodies import encode_fields, read_body
 from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._commands._logs import write_logs
 from rpcb_trio._commands._outputs import new_table, say
-from rpcb_trio._commands._settings._file import SettingsFile, read_file
-from rpcb_trio._commands._settings._parameters import SERVICE
+from rpcb_trio._commands._settings._broker import shown_url, transport
+from rpcb_trio._commands._settings._parameters import SERVICE, flag, setting
 from rpcb_trio._commands._settings._serve import Settings
-from rpcb_trio._commands._settings._shared import ConfigPath, LogSettings
-from rpcb_trio._commands._settings._url import shown_url, url_of
-from rpcb_trio._commands._settings._variables import unknown_variables
+from rpcb_trio._commands._settings._shared import ConfigPath, LogSettings, Workers
+from rpcb_trio._commands._settings._sources import Sources, unknown_variables
+from rpcb_trio._commands._settings._values import SECONDS, as_they_look, split_pair
 from rpcb_trio._commands.doctor._checkup import examine, send_through
 from rpcb_trio._commands.doctor._findings import Finding, Level, of_ack_time, ok, problem, warning
-from rpcb_trio._commands.serve._command import SettingsOf, Workers
-from rpcb_trio._commands.serve._setup import as_they_look, split_pair, topology
+from rpcb_trio._commands.serve._setup import topology
 from rpcb_trio._commands.serve._target import load_service
 from rpcb_trio._errors import BrokerError, SettingError
 from rpcb_trio._executors import refuse_missing_device
@@ -38,50 +37,45 @@ STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
 
 def doctor(
     target: Annotated[
-        str | None,
-        Parameter(group=SERVICE, env_var="RPCB_TARGET", help="A service, to see whether it can be loaded."),
+        str | None, setting(SERVICE, help="A service, to see whether it can be loaded.", common=True)
     ] = None,
     *,
     send: Annotated[
         str | None,
-        Parameter(
-            group=REQUEST,
-            help="Send a request with this body through, as UTF-8, or @FILE for a file's bytes.",
-            metavar="TEXT",
-            show_default=False,
+        flag(
+            REQUEST,
+            "Send a request with this body through, as UTF-8, or @FILE for a file's bytes.",
+            "TEXT",
+            shown=False,
         ),
     ] = None,
     field: Annotated[
         tuple[str, ...],
-        Parameter(
-            group=REQUEST,
-            help="Or: with a msgpack map of these; NAME=@FILE takes a file's bytes. Repeatable.",
-            metavar="NAME=VALUE",
-            negative="",
-            show_default=False,
+        flag(
+            REQUEST,
+            "Or: with a msgpack map of these; NAME=@FILE takes a file's bytes. Repeatable.",
+            "NAME=VALUE",
+            shown=False,
         ),
     ] = (),
     timeout: Annotated[
-        float,
-        Parameter(
-            group=REQUEST, help="How long to await the reply.", metavar="SECONDS", validator=Number(gt=0)
-        ),
+        float, flag(REQUEST, "How long to wait for the reply.", unit=SECONDS, bounds=POSITIVE)
     ] = 30.0,
-    config: ConfigPath = None,
+    config: ConfigPath = None,  # noqa: ARG001 - `Sources` has read it
     worker: Workers = (),
-    settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008 - it is frozen
-    settings_of: Annotated[SettingsOf, Parameter(parse=False)],
+    settings: Annotated[Settings, Parameter(name="*")] = Settings(),
+    sources: Annotated[Sources, Parameter(parse=False)],
 ) -> int:
-    """Look whether a worker with these settings would work, and say what to mend.
+    """Look whether a worker with these settings would work, and say what to change.
 
-    It takes the settings of serve, changes nothing at the broker, and sends a request only when told to. It
-    ends with 0 if there is no problem; warnings are none.
+    It takes the settings of serve, changes nothing at the broker, and sends a request only when asked to. It
+    ends with 0 if it finds no problem; a warning is none.
     """
     write_logs(LogSettings(log_level="error"))
     body = _body(send, field)
     console = Console()
     found_problem = False
-    chosen = list(_chosen(target, settings, worker, read_file(config), settings_of))
+    chosen = list(_chosen(target, settings, worker, sources))
     for name, each_target, each in chosen:
         needed = _connections([other for _, _, other in chosen if shown_url(other) == shown_url(each)])
         findings = [*_of_variables(), *_of_service(each_target, each), *_of_devices(each)]
@@ -95,14 +89,13 @@ def _chosen(
     target: str | None,
     settings: Settings,
     workers: Sequence[str],
-    file: SettingsFile,
-    settings_of: SettingsOf,
+    sources: Sources,
 ) -> Iterator[tuple[str, str | None, Settings]]:
     """The worker that flags describe, or those of the file."""
-    names = [] if target is not None or (settings.queue and not workers) else file.select(workers)
+    names = [] if target is not None or (settings.queue and not workers) else sources.file.select(workers)
     if names:
         for name in names:
-            yield name, *settings_of(name)
+            yield name, *sources.of_worker(Settings, name)
         return
     if not settings.queue:
         raise SettingError("queue is missing; give --queue, RPCB_QUEUE, or queue in rpcb.toml")
@@ -152,14 +145,7 @@ def _connections(workers: Sequence[Settings]) -> dict[str, int]:
 async def _examine(
     settings: Settings, connections: Mapping[str, int], body: bytes | None, seconds: float
 ) -> list[Finding]:
-    from rpcb_trio.amqp import AmqpTransport  # noqa: PLC0415 - as in `transport`
-
-    way = AmqpTransport(
-        url_of(settings),
-        heartbeat=settings.heartbeat,
-        connect_timeout=settings.connect_timeout,
-        name="doctor",
-    )
+    way = transport(settings, name="doctor")
     wanted, findings = topology(settings), [of_ack_time(settings)]
     try:
         async with way.open_examination() as asked:

@@ -9,9 +9,8 @@ from ipaddress import ip_address
 import msgspec
 
 from rpcb_trio._commands._settings._serve import Settings
-from rpcb_trio._commands.doctor._ack_time import hold_warning, longest_hold
-from rpcb_trio._commands.serve._setup import policy_of
-from rpcb_trio._pipeline import checked_prefetch
+from rpcb_trio._commands.serve._ack_time import hold_warning, longest_hold
+from rpcb_trio._commands.serve._setup import held
 from rpcb_trio._transports import BrokerFacts
 
 MIB = 2**20
@@ -177,9 +176,7 @@ def of_ack_time(settings: Settings, broker: BrokerFacts | None = None) -> Findin
         SettingError: the settings don't go together.
     """
     what = "ack time-out"
-    policy = policy_of(settings)
-    executors = max(settings.replicas, len(settings.device))
-    prefetch = checked_prefetch(settings.prefetch, policy.max_batch_size, executors, settings.max_pending)
+    _, executors, prefetch = held(settings)
     if broker is not None and broker.release >= SINCE_NEWER_QUORUM and settings.queue_type == "classic":
         return ok(what, "none: this version waits for as long as it takes on a classic queue")
     limit = f"{settings.consumer_timeout:g} s (consumer_timeout)"

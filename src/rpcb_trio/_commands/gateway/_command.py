@@ -18,14 +18,12 @@ from rpcb_trio._commands._apart import set_all_apart
 from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._commands._logs import write_logs
 from rpcb_trio._commands._settings._anchored import anchored
-from rpcb_trio._commands._settings._file import read_file
+from rpcb_trio._commands._settings._broker import shown_url, transport
+from rpcb_trio._commands._settings._gateway import GatewaySettings
 from rpcb_trio._commands._settings._shared import ConfigPath, LogSettings
-from rpcb_trio._commands._settings._url import shown_url
-from rpcb_trio._commands._settings._variables import warn_of_unknown_variables
+from rpcb_trio._commands._settings._sources import Sources, warn_of_unknown_variables
 from rpcb_trio._commands._signals import Signals
-from rpcb_trio._commands.gateway._settings import GatewaySettings
-from rpcb_trio._commands.serve._embedded import Services, load_services, rerouted, serving_here
-from rpcb_trio._commands.serve._setup import transport
+from rpcb_trio._commands.gateway._embedded import Services, load_services, rerouted, serving_here
 from rpcb_trio._errors import SettingError
 from rpcb_trio._events import EventWatch, watch_events
 from rpcb_trio._gateway import GatewayOptions, Routes, read_routes
@@ -39,21 +37,21 @@ log = logging.getLogger("rpcb_trio")
 
 def gateway(
     *,
-    config: ConfigPath = None,
-    settings: Annotated[GatewaySettings, Parameter(name="*")] = GatewaySettings(),  # noqa: B008 - it is frozen
-    logs: Annotated[LogSettings, Parameter(name="*")] = LogSettings(),  # noqa: B008 - it is frozen
+    config: ConfigPath = None,  # noqa: ARG001 - `Sources` has read it
+    settings: Annotated[GatewaySettings, Parameter(name="*")] = GatewaySettings(),
+    logs: Annotated[LogSettings, Parameter(name="*")] = LogSettings(),
+    sources: Annotated[Sources, Parameter(parse=False)],
 ) -> int:
     """Answer HTTP in front of services: the [routes.NAME] of the file, and POST /rpc/NAME.
 
-    The first SIGTERM, SIGINT or SIGHUP drains: no more is accepted, what is in flight is answered, then the
-    process ends with 0. The second one stops all at once.
+    The first SIGTERM, SIGINT or SIGHUP drains, the second one stops at once.
     """
     settings = anchored(settings)
     write_logs(logs)
     warn_of_unknown_variables()
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # who sends no form is told so
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the client gets the error
     _check_extra()
-    routes = read_routes(read_file(config).routes)
+    routes = read_routes(sources.file.routes)
     if not routes and not settings.rpc and not settings.serve:
         raise SettingError(
             "there is nothing to answer: write [routes.NAME] into rpcb.toml, name a queue with --rpc, or a "
@@ -82,24 +80,24 @@ async def _run(  # noqa: PLR0917 - it is called by trio.run, which takes no othe
     from rpcb_trio.gateway import make_app, serve_app  # noqa: PLC0415 - an extra
 
     drain = trio.Event()
-    with signals.received() as wishes:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(wishes.obey, "", drain.set, nursery.cancel_scope)
-            async with (
-                _broker(settings, services) as (broker, exchange),
-                open_client(broker) as client,
-                _events(broker, exchange) as events,
-            ):
-                app = make_app(client, routes, options, events=events)
-                listener.listen()
-                log.info(_line(settings, routes, services, listener))
-                cut = await serve_app(app, listener, drain=drain, drain_timeout=settings.drain_timeout)
-            nursery.cancel_scope.cancel()
-    if wishes.stopped_by is not None:
-        return 128 + wishes.stopped_by
-    if cut:
-        log.error("drain_timeout of %g s ran out with %d request(s) in flight", settings.drain_timeout, cut)
-    return ExitCode.DRAIN_TIMEOUT if cut else ExitCode.DONE
+
+    async def serve() -> int:
+        async with (
+            _broker(settings, services) as (broker, exchange),
+            open_client(broker) as client,
+            _events(broker, exchange) as events,
+        ):
+            app = make_app(client, routes, options, events=events)
+            listener.listen()
+            log.info(_line(settings, routes, services, listener))
+            cut = await serve_app(app, listener, drain=drain, drain_timeout=settings.drain_timeout)
+        if cut:
+            log.error(
+                "drain_timeout of %g s ran out with %d request(s) in flight", settings.drain_timeout, cut
+            )
+        return ExitCode.DRAIN_TIMEOUT if cut else ExitCode.DONE
+
+    return await signals.drain_and_stop(serve, drain.set)
 
 
 @asynccontextmanager

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from rpcb_trio._commands._exits import ExitCode
-from rpcb_trio._commands._settings._parameters import WORKER, setting, whole
-from rpcb_trio._commands._settings._shared import ConfigPath
+from rpcb_trio._commands._settings._parameters import flag
+from rpcb_trio._commands._settings._shared import ConfigPath, HealthSettings
 from rpcb_trio._errors import SettingError
 from rpcb_trio._shown import shown
 
-PATIENCE = 5.0
+ASKED = Group("What is asked", sort_key=0)
+
+TIMEOUT = 5.0
 """Seconds for an answer."""
 
 LONGEST_ANSWER = 1 << 20
@@ -28,42 +29,11 @@ EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - it is not l
 """Where to reach who listens on all addresses."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class HealthSettings:
-    """Where the process answers probes; all its workers share it."""
-
-    health_port: Annotated[
-        int | None,
-        whole(
-            WORKER,
-            "HEALTH_PORT",
-            "TCP port for probes, GET /livez and /readyz; 0 takes any that is free, and the log says which.",
-            0,
-            65535,
-            metavar="PORT",
-            show_default=lambda _: "none",
-        ),
-    ] = None
-    health_host: Annotated[
-        str,
-        setting(
-            WORKER,
-            "HEALTH_HOST",
-            "Address for probes; 0.0.0.0 for all, as Kubernetes needs it.",
-            metavar="ADDRESS",
-        ),
-    ] = "127.0.0.1"
-
-
 def health(
     *,
     url: Annotated[
         str | None,
-        Parameter(
-            help="What to ask. Without it, /readyz at health-port of this machine.",
-            metavar="URL",
-            show_default=False,
-        ),
+        flag(ASKED, "What to ask. Without it, /readyz at health-port of this machine.", "URL", shown=False),
     ] = None,
     config: ConfigPath = None,  # noqa: ARG001 - was read to fill in the other settings
     probes: Annotated[HealthSettings, Parameter(name="*")] = HealthSettings(),
@@ -98,7 +68,7 @@ def _checked(url: str) -> SplitResult:
 def _ask(url: SplitResult) -> tuple[bool, str]:
     """Whether all is well, and the line that says so."""
     kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
-    connection = kind(url.hostname or "", url.port, timeout=PATIENCE)
+    connection = kind(url.hostname or "", url.port, timeout=TIMEOUT)
     try:
         connection.request("GET", url.path or "/")
         response = connection.getresponse()

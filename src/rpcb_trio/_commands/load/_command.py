@@ -27,8 +27,10 @@ from rpcb_trio._commands._outputs import (
     write_json,
     write_plot,
 )
-from rpcb_trio._commands._settings._destination import Exchange, Queue, RoutingKey, route
-from rpcb_trio._commands._settings._shared import ConfigPath, ConnectionSettings
+from rpcb_trio._commands._settings._broker import transport
+from rpcb_trio._commands._settings._destination import Exchange, RoutingKey, route
+from rpcb_trio._commands._settings._parameters import flag
+from rpcb_trio._commands._settings._shared import ConfigPath, ConnectionSettings, QueueSettings
 from rpcb_trio._commands.load._flags import REQUESTS, BodyFlags, LoadFlags, WantedFlags
 from rpcb_trio._commands.load._report import (
     Loaded,
@@ -39,7 +41,6 @@ from rpcb_trio._commands.load._report import (
     progress_line,
     summary,
 )
-from rpcb_trio._commands.serve._setup import transport
 from rpcb_trio._errors import SettingError
 from rpcb_trio._measure import Call, Extent, Tally, find_highest, send_closed, send_open
 from rpcb_trio._messages import Reply
@@ -53,18 +54,17 @@ REDRAWN = 0.25
 
 
 def load(
-    text: Annotated[str | None, Parameter(group=REQUESTS, help="The requests' body, as UTF-8.")] = None,
+    text: Annotated[str | None, flag(REQUESTS, "The requests' body, as UTF-8.", shown=False)] = None,
     *,
-    given: Annotated[BodyFlags, Parameter(name="*")] = BodyFlags(),  # noqa: B008 - it is frozen
-    queue: Queue = "",
+    given: Annotated[BodyFlags, Parameter(name="*")] = BodyFlags(),
     exchange: Exchange = "",
     routing_key: RoutingKey = None,
-    how: Annotated[LoadFlags, Parameter(name="*")] = LoadFlags(),  # noqa: B008 - it is frozen
-    wanted: Annotated[WantedFlags, Parameter(name="*")] = WantedFlags(),  # noqa: B008 - it is frozen
+    how: Annotated[LoadFlags, Parameter(name="*")] = LoadFlags(),
+    wanted: Annotated[WantedFlags, Parameter(name="*")] = WantedFlags(),
     plot: PlotPath = None,
     json: JsonPath = None,
     config: ConfigPath = None,  # noqa: ARG001 - was read to fill in the other settings
-    connection: Annotated[ConnectionSettings, Parameter(name="*")] = ConnectionSettings(),  # noqa: B008 - it is frozen
+    settings: Annotated[QueueSettings, Parameter(name="*")] = QueueSettings(),
 ) -> int:
     """Send a load to a worker, and tell what its callers would see.
 
@@ -74,9 +74,9 @@ def load(
     _check(how, wanted)
     check_outputs(plot, json)
     bodies = _bodies(text, given)
-    where = route(queue, exchange, routing_key)
+    where = route(settings.queue, exchange, routing_key)
     found = Loaded(how, wanted)
-    ended = _run(partial(_sent, partial(_connect, connection, how, where), bodies, found))
+    ended = _run(partial(_sent, partial(_connect, settings, how, where), bodies, found))
     console = Console()
     (print_ramp if how.ramp else print_figures)(console, found)
     if json is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import trio
@@ -11,70 +11,42 @@ from cyclopts import Parameter
 
 from rpcb_trio._commands._apart import set_all_apart
 from rpcb_trio._commands._exits import ExitCode
-from rpcb_trio._commands._lifetime import run_jobs
 from rpcb_trio._commands._logs import write_logs
 from rpcb_trio._commands._settings._anchored import anchored
-from rpcb_trio._commands._settings._file import SettingsFile, read_file
-from rpcb_trio._commands._settings._parameters import FILE, SERVICE
+from rpcb_trio._commands._settings._broker import shown_url
 from rpcb_trio._commands._settings._serve import Settings
-from rpcb_trio._commands._settings._shared import ConfigPath, LogSettings
-from rpcb_trio._commands._settings._url import shown_url
-from rpcb_trio._commands._settings._variables import warn_of_unknown_variables
+from rpcb_trio._commands._settings._shared import ConfigPath, HealthSettings, LogSettings, Target, Workers
+from rpcb_trio._commands._settings._sources import Sources, warn_of_unknown_variables
+from rpcb_trio._commands._settings._values import as_they_look
 from rpcb_trio._commands._signals import Signals
-from rpcb_trio._commands.health._command import HealthSettings
-from rpcb_trio._commands.serve._setup import Job, as_they_look, make_job
+from rpcb_trio._commands.serve._setup import Job, make_job
 from rpcb_trio._commands.serve._target import load_service
+from rpcb_trio._commands.serve._workers import run_jobs
 from rpcb_trio._errors import SettingError
 from rpcb_trio.health import open_health_port
 
 log = logging.getLogger("rpcb_trio")
 
-SettingsOf = Callable[[str], tuple[str | None, Settings]]
-"""Reads target and settings once more, with the file's table of one worker between variables and file."""
-
-Target = Annotated[
-    str | None,
-    Parameter(
-        group=SERVICE,
-        env_var="RPCB_TARGET",
-        help="What to serve, as module:attribute: an object with decode, infer and encode, a class of one, "
-        "or a function from list[bytes] to list[bytes]. Modules of the working directory are found. "
-        "Without it, the [workers.NAME] of the file are served.",
-    ),
-]
-Workers = Annotated[
-    tuple[str, ...],
-    Parameter(
-        group=FILE,
-        help="Serve only this worker of the file. Repeatable.",
-        metavar="NAME",
-        negative="",
-        show_default=False,
-    ),
-]
-
 
 def serve(
     target: Target = None,
     *,
-    config: ConfigPath = None,
+    config: ConfigPath = None,  # noqa: ARG001 - `Sources` has read it
     worker: Workers = (),
-    settings: Annotated[Settings, Parameter(name="*")] = Settings(),  # noqa: B008 - it is frozen
-    logs: Annotated[LogSettings, Parameter(name="*")] = LogSettings(),  # noqa: B008 - it is frozen
-    probes: Annotated[HealthSettings, Parameter(name="*")] = HealthSettings(),  # noqa: B008 - it is frozen
-    settings_of: Annotated[SettingsOf, Parameter(parse=False)],
+    settings: Annotated[Settings, Parameter(name="*")] = Settings(),
+    logs: Annotated[LogSettings, Parameter(name="*")] = LogSettings(),
+    probes: Annotated[HealthSettings, Parameter(name="*")] = HealthSettings(),
+    sources: Annotated[Sources, Parameter(parse=False)],
 ) -> int:
     """Answer the requests of a queue in batches, until a signal comes.
 
-    The first SIGTERM, SIGINT or SIGHUP drains: nothing new is taken, what is held is answered, then the
-    process ends with 0. A worker that is still connecting or warming up holds nothing, and just ends. The
-    second signal stops all at once; the broker redelivers what was held.
+    The first SIGTERM, SIGINT or SIGHUP drains, the second one stops at once.
     """
     write_logs(logs)
     warn_of_unknown_variables()
     signals = Signals()
     try:
-        jobs = _make_jobs(target, settings, worker, read_file(config), settings_of)
+        jobs = _make_jobs(target, settings, worker, sources)
         signals.keep()
     except KeyboardInterrupt:
         signals.keep()
@@ -93,29 +65,21 @@ async def _run(jobs: Sequence[Job], probes: HealthSettings, signals: Signals) ->
         return await run_jobs(jobs, signals)
 
 
-def _make_jobs(
-    target: str | None,
-    settings: Settings,
-    workers: Sequence[str],
-    file: SettingsFile,
-    settings_of: SettingsOf,
-) -> list[Job]:
+def _make_jobs(target: str | None, settings: Settings, workers: Sequence[str], sources: Sources) -> list[Job]:
     if target is not None:
         if workers:
             raise SettingError("give either TARGET or --worker; a worker's target is in the file")
         return [_make_job(settings.queue, target, anchored(settings))]
-    names = file.select(workers)
+    names = sources.file.select(workers)
     if not names:
         raise SettingError(
-            f"TARGET is missing; name a service as module:attribute, or write [workers.NAME] into {file.name}"
+            "TARGET is missing; name a service as module:attribute, or write [workers.NAME] into "
+            f"{sources.file.name}"
         )
-    asked = {name: _anchored(*settings_of(name)) for name in names}
+    asked = {name: sources.of_worker(Settings, name) for name in names}
+    asked = {name: (its_target, anchored(its_settings)) for name, (its_target, its_settings) in asked.items()}
     _refuse_shared_queues(asked)
     return [_make_job(name, *of_worker) for name, of_worker in asked.items()]
-
-
-def _anchored(target: str | None, settings: Settings) -> tuple[str | None, Settings]:
-    return target, anchored(settings)
 
 
 def _refuse_shared_queues(asked: Mapping[str, tuple[str | None, Settings]]) -> None:

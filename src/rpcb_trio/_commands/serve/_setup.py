@@ -1,23 +1,24 @@
-"""From settings to what is served: the one place where each setting meets what it sets."""
+"""From settings to a worker: the one place where each setting meets what it sets."""
 
 from __future__ import annotations
 
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rpcb_trio._batching import AutoPolicy, FixedPolicy, Policy
+from rpcb_trio._commands._settings._broker import shown_url, transport
+from rpcb_trio._commands._settings._parameters import declared
 from rpcb_trio._commands._settings._serve import Settings
-from rpcb_trio._commands._settings._shared import ConnectionSettings
-from rpcb_trio._commands._settings._url import shown_url, url_of
-from rpcb_trio._commands._settings._values import NUMBER, WHOLE
-from rpcb_trio._commands.doctor._ack_time import hold_warning
+from rpcb_trio._commands._settings._values import SECONDS, as_they_look
+from rpcb_trio._commands.serve._ack_time import hold_warning
 from rpcb_trio._commands.serve._target import load_service
 from rpcb_trio._errors import SettingError
 from rpcb_trio._events import EventInstrument, publish_events
@@ -27,21 +28,22 @@ from rpcb_trio._pipeline import checked_prefetch, serve
 from rpcb_trio._service import BoundService
 from rpcb_trio._transports import Topology
 
-if TYPE_CHECKING:
-    from rpcb_trio.amqp import AmqpTransport
-
 log = logging.getLogger("rpcb_trio")
+
+OF_SERVE = declared(Settings).keys() & signature(serve).parameters.keys() - {"queue", "batching"}
+OF_TOPOLOGY = declared(Settings).keys() & signature(Topology).parameters.keys()
+"""Settings that are arguments of the same name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One worker, ready to be started: its line for the log, and `serve` with all it needs."""
+    """One worker, ready to be started: its line for the log, and `serve` with all its arguments."""
 
     name: str
     line: str
     start: Callable[..., Any]
     health: HealthInstrument = field(default_factory=HealthInstrument)
-    telling: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    publishing: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
     """Publishes its events from before its start until after its end."""
     warning: str | None = None
     """What the operator should know before the start."""
@@ -53,55 +55,51 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
     Raises:
         SettingError: the settings don't go together.
     """
-    policy = policy_of(settings)
-    executors = max(settings.replicas, len(settings.device))
-    prefetch = checked_prefetch(settings.prefetch, policy.max_batch_size, executors, settings.max_pending)
+    policy, executors, prefetch = held(settings)
     processes = _processes(name, target, settings, executors) if settings.executor == "process" else None
     health = HealthInstrument(name)
     broker = transport(settings, name=name)
     start = new_start()
-    instruments = [*_instruments(name, settings, start), health]
-    telling = Job.telling
+    instruments: list[Instrument] = [LogInstrument(name), health]
+    if settings.audit is not None:
+        instruments.append(AuditInstrument(settings.audit, name, start=start))
+    publishing = Job.publishing
     if settings.events is not None:
-        instruments.append(events := EventInstrument(name, device=_devices(settings), start=start))
-        telling = partial(publish_events, broker, _events_exchange(settings.events, settings), events)
+        events = EventInstrument(name, device=", ".join(settings.device) or None, start=start)
+        instruments.append(events)
+        publishing = partial(publish_events, broker, _events_exchange(settings.events, settings), events)
+    arguments = {each: getattr(settings, each) for each in OF_SERVE} | {
+        "batching": policy,
+        "prefetch": prefetch,
+        "devices": settings.device,
+        "executors": processes,
+        "infer_timeout": None if processes else settings.infer_timeout,
+        "journal": journal_of(name, settings),
+        "journal_required": bool(settings.journal),
+        "instruments": instruments,
+    }
     return Job(
         name=name,
         health=health,
-        telling=telling,
+        publishing=publishing,
         warning=hold_warning(prefetch, executors, settings.infer_timeout, settings.consumer_timeout),
         line=f"{name}: serving {target} from queue {settings.queue} of {shown_url(settings)}: "
         f"prefetch {prefetch}, max batch {policy.max_batch_size}, {_batching_line(settings)}, "
         f"{executors} replica(s)",
-        start=partial(
-            serve,
-            service,
-            broker,
-            topology(settings),
-            batching=policy,
-            prefetch=prefetch,
-            max_pending=settings.max_pending,
-            expired=settings.expired,
-            no_reply_to=settings.no_reply_to,
-            max_body_size=settings.max_body_size,
-            max_reply_size=settings.max_reply_size,
-            check_caller=settings.check_caller,
-            remember_replies=settings.remember_replies,
-            replicas=settings.replicas,
-            devices=settings.device,
-            executors=processes,
-            infer_timeout=None if processes else settings.infer_timeout,
-            hook_timeout=settings.hook_timeout,
-            warm_up_timeout=settings.warm_up_timeout,
-            journal=journal_of(name, settings),
-            journal_required=bool(settings.journal),
-            max_deaths=settings.max_deaths,
-            decode_threads=settings.decode_threads,
-            batch_headers=settings.batch_headers,
-            drain_timeout=settings.drain_timeout,
-            instruments=instruments,
-        ),
+        start=partial(serve, service, broker, topology(settings), **arguments),
     )
+
+
+def held(settings: Settings) -> tuple[Policy, int, int]:
+    """The policy, how many executors there are, and how many requests are held at most.
+
+    Raises:
+        SettingError: the settings don't go together.
+    """
+    policy = policy_of(settings)
+    executors = max(settings.replicas, len(settings.device))
+    prefetch = checked_prefetch(settings.prefetch, policy.max_batch_size, executors, settings.max_pending)
+    return policy, executors, prefetch
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -126,11 +124,47 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
+def topology(settings: Settings) -> Topology:
+    """What to consume from and what to declare.
+
+    Raises:
+        SettingError: the settings don't go together.
+    """
+    if settings.routing_key and not settings.exchange:
+        raise SettingError(
+            "routing_key binds to an exchange; name it with exchange, or leave routing_key out"
+        )
+    return Topology(
+        **{each: getattr(settings, each) for each in OF_TOPOLOGY},
+        routing_keys=settings.routing_key,
+        arguments=as_they_look("queue_argument", settings.queue_argument),
+    )
+
+
+def journal_of(name: str, settings: Settings) -> Path | None:
+    """The directory of the journal; None, with a line in the log, where there is no home to put it."""
+    if settings.journal:
+        return None if settings.journal == "off" else Path(settings.journal)
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    try:
+        if not state.is_absolute():  # as the standard has it
+            state = Path.home() / ".local" / "state"
+        return state / "rpcb-trio"
+    except RuntimeError as error:  # there is no home
+        log.warning(
+            "%s: there is no journal (%s), so a request that kills its worker is not found out; set journal "
+            "to a directory that is yours, or to off",
+            name,
+            error,
+        )
+        return None
+
+
 def _batching_line(settings: Settings) -> str:
     if settings.batching == "fixed":
-        return f"fixed batching with a max wait of {settings.max_wait or 0.0:g} s"
+        return f"fixed batching with a max wait of {SECONDS.show(settings.max_wait or 0.0)}"
     if settings.latency_objective is not None:
-        return f"auto batching for a latency of {settings.latency_objective:g} s"
+        return f"auto batching for a latency of {SECONDS.show(settings.latency_objective)}"
     return "auto batching"
 
 
@@ -156,99 +190,3 @@ def _events_exchange(exchange: str, settings: Settings) -> str:
             "name another one"
         )
     return exchange
-
-
-def journal_of(name: str, settings: Settings) -> Path | None:
-    """The directory of the journal; None, with a line in the log, where there is no home to put it."""
-    if settings.journal:
-        return None if settings.journal == "off" else Path(settings.journal)
-    state = Path(os.environ.get("XDG_STATE_HOME", ""))
-    try:
-        if not state.is_absolute():  # as the standard has it
-            state = Path.home() / ".local" / "state"
-        return state / "rpcb-trio"
-    except RuntimeError as error:  # there is no home
-        log.warning(
-            "%s: there is no journal (%s), so a request that kills its worker is not found out; set journal "
-            "to a directory that is yours, or to off",
-            name,
-            error,
-        )
-        return None
-
-
-def _devices(settings: Settings) -> str | None:
-    return ", ".join(settings.device) or None
-
-
-def _instruments(name: str, settings: Settings, start: str) -> list[Instrument]:
-    if settings.audit is None:
-        return [LogInstrument(name)]
-    return [LogInstrument(name), AuditInstrument(settings.audit, name, start=start)]
-
-
-def transport(settings: ConnectionSettings, *, name: str | None = None) -> AmqpTransport:
-    """The way to the broker.
-
-    Raises:
-        SettingError: the URL is wrong.
-    """
-    from rpcb_trio.amqp import AmqpTransport  # noqa: PLC0415 - who only asks for help need not wait for aiormq
-
-    return AmqpTransport(
-        url_of(settings), heartbeat=settings.heartbeat, connect_timeout=settings.connect_timeout, name=name
-    )
-
-
-def topology(settings: Settings) -> Topology:
-    """What to consume from and what to declare.
-
-    Raises:
-        SettingError: the settings don't go together.
-    """
-    if settings.routing_key and not settings.exchange:
-        raise SettingError(
-            "routing_key binds to an exchange; name it with exchange, or leave routing_key out"
-        )
-    return Topology(
-        queue=settings.queue,
-        declare=settings.declare,
-        queue_type=settings.queue_type,
-        durable=settings.durable,
-        exchange=settings.exchange,
-        exchange_type=settings.exchange_type,
-        routing_keys=settings.routing_key,
-        dead_letter_exchange=settings.dead_letter_exchange,
-        dead_letter_routing_key=settings.dead_letter_routing_key,
-        on_refused_reply=settings.on_refused_reply,
-        arguments=as_they_look("queue_argument", settings.queue_argument),
-    )
-
-
-def split_pair(option: str, text: str) -> tuple[str, str]:
-    """Split `NAME=VALUE`.
-
-    Raises:
-        SettingError: there is no name or no `=`.
-    """
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise SettingError(f"{option} {text}: write it as NAME=VALUE")
-    return name, value
-
-
-def as_they_look(option: str, pairs: Sequence[str]) -> dict[str, object]:
-    """Read `NAME=VALUE` pairs: true and false, whole and other numbers are what they look like, else text.
-
-    Raises:
-        SettingError: one is no such pair.
-    """
-    return {name: _as_it_looks(value) for name, value in (split_pair(option, each) for each in pairs)}
-
-
-def _as_it_looks(value: str) -> object:
-    if value in ("true", "false"):
-        return value == "true"
-    if WHOLE.fullmatch(value):
-        return int(value)
-    return float(value) if NUMBER.fullmatch(value) else value

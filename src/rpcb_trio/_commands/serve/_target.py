@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import logging
 import sys
-from collections.abc import Iterable, Mapping
+import traceback
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType, NoneType, UnionType
@@ -15,10 +15,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
-from rpcb_trio._commands.serve._users_code import told
+from rpcb_trio._commands._settings._text import did_you_mean
 from rpcb_trio._errors import SettingError
 from rpcb_trio._green import refuse_green_threads
+from rpcb_trio._guard import described, is_of_a_library
 from rpcb_trio._service import BoundService, bind
+from rpcb_trio._shown import shown
 
 log = logging.getLogger("rpcb_trio")
 
@@ -28,6 +30,9 @@ SERVICES = "rpcb_trio.services"
 """The group of entry points in which a distribution offers its services."""
 
 NO_OPTIONS: Mapping[str, object] = {}
+
+LONGEST = 300
+"""Characters of an error's text in one line."""
 
 _LOOKS = (bool, int, float, NoneType)
 """What an option may look like besides text."""
@@ -140,12 +145,6 @@ def _refuse_value(option: str, value: object, annotation: Any) -> None:
         raise SettingError(f"{option}: it must be {wanted}") from error
 
 
-def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """The end of an error line that proposes the nearest candidate, if one is near."""
-    close = difflib.get_close_matches(name, candidates, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
 def public_names(found: Any) -> list[str]:
     """What one would call by name there."""
     return [name for name in dir(found) if not name.startswith("_")]
@@ -175,6 +174,11 @@ def _import(target: str, name: str) -> ModuleType:
 
 
 def _traced(error: Exception) -> str:
-    """An error of the user's own code, with its place, in one line; the traceback at debug."""
+    """An error of the user's own code in one line, with its place there; the traceback at debug."""
     log.debug("the traceback", exc_info=error)
-    return told(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [each for each in frames if not is_of_a_library(each.filename)] or frames
+    place = f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "?"
+    if isinstance(error, SyntaxError) and error.filename:
+        place = f"{error.filename}:{error.lineno}"
+    return f"{shown(described(error), LONGEST)} ({place})"

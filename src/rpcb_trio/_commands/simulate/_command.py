@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
-from cyclopts.validators import Number
 from rich.console import Console
 
+from rpcb_trio._bounds import COUNT, POSITIVE, Bounds
 from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._commands._outputs import (
     JsonPath,
@@ -20,7 +19,9 @@ from rpcb_trio._commands._outputs import (
     write_json,
     write_plot,
 )
+from rpcb_trio._commands._settings._parameters import flag
 from rpcb_trio._commands._settings._serve import Settings
+from rpcb_trio._commands._settings._values import SECONDS
 from rpcb_trio._commands.serve._setup import policy_of
 from rpcb_trio._commands.simulate._report import Replayed, print_replayed, replay_title, summary
 from rpcb_trio._errors import SettingError
@@ -34,39 +35,40 @@ POLICY = Group("Policy", sort_key=1)
 DEVICE = Group("Device", sort_key=2)
 
 
-def _flag(group: Group, text: str, metavar: str, **limits: float) -> Parameter:
-    return Parameter(
-        group=group,
-        help=text,
-        metavar=metavar,
-        validator=Number(**limits) if limits else None,
-        show_default=False,
-    )
+FINITE = Bounds(above=0, finite=True)
+
+
+def _flag(group: Group, text: str, metavar: str | None = None, **more: Any) -> Parameter:
+    return flag(group, text, metavar, shown=False, **more)
 
 
 def simulate(
-    audit_file: Annotated[Path, Parameter(group=RECORDING, help="What serve --audit wrote.")],
+    audit_file: Annotated[Path, flag(RECORDING, "What serve --audit wrote.")],
     /,
     *,
     worker: Annotated[
         str | None, _flag(RECORDING, "Whose part of the file; needed where several wrote it.", "NAME")
     ] = None,
-    batching: Annotated[
-        Literal["auto", "fixed"], Parameter(group=POLICY, help="The policy, as serve takes it.")
-    ] = "auto",
+    batching: Annotated[Literal["auto", "fixed"], flag(POLICY, "The policy, as serve takes it.")] = "auto",
     max_batch_size: Annotated[
-        int | None, _flag(POLICY, "The most requests in one batch; without it, as recorded.", "N", gte=1)
+        int | None,
+        _flag(POLICY, "The most requests in one batch; without it, as recorded.", "N", bounds=COUNT),
     ] = None,
     max_wait: Annotated[
         float | None,
-        _flag(POLICY, "For fixed: how long a batch waits to fill.", "SECONDS", gte=0, lt=math.inf),
+        _flag(
+            POLICY,
+            "For fixed: how long a batch waits to fill.",
+            unit=SECONDS,
+            bounds=Bounds(least=0, finite=True),
+        ),
     ] = None,
     max_batch_cost: Annotated[
-        float | None, _flag(POLICY, "The most padded cost of a batch.", "COST", gt=0)
+        float | None, _flag(POLICY, "The most padded cost of a batch.", "COST", bounds=POSITIVE)
     ] = None,
     latency_objective: Annotated[
         float | None,
-        _flag(POLICY, "For auto: the latency to fill batches for.", "SECONDS", gt=0, lt=math.inf),
+        _flag(POLICY, "For auto: the latency to fill batches for.", unit=SECONDS, bounds=FINITE),
     ] = None,
     replicas: Annotated[
         int | None,
@@ -74,16 +76,18 @@ def simulate(
             DEVICE,
             "How many batches are computed at once, none slower for the others; without it, as recorded.",
             "N",
-            gte=1,
+            bounds=COUNT,
         ),
     ] = None,
     fixed_seconds: Annotated[
         float | None,
-        _flag(DEVICE, "What any batch takes; without it, as batches took when recorded.", "SECONDS"),
+        _flag(DEVICE, "What any batch takes; without it, as batches took when recorded.", unit=SECONDS),
     ] = None,
     per_cost_seconds: Annotated[
         float | None,
-        _flag(DEVICE, "What each unit of padded cost adds: of its size times its largest cost.", "SECONDS"),
+        _flag(
+            DEVICE, "What each unit of padded cost adds: of its size times its largest cost.", unit=SECONDS
+        ),
     ] = None,
     plot: PlotPath = None,
     json: JsonPath = None,

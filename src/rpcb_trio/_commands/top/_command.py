@@ -9,23 +9,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import cyclopts
 import msgspec
 import trio
 from cyclopts import Parameter
-from cyclopts.validators import Number
 from rich.console import Console, Group
 from rich.live import Live
 
+from rpcb_trio._bounds import POSITIVE, Bounds
 from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._commands._logs import tell, write_logs
-from rpcb_trio._commands._settings._parameters import setting
+from rpcb_trio._commands._settings._broker import shown_url, transport
+from rpcb_trio._commands._settings._parameters import flag, setting
 from rpcb_trio._commands._settings._shared import ConfigPath, ConnectionSettings, LogSettings
-from rpcb_trio._commands._settings._url import shown_url
+from rpcb_trio._commands._settings._values import SECONDS
 from rpcb_trio._commands._signals import OBEYED
-from rpcb_trio._commands.serve._setup import transport
 from rpcb_trio._commands.top._keys import pressed, single_keys
 from rpcb_trio._commands.top._screen import Screen
 from rpcb_trio._errors import SettingError
@@ -44,43 +44,26 @@ WIDE = 200
 class TopSettings(ConnectionSettings):
     """What is watched."""
 
-    events: Annotated[
-        str | None,
-        setting(
-            VIEW,
-            "EVENTS",
-            "Exchange that the workers tell of themselves, as they were started with. Required.",
-            metavar="EXCHANGE",
-            show_default=False,
-        ),
-    ] = None
+    events: Annotated[str | None, setting(VIEW, "EXCHANGE", shown=False, common=True)] = None
+    """Exchange that the workers publish events to, as they were started with. Required."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TopFlags:
     """How it is shown."""
 
-    interval: Annotated[
-        float,
-        Parameter(
-            group=VIEW, help="From one view to the next.", metavar="SECONDS", validator=Number(gte=0.1)
-        ),
-    ] = 1.0
-    once: Annotated[
-        bool,
-        Parameter(group=VIEW, help="Look for some seconds, print it once and end; so without a terminal."),
-    ] = False
-    seconds: Annotated[
-        float,
-        Parameter(
-            group=VIEW, help="How long to look, with --once.", metavar="SECONDS", validator=Number(gt=0)
-        ),
-    ] = 2.5
-    json: Annotated[bool, Parameter(group=VIEW, help="Print each view as a line of JSON.")] = False
+    interval: Annotated[float, flag(VIEW, unit=SECONDS, bounds=Bounds(least=0.1))] = 1.0
+    """From one view to the next."""
+    once: Annotated[bool, flag(VIEW)] = False
+    """Look for some seconds, print it once and end; so without a terminal."""
+    seconds: Annotated[float, flag(VIEW, unit=SECONDS, bounds=POSITIVE)] = 2.5
+    """How long to look, with --once."""
+    format: Annotated[Literal["text", "json"], flag(VIEW)] = "text"
+    """A screen, or a line of JSON for each view."""
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of `--json`."""
+    """A line of `--format json`."""
 
     unix: float
     connected: bool
@@ -154,10 +137,11 @@ class _View:
             return ExitCode.NO_EVENTS
         console = Console()
         is_live = sys.stdout.isatty() and not console.is_dumb_terminal
-        if flags.once or not (flags.json or is_live):
+        as_json = flags.format == "json"
+        if flags.once or not (as_json or is_live):
             await trio.sleep(flags.seconds)
-            self._print(as_json=flags.json)
-        elif flags.json:
+            self._print(as_json=as_json)
+        elif as_json:
             await self._print_lines(flags.interval)
         else:
             await self._live(console, flags.interval)

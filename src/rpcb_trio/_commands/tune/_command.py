@@ -23,11 +23,11 @@ from rpcb_trio._commands._outputs import (
     write_json,
     write_plot,
 )
-from rpcb_trio._commands._settings._parameters import SERVICE
+from rpcb_trio._commands._settings._parameters import SERVICE, setting
 from rpcb_trio._commands._settings._shared import ConfigPath, ServiceSettings
-from rpcb_trio._commands.serve._setup import as_they_look
+from rpcb_trio._commands._settings._values import as_they_look
 from rpcb_trio._commands.serve._target import load_service
-from rpcb_trio._commands.tune._flags import LoadFlags, MaxBatchSize, Replicas, RequestFlags, Seconds
+from rpcb_trio._commands.tune._flags import LoadFlags, MeasureFlags, RequestFlags
 from rpcb_trio._commands.tune._questions import ask_demand, ask_objective
 from rpcb_trio._commands.tune._report import Found, print_advice, print_measured, summary
 from rpcb_trio._errors import SettingError
@@ -46,21 +46,17 @@ from rpcb_trio._measure import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Target = Annotated[
-    str | None, Parameter(group=SERVICE, env_var="RPCB_TARGET", help="What to measure, as serve takes it.")
-]
+Target = Annotated[str | None, setting(SERVICE, help="What to measure, as serve takes it.", common=True)]
 
 
 def tune(
     target: Target = None,
     *,
     config: ConfigPath = None,  # noqa: ARG001 - was read to fill in the other settings
-    service: Annotated[ServiceSettings, Parameter(name="*")] = ServiceSettings(),  # noqa: B008 - it is frozen
-    given: Annotated[RequestFlags, Parameter(name="*")] = RequestFlags(),  # noqa: B008 - it is frozen
-    max_batch_size: MaxBatchSize = 32,
-    replicas: Replicas = 1,
-    seconds: Seconds = 30.0,
-    load: Annotated[LoadFlags, Parameter(name="*")] = LoadFlags(),  # noqa: B008 - it is frozen
+    service: Annotated[ServiceSettings, Parameter(name="*")] = ServiceSettings(),
+    given: Annotated[RequestFlags, Parameter(name="*")] = RequestFlags(),
+    how: Annotated[MeasureFlags, Parameter(name="*")] = MeasureFlags(),
+    load: Annotated[LoadFlags, Parameter(name="*")] = LoadFlags(),
     plot: PlotPath = None,
     json: JsonPath = None,
 ) -> int:
@@ -79,9 +75,11 @@ def tune(
     bodies = read_bodies(given.body, given.bodies, given.field)
     bound = load_service(target, as_they_look("option", service.option))
     devices: Sequence[str | None] = service.device or [None]
-    placed = [devices[number % len(devices)] for number in range(replicas)]
+    placed = [devices[number % len(devices)] for number in range(how.replicas)]
     console = Console()
-    surveyed = _survey(partial(survey, bound, bodies, placed, sizes_up_to(max_batch_size), seconds=seconds))
+    surveyed = _survey(
+        partial(survey, bound, bodies, placed, sizes_up_to(how.max_batch_size), seconds=how.seconds)
+    )
     found = Found(target, surveyed.costs, surveyed.measured)
     print_measured(console, found)
     found = _advised(console, found, load, draws=plot is not None)

@@ -9,7 +9,7 @@ from functools import partial
 
 import msgspec
 
-from rpcb_trio._commands.serve._setup import split_pair
+from rpcb_trio._commands._settings._values import split_pair
 from rpcb_trio._commands.serve._target import load_service
 from rpcb_trio._events import EventInstrument, publish_events
 from rpcb_trio._gateway import Route, Routes

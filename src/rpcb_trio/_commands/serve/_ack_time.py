@@ -1,16 +1,14 @@
-"""Whether what a worker holds can be acked before the broker loses patience.
+"""Whether what a worker holds can be acked before the broker takes it back.
 
-RabbitMQ closes the channel of a consumer that leaves a delivery unacked for longer than `consumer_timeout`
-(30 min if it is not set; https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout), and redelivers.
+RabbitMQ closes the channel of a consumer that leaves a delivery unacked for longer than `consumer_timeout`,
+and redelivers (https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout).
 """
 
 from __future__ import annotations
 
-DEFAULT_CONSUMER_TIMEOUT = 1800.0
-
 
 def longest_hold(prefetch: int, executors: int, infer_timeout: float) -> float:
-    """Seconds until the last of `prefetch` requests is computed, at the worst.
+    """Seconds until the last of `prefetch` requests is computed, in the worst case.
 
     That is when each is a batch by itself, as redelivered requests are, and takes all of `infer_timeout`.
     """
@@ -20,7 +18,7 @@ def longest_hold(prefetch: int, executors: int, infer_timeout: float) -> float:
 def hold_warning(
     prefetch: int, executors: int, infer_timeout: float | None, consumer_timeout: float
 ) -> str | None:
-    """What to tell the operator; None where it fits, or where `infer_timeout` is not set."""
+    """What to warn the operator of; None where it fits, or where `infer_timeout` is not set."""
     if infer_timeout is None:
         return None
     hold = longest_hold(prefetch, executors, infer_timeout)

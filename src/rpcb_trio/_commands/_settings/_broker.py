@@ -1,4 +1,4 @@
-"""The broker's URL: given, or in a file that is read whenever it is needed; and how it may be shown."""
+"""The way to the broker: its URL, given or in a file that is read for each connection."""
 
 from __future__ import annotations
 
@@ -6,17 +6,35 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, quote, urlsplit
 
 from rpcb_trio._commands._settings._shared import DEFAULT_URL, ConnectionSettings
-from rpcb_trio._commands._settings._text_files import bare, read_text
+from rpcb_trio._commands._settings._text import bare, read_text
 from rpcb_trio._errors import SettingError
+from rpcb_trio._shown import without_passwords
+
+if TYPE_CHECKING:
+    from rpcb_trio.amqp import AmqpTransport
 
 ASSIGNMENT = re.compile(r"(export\s+)?\w+\s*=")
 
 
+def transport(settings: ConnectionSettings, *, name: str | None = None) -> AmqpTransport:
+    """The way to the broker.
+
+    Raises:
+        SettingError: the URL is wrong.
+    """
+    from rpcb_trio.amqp import AmqpTransport  # noqa: PLC0415 - --help need not wait for aiormq
+
+    return AmqpTransport(
+        url_of(settings), heartbeat=settings.heartbeat, connect_timeout=settings.connect_timeout, name=name
+    )
+
+
 def url_of(settings: ConnectionSettings) -> str | Callable[[], str]:
-    """The URL, or who makes it of what its files hold.
+    """The URL, or a function that makes it of what its files hold.
 
     Raises:
         SettingError: what belongs to one place is set in two.
@@ -33,20 +51,10 @@ def url_of(settings: ConnectionSettings) -> str | Callable[[], str]:
 def shown_url(settings: ConnectionSettings) -> str:
     """The broker as it may be logged."""
     return (
-        without_password(bare(settings.url)) if settings.url_file is None else f"url_file {settings.url_file}"
+        without_passwords(bare(settings.url))
+        if settings.url_file is None
+        else f"url_file {settings.url_file}"
     )
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be logged.
-
-    Raises:
-        SettingError: it is none.
-    """
-    parts = _split(url)
-    login, at, place = parts.netloc.rpartition("@")
-    user, colon, _ = login.partition(":")
-    return parts._replace(netloc=f"{user}{colon and ':***'}{at}{place}").geturl()
 
 
 def _split(url: str) -> SplitResult:

@@ -4,7 +4,7 @@
 2. The first SIGTERM, SIGINT or SIGHUP ends the start of those that are not started, and drains the others.
 3. When all have drained, the process ends with 0. A worker whose drain_timeout runs out does not hurry the
    others; the process then ends with the code for it.
-4. The second signal cancels all at once, unless it came so soon that it is the same wish; the broker
+4. The second signal cancels all at once, unless it came so soon that it counts as the first; the broker
    redelivers what was held. The process ends with 128 and the signal's number.
 
 A worker that crashes ends the process: the nursery cancels the others, and what they held is redelivered.
@@ -27,56 +27,50 @@ log = logging.getLogger("rpcb_trio")
 
 
 async def run_jobs(jobs: Sequence[Job], signals: Signals) -> int:
-    """Run the workers until a signal ends them.
+    """Run the workers until a signal ends them; returns the exit code.
 
     Raises:
         DrainTimeout: in a group, one for each worker that was not drained in time.
         WarmUpFailed, SettingError, LoginRefused, TopologyMismatch, SessionLost: as `serve`, in groups.
     """
-    lifetime = _Lifetime(jobs)
-    with signals.received() as wishes:
-        async with trio.open_nursery() as nursery:
-            what = f" {len(jobs)} worker(s)"
-            nursery.start_soon(wishes.obey, what, lifetime.drain, nursery.cancel_scope)
-            await lifetime.serve()
-            nursery.cancel_scope.cancel()
-    if lifetime.overdue and wishes.stopped_by is None:
-        raise ExceptionGroup("not drained in time", lifetime.overdue)
-    return ExitCode.DONE if wishes.stopped_by is None else 128 + wishes.stopped_by
+    workers = _Workers(jobs)
+    return await signals.drain_and_stop(workers.serve, workers.drain, f" {len(jobs)} worker(s)")
 
 
-class _Lifetime:
+class _Workers:
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._jobs = jobs
         self._starting = trio.CancelScope()
-        self._workers: list[Worker] = []
-        self.overdue: list[DrainTimeout] = []
+        self._started: list[Worker] = []
+        self._overdue: list[DrainTimeout] = []
 
-    async def serve(self) -> None:
+    async def serve(self) -> int:
         async with trio.open_nursery() as nursery:
             with self._starting:
                 for job in self._jobs:
                     log.info(job.line)
-                    self._workers.append(await nursery.start(self._serve_one, job))
+                    self._started.append(await nursery.start(self._serve_one, job))
             if self._starting.cancel_called:  # the last to start may have done so at that very moment
                 self._drain_started()
+        if self._overdue:
+            raise ExceptionGroup("not drained in time", self._overdue)
+        return ExitCode.DONE
 
     async def _serve_one(self, job: Job, task_status: trio.TaskStatus[Worker]) -> None:
         try:
-            async with job.telling():
+            async with job.publishing():
                 await job.start(task_status=task_status)
         except WarmUpFailed as error:
             log.debug("%s: the traceback", job.name, exc_info=error)
             raise WarmUpFailed(f"{job.name}: {error}") from error
         except DrainTimeout as error:
-            log.warning("%s: gave up draining; the others still drain", job.name)
-            self.overdue.append(error)
+            log.warning("%s: not drained in time; the others still drain", job.name)
+            self._overdue.append(error)
 
     def drain(self) -> None:
-        """End the start of those that are not started, and drain the others."""
         self._starting.cancel()
         self._drain_started()
 
     def _drain_started(self) -> None:
-        for worker in self._workers:
+        for worker in self._started:
             worker.drain()

@@ -1,0 +1,48 @@
+"""What a number that is set may be: the same for an argument of `serve`, a flag, a variable and a key."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from rpcb_trio._errors import SettingError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """The smallest and the largest value that a setting takes."""
+
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    finite: bool = False
+
+    def fault(self, value: float) -> str | None:
+        """What is wrong with a value, as the end of an error line; None if nothing is."""
+        if math.isnan(value):
+            return "it must be a number"
+        if self.least is not None and value < self.least:
+            return f"it must be at least {self.least:g}"
+        if self.above is not None and value <= self.above:
+            return f"it must be more than {self.above:g}"
+        if self.most is not None and value > self.most:
+            return f"it must be at most {self.most:g}"
+        if self.finite and math.isinf(value):
+            return "it must be finite"
+        return None
+
+    def check(self, setting: str, value: float | None) -> None:
+        """Accept None, which says that it is not set.
+
+        Raises:
+            SettingError: the value is out of bounds.
+        """
+        fault = None if value is None else self.fault(value)
+        if fault is not None:
+            raise SettingError(f"{setting} is {value}; {fault}")
+
+
+ANY = Bounds()
+COUNT = Bounds(least=1)
+POSITIVE = Bounds(above=0)
+NOT_NEGATIVE = Bounds(least=0)

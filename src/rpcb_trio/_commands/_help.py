@@ -1,0 +1,51 @@
+"""`--help` fits a screen: it shows the common settings; `--help-all` shows all."""
+
+from __future__ import annotations
+
+from cyclopts.help import HelpPanel
+from cyclopts.help.formatters import DefaultFormatter
+from cyclopts.help.specs import TableSpec, get_default_command_columns, get_default_parameter_columns
+from rich.console import Console, ConsoleOptions
+from rich.text import Text
+
+from rpcb_trio._commands._settings._file import FileTable
+from rpcb_trio._commands._settings._gateway import GatewaySettings
+from rpcb_trio._commands._settings._parameters import RARE, declared
+
+ALL = "--help-all"
+
+OTHERS = frozenset(
+    f"--{name.replace('_', '-')}"
+    for table in (FileTable, GatewaySettings)
+    for name, (_, _, reader) in declared(table).items()
+    if not reader.is_common
+)
+"""Flags of settings that are not common."""
+
+
+class Formatter(DefaultFormatter):
+    """Prints each group under its name, with the common settings of it or with all."""
+
+    def __init__(self, *, shows_all: bool) -> None:
+        super().__init__()
+        self._shows_all = shows_all
+
+    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+        """Print one group."""
+        entries = panel.entries
+        if not self._shows_all:
+            entries = [each for each in entries if OTHERS.isdisjoint(each.positive_names)]
+        if entries and (self._shows_all or panel.title != RARE.name):
+            is_command = panel.format == "command"
+            columns = get_default_command_columns if is_command else get_default_parameter_columns
+            console.print(Text(f"{panel.title}:", style="bold"))
+            console.print(TableSpec().build(columns(console, options, entries), entries))
+
+
+def epilogue(example: str) -> str:
+    """The end of a command's help."""
+    return (
+        f"Example: `rpcb-trio {example}`\n\n"
+        f"More settings: {ALL}. Each is a flag (--max-wait), a variable (RPCB_MAX_WAIT) or a key of "
+        "rpcb.toml (max_wait), in this order of precedence. Exit codes: rpcb-trio exit-codes."
+    )

@@ -25,6 +25,7 @@ from rpcb_trio._measure import (
     law_by_hand,
     sizes_up_to,
 )
+from rpcb_trio._statistics import fit_line
 from rpcb_trio.batching import Work
 from tests.scenarios import steady
 
@@ -46,6 +47,18 @@ def test_the_law_that_made_the_times_is_found_again(fixed: float, per_cost: floa
     found = fit_law(batches(made, costs=(0.5, 3.0, 9.0)))
     for work in (Work(3, 2.0, 5.0), Work(32, 9.0, 100.0), Work(1, 0.5, 0.5)):
         assert found(work) == pytest.approx(made(work), rel=1e-3)
+
+
+@steady
+@given(
+    fixed=st.floats(1e-3, 1.0),
+    slope=st.floats(1e-3, 1.0),
+    unit=st.sampled_from([1e-9, 1.0, 1e9]),
+)
+def test_the_unit_of_work_does_no_harm_to_the_line(fixed: float, slope: float, unit: float) -> None:
+    times = [fixed + slope * size for size in SIZES]
+    found = fit_line([unit * size for size in SIZES], times, [1.0] * len(SIZES))
+    assert found == pytest.approx((fixed, slope / unit), rel=1e-6)
 
 
 def test_padding_is_told_from_summing_by_the_times() -> None:

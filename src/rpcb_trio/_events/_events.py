@@ -1,12 +1,12 @@
-"""What workers tell of themselves while they work, as JSON on a topic exchange.
+"""What workers publish about themselves while they work, as JSON on a topic exchange.
 
 `event` says which it is:
 
     batch   the requests of a batch are settled (`BatchEvent`)
     state   how a worker is, each second and at each change of its condition (`StateEvent`)
 
-Nothing in them comes from a request. Readers pass over fields they don't know, and over events whose values
-are beyond the bounds below: whoever may publish says what is in them.
+Nothing in them comes from a request. Readers pass over fields that they don't know, and over events with
+values beyond the bounds below, because anyone who may publish decides what is in them.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
 Reason = Annotated[str, msgspec.Meta(max_length=LONGEST_REASON)]
 
 SILENT_AFTER = 5.0
-"""Seconds of silence after which a worker counts as gone; one that lives tells its state each second."""
+"""Seconds of silence after which a worker counts as gone; a living one publishes its state each second."""
 
 MOST_WAITS = 32
-"""How many of a batch's waits are told one by one."""
+"""How many of a batch's waits stand in its event."""
 
 
 class WorkerEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
-    """What every event has."""
+    """What all events have."""
 
     worker: Name
     host: Name
     pid: Count
     start: Name = ""
     """The id of the worker's start, random, the same as in its audit: containers may share a host's name and
-    process ids. Older workers don't tell it."""
+    process ids. Empty from older workers."""
     queue: Name
     device: Name | None
     """What its model computes on, where it was set."""
@@ -64,7 +64,7 @@ class WorkerEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
 
     @property
     def routing_key(self) -> str:
-        """`worker.<queue>.<host-pid>.<event>`, for who wants some of the events only."""
+        """`worker.<queue>.<host-pid>.<event>`, for readers that need some of the events only."""
         queue = self.queue.encode()[:LONGEST_QUEUE].decode(errors="ignore")
         host = self.host.replace(".", "-")[:32]
         return f"worker.{queue}.{host}-{self.pid}.{self.__struct_config__.tag}"
@@ -76,7 +76,7 @@ class BatchEvent(WorkerEvent, frozen=True, kw_only=True, tag="batch"):
     id: Count
     size: Count
     trigger: Trigger
-    """Why it was closed."""
+    """Why the batch was closed."""
     wait_mean_ms: Number
     """From a request's arrival until the batch was closed."""
     wait_max_ms: Number
@@ -110,12 +110,12 @@ class StateEvent(WorkerEvent, frozen=True, kw_only=True, tag="state"):
     """How many it has not settled."""
     received: Count
     answered: Count
-    """With what the model made of them, whether or not there was anybody to take it."""
+    """With the model's result, whether or not anyone was there to take it."""
     failed: Count
-    """Those that ended in an error, computed or not, or that went to the dead letters."""
+    """With an error reply, computed or not, or sent to the dead letters."""
     batches: Count
     rss: Count | None
-    """Bytes of memory that the process has; None where the system does not tell."""
+    """Bytes of memory that the process has; None where the system does not say."""
     dropped: Count
     """Events that could not be published in time."""
 
@@ -126,7 +126,7 @@ _decoder = msgspec.json.Decoder[AnyEvent](AnyEvent)
 
 
 def decoded(body: bytes | memoryview) -> AnyEvent | None:
-    """The event in a body; None where it is of a newer version, or not of ours."""
+    """The event in a body; None if it is of a newer version, or none at all."""
     if len(body) > LONGEST_EVENT:
         return None
     try:

@@ -99,5 +99,5 @@ def _headroom(predicted: Predicted) -> float:
 
 
 def _order(objective: Objective) -> Callable[[Predicted], tuple[object, ...]]:
-    """What meets the objective comes first, then what is nearer to it; where none keeps up, who can most."""
+    """What meets the objective first, then what is nearer to it; where none keeps up, what stands most."""
     return lambda each: (not each.meets, objective.figure(p99=each.p99, mean=each.mean), -_headroom(each))

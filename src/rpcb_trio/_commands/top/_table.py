@@ -207,7 +207,7 @@ def _table() -> Table:
 
 
 def clean(text: str) -> str:
-    """Without what a terminal would obey: whoever may publish events says what is in them."""
+    """Without what a terminal would obey: anyone who may publish events decides what is in them."""
     return "".join(each if each.isprintable() else "?" for each in text)
 
 

@@ -7,15 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from anyio.abc import TaskGroup
 
 from rpcb_trio import FixedPolicy, Reply, Request, RequestError, Topology
-from rpcb_trio._transports._amqp._control._loop import AioLoop
-from rpcb_trio._transports._amqp._data._connection import Connection
 from rpcb_trio._transports._amqp._session._addressing import address
 from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.instruments import Answer, Settled
 from tests.amqp.producer import Producer, answer
+from tests.amqp.proxy import open_proxy
 from tests.amqp.serving import serving
 from tests.rabbitmq import Broker
 from tests.scenarios import Shouting
@@ -103,9 +101,9 @@ async def test_a_flood_of_forged_addresses_leaves_every_honest_request_answered(
         await running.until_settled(40)
     assert running.endings == Counter({Settled.REPLIED: 20}) + Counter({forged: 20})
     assert {body for _, _, body in await producer.read(inbox)} == {b"ok:GOOD %d" % n for n in range(20)}
-    buried = [body for _, _, body in await producer.read(dead)]
-    assert set(buried) == ({b"good evil"} if forged is Settled.REJECTED else set())
-    assert len(buried) == running.endings[Settled.REJECTED]
+    dead_lettered = [body for _, _, body in await producer.read(dead)]
+    assert set(dead_lettered) == ({b"good evil"} if forged is Settled.REJECTED else set())
+    assert len(dead_lettered) == running.endings[Settled.REJECTED]
     assert running.lost_sessions == []
 
 
@@ -138,23 +136,18 @@ async def test_a_reply_never_bears_its_requests_message_id_or_user(
     assert properties.user_id is None
 
 
-async def test_a_nacked_reply_is_offered_again_without_a_new_connection(
-    broker: Broker, topology: Topology, monkeypatch: pytest.MonkeyPatch
+async def test_a_nacked_reply_is_sent_again_without_a_new_connection(
+    broker: Broker, topology: Topology, limit: None
 ) -> None:
     producer, full = Producer(broker, topology.queue), broker.fresh_name("full")
     await producer.declare(full, **{"x-max-length": 0, "x-overflow": "reject-publish"})
-    transport, dialled = AmqpTransport(broker.url), list[str]()
-    dial = transport._dial
-
-    async def count_and_dial(tasks: TaskGroup, loop: AioLoop, role: str) -> Connection:
-        dialled.append(role)
-        return await dial(tasks, loop, role)
-
-    monkeypatch.setattr(transport, "_dial", count_and_dial)
-    async with transport.open_session(topology, prefetch=2) as session:
+    async with (
+        open_proxy(broker.url) as proxy,
+        AmqpTransport(proxy.url).open_session(topology, prefetch=2) as session,
+    ):
         await producer.send(b"a", reply_to=full)
         assert await answer(session, 1) == [Settled.REJECTED]
-    assert dialled == ["in", "out"]
+        assert proxy.accepted == 2, "one to consume, one to publish"
 
 
 @pytest.mark.parametrize(("reply_to", "mode"), [("amq.rabbitmq.reply-to.token", 1), ("inbox", 2)])

@@ -1,4 +1,4 @@
-"""A worker that may not write any more stops consuming and gives back; no request pays for it."""
+"""A worker that may not write any more stops consuming and requeues what it holds; no request pays for it."""
 
 from __future__ import annotations
 
@@ -136,6 +136,6 @@ async def test_an_exchange_that_no_reply_ever_passed_is_its_requests_own_fault_a
         await seen.until_settled(6)
         assert seen.lost_sessions == []
     assert await site.answered() == wanted
-    buried = {body for _, _, body in await site.producer.read(site.dead)}
-    assert buried == {b"evil %d" % n for n in range(3)}
+    dead_lettered = {body for _, _, body in await site.producer.read(site.dead)}
+    assert dead_lettered == {b"evil %d" % n for n in range(3)}
     await site.tidy()

@@ -17,17 +17,21 @@ FROM_4 = 16 * MIB
 
 UNSET_IN_QUORUM = 4
 
+RELEASE = re.compile(r"RabbitMQ (\d+)(?:\.(\d+))?")
 TOO_BIG = re.compile(r"message size \d+ is larger than (?:configured )?max size (\d+)")
+
+
+def rabbitmq_release(server_properties: Mapping[str, object]) -> tuple[int, int] | None:
+    """The major and minor version of a RabbitMQ; None where it is another broker, or says none."""
+    said = f"{_text(server_properties.get('product'))} {_text(server_properties.get('version'))}"
+    found = RELEASE.match(said)
+    return (int(found[1]), int(found[2] or 0)) if found else None
 
 
 def largest_message(server_properties: Mapping[str, object]) -> int | None:
     """The default of the broker that says this of itself, in bytes; None where it is no RabbitMQ."""
-    if _text(server_properties.get("product")) != "RabbitMQ":
-        return None
-    major = _version(server_properties).partition(".")[0]
-    if not major.isdecimal():
-        return None
-    return FROM_4 if int(major) >= 4 else UP_TO_3  # noqa: PLR2004 - the version that changed it
+    release = rabbitmq_release(server_properties)
+    return None if release is None else FROM_4 if release >= (4, 0) else UP_TO_3
 
 
 def unset_priority(server_properties: Mapping[str, object], topology: Topology) -> int:
@@ -36,20 +40,14 @@ def unset_priority(server_properties: Mapping[str, object], topology: Topology) 
     Quorum queues have had strict priorities since RabbitMQ 4.3
     (https://www.rabbitmq.com/docs/quorum-queues#priorities).
     """
-    if _text(server_properties.get("product")) != "RabbitMQ":
-        return 0
-    numbers = [int(part) if part.isdecimal() else 0 for part in _version(server_properties).split(".")[:2]]
-    return UNSET_IN_QUORUM if topology.is_quorum and tuple(numbers) >= (4, 3) else 0
+    release = rabbitmq_release(server_properties)
+    return UNSET_IN_QUORUM if topology.is_quorum and release is not None and release >= (4, 3) else 0
 
 
 def learned_limit(said: str) -> int | None:
     """The limit, in bytes, that a broker named when it refused a message; None where it named none."""
     found = TOO_BIG.search(said)
     return int(found[1]) if found else None
-
-
-def _version(server_properties: Mapping[str, object]) -> str:
-    return _text(server_properties.get("version"))
 
 
 def _text(value: object) -> str:

@@ -20,7 +20,7 @@ class Blockage:
 
     def __init__(self) -> None:
         # One for each change, and only the broker's alarms and stalls make any.
-        self._tell, self.changes = trio.open_memory_channel[str | None](math.inf)
+        self._send, self.changes = trio.open_memory_channel[str | None](math.inf)
         self._blocked: set[Connection] = set()
         self._is_stalled = False
         self._alarm_is_over = trio.Event()
@@ -45,10 +45,10 @@ class Blockage:
         """The broker confirms no replies, for a reason; None where it does again."""
         before = self._is_blocked
         self._is_stalled = reason is not None
-        self._tell_if_changed(before, reason)
+        self._send_if_changed(before, reason)
 
     def close(self) -> None:
-        self._tell.close()
+        self._send.close()
 
     @property
     def _is_blocked(self) -> bool:
@@ -63,9 +63,9 @@ class Blockage:
             if not self._blocked:
                 self._alarm_is_over.set()
                 self._alarm_is_over = trio.Event()
-        self._tell_if_changed(before, reason)
+        self._send_if_changed(before, reason)
 
-    def _tell_if_changed(self, before: bool, reason: str | None) -> None:  # noqa: FBT001 - the state before
+    def _send_if_changed(self, before: bool, reason: str | None) -> None:  # noqa: FBT001 - the state before
         if self._is_blocked != before:
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # the session is over
-                self._tell.send_nowait(reason)
+                self._send.send_nowait(reason)

@@ -92,9 +92,7 @@ class AmqpSession:
 
     async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
         replies, publisher = await self._send(answers)
-        if all(map(_is_replied, replies)):
-            return [Settled.REPLIED] * len(answers)
-        return await self._settle_others(replies, publisher)
+        return await self._finish(replies, publisher)
 
     async def settle_promptly(
         self, answers: Sequence[Answer]
@@ -103,7 +101,7 @@ class AmqpSession:
         if all(map(_is_replied, replies)):
             return [Settled.REPLIED] * len(answers), None
         settled = [self._ending(reply) if is_over(reply) else None for reply in replies]
-        return settled, partial(self._settle_others, replies, publisher)
+        return settled, partial(self._finish, replies, publisher)
 
     def apart(self, answers: Sequence[Answer]) -> list[Sequence[Answer]]:
         return self._destinations.apart(answers) if self._destinations.give_trouble else [answers]
@@ -156,7 +154,7 @@ class AmqpSession:
         self._ack(replies)
         return replies, publisher
 
-    async def _settle_others(self, replies: Sequence[PublishedReply], publisher: Publisher) -> list[Settled]:
+    async def _finish(self, replies: Sequence[PublishedReply], publisher: Publisher) -> list[Settled]:
         """See to those that were not just taken."""
         if any(reply.result is OPEN or reply.result.status in UNDECIDED for reply in replies):
             await self._settlement.finish(replies, publisher)

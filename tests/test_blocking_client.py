@@ -297,6 +297,7 @@ def test_a_call_says_why_the_client_cannot_be_opened_and_the_next_one_tries_agai
     client = BlockingRpcClient(echo)
     with pytest.raises(SessionLost, match="connection refused"):
         client.call(b"a", queue="echo")
+    assert client.late_replies == 0
     assert client.call(b"b", queue="echo").body == b"b"
     client.close()
 

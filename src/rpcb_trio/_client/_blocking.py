@@ -153,7 +153,8 @@ class _Connection:
 
     @property
     def late_replies(self) -> int:
-        return self.opening.result()[0].late_replies if self.opening.done() else 0
+        is_open = self.opening.done() and self.opening.exception() is None
+        return self.opening.result()[0].late_replies if is_open else 0
 
     def opened(self, seconds: float) -> RpcClient:
         """The client, as soon as it is open; raises why it can't be opened."""
@@ -188,18 +189,19 @@ class _Connection:
         self._thread.join(LONGEST_CLOSE)
 
     def _run(self, transport: Transport | str, started: Future[trio.lowlevel.TrioToken]) -> None:
+        error: BaseException = CallInterrupted(CLOSED)
         try:
             trio.run(self._hold_open, transport, started)
-        except BaseException as error:
-            self.is_over = True
+        except BaseException as raised:
             if self.opening.done():
                 raise  # an error in this package; `threading.excepthook` prints it
-            if not started.done():  # the loop could not be made, where no file descriptor is left for example
-                started.set_exception(error)
-            self.opening.set_exception(error)
-        else:
-            if not self.opening.done():
-                self.opening.set_exception(CallInterrupted(CLOSED))
+            error = raised
+        finally:
+            self.is_over = True
+        futures: list[Future[Any]] = [started, self.opening]
+        for each in futures:  # `started` too, where no file descriptor is left for a loop for example
+            if not each.done():
+                each.set_exception(error)
 
     async def _hold_open(self, transport: Transport | str, started: Future[trio.lowlevel.TrioToken]) -> None:
         started.set_result(trio.lowlevel.current_trio_token())

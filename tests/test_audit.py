@@ -15,11 +15,9 @@ from rpcb_trio._instruments import (
     Audit,
     AuditBatch,
     AuditRequest,
-    AuditRun,
     AuditStart,
-    AuditWork,
 )
-from rpcb_trio.batching import Batch, Ending, Run, Trigger
+from rpcb_trio.batching import Batch, Ending, Run, Trigger, Work
 from rpcb_trio.errors import BrokerError, OutOfMemory
 from rpcb_trio.instruments import AuditInstrument, Setup, read_audit
 from tests.scenarios import QUEUE, Shouting, ask, working
@@ -96,13 +94,13 @@ async def test_a_batch_is_written_with_its_requests_its_runs_and_its_times(
         id=closed.id,
         trigger=Trigger.SIZE,
         size=2,
-        work=AuditWork(longest=7.0, total=13.0, padded=14.0),
+        work=Work(2, 7.0, 13.0),
         predicted=None,
         seconds=4.0,
         runs=(
-            AuditRun(size=2, padded=14.0, seconds=2.0, ending=Ending.OUT_OF_MEMORY),
-            AuditRun(size=1, padded=6.0, seconds=1.0, ending=Ending.COMPUTED),
-            AuditRun(size=1, padded=7.0, seconds=1.0, ending=Ending.COMPUTED),
+            Run(Work(2, 7.0, 13.0), 2.0, Ending.OUT_OF_MEMORY),
+            Run(Work(1, 6.0, 6.0), 1.0, Ending.COMPUTED),
+            Run(Work(1, 7.0, 7.0), 1.0, Ending.COMPUTED),
         ),
         requests=(request, second),
     )
@@ -123,7 +121,7 @@ async def test_a_start_says_what_the_worker_was_started_with(file: Path, autojum
         queue=QUEUE, policy="FixedPolicy", max_batch_size=4, max_pending=None, prefetch=50, executors=2
     )
     id_ = found.start.start
-    start = AuditStart(start=id_, worker="asr", unix=NOW, at=7.0, schema=1, setup=setup)
+    start = AuditStart(start=id_, worker="asr", unix=NOW, at=7.0, schema=2, setup=setup)
     assert found == Audit(start, (), ())
 
 

@@ -63,11 +63,13 @@ async def test_the_lines_are_json_as_documented(file: Path, autojump_clock: Mock
         *("id", "trigger", "size", "work", "predicted", "seconds", "runs", "requests")
     }
     assert [each.keys() for each in batch["requests"]] == [request]
-    assert batch["runs"] == [{"size": 1, "padded": 1.0, "seconds": 0.0, "ending": "computed"}]
+    assert batch["runs"] == [
+        {"work": {"size": 1, "longest": 1.0, "total": 1.0}, "seconds": 0.0, "ending": "computed"}
+    ]
 
 
 GOOD = (
-    '{"line":"start","start":"s","worker":"w","unix":0.0,"at":0.0,"schema":1,"setup":{"queue":"q","policy":"p",'
+    '{"line":"start","start":"s","worker":"w","unix":0.0,"at":0.0,"schema":2,"setup":{"queue":"q","policy":"p",'
     '"max_batch_size":1,"max_pending":null,"prefetch":2,"executors":1}}\n'
 )
 ORPHAN = (
@@ -84,7 +86,7 @@ ORPHAN = (
         (GOOD + '{"line":"end"}\n', "line 2: this is no line of an audit .*'end'.*; remove it"),
         (GOOD + GOOD.replace('"w"', "7"), "line 2: this is no line of an audit .*worker.*; remove it"),
         (GOOD + "\udcff\n", "line 2: this is no line of an audit .*; remove it"),
-        (GOOD.replace('"schema":1', '"schema":2'), "line 1: it is of schema 2, and this version reads 1; .*"),
+        (GOOD.replace('"schema":2', '"schema":3'), "line 1: it is of schema 3, and this version reads 2; .*"),
         (GOOD + ORPHAN, "line 2: the line of its start is not above it; put the older part .*"),
     ],
 )

@@ -175,12 +175,10 @@ def _array_in(result: object) -> object | None:
         values += islice(result.values(), MOST_VALUES)
     elif type(result) in (list, tuple):
         values += islice(result, MOST_VALUES)  # type: ignore[call-overload] # it is one of the two
-    return next((each for each in values if "tolist" in _names_of(type(each))), None)
-
-
-def _names_of(kind: type) -> set[str]:
-    """The attributes that a class and its bases define."""
-    return {name for each in _bases_of(kind) for name in _names_in(each)}
+    for each in values:
+        if any("tolist" in _names_in(base) for base in _bases_of(type(each))):
+            return each
+    return None
 
 
 def judge_infer(error: BaseException) -> OutcomeError:

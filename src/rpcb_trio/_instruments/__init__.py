@@ -9,9 +9,7 @@ from rpcb_trio._instruments._records import (
     AuditBatch,
     AuditRefused,
     AuditRequest,
-    AuditRun,
     AuditStart,
-    AuditWork,
     read_audit,
 )
 
@@ -21,9 +19,7 @@ __all__ = [
     "AuditInstrument",
     "AuditRefused",
     "AuditRequest",
-    "AuditRun",
     "AuditStart",
-    "AuditWork",
     "Condition",
     "Health",
     "HealthInstrument",

@@ -21,9 +21,7 @@ from rpcb_trio._instruments._records import (
     AuditLine,
     AuditRefused,
     AuditRequest,
-    AuditRun,
     AuditStart,
-    AuditWork,
 )
 from rpcb_trio._messages import Answer, Batch, Request, Run, Settled, caller_hash
 from rpcb_trio._shown import shown
@@ -86,7 +84,6 @@ class AuditInstrument(Instrument):
         self._write()
 
     def batch_computed(self, batch: Batch, seconds: float, runs: Sequence[Run]) -> None:
-        work = batch.work
         self._gather(
             AuditBatch(
                 start=self._start,
@@ -96,10 +93,10 @@ class AuditInstrument(Instrument):
                 id=batch.id,
                 trigger=batch.trigger,
                 size=batch.size,
-                work=AuditWork(longest=work.longest, total=work.total, padded=work.padded),
+                work=batch.work,
                 predicted=batch.predicted,
                 seconds=seconds,
-                runs=tuple(map(_run, runs)),
+                runs=tuple(runs),
                 requests=tuple(
                     _request(member.request, member.cost, batch.closed, position)
                     for position, member in enumerate(batch.members)
@@ -150,10 +147,6 @@ class AuditInstrument(Instrument):
 def _unix(at: float) -> float:
     """A moment on trio's clock as seconds since 1970."""
     return time.time() - (trio.current_time() - at)
-
-
-def _run(run: Run) -> AuditRun:
-    return AuditRun(size=run.work.size, padded=run.work.padded, seconds=run.seconds, ending=run.ending)
 
 
 def _request(request: Request, cost: float | None, until: float, position: int | None = None) -> AuditRequest:

@@ -60,7 +60,7 @@ class LogInstrument(Instrument):
 
     def session_lost(self, error: BrokerError, retry_in: float) -> None:
         self._outage = _Outage()
-        then = "the worker drains, so it is not opened again"
+        then = "it is not opened again"
         if not math.isinf(retry_in):
             then = f"next attempt in {retry_in:.1f} s"
         log.warning("%s: session lost (%s); %s", self._name, error, then)

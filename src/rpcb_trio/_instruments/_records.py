@@ -22,9 +22,9 @@ import msgspec
 
 from rpcb_trio._errors import SettingError
 from rpcb_trio._instruments._instrument import Setup
-from rpcb_trio._messages import Ending, Trigger
+from rpcb_trio._messages import Run, Trigger, Work
 
-SCHEMA = 1
+SCHEMA = 2
 """Of the lines; it grows whenever a field changes its meaning or is removed."""
 
 
@@ -46,24 +46,6 @@ class AuditRequest(msgspec.Struct, frozen=True, kw_only=True):
     redelivered: bool
     wait: float
     """Seconds from its arrival until its batch was closed, or until it was refused."""
-
-
-class AuditWork(msgspec.Struct, frozen=True, kw_only=True):
-    """How much work a batch was, in the unit of `service.cost`."""
-
-    longest: float
-    total: float
-    padded: float
-    """The number of items times the longest."""
-
-
-class AuditRun(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of `infer`."""
-
-    size: int
-    padded: float
-    seconds: float
-    ending: Ending
 
 
 class AuditLine(msgspec.Struct, frozen=True, kw_only=True, tag_field="line"):
@@ -91,12 +73,13 @@ class AuditBatch(AuditLine, frozen=True, kw_only=True, tag="batch"):
     """Unique within a process."""
     trigger: Trigger
     size: int
-    work: AuditWork
+    work: Work
     predicted: float | None
     """The service time that the policy expected; None where it does not predict."""
     seconds: float
     """Its service time, with the further runs where it was split."""
-    runs: tuple[AuditRun, ...]
+    runs: tuple[Run, ...]
+    """Several where it was split."""
     requests: tuple[AuditRequest, ...]
 
 

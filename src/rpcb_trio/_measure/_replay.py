@@ -17,7 +17,7 @@ from rpcb_trio._batching import Policy
 from rpcb_trio._errors import Expired, Overloaded, SettingError, TooLate
 from rpcb_trio._instruments import Audit, AuditBatch, AuditRequest, read_audit
 from rpcb_trio._measure._law import Observation, ServiceLaw, fit_law
-from rpcb_trio._messages import Ending, Work
+from rpcb_trio._messages import Ending
 from rpcb_trio.simulation import (
     Arrival,
     OpenLoad,
@@ -68,7 +68,7 @@ class Recording(msgspec.Struct, frozen=True):
             SettingError: they don't tell.
         """
         observed = [
-            Observation(_work(batch), batch.seconds)
+            Observation(batch.work, batch.seconds)
             for batch in self._batches
             if [run.ending for run in batch.runs] == [Ending.COMPUTED]
         ]
@@ -148,14 +148,10 @@ def _as_simulated(audit: Audit, typical: float) -> Simulation:
         finished = None if latency is None else at + latency
         requests.append(SimulatedRequest(arrival, refused, finished, number))
     batches = [
-        SimulatedBatch(each.at, each.size, _work(each), each.trigger, each.predicted, each.seconds)
+        SimulatedBatch(each.at, each.size, each.work, each.trigger, each.predicted, each.seconds)
         for each in audit.batches
     ]
     return Simulation(tuple(requests), tuple(batches), audit.start.setup.executors)
-
-
-def _work(batch: AuditBatch) -> Work:
-    return Work(batch.size, batch.work.longest, batch.work.total)
 
 
 def _together(starts: Sequence[Simulation]) -> Simulation:

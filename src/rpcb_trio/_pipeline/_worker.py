@@ -16,6 +16,7 @@ not opened again; the broker redelivers what was left.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import trio
@@ -23,6 +24,7 @@ import trio
 from rpcb_trio._backoff import Lost, keep_connected
 from rpcb_trio._errors import DrainTimeout, SettingError, first_leaf
 from rpcb_trio._instruments import Instrument, Setup
+from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._pipeline._stages import Pipeline
 from rpcb_trio._transports import Session, Topology, Transport
 
@@ -30,20 +32,21 @@ from rpcb_trio._transports import Session, Topology, Transport
 class Worker:
     """A running worker, as `open_worker` yields it and `serve` hands it to `task_status.started`."""
 
-    def __init__(self, loop: WorkerLoop) -> None:
-        self._loop = loop
+    def __init__(self, ledger: Ledger, drain: Callable[[], None]) -> None:
+        self._ledger = ledger
+        self._drain = drain
 
     @property
     def held(self) -> int:
         """How many requests were delivered to it and are not yet settled."""
-        return self._loop.held
+        return len(self._ledger)
 
     def drain(self) -> None:
         """Take no more requests, answer those that are held, then let `serve` return.
 
         Calling it again changes nothing.
         """
-        self._loop.drain()
+        self._drain()
 
 
 class WorkerLoop:
@@ -69,10 +72,6 @@ class WorkerLoop:
         self._connecting = trio.CancelScope()
         """Cancelled when a drain finds no session open."""
         self._has_started = self._is_open = False
-
-    @property
-    def held(self) -> int:
-        return len(self._pipeline.ledger)
 
     def drain(self) -> None:
         if self._draining.is_set():
@@ -104,10 +103,11 @@ class WorkerLoop:
             raise wrong
         if self._pipeline.hung is not None:
             raise self._pipeline.hung
-        if not self.held:
+        left = len(self._pipeline.ledger)
+        if not left:
             self._notify(Instrument.drain_step, "drained")
         elif self._all.cancelled_caught:
-            raise DrainTimeout(self._drain_timeout, self.held)
+            raise DrainTimeout(self._drain_timeout, left)
 
     async def _serve(self, session: Session) -> None:
         await self._pipeline.run(session, self._draining)
@@ -118,7 +118,7 @@ class WorkerLoop:
         if not self._has_started:
             self._has_started = True
             self._notify(Instrument.worker_started, self._setup)
-            self._task_status.started(Worker(self))
+            self._task_status.started(Worker(self._pipeline.ledger, self.drain))
         self._notify(Instrument.session_opened, self._topology.queue)
 
     def lost(self, lost: Lost) -> None:

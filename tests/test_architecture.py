@@ -1,4 +1,4 @@
-"""The rooms of the package, and who may enter which; pyproject.toml has the contracts in full."""
+"""The rooms of the package, and which may import which; pyproject.toml has the contracts in full."""
 
 from __future__ import annotations
 

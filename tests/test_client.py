@@ -31,7 +31,7 @@ from tests.scenarios import QUEUE, Shouting, working
 
 
 def silent_broker() -> MemoryBroker:
-    """Has the queue, and nobody who answers."""
+    """Has the queue, and no worker."""
     broker = MemoryBroker()
     broker.declare(QUEUE)
     return broker
@@ -72,7 +72,7 @@ async def test_many_calls_at_once_get_each_its_own_reply(autojump_clock: MockClo
     assert client.late_replies == 0
 
 
-async def test_an_error_reply_is_a_reply_until_the_caller_wants_it_raised(autojump_clock: MockClock) -> None:
+async def test_an_error_reply_is_returned_as_a_reply_and_raised_when_asked(autojump_clock: MockClock) -> None:
     broker = MemoryBroker()
     async with working(Shouting(), broker), open_client(broker) as client:
         good = await client.call(b"good 1", queue=QUEUE)

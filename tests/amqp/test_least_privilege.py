@@ -89,7 +89,7 @@ async def test_a_worker_needs_to_read_its_queue_and_to_reply(site: Site) -> None
 async def test_a_worker_with_dead_letters_needs_to_write_to_their_exchange_too(site: Site) -> None:
     producer = Producer(site.node, site.queue)
     topology = Topology(queue=site.queue, declare="never", dead_letter_exchange=site.dead)
-    async with site.transport("burying-worker").open_session(topology, prefetch=10) as session:
+    async with site.transport("dead-letter-worker").open_session(topology, prefetch=10) as session:
         await producer.send(b"poison", reply_to="nobody")
         request = await session.requests.receive()
         assert await session.settle([Answer(request, None, dead_letter="poison")]) == [Settled.REJECTED]
@@ -117,7 +117,7 @@ async def test_a_client_needs_to_publish_alone(site: Site) -> None:
 async def test_events_need_the_right_to_write_to_their_exchange_and_a_watcher_reads_it_in_a_queue_of_its_own(
     site: Site,
 ) -> None:
-    worker, watcher = site.transport("telling-worker"), site.transport("watcher")
+    worker, watcher = site.transport("event-worker"), site.transport("watcher")
     with pytest.raises(TopologyMismatch, match=r"events: .* does not exist, and the user may not declare it"):
         async with worker.open_publisher(site.events):
             pass
@@ -144,7 +144,7 @@ async def test_events_need_the_right_to_write_to_their_exchange_and_a_watcher_re
         ("client", {"declare": "never"}),
         ("client", {"declare": "passive"}),
         ("worker", {"declare": "active", "dead_letter_exchange": "another"}),
-        ("undertaker", {"declare": "never"}),
+        ("dead-letter-reader", {"declare": "never"}),
     ],
 )
 async def test_nobody_may_take_requests_or_declare_who_has_no_right_to(

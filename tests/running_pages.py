@@ -109,7 +109,8 @@ class Run:
         for _, _, process in self._servers:
             process.send_signal(signal.SIGINT)
         for name, output, process in self._servers:
-            assert process.wait(SECONDS) == 0, f"{name}\n{output.read_text()}"
+            code = process.wait(SECONDS)
+            assert code == 0, f"{name} ended with {code}\n{output.read_text()}"
 
     def kill(self) -> None:
         """Leave nothing running."""

@@ -93,12 +93,12 @@ class LogInstrument(Instrument):
         the first time; later they are at debug.
         """
         level = logging.INFO if error.kind == "request" else logging.WARNING
-        is_answered = request.reply_to is not None
         log.log(
             level,
-            "%s: %s is answered with an error (%s): %s%s" if is_answered else "%s: %s failed (%s): %s%s",
+            "%s: %s %s (%s): %s%s",  # one text for all, so that a flood of them is one
             self._name,
             _named(request),
+            "failed" if request.reply_to is None else "is answered with an error",
             error.code,
             shown(str(error)),
             error.origin,

@@ -153,8 +153,8 @@ async def test_an_interrupt_tells_what_is_known_so_far(
 @pytest.mark.parametrize(
     ("argv", "part"),
     [
-        ([], "TEXT, --body and --field"),
-        (["hello", "--body=good"], "TEXT, --body and --field"),
+        ([], "TEXT, --body, --bodies and --field"),
+        (["hello", "--body=good"], "TEXT, --body, --bodies and --field"),
         (["--body=nowhere"], "--body: nowhere can't be read"),
         (["hello", "--callers=2", "--rate=1"], "give one of them"),
         (["hello", "--ramp"], "--ramp goes with --p99 or --mean"),

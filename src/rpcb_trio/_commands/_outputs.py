@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-from cyclopts import Group
+from cyclopts import Group, Parameter
 from rich.box import HORIZONTALS
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -24,52 +25,52 @@ if TYPE_CHECKING:
 
 OUTPUT = Group("Output", sort_key=9)
 
-PlotPath = Annotated[
-    Path | None,
-    flag(OUTPUT, "Draw a chart into this PNG file.", "FILE", shown=False),
-]
-JsonPath = Annotated[
-    Path | None,
-    flag(OUTPUT, "Write all figures into this file.", "FILE", shown=False),
-]
+
+@dataclass(frozen=True, kw_only=True)
+class OutputFlags:
+    """Where what is found goes, besides the terminal."""
+
+    plot: Annotated[Path | None, flag(OUTPUT, metavar="FILE")] = None
+    """Draw a chart into this PNG file."""
+    json: Annotated[Path | None, flag(OUTPUT, metavar="FILE")] = None
+    """Write all figures into this file."""
+
+    def checked(self) -> OutputFlags:
+        """The same with absolute paths, for a service may change the directory.
+
+        Raises:
+            SettingError: what is found could not be written there.
+        """
+        for option, path in (("--plot", self.plot), ("--json", self.json)):
+            if path is not None and (path.is_dir() or not path.parent.is_dir()):
+                raise SettingError(
+                    f"{option}: {path} can't be written; name a file in a directory that is there"
+                )
+        if self.plot is not None and find_spec("matplotlib") is None:
+            raise SettingError(
+                "--plot: matplotlib is not installed; install rpcb-trio[plot], or leave --plot out"
+            )
+        return OutputFlags(plot=self.plot and self.plot.absolute(), json=self.json and self.json.absolute())
+
+    def write(self, found: object, draw: Callable[[], Figure]) -> None:
+        """Write what was found and what is drawn of it. In JSON, numbers that are infinite or none are null.
+
+        Raises:
+            SettingError: a file can't be written.
+        """
+        if self.json is not None:
+            text = msgspec.json.format(msgspec.json.encode(found)) + b"\n"
+            _write("--json", self.json, lambda path: path.write_bytes(text))
+        if self.plot is not None:
+            _write("--plot", self.plot, lambda path: draw().savefig(path, dpi=150))
 
 
-def check_outputs(plot: Path | None, json: Path | None) -> None:
-    """See early that what is found can be written.
-
-    Raises:
-        SettingError: it can't.
-    """
-    for option, path in (("--plot", plot), ("--json", json)):
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
-            raise SettingError(f"{option}: {path} can't be written; name a file in a directory that is there")
-    if plot is not None and find_spec("matplotlib") is None:
-        raise SettingError(
-            "--plot: matplotlib is not installed; install rpcb-trio[plot], or leave --plot out"
-        )
+Outputs = Annotated[OutputFlags, Parameter(name="*")]
 
 
-def write_json(path: Path, found: object) -> None:
-    """Write what was found; numbers that are infinite or none become null.
-
-    Raises:
-        SettingError: the file can't be written.
-    """
-    _write("--json", path, lambda: path.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n"))
-
-
-def write_plot(path: Path, draw: Callable[[], Figure]) -> None:
-    """Write what is drawn.
-
-    Raises:
-        SettingError: the file can't be written.
-    """
-    _write("--plot", path, lambda: draw().savefig(path, dpi=150))
-
-
-def _write(option: str, path: Path, write: Callable[[], object]) -> None:
+def _write(option: str, path: Path, write: Callable[[Path], object]) -> None:
     try:
-        write()
+        write(path)
     except OSError as error:
         raise SettingError(f"{option}: {path} can't be written: {error.strerror}") from error
 

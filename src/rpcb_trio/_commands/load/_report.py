@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from rpcb_trio._commands._outputs import ms, new_table, say
-from rpcb_trio._commands.load._flags import LoadFlags, WantedFlags
+from rpcb_trio._commands.load._flags import LoadFlags
 from rpcb_trio._measure import Figures, Objective, Tally
 
 BAR = 40
 """Characters."""
 LATE = 0.01
-"""Seconds by which a request may go out after its time before the reader is told."""
+"""Seconds by which a request may go out after its time without a note in the report."""
 
 
 @dataclass
@@ -39,21 +39,16 @@ class Loaded:
     """What was asked for and what was found."""
 
     how: LoadFlags
-    wanted: WantedFlags
+    objective: Objective
     steps: list[Step] = field(default_factory=list)
     highest: float | None = None
-    """The highest rate that meets what is wanted."""
-
-    @property
-    def objective(self) -> Objective:
-        """The latency that is good enough."""
-        return Objective(self.wanted.p99, self.wanted.mean)
+    """The highest rate that meets the objective."""
 
     def meets(self, step: Step) -> bool:
-        """Whether this is what is wanted."""
+        """Whether it meets the objective, and has few enough errors."""
         found, objective = step.figures, self.objective
         latency = objective.figure(p99=found.p99_of_all, mean=found.mean)
-        return latency <= objective.limit and found.error_share <= self.wanted.max_errors
+        return latency <= objective.limit and found.error_share <= self.how.max_errors
 
     @property
     def is_good(self) -> bool:
@@ -61,10 +56,11 @@ class Loaded:
         return self.highest is not None if self.how.ramp else all(map(self.meets, self.steps))
 
 
-def progress_line(tally: Tally, rate: float | None, past: float) -> str:
-    """How it goes, in a line."""
+def progress_line(step: Step, past: float) -> str:
+    """How a load goes, so many seconds past its warm-up."""
+    tally = step.tally
     found, errors = tally.latencies, tally.errors.total()
-    at = "" if rate is None else f"at {rate:.4g}/s: "
+    at = "" if step.rate is None else f"at {step.rate:.4g}/s: "
     if not past:
         return f"{at}warming up, {tally.in_flight} in flight"
     return (
@@ -74,7 +70,6 @@ def progress_line(tally: Tally, rate: float | None, past: float) -> str:
 
 
 def print_figures(console: Console, found: Loaded) -> None:
-    """Print latency, its histogram, and errors."""
     for step in found.steps:
         figures = step.figures
         say(console, load_title(found, figures))
@@ -87,7 +82,6 @@ def print_figures(console: Console, found: Loaded) -> None:
 
 
 def print_ramp(console: Console, found: Loaded) -> None:
-    """Print each step, and the highest rate."""
     table = new_table(
         f"Rates for a {found.objective}", "requests/s", "answered/s", "mean", "p50", "p99", "errors", "meets"
     )
@@ -109,7 +103,7 @@ def summary(found: Loaded) -> dict[str, Any]:
     """As it is written as JSON. Times are in seconds."""
     return {
         "settings": {key: value for key, value in asdict(found.how).items() if value is not None},
-        "wanted": {key: value for key, value in asdict(found.wanted).items() if value is not None},
+        "objective": found.objective,
         "highest_rate": found.highest,
         "steps": [
             {"rate": step.rate, "meets": found.meets(step), **msgspec.structs.asdict(step.figures)}

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 from rich.console import Console
 
 from rpcb_trio._bounds import COUNT, POSITIVE, Bounds
 from rpcb_trio._commands._exits import ExitCode
-from rpcb_trio._commands._outputs import (
-    JsonPath,
-    PlotPath,
-    check_outputs,
-    progress_bar,
-    write_json,
-    write_plot,
-)
+from rpcb_trio._commands._load_flags import FINITE
+from rpcb_trio._commands._outputs import OutputFlags, Outputs, progress_bar
 from rpcb_trio._commands._settings._parameters import flag
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._values import SECONDS
@@ -35,85 +30,58 @@ POLICY = Group("Policy", sort_key=1)
 DEVICE = Group("Device", sort_key=2)
 
 
-FINITE = Bounds(above=0, finite=True)
+@dataclass(frozen=True, kw_only=True)
+class ReplayFlags:
+    """What is replayed, under which policy and on which device. What is not given is as it was recorded."""
 
-
-def _flag(group: Group, text: str, metavar: str | None = None, **more: Any) -> Parameter:
-    return flag(group, text, metavar, shown=False, **more)
+    worker: Annotated[str | None, flag(RECORDING, metavar="NAME")] = None
+    """Whose part of the file; needed where several wrote it."""
+    batching: Annotated[Literal["auto", "fixed"], flag(POLICY)] = "auto"
+    """The policy, as serve takes it."""
+    max_batch_size: Annotated[int | None, flag(POLICY, metavar="N", bounds=COUNT)] = None
+    """The most requests in one batch; without it, as recorded."""
+    max_wait: Annotated[
+        float | None, flag(POLICY, unit=SECONDS, bounds=Bounds(least=0, finite=True), shown=False)
+    ] = None
+    """For fixed: how long a batch waits to fill."""
+    max_batch_cost: Annotated[float | None, flag(POLICY, metavar="COST", bounds=POSITIVE)] = None
+    """The most padded cost of a batch."""
+    latency_objective: Annotated[float | None, flag(POLICY, unit=SECONDS, bounds=FINITE, shown=False)] = None
+    """For auto: the latency to fill batches for."""
+    replicas: Annotated[int | None, flag(DEVICE, metavar="N", bounds=COUNT)] = None
+    """How many batches are computed at once, none slower for the others; without it, as recorded."""
+    fixed_seconds: Annotated[float | None, flag(DEVICE, unit=SECONDS, shown=False)] = None
+    """What any batch takes; without it, as batches took when recorded."""
+    per_cost_seconds: Annotated[float | None, flag(DEVICE, unit=SECONDS, shown=False)] = None
+    """What each unit of padded cost adds: of its size times its largest cost."""
 
 
 def simulate(
     audit_file: Annotated[Path, flag(RECORDING, "What serve --audit wrote.")],
     /,
     *,
-    worker: Annotated[
-        str | None, _flag(RECORDING, "Whose part of the file; needed where several wrote it.", "NAME")
-    ] = None,
-    batching: Annotated[Literal["auto", "fixed"], flag(POLICY, "The policy, as serve takes it.")] = "auto",
-    max_batch_size: Annotated[
-        int | None,
-        _flag(POLICY, "The most requests in one batch; without it, as recorded.", "N", bounds=COUNT),
-    ] = None,
-    max_wait: Annotated[
-        float | None,
-        _flag(
-            POLICY,
-            "For fixed: how long a batch waits to fill.",
-            unit=SECONDS,
-            bounds=Bounds(least=0, finite=True),
-        ),
-    ] = None,
-    max_batch_cost: Annotated[
-        float | None, _flag(POLICY, "The most padded cost of a batch.", "COST", bounds=POSITIVE)
-    ] = None,
-    latency_objective: Annotated[
-        float | None,
-        _flag(POLICY, "For auto: the latency to fill batches for.", unit=SECONDS, bounds=FINITE),
-    ] = None,
-    replicas: Annotated[
-        int | None,
-        _flag(
-            DEVICE,
-            "How many batches are computed at once, none slower for the others; without it, as recorded.",
-            "N",
-            bounds=COUNT,
-        ),
-    ] = None,
-    fixed_seconds: Annotated[
-        float | None,
-        _flag(DEVICE, "What any batch takes; without it, as batches took when recorded.", unit=SECONDS),
-    ] = None,
-    per_cost_seconds: Annotated[
-        float | None,
-        _flag(
-            DEVICE, "What each unit of padded cost adds: of its size times its largest cost.", unit=SECONDS
-        ),
-    ] = None,
-    plot: PlotPath = None,
-    json: JsonPath = None,
+    how: Annotated[ReplayFlags, Parameter(name="*")] = ReplayFlags(),
+    outputs: Outputs = OutputFlags(),
 ) -> int:
     """Replay an audit file under another policy, in virtual time.
 
     The requests come when they came when recorded, with their costs, priorities, deadlines and callers.
-    Callers in lock step, who send when they are answered, would have come at other times under another
+    Callers in lock step, which send when they have their reply, would have come at other times under another
     policy; they are replayed as they came.
     """
-    check_outputs(plot, json)
-    recording = recorded(audit_file, worker)
+    outputs = outputs.checked()
+    recording = recorded(audit_file, how.worker)
     settings = Settings(
-        batching=batching,
-        max_batch_size=recording.max_batch_size if max_batch_size is None else max_batch_size,
-        max_wait=max_wait,
-        max_batch_cost=max_batch_cost,
-        latency_objective=latency_objective,
-        replicas=recording.replicas if replicas is None else replicas,
+        batching=how.batching,
+        max_batch_size=how.max_batch_size or recording.max_batch_size,
+        max_wait=how.max_wait,
+        max_batch_cost=how.max_batch_cost,
+        latency_objective=how.latency_objective,
+        replicas=how.replicas or recording.replicas,
     )
-    found = _replayed(recording, settings, _law(recording, fixed_seconds, per_cost_seconds))
+    found = _replayed(recording, settings, _law(recording, how.fixed_seconds, how.per_cost_seconds))
     print_replayed(Console(), found)
-    if json is not None:
-        write_json(json, summary(found))
-    if plot is not None:
-        write_plot(plot, partial(_draw, found))
+    outputs.write(summary(found), partial(_draw, found))
     return ExitCode.DONE
 
 

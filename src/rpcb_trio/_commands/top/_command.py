@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -33,8 +32,8 @@ from rpcb_trio._events import LiveSummary, QueueSummary, WorkerSummary, watch_ev
 
 VIEW = cyclopts.Group("View", sort_key=0)
 
-PATIENCE = 5.0
-"""Seconds until it is told that nobody publishes; who does tells a state each second."""
+TIMEOUT = 5.0
+"""Seconds without any event after which it ends; a worker publishes its state each second."""
 
 WIDE = 200
 """Columns, where there is no terminal that has any."""
@@ -62,7 +61,7 @@ class TopFlags:
     """A screen, or a line of JSON for each view."""
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
+class Line(msgspec.Struct, frozen=True, kw_only=True):
     """A line of `--format json`."""
 
     unix: float
@@ -79,8 +78,9 @@ def top(
 ) -> int:
     """Show all workers and queues, live: their state, rates, batches and latencies.
 
-    Workers are seen that were started with --events. Rates, means and percentiles are of the last 10 s, times
-    in milliseconds. q or Ctrl-C ends it.
+    Only workers that were started with --events are seen. Rates are of the last 10 s, means and percentiles
+    of the last minute; times are in milliseconds. Arrows scroll, ? explains columns and keys, q or Ctrl-C
+    ends it.
     """
     write_logs(LogSettings(log_level="error"))
     if not settings.events:
@@ -90,7 +90,7 @@ def top(
         )
     try:
         return trio.run(_run, settings, settings.events, flags)
-    except* BrokenPipeError:  # who read it has enough
+    except* BrokenPipeError:  # its reader has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ExitCode.DONE
 
@@ -102,104 +102,83 @@ async def _run(settings: TopSettings, exchange: str, flags: TopFlags) -> int:
     ):
         summary = LiveSummary(watch)
         nursery.start_soon(summary.keep)
-        view = _View(summary, exchange, f"{exchange} of {shown_url(settings)}")
-        code = await view.show(flags)
+        with trio.move_on_after(TIMEOUT) as waiting:
+            await summary.news.wait()
+        if not waiting.cancelled_caught:
+            await _View(summary, f"{exchange} of {shown_url(settings)}").show(flags)
         nursery.cancel_scope.cancel()
-    return code
-
-
-@asynccontextmanager
-async def _until_a_signal() -> AsyncIterator[trio.Nursery]:
-    with trio.open_signal_receiver(*OBEYED) as signals:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_await_signal, signals, nursery.cancel_scope)
-            yield nursery
-
-
-async def _await_signal(signals: AsyncIterator[int], everything: trio.CancelScope) -> None:
-    await anext(signals)
-    everything.cancel()
+    if waiting.cancelled_caught:
+        tell(f"no events in {TIMEOUT:g} s: start workers with --events {exchange}")
+        return ExitCode.NO_EVENTS
+    return ExitCode.DONE
 
 
 class _View:
-    def __init__(self, summary: LiveSummary, exchange: str, where: str) -> None:
+    def __init__(self, summary: LiveSummary, where: str) -> None:
         self._summary = summary
-        self._exchange = exchange
         self._where = where
         self._screen = Screen()
 
-    async def show(self, flags: TopFlags) -> ExitCode:
-        """Show it as asked, until that is done."""
-        with trio.move_on_after(PATIENCE) as waiting:
-            await self._summary.news.wait()
-        if waiting.cancelled_caught:
-            tell(f"no events in {PATIENCE:g} s: start workers with --events {self._exchange}")
-            return ExitCode.NO_EVENTS
-        console = Console()
+    async def show(self, flags: TopFlags) -> None:
+        console, as_json = Console(), flags.format == "json"
         is_live = sys.stdout.isatty() and not console.is_dumb_terminal
-        as_json = flags.format == "json"
+        show = self._print_line if as_json else self._print_page
         if flags.once or not (as_json or is_live):
             await trio.sleep(flags.seconds)
-            self._print(as_json=as_json)
+            show()
         elif as_json:
-            await self._print_lines(flags.interval)
+            await self._go_on(flags.interval, show, None)
         else:
-            await self._live(console, flags.interval)
-        return ExitCode.DONE
+            with (
+                Live(console=console, screen=True, auto_refresh=False) as live,
+                single_keys() as terminal,
+            ):
+                draw = lambda: live.update(self._page(*console.size), refresh=True)  # noqa: E731 - a short one
+                await self._go_on(flags.interval, draw, terminal)
 
-    def _print(self, *, as_json: bool) -> None:
-        if as_json:
-            line = Told(
-                unix=time.time(),
-                connected=self._summary.is_connected,
-                workers=self._workers,
-                queues=self._summary.queues(),
-            )
-            sys.stdout.buffer.write(
-                msgspec.json.encode(line) + b"\n"
-            )  # JSON is UTF-8, whatever the locale is
-            sys.stdout.buffer.flush()
-            return
-        console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE)
-        console.print(self._page(console.width))
+    async def _go_on(self, interval: float, show: Callable[[], None], terminal: int | None) -> None:
+        """Show it again and again, until a signal or `q`."""
+        with trio.open_signal_receiver(*OBEYED) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._repeat, interval, show)
+                nursery.start_soon(self._obey_keys, terminal, show, nursery.cancel_scope)
+                await anext(signals)
+                nursery.cancel_scope.cancel()
 
-    async def _print_lines(self, interval: float) -> None:
-        async with _until_a_signal():
-            while True:
-                await trio.sleep(interval)
-                self._print(as_json=True)
+    async def _repeat(self, interval: float, show: Callable[[], None]) -> None:
+        while True:
+            show()
+            await trio.sleep(interval)
 
-    async def _live(self, console: Console, interval: float) -> None:
-        with (
-            Live(console=console, screen=True, auto_refresh=False) as live,
-            single_keys() as terminal,
-        ):
-            async with _until_a_signal() as nursery:
-                nursery.start_soon(self._obey_keys, terminal, live, nursery.cancel_scope)
-                while True:
-                    self._draw(live)
-                    await trio.sleep(interval)
-
-    async def _obey_keys(self, terminal: int | None, live: Live, everything: trio.CancelScope) -> None:
+    async def _obey_keys(
+        self, terminal: int | None, show: Callable[[], None], everything: trio.CancelScope
+    ) -> None:
         async for key in pressed(terminal):
             if key == "q":
                 everything.cancel()
                 return
             self._screen.press(key)
-            self._draw(live)
+            show()
 
-    def _draw(self, live: Live) -> None:
-        live.update(self._page(*live.console.size), refresh=True)
+    def _print_line(self) -> None:
+        line = Line(
+            unix=time.time(),
+            connected=self._summary.is_connected,
+            workers=self._workers,
+            queues=self._summary.queues(),
+        )
+        sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")  # UTF-8, whatever the locale is
+        sys.stdout.buffer.flush()
+
+    def _print_page(self) -> None:
+        console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE)
+        console.print(self._page(console.width))
 
     def _page(self, width: int, height: int | None = None) -> Group:
-        queues = self._summary.queues()
-        return self._screen.page(self._workers, queues, self._title, width=width, height=height)
+        link = "" if self._summary.is_connected else "   NOT CONNECTED, trying again"
+        title = f"rpcb-trio top   {datetime.now(UTC):%X} UTC   {self._where}{link}"
+        return self._screen.page(self._workers, self._summary.queues(), title, width=width, height=height)
 
     @property
     def _workers(self) -> list[WorkerSummary]:
         return self._summary.observer.workers(trio.current_time())
-
-    @property
-    def _title(self) -> str:
-        link = "" if self._summary.is_connected else "   NOT CONNECTED, trying again"
-        return f"rpcb-trio top   {datetime.now(UTC):%X} UTC   {self._where}{link}"

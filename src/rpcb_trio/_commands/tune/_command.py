@@ -13,21 +13,14 @@ import trio
 from cyclopts import Parameter
 from rich.console import Console
 
-from rpcb_trio._commands._bodies import read_bodies
 from rpcb_trio._commands._exits import ExitCode
-from rpcb_trio._commands._outputs import (
-    JsonPath,
-    PlotPath,
-    check_outputs,
-    progress_bar,
-    write_json,
-    write_plot,
-)
+from rpcb_trio._commands._load_flags import Bodies, BodyFlags, Latency, ObjectiveFlags
+from rpcb_trio._commands._outputs import OutputFlags, Outputs, progress_bar
 from rpcb_trio._commands._settings._parameters import SERVICE, setting
 from rpcb_trio._commands._settings._shared import ConfigPath, ServiceSettings
 from rpcb_trio._commands._settings._values import as_they_look
 from rpcb_trio._commands.serve._target import load_service
-from rpcb_trio._commands.tune._flags import LoadFlags, MeasureFlags, RequestFlags
+from rpcb_trio._commands.tune._flags import ExpectedFlags, MeasureFlags
 from rpcb_trio._commands.tune._questions import ask_demand, ask_objective
 from rpcb_trio._commands.tune._report import Found, print_advice, print_measured, summary
 from rpcb_trio._errors import SettingError
@@ -54,11 +47,11 @@ def tune(
     *,
     config: ConfigPath = None,  # noqa: ARG001 - was read to fill in the other settings
     service: Annotated[ServiceSettings, Parameter(name="*")] = ServiceSettings(),
-    given: Annotated[RequestFlags, Parameter(name="*")] = RequestFlags(),
+    given: Bodies = BodyFlags(),
     how: Annotated[MeasureFlags, Parameter(name="*")] = MeasureFlags(),
-    load: Annotated[LoadFlags, Parameter(name="*")] = LoadFlags(),
-    plot: PlotPath = None,
-    json: JsonPath = None,
+    load: Annotated[ExpectedFlags, Parameter(name="*")] = ExpectedFlags(),
+    latency: Latency = ObjectiveFlags(),
+    outputs: Outputs = OutputFlags(),
 ) -> int:
     """Measure what batches of a service take on this machine, and recommend settings for a load.
 
@@ -68,11 +61,9 @@ def tune(
     """
     if target is None:
         raise SettingError("TARGET is missing; name a service as module:attribute")
-    if load.p99 is not None and load.mean is not None:
-        raise SettingError("--p99 and --mean exclude each other; give one of them")
-    check_outputs(plot, json)
-    plot, json = plot and plot.absolute(), json and json.absolute()  # the service may change the directory
-    bodies = read_bodies(given.body, given.bodies, given.field)
+    demand, objective = Demand(load.rate, load.callers), latency.read()
+    outputs = outputs.checked()
+    bodies = given.read()
     bound = load_service(target, as_they_look("option", service.option))
     devices: Sequence[str | None] = service.device or [None]
     placed = [devices[number % len(devices)] for number in range(how.replicas)]
@@ -82,11 +73,17 @@ def tune(
     )
     found = Found(target, surveyed.costs, surveyed.measured)
     print_measured(console, found)
-    found = _advised(console, found, load, draws=plot is not None)
-    if json is not None:
-        write_json(json, summary(found))
-    if plot is not None:
-        write_plot(plot, partial(_draw, found))
+    if sys.stdin.isatty():
+        demand = ask_demand() if demand == Demand() else demand
+        objective = ask_objective() if demand != Demand() and objective == Objective() else objective
+    if demand == Demand():
+        console.print("Give --rate or --callers for a recommendation.")
+    else:
+        found = msgspec.structs.replace(found, demand=demand, objective=objective)
+        found = _advised(found, load.requests, draws=outputs.plot is not None)
+        if found.advice is not None:
+            print_advice(console, found.advice, demand, objective)
+    outputs.write(summary(found), partial(_draw, found))
     return ExitCode.DONE
 
 
@@ -100,31 +97,17 @@ def _survey(surveying: Callable[..., Awaitable[Survey]]) -> Survey:
         return trio.run(partial(surveying, progress=tell))
 
 
-def _advised(console: Console, found: Found, load: LoadFlags, *, draws: bool) -> Found:
-    demand, objective = _wanted(load)
-    if demand == Demand():
-        console.print("Give --rate or --callers for a recommendation.")
-        return found
+def _advised(found: Found, requests: int, *, draws: bool) -> Found:
+    """What follows for a load, by so many requests in each simulation."""
     settings = [Setting(size, each.replicas) for each in found.measured for size in each.sizes]
     with progress_bar() as progress:
         task = progress.add_task("simulating", total=None)
         laws = {each.replicas: each.law for each in found.measured}
-        prospect = Prospect(laws, found.costs, load.requests, lambda: progress.advance(task))
-        advice = advise(prospect, settings, demand, objective)
+        prospect = Prospect(laws, found.costs, requests, lambda: progress.advance(task))
+        advice = advise(prospect, settings, found.demand, found.objective)
         shown = [advice.recommended, *advice.alternatives]
-        curves = latency_over_load(prospect, shown, demand, objective) if draws else []
-    print_advice(console, advice, demand, objective)
-    return msgspec.structs.replace(found, demand=demand, objective=objective, advice=advice, curves=curves)
-
-
-def _wanted(load: LoadFlags) -> tuple[Demand, Objective]:
-    """As it was given, or else as it is said on the terminal."""
-    demand, objective = Demand(load.rate, load.callers), Objective(load.p99, load.mean)
-    if sys.stdin.isatty():
-        demand = ask_demand() if demand == Demand() else demand
-        if demand != Demand() and objective == Objective():
-            objective = ask_objective()
-    return demand, objective
+        curves = latency_over_load(prospect, shown, found.demand, found.objective) if draws else []
+    return msgspec.structs.replace(found, advice=advice, curves=curves)
 
 
 def _draw(found: Found) -> Figure:

@@ -20,6 +20,7 @@ from rpcb_trio._measure import (
     ServiceLaw,
     Setting,
 )
+from rpcb_trio._statistics import percentile
 
 CROOKED = 0.1
 """The share by which the line must miss a size for the report to say so."""
@@ -47,7 +48,7 @@ def print_measured(console: Console, found: Found) -> None:
         )
         for size in measured.sizes:
             times = measured.seconds_of(size)
-            spread = " .. ".join(map(ms, _edges(times)))
+            spread = " .. ".join(map(ms, (percentile(times, 5), percentile(times, 95))))
             table.add_row(
                 str(size), str(len(times)), ms(median(times)), spread, f"{_rate(measured, size):.4g}"
             )
@@ -74,7 +75,7 @@ def print_advice(console: Console, advice: Advice, demand: Demand, objective: Ob
     say(
         console, "Latency is from the decoded request to its result: decode, encode and the broker add to it."
     )
-    say(console, _verdict(advice.recommended, demand, objective))
+    say(console, _conclusion(advice.recommended, demand, objective))
     console.print()
     setting = advice.recommended.setting
     say(
@@ -101,11 +102,6 @@ def summary(found: Found) -> dict[str, Any]:
     }
 
 
-def _edges(times: Sequence[float]) -> tuple[float, float]:
-    last = len(times) - 1
-    return times[round(0.05 * last)], times[round(0.95 * last)]
-
-
 def _rate(found: Measured, size: int) -> float:
     return found.replicas * size / max(fmean(found.seconds_of(size)), 1e-9)
 
@@ -125,7 +121,7 @@ def _row(each: Predicted) -> list[str]:
     return [*names, ms(each.mean), ms(each.p99), f"{each.busy_share:.0%}"]
 
 
-def _verdict(best: Predicted, demand: Demand, objective: Objective) -> str:
+def _conclusion(best: Predicted, demand: Demand, objective: Objective) -> str:
     size, replicas = best.setting.max_batch_size, best.setting.replicas
     name = f"max_batch_size {size} with {replicas} replica(s)"
     if not best.keeps_up:
@@ -144,7 +140,7 @@ def _measured(found: Measured) -> dict[str, Any]:
     sizes = []
     for size in found.sizes:
         times = found.seconds_of(size)
-        low, high = _edges(times)
+        low, high = percentile(times, 5), percentile(times, 95)
         sizes.append(
             {"size": size, "runs": len(times), "median": median(times), "low": low, "high": high}
             | {"requests_per_second": _rate(found, size)}

@@ -92,7 +92,7 @@ class Dispatcher:
             Problem: there is no answer.
         """
         body = to_body(route, values)
-        reply = await self.call(route, body, request_id, content_type=content_type_of(route), at_most=at_most)
+        reply = await self.call(route, body, request_id, content_type=route.content_type, at_most=at_most)
         read = partial(read_answer, route, reply, is_strict=is_strict)
         return (await anyio.to_thread.run_sync(read) if len(reply.body) > FEW else read()), reply
 
@@ -124,8 +124,3 @@ class Dispatcher:
     def timeout_of(self, route: Route) -> float:
         """How long a route's reply is awaited, in seconds."""
         return self.options.timeout if route.timeout is None else route.timeout
-
-
-def content_type_of(route: Route) -> str:
-    """The content type of a request that is made of a form. MessagePack has none that services know."""
-    return "application/json" if route.body_coding == "json" else "application/octet-stream"

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rpcb_trio._gateway._composites import Composition
-from rpcb_trio._gateway._dispatcher import Dispatcher, content_type_of
+from rpcb_trio._gateway._dispatcher import Dispatcher
 from rpcb_trio._gateway._forms import to_body
 from rpcb_trio._gateway._middleware import refuse_foreign_page
 from rpcb_trio._gateway._problems import Problem
@@ -94,8 +94,7 @@ class Endpoints:
     async def _ask(self, route: Route, request: Request, upload: Upload) -> Response:
         values = await upload.form(route.form)
         if route.reply_coding == "bytes":
-            content_type = content_type_of(route)
-            return self._passed(await self._call(route, to_body(route, values), request, content_type))
+            return self._passed(await self._call(route, to_body(route, values), request, route.content_type))
         is_strict = asks_for_problems(request)
         ask = partial(self._dispatcher.ask, route, values, request_id_of(request), is_strict=is_strict)
         with self._dispatcher.place():

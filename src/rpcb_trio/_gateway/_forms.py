@@ -53,15 +53,6 @@ def kind_of(content_type: str, fields: Fields) -> str:
     )
 
 
-def of_query(query: bytes, fields: Fields) -> dict[str, Value]:
-    """The values in a URL's query, which can hold no files.
-
-    Raises:
-        Problem: a value is wrong.
-    """
-    return of_urlencoded(query, {name: field for name, field in fields.items() if field.type != "file"})
-
-
 def of_urlencoded(body: bytes, fields: Fields) -> dict[str, Value]:
     """The values in such a body; of several of one name the first counts.
 

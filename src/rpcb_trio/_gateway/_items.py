@@ -48,11 +48,13 @@ def _promised(body: bytes) -> Iterator[int]:
         position += 1
         read += 1
         more = 0
-        if 0x80 <= kind < 0x90:  # noqa: PLR2004 - a short map
+        if kind < 0x80 or kind >= 0xE0:  # noqa: PLR2004 - a small integer
+            continue
+        if kind < 0x90:  # noqa: PLR2004 - a short map
             more = 2 * (kind & 0x0F)
-        elif 0x90 <= kind < 0xA0:  # noqa: PLR2004 - a short array
+        elif kind < 0xA0:  # noqa: PLR2004 - a short array
             more = kind & 0x0F
-        elif 0xA0 <= kind < 0xC0:  # noqa: PLR2004 - a short text
+        elif kind < 0xC0:  # noqa: PLR2004 - a short text
             position += kind & 0x1F
         elif kind in COUNTED:
             width, each = COUNTED[kind]

@@ -105,6 +105,11 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return self.body or ("msgpack" if self.form else "bytes")
 
     @property
+    def content_type(self) -> str:
+        """The content type of a body that is made of a form. MessagePack has none that services know."""
+        return "application/json" if self.body_coding == "json" else "application/octet-stream"
+
+    @property
     def reply_coding(self) -> Coding:
         """As what the reply is read."""
         return self.reply or self.body_coding

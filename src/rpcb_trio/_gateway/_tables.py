@@ -149,7 +149,8 @@ def _about_parts(route: Route, routes: Routes) -> Iterator[str]:
             yield f"parts.{part_name} has the name of a field of the form; set another"
         yield from (f"parts.{part_name}: {each}" for each in _about_part(part_name, part, route, routes))
     try:
-        tuple(TopologicalSorter(dependencies(route)).static_order())
+        waits_for = {name: part.feeders(route.parts) for name, part in route.parts.items()}
+        tuple(TopologicalSorter(waits_for).static_order())
     except CycleError as error:
         yield f"its parts wait for one another: {' <- '.join(error.args[1])}"
 
@@ -172,8 +173,3 @@ def _about_part(name: str, part: Part, route: Route, routes: Routes) -> Iterator
     for field, spec in target.form.items():
         if spec.is_required and field not in given:
             yield f"[routes.{part.route}] needs {field}; give it in fields or constants"
-
-
-def dependencies(route: Route) -> dict[str, set[str]]:
-    """Which parts each part waits for."""
-    return {name: part.feeders(route.parts) for name, part in route.parts.items()}

@@ -22,7 +22,6 @@ from rpcb_trio._gateway._forms import (
     kind_of,
     of_json,
     of_multipart,
-    of_query,
     of_urlencoded,
 )
 from rpcb_trio._gateway._multipart import Multipart
@@ -110,7 +109,8 @@ class Upload:
             HungUp: as `whole`.
         """
         content_type = self._request.headers.get("content-type", "")
-        sent = of_query(self._request.scope.get("query_string", b""), fields)
+        texts = {name: field for name, field in fields.items() if field.type != "file"}
+        sent = of_urlencoded(self._request.scope.get("query_string", b""), texts)
         if not content_type:
             return complete(fields, sent, has_files=False)
         kind = kind_of(content_type, fields)

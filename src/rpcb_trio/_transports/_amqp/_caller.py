@@ -12,7 +12,7 @@ from rpcb_trio._errors import PublishRefused, RequestTooBig, RpcbError, SessionL
 from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
 from rpcb_trio._transports._amqp._codec._frames import Delivery
 from rpcb_trio._transports._amqp._codec._properties import PERSISTENT, Properties
-from rpcb_trio._transports._amqp._data._closing import ChannelRefused, Closing, refused_exchange
+from rpcb_trio._transports._amqp._data._closing import ChannelRefused, refused_exchange
 from rpcb_trio._transports._amqp._data._connection import Connection
 from rpcb_trio._transports._amqp._data._publications import (
     Publication,
@@ -49,14 +49,14 @@ class AmqpCaller:
         self._end = end
         self._take: Callable[[Reply], None]
         self._connection: Connection
-        self._channel: _Calls
+        self._channel: PublishChannel
         self._exchanges: Exchanges
         self._proven_size = SAFE_SIZE
         self._proven_exchanges = {""}
         self._limit: int | None = None
         """Bytes of the largest message, once the broker has named it."""
         self._trying = anyio.Lock()
-        self._idle: list[_Calls] = []
+        self._idle: list[PublishChannel] = []
         """Channels for trials on which no reply is awaited."""
 
     def on_reply(self, take: Callable[[Reply], None]) -> None:
@@ -81,7 +81,7 @@ class AmqpCaller:
 
     async def _try(self, request: Outgoing, failed: Callable[[RpcbError], None]) -> Callable[[], None] | None:
         """Send a request where its refusal harms no other; others to be tried wait to learn of it."""
-        channel: _Calls | None = None
+        channel: PublishChannel | None = None
         try:
             async with self._trying:
                 self._refuse_too_big(request)
@@ -98,12 +98,12 @@ class AmqpCaller:
             raise
         return partial(self._release, channel)
 
-    def _release(self, channel: _Calls) -> None:
+    def _release(self, channel: PublishChannel) -> None:
         """Nobody awaits a reply on it any more."""
         if channel.is_open:
             self._idle.append(channel)
 
-    async def _channel_for_trials(self) -> _Calls:
+    async def _channel_for_trials(self) -> PublishChannel:
         self._idle = [each for each in self._idle if each.is_open]
         for number, channel in enumerate(self._idle):
             if channel.is_settled:  # else a refusal of another's request would be taken for this one's
@@ -141,10 +141,10 @@ class AmqpCaller:
         self._connection = connection
         self._exchanges = Exchanges(connection)
         self._channel = await self._open_channel()
-        self._channel.end = self._end.report
+        self._channel.end = lambda why: self._end.report(why or "the broker ended the consumer of replies")
 
-    async def _open_channel(self) -> _Calls:
-        channel = await self._connection.data_channel(_Calls, confirms=True)
+    async def _open_channel(self) -> PublishChannel:
+        channel = await self._connection.data_channel(PublishChannel, confirms=True)
         channel.take = self._receive
         try:
             await channel.control.consume(PSEUDO_QUEUE, no_ack=True)
@@ -154,9 +154,7 @@ class AmqpCaller:
 
     def _receive(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
-            properties = (
-                delivery.properties or Properties()
-            )  # if they can't be read, it is the reply to no call
+            properties = delivery.properties or Properties()  # unreadable ones are the reply to no call
             self._take(
                 Reply(
                     body=delivery.body,
@@ -165,18 +163,6 @@ class AmqpCaller:
                     content_type=properties.content_type or "application/octet-stream",
                 )
             )
-
-
-class _Calls(PublishChannel):
-    take: Callable[[Sequence[Delivery]], None] = staticmethod(lambda _: None)
-    end: Callable[[str], None] = staticmethod(lambda _: None)
-
-    def deliver(self, deliveries: Sequence[Delivery]) -> None:
-        self.take(deliveries)
-
-    def close(self, closing: Closing) -> None:
-        self.end(closing.why)
-        super().close(closing)
 
 
 class _Call(Publication, kw_only=True):

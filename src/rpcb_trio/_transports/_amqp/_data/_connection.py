@@ -42,17 +42,15 @@ class DataChannel:
         self.connection = connection
         self.control = control
         self.closing: Closing | None = None
+        self.take: Callable[[Sequence[frames.Delivery]], None] = lambda _: None
+        """Is called with the deliveries that one read of the socket brought."""
+        self.end: Callable[[str | None], None] = lambda _: None
+        """Is called with the reason once no more come, or None where the broker has ended the consumer."""
         self._number = control.number
 
     @property
     def is_open(self) -> bool:
         return self.closing is None
-
-    def deliver(self, deliveries: Sequence[frames.Delivery]) -> None:
-        """Messages for a consumer, as many as one read of the socket brought."""
-
-    def cancelled(self) -> None:
-        """The broker has ended the consumer."""
 
     def confirm(self, confirm: frames.Confirm) -> None:
         """The broker's word on messages that were published."""
@@ -63,6 +61,7 @@ class DataChannel:
     def close(self, closing: Closing) -> None:
         """The channel, or its connection, has ended."""
         self.closing = closing
+        self.end(closing.why)
 
 
 D = TypeVar("D", bound=DataChannel)
@@ -227,7 +226,7 @@ class Connection:
     def _deliver(self, deliveries: list[frames.Delivery]) -> None:
         channel = self._channels.get(deliveries[0].channel)
         if channel is not None:
-            channel.deliver(deliveries)
+            channel.take(deliveries)
 
     def _control(self, event: frames.Control) -> None:
         if event.method == CHANNEL_CLOSE:
@@ -243,7 +242,7 @@ class Connection:
         elif event.method == UNBLOCKED:
             self._on_blocked(None)
         elif event.method == CONSUMER_CANCELLED and event.channel in self._channels:
-            self._channels[event.channel].cancelled()
+            self._channels[event.channel].end(None)
         self.plane.feed(event.frame)
 
     def _lose(self, exc: Exception | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -12,7 +12,6 @@ from rpcb_trio._transports._amqp._codec import _frames as frames
 from rpcb_trio._transports._amqp._codec._frame_writer import ack, cancel, reject, requeue
 from rpcb_trio._transports._amqp._codec._properties import PERSISTENT, Properties
 from rpcb_trio._transports._amqp._control._plane import ControlChannel
-from rpcb_trio._transports._amqp._data._closing import Closing
 from rpcb_trio._transports._amqp._data._connection import Connection, DataChannel
 from rpcb_trio._transports._deadline import DEADLINE_HEADER, Deadlines
 
@@ -122,19 +121,6 @@ class Consumption(DataChannel):
     def __init__(self, connection: Connection, control: ControlChannel) -> None:
         super().__init__(connection, control)
         self.deliveries = OpenDeliveries()
-        self.take: Callable[[Sequence[frames.Delivery]], None] = lambda _: None
-        self.end: Callable[[str | None], None] = lambda _: None
-        """Is called with the reason once no more come, or None where the broker has ended the consumer."""
-
-    def deliver(self, deliveries: Sequence[frames.Delivery]) -> None:
-        self.take(deliveries)
-
-    def cancelled(self) -> None:
-        self.end(None)
-
-    def close(self, closing: Closing) -> None:
-        super().close(closing)
-        self.end(closing.why)
 
     def reject_unread(self, tag: int) -> None:
         """Have the broker dead-letter what never became a request."""

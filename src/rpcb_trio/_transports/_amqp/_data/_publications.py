@@ -101,6 +101,7 @@ async def wait_for_results(publications: Sequence[Publication], seconds: float =
     left = [each for each in publications if each.result is OPEN]
     if not left:
         await trio.lowlevel.checkpoint()
+        return
     with trio.move_on_after(seconds):
         for each in reversed(left):  # once the last one is confirmed, the others mostly are
             while each.result is OPEN:

@@ -107,6 +107,7 @@ def test_any_json_is_laid_out_and_can_be_seen_as_it_is(chromium: Chromium, parro
         expect(said(page, 0.25).locator(".sentence")).to_have_text("0.25")
         expect(said(page, "a text").locator(".sentence")).to_have_text("a text")
         expect(said(page, "two\nlines").locator("pre")).to_have_text("two\nlines")
+        expect(said(page, {"scores": [0.1, 0.5]}).locator("dd")).to_have_text("0.1, 0.5")
         answer = said(page, {"a": {"b": {"c": {"d": {"e": [1, "x"]}}}}, "list": []})
         expect(answer).to_contain_text("An empty list.")
         answer.get_by_text("As JSON").click()

@@ -58,11 +58,12 @@ const isPlain = (value) => value === null || typeof value !== "object";
 
 /** Whether a value goes into a row beside others; longer texts and files get a part of their own. */
 function isShort(value) {
+  if (Array.isArray(value)) return value.length > 0 && value.every(isPlain) && value.join(", ").length <= SHORT;
   if (typeof value !== "string") return isPlain(value);
   return isPacked(value) || (value.length <= SHORT && !value.includes("\n") && !KEPT.test(value));
 }
 
-const rowOf = (key, value) => el("div", {}, el("dt", {}, capital(key)), el("dd", {}, plain(shortened("", value))));
+const rowOf = (key, value) => el("div", {}, el("dt", {}, capital(key)), el("dd", {}, Array.isArray(value) ? value.join(", ") : plain(shortened("", value))));
 
 async function partView(key, value, depth) {
   const body = isMap(value) && isMap(value.problem) ? problemView({ ...value.problem, remedy: "" }) : await valueView(value, depth + 1);
@@ -76,15 +77,17 @@ function listView(items) {
   if (!isTable) return jsonView(items);
   const shown = items.slice(0, MOST_ROWS);
   const columns = [...new Set(shown.flatMap((each) => Object.keys(each)))];
-  const heads = items.every(isMap) ? [el("thead", {}, el("tr", {}, ...columns.map((each) => el("th", { scope: "col" }, capital(each)))))] : [];
+  const heads = items.every(isMap) ? [el("thead", {}, el("tr", {}, ...columns.map((each) => el("th", { scope: "col", className: kindOf(shown[0][each]) }, capital(each)))))] : [];
   const rows = shown.map((each) => el("tr", {}, ...columns.map((key) => cellOf(each[key]))));
   const more = items.length > MOST_ROWS ? el("p", { className: "quiet" }, `${items.length} rows in all; the JSON has more of them.`) : null;
   const table = el("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "The answer as a table" }, el("table", {}, ...heads, el("tbody", {}, ...rows)));
   return el("div", {}, table, more);
 }
 
+const kindOf = (value) => (typeof value === "number" ? "number" : "");
+
 function cellOf(value) {
-  return el("td", { className: typeof value === "number" ? "number" : "" }, value === undefined ? "" : plain(shortened("", value)));
+  return el("td", { className: kindOf(value) }, value === undefined ? "" : plain(shortened("", value)));
 }
 
 async function textView(value) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -40,6 +41,19 @@ def test_the_help_of_a_command_fits_a_screen_and_shows_an_example(command: str, 
     if command in COMMANDS:
         assert f"Example: rpcb-trio {command} " in ended.out
         assert "--help-all" in ended.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("asked", ["--help", "--help-all"])
+def test_every_flag_that_help_shows_is_explained(command: str, asked: str, run_command: Run) -> None:
+    bare = re.compile(r"\*? *(\S+ )?--[a-z0-9-]+( [A-Z.=]+)?( *\[(default|choices).*\])?")
+    lines = run_command(command, asked).out.splitlines()
+    following = [*lines[1:], ""]
+    assert [
+        one
+        for one, two in zip(lines, following, strict=True)
+        if bare.fullmatch(one.strip()) and two[:1] != " "
+    ] == []
 
 
 @pytest.mark.parametrize("command", COMMANDS)

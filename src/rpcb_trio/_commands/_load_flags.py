@@ -26,14 +26,15 @@ FINITE = Bounds(above=0, finite=True)
 class BodyFlags:
     """The requests' bodies."""
 
-    body: Annotated[tuple[Path, ...], flag(REQUESTS, metavar="FILE...", consume_multiple=True)] = ()
-    """Files, each with the body of a request, to be drawn from at random. Take such as will come, short ones
-    and long ones."""
+    body: Annotated[
+        tuple[Path, ...], flag(REQUESTS, metavar="FILE...", consume_multiple=True, shown=False)
+    ] = ()
+    """Files, each with the body of a request; drawn at random."""
     bodies: Annotated[Path | None, flag(REQUESTS, metavar="DIR")] = None
     """Or: a directory of such files."""
-    field: Annotated[tuple[str, ...], flag(REQUESTS, metavar="NAME=VALUE")] = ()
-    """Or: bodies are msgpack maps of these. NAME=@FILE takes a file's bytes; NAME=@PATTERN makes a request of
-    each file that matches. Repeatable."""
+    field: Annotated[tuple[str, ...], flag(REQUESTS, metavar="NAME=VALUE", shown=False)] = ()
+    """Or: a msgpack map of these. NAME=@FILE takes a file's bytes; NAME=@PATTERN makes a request of each
+    match. Repeatable."""
 
     @property
     def is_given(self) -> bool:

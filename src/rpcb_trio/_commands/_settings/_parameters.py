@@ -137,7 +137,9 @@ def several(group: Group, metavar: str, **more: Any) -> Parameter:
 
 def flag(group: Group, text: str | None = None, metavar: str | None = None, **more: Any) -> Parameter:
     """As `setting`, for what only the command line says."""
-    return setting(group, metavar, help=text, negative="", is_setting=False, **more)
+    if text is not None:  # else the docstring below its field is its help
+        more["help"] = text
+    return setting(group, metavar, negative="", is_setting=False, **more)
 
 
 def kind_of(hint: Any) -> Any:

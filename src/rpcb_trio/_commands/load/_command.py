@@ -61,8 +61,7 @@ def load(
     """Send a load to a worker, and show what its callers would see.
 
     Latency counts from when a request was due: a load that can't be sent in time, or a service that falls
-    behind, shows in it. With --ramp it finds the highest rate that meets --p99 or --mean. Ctrl-C ends the
-    load early, and shows what is known so far.
+    behind, shows in it. Ctrl-C ends it early, and shows what is known so far.
     """
     objective = latency.read()
     _check(how, objective)

@@ -16,13 +16,13 @@ class LoadFlags:
     """How they are sent."""
 
     callers: Annotated[int | None, flag(LOAD, metavar="N", bounds=COUNT)] = None
-    """Closed loop: so many callers; each sends its next request when it has its reply."""
+    """Closed loop: each caller sends its next request when it has its reply."""
     rate: Annotated[float | None, flag(LOAD, metavar="RATE", bounds=FINITE)] = None
     """Open loop: requests per second at random times (Poisson), which wait for no reply. With --ramp: where
     to begin."""
     ramp: Annotated[bool, flag(LOAD, shown=False)] = False
-    """Find the highest rate that meets --p99 or --mean: by doubling it, then by bisection. Each step lasts
-    --seconds; let that be long against the objective."""
+    """Find the highest rate that meets --p99 or --mean. Each step lasts --seconds; let that be long against
+    the objective."""
     seconds: Annotated[float | None, flag(LOAD, unit=SECONDS, bounds=FINITE, shown="10s")] = None
     """How long, after the warm-up."""
     requests: Annotated[int | None, flag(LOAD, metavar="N", bounds=COUNT)] = None

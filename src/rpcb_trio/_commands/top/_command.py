@@ -53,7 +53,7 @@ class TopFlags:
 
     interval: Annotated[float, flag(VIEW, unit=SECONDS, bounds=Bounds(least=0.1))] = 1.0
     """From one view to the next."""
-    once: Annotated[bool, flag(VIEW)] = False
+    once: Annotated[bool, flag(VIEW, shown=False)] = False
     """Look for some seconds, print it once and end; so without a terminal."""
     seconds: Annotated[float, flag(VIEW, unit=SECONDS, bounds=POSITIVE)] = 2.5
     """How long to look, with --once."""

@@ -55,9 +55,9 @@ def tune(
 ) -> int:
     """Measure what batches of a service take on this machine, and recommend settings for a load.
 
-    The service's own decode and infer run on the bodies you give, warm, in batches of several sizes. What was
-    measured, with its noise, is then served in simulations by the worker's own policy, in virtual time.
-    On a terminal it asks for the load and the objective if they are not given.
+    The service's own decode and infer run on bodies as they will come, in batches of several sizes. What was
+    measured is then served in simulations by the worker's own policy. On a terminal it asks for the load and
+    the objective.
     """
     if target is None:
         raise SettingError("TARGET is missing; name a service as module:attribute")

@@ -25,8 +25,7 @@ class MeasureFlags:
     max_batch_size: Annotated[int, flag(MEASURING, metavar="N", bounds=Bounds(least=1, most=MOST))] = 32
     """The largest batch to measure."""
     replicas: Annotated[int, flag(MEASURING, metavar="N", bounds=COUNT)] = 1
-    """Try up to so many executors, too. They share the machine, so each number of them is measured at work
-    together."""
+    """Try up to so many executors, measured while they compute together."""
     seconds: Annotated[float, flag(MEASURING, unit=SECONDS, bounds=FINITE)] = 30.0
     """How long to measure, once all is warm."""
 

@@ -22,7 +22,8 @@ READMES = [ROOT / "README.md", ROOT / "README.zh.md"]
 RUN = [
     page
     for page in PAGES
-    if page not in READMES and any(not each.mark for each in blocks_of(page, "console", "python"))
+    if page not in READMES
+    and any(not each.mark and "/" not in each.title for each in blocks_of(page, "console", "python"))
 ]
 WORDS_OF_THE_COMMANDS = {
     word

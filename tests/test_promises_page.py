@@ -101,6 +101,14 @@ def test_every_line_it_shows_is_one_that_the_code_writes() -> None:
     assert [part for part in parts if part not in words_of_the_code()] == []
 
 
+def test_every_line_of_the_page_on_the_log_is_one_that_the_code_writes() -> None:
+    page = (ROOT / "docs" / "operating" / "log.md").read_text()
+    lines = re.findall(r"^\| `([^`]+)` \| (?:info|warning|error)", page, re.MULTILINE)
+    assert len(lines) > 10
+    parts = {part.strip(" ();:") for line in lines for part in line.split("…")}
+    assert [part for part in parts if part not in words_of_the_code()] == []
+
+
 @pytest.mark.parametrize("page", ["promises.md", "how-to/security.md"])
 def test_every_flag_a_page_names_is_a_setting(page: str) -> None:
     text = (ROOT / "docs" / page).read_text()

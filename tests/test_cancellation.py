@@ -6,6 +6,7 @@ drain. It is played again and again, and cut short one await later each time, un
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,6 +19,7 @@ import trio
 from trio.testing import MockClock
 
 from rpcb_trio import Failure, FixedPolicy, MemoryBroker, Outcome, Request, Success, Topology, _backoff
+from rpcb_trio._backoff import keep_connected
 from rpcb_trio._batching import _batcher
 from rpcb_trio._pipeline import _admission, _isolation, _journal, _reply_cache, _stages, _worker
 from rpcb_trio._pipeline._deaths import DeathRecord
@@ -169,6 +171,7 @@ async def test_every_await_of_every_stage_is_among_those_that_are_cut(
         places |= (await play(WATCHFUL, stage, math.inf, cancel)).places
     for step in range(1, 10):
         places |= (await play(STUBBORN, "batch", step, drain)).places
-    assert (
-        awaits(_admission, _reply_cache, _stages, _batcher, _isolation, _worker, _backoff) - places == set()
-    )
+    lines, first = inspect.getsourcelines(keep_connected)
+    of_the_loop = {each for each in awaits(_backoff) if first <= each[1] < first + len(lines)}
+    rooms = awaits(_admission, _reply_cache, _stages, _batcher, _isolation, _worker)
+    assert (rooms | of_the_loop) - places == set()

@@ -59,7 +59,7 @@ async def test_what_has_expired_is_dropped_without_a_reply_where_that_is_set(
         ("2", None, Expired),
         ("3", None, Expired),
     ]
-    told = [record.levelno for record in caplog.records if record.getMessage().endswith(": dropped")]
+    told = [record.levelno for record in caplog.records if record.getMessage().endswith("(dropped)")]
     assert told == [logging.INFO] * 2
 
 

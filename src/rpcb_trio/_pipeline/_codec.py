@@ -128,7 +128,10 @@ class Codec:
         answers: list[Answer] = []
         for together in self._in_turns(resolved):
             async with self._journal.turn([each.request for each in together]):
-                answers += await self._encode_together(together, max_size)
+                while together:
+                    encoded = await self._encode_in_time(together, max_size)
+                    answers += encoded
+                    together = together[len(encoded) :]  # noqa: PLW2901 - what is left of it
         return answers
 
     def _in_turns(self, resolved: Sequence[Resolved]) -> list[list[Resolved]]:
@@ -136,12 +139,6 @@ class Codec:
         suspects = [each for each in resolved if self._journal.is_suspect(each.request)]
         others = [each for each in resolved if each not in suspects] if suspects else list(resolved)
         return [*([others] if others else []), *([each] for each in suspects)]
-
-    async def _encode_together(self, resolved: Sequence[Resolved], max_size: int | None) -> list[Answer]:
-        answers: list[Answer] = []
-        while len(answers) < len(resolved):
-            answers += await self._encode_in_time(resolved[len(answers) :], max_size)
-        return answers
 
     async def _encode_in_time(self, resolved: Sequence[Resolved], max_size: int | None) -> list[Answer]:
         """Encode as many as the time allows, in order: at least the first, if only as an error."""

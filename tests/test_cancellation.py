@@ -31,7 +31,7 @@ from tests.journal import Journal, check_books
 from tests.scenarios import ANSWERS, QUEUE, Running, Shouting, Stubborn, ask, working
 
 STAGES = ["receive", "batch", "compute", "reply", "settle"]
-AROUND_THEM = ["serve", "watch", "_stop_when_draining", "_end_if_hooks_hang", "_tell_blockages"]
+AROUND_THEM = ["serve", "watch", "_stop_when_draining", "_end_if_hooks_hang", "_report_blockages"]
 
 
 def shout(bodies: list[bytes]) -> list[bytes]:

@@ -18,7 +18,7 @@ import pytest
 import trio
 
 from rpcb_trio import Failure, FixedPolicy, MemoryBroker, ProcessExecutor, SettingError, Success, serve
-from rpcb_trio.errors import ExecutorLost, InferError, KilledWorker, OutcomeError
+from rpcb_trio.errors import ExecutorLost, InferError, KilledWorker, OutcomeError, WarmUpFailed
 from tests import crashing
 from tests.scenarios import QUEUE, answers, ask
 
@@ -210,6 +210,12 @@ async def test_a_service_that_kills_the_process_while_it_warms_up_is_told_at_onc
     (tmp_path / "gone").touch()
     with pytest.raises(ExecutorLost, match=r"died while it warmed up: exit code 7"):
         await ProcessExecutor(partial(crashing.make, str(tmp_path / "gone"))).warm_up()
+
+
+async def test_a_warm_up_that_fails_there_is_one_line_with_the_hook_the_error_and_the_place() -> None:
+    told = r"^Cold: warm_up failed: ValueError: classifier.pt is missing \(crashing.py:\d+ in warm_up\)$"
+    with pytest.raises(WarmUpFailed, match=told):
+        await ProcessExecutor(crashing.Cold).warm_up()
 
 
 async def test_serve_ends_with_that_one_error_and_no_group_of_them(tmp_path: Path) -> None:

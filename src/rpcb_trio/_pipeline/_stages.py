@@ -77,7 +77,7 @@ class Pipeline:
         self.ledger.open_session(session.requests)
         async with trio.open_nursery() as watchers:
             watchers.start_soon(session.watch)
-            watchers.start_soon(self._tell_blockages, session)
+            watchers.start_soon(self._report_blockages, session)
             watchers.start_soon(self._stop_when_draining, session, draining)
             watchers.start_soon(self._end_if_hooks_hang, watchers.cancel_scope)
             try:
@@ -94,7 +94,7 @@ class Pipeline:
         await session.stop_consuming()
         self.instruments.notify(Instrument.drain_step, f"finish {len(self.ledger)} request(s)")
 
-    async def _tell_blockages(self, session: Session) -> None:
+    async def _report_blockages(self, session: Session) -> None:
         async for reason in session.blockages:
             if reason is None:
                 self.instruments.notify(Instrument.session_unblocked)
@@ -182,7 +182,7 @@ class Stages:
                 pending.send_nowait(waiting)
             if len(waiting) < len(admitted):
                 answered = [each for each in admitted if not isinstance(each, Pending)]
-                self._tell_refused(answered)
+                self._notify_refused(answered)
                 computed.send_nowait(answered)
 
         with requests, pending, computed:
@@ -202,7 +202,7 @@ class Stages:
                     pass_on([await admission.admit(request, suspect=request in suspects)])
                     self._ledger.end([request])
 
-    def _tell_refused(self, answered: Outcomes) -> None:
+    def _notify_refused(self, answered: Outcomes) -> None:
         for each in answered:
             if each.error is None:
                 self._instruments.notify(Instrument.request_repeated, each.request)
@@ -283,7 +283,7 @@ class Stages:
                 settled, rest = await session.settle_promptly(prompt)
                 over = [(answer, ending) for answer, ending in zip(prompt, settled, strict=True) if ending]
                 if over:
-                    self._tell_settled([answer for answer, _ in over], [ending for _, ending in over])
+                    self._notify_settled([answer for answer, _ in over], [ending for _, ending in over])
                 if rest is not None:
                     left = [place for place, ending in enumerate(settled) if not ending]
                     self._nursery.start_soon(self.settle, prompt, left, rest)
@@ -291,9 +291,9 @@ class Stages:
     async def settle(self, answers: Sequence[Answer], places: Collection[int], rest: Rest | None) -> None:
         """Settle answers, or do the `rest` of it, and notify of those at some places."""
         answers, settled = await self._answering.settle(answers, self._session, rest)
-        self._tell_settled([answers[place] for place in places], [settled[place] for place in places])
+        self._notify_settled([answers[place] for place in places], [settled[place] for place in places])
 
-    def _tell_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
+    def _notify_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
         self._ledger.settle([answer.request for answer in answers])
         self._instruments.notify(Instrument.requests_settled, answers, settled)
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from rpcb_trio._commands._logs import tell, write_logs
+from rpcb_trio._commands._logs import report, write_logs
 from rpcb_trio._commands._settings._shared import LogSettings
 
 log = logging.getLogger("rpcb_trio")
@@ -96,7 +96,7 @@ def main(name: str, form: str) -> None:
     tell_all("before")
     CONFIGURATIONS[name]()
     tell_all("after")
-    tell("the reason of its end")
+    report("the reason of its end")
 
 
 if __name__ == "__main__":

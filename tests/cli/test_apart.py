@@ -19,7 +19,7 @@ import trio
 from rpcb_trio import open_client
 from rpcb_trio._commands._apart import set_all_apart
 from rpcb_trio._commands._flood import MOST_KINDS, FloodFilter
-from rpcb_trio._commands._logs import JsonFormatter, tell, write_logs
+from rpcb_trio._commands._logs import JsonFormatter, report, write_logs
 from rpcb_trio._commands._settings._shared import LogSettings
 from tests.cli.conftest import Serve
 from tests.cli.silencing import CONFIGURATIONS
@@ -93,7 +93,7 @@ def test_a_logger_that_is_made_later_stands_apart_too(capfd: pytest.CaptureFixtu
 def test_why_a_command_ends_keeps_its_form_after_a_configuration(capfd: pytest.CaptureFixture[str]) -> None:
     write_logs(LogSettings(log_format="json"))
     logging.config.dictConfig({"version": 1})
-    tell("there is no queue")
+    report("there is no queue")
     assert json.loads(capfd.readouterr().err)["message"] == "there is no queue"
 
 

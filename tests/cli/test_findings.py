@@ -72,7 +72,7 @@ def test_a_quorum_queue_without_a_limit_of_deliveries_is_warned_of(
         ("4.3.6", {"queue_type": "quorum"}, "priorities", "ok", "without one counts as 4"),
         ("4.3.6", {}, "priorities", "ok", "needs x-max-priority"),
         ("4.0.5", {"queue_type": "quorum"}, "delivery limit", "ok", "every return counts"),
-        ("4.3.6", {"queue_type": "quorum"}, "delivery limit", "ok", "what it gives back does not"),
+        ("4.3.6", {"queue_type": "quorum"}, "delivery limit", "ok", "what it requeues does not"),
         ("4.0.5", {"on_refused_reply": "requeue"}, "refused replies", "ok", "for as long as"),
         (
             "4.0.5",

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from rpcb_trio._commands._logs import JsonFormatter, TextFormatter, tell, write_logs
+from rpcb_trio._commands._logs import JsonFormatter, TextFormatter, report, write_logs
 from rpcb_trio._commands._settings._shared import LogSettings
 
 
@@ -30,7 +30,7 @@ def test_a_message_is_one_line_whatever_it_quotes_and_says_nothing_that_a_termin
 
 
 def test_so_is_the_line_why_a_command_ends(capsys: pytest.CaptureFixture[str]) -> None:
-    tell("there is no\nqueue \x1b[2J")
+    report("there is no\nqueue \x1b[2J")
     assert capsys.readouterr().err == "rpcb-trio: there is no queue \\x1b[2J\n"
 
 

@@ -13,16 +13,12 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
-from types import TracebackType
 from typing import Any, ClassVar, TextIO
 
 from rpcb_trio._forks import close_in_children
 
 ROOT = "rpcb_trio"
-
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 STDERR = 2
 
@@ -34,28 +30,16 @@ class ApartLogger(logging.Logger):
     handler_apart: ClassVar[logging.Handler | None] = None
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
-        """Whether a record of this level is written."""
         return level >= self.level_apart
 
     def getEffectiveLevel(self) -> int:  # noqa: N802 - logging's name
-        """The level that was set for this package."""
         return self.level_apart
 
-    def makeRecord(  # noqa: N802, PLR0917 - logging's name, and its arguments
-        self,
-        name: str,
-        level: int,
-        fn: str,
-        lno: int,
-        msg: object,
-        args: Any,
-        exc_info: ExcInfo | None,
-        func: str | None = None,
-        extra: Mapping[str, object] | None = None,
-        sinfo: str | None = None,
-    ) -> logging.LogRecord:
+    def makeRecord(self, *given: Any, **_: Any) -> logging.LogRecord:  # noqa: N802 - logging's name
         """A plain record, made by no factory of the user's."""
-        record = logging.LogRecord(name, level, fn, lno, msg, args, exc_info, func, sinfo)
+        *of_record, extra, stack = given
+        record = logging.LogRecord(*of_record)
+        record.stack_info = stack
         record.__dict__.update(extra or {})
         return record
 
@@ -96,7 +80,7 @@ def _become(kind: type[logging.Logger]) -> None:
 
 
 class StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes lines to what stderr is now. What can't be written is given up: nobody could be told."""
+    """Writes lines to what stderr is now; a line that can't be written is dropped."""
 
     def __init__(self, encoding: str | None = None) -> None:
         super().__init__(own_stderr(encoding))
@@ -109,7 +93,6 @@ class _Copy(io.FileIO):
     """A descriptor for what stderr is. A forked child has none, for it may want to close its stderr."""
 
     def detach(self) -> int:
-        """Let go of the descriptor, in a forked child."""
         descriptor = self.fileno()
         super().__init__(STDERR, "w", closefd=False)
         return descriptor
@@ -139,7 +122,7 @@ def stream_of(handler: logging.Handler | None) -> TextIO:
 
 
 def close_stream(handler: logging.Handler | None) -> None:
-    """Give back the descriptor of a handler that is used no more; only tests live on."""
+    """Close the descriptor of a handler that is used no more. Only tests need that."""
     stream = stream_of(handler)
     if isinstance(stream, io.TextIOWrapper) and stream is not sys.stderr:
         with suppress(OSError):

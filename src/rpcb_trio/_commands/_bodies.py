@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from glob import glob
 from itertools import product
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from cyclopts import Group
 
-from rpcb_trio._commands._settings._values import split_pair
+from rpcb_trio._bounds import POSITIVE
+from rpcb_trio._commands._settings._parameters import flag
+from rpcb_trio._commands._settings._shared import FLAT
+from rpcb_trio._commands._settings._values import SECONDS, split_pair
 from rpcb_trio._errors import SettingError
+
+REQUEST = Group("Request", sort_key=-3)
+
+
+@FLAT
+@dataclass(frozen=True, kw_only=True)
+class RequestFlags:
+    """One request, besides its body as text."""
+
+    body: Annotated[Path | None, flag(REQUEST, metavar="FILE", allow_leading_hyphen=True)] = None
+    """Or: a file that holds the body; - for stdin."""
+    field: Annotated[tuple[str, ...], flag(REQUEST, metavar="NAME=VALUE", shown=False)] = ()
+    """Or: the body is a msgpack map of these; NAME=@FILE takes a file's bytes. Repeatable."""
+    timeout: Annotated[float, flag(REQUEST, unit=SECONDS, bounds=POSITIVE)] = 30.0
+    """How long to wait for the reply."""
+
+    def read(self, text: str | None) -> bytes | None:
+        """The body; None if none is given.
+
+        Raises:
+            SettingError: several are given, or a file can't be read.
+        """
+        if (text is not None) + (self.body is not None) + bool(self.field) > 1:
+            raise SettingError("give the request as one of text, --body and --field")
+        if self.field:
+            return encode_fields(split_pair("--field", each) for each in self.field)
+        if self.body is not None:
+            return sys.stdin.buffer.read() if str(self.body) == "-" else read_body("--body", self.body)
+        return None if text is None else text.encode()
 
 
 def read_body(option: str, path: Path) -> bytes:

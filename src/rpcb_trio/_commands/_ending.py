@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from rpcb_trio._commands._logs import tell_last
+from rpcb_trio._commands._logs import report_more
 from rpcb_trio._commands._signals import OBEYED
 from rpcb_trio._commands._streams import leave_streams
 from rpcb_trio._guard import is_of_a_library
@@ -79,14 +79,14 @@ def _end_in_time(code: int) -> None:
     time.sleep(GRACE)
     children = _children()
     with suppress(Exception):  # whatever the model has made of its threads
-        tell_last(f"the process does not end by itself, so it is ended: {_told(children)}")
+        report_more(f"the process does not end by itself, so it is ended: {_reasons(children)}")
     for _, pid in children:
         with suppress(OSError):
             os.kill(pid, signal.SIGKILL)
     leave_behind(code)
 
 
-def _told(children: list[tuple[str, int]]) -> str:
+def _reasons(children: list[tuple[str, int]]) -> str:
     """What keeps it: threads, children, or else what the main thread is at."""
     threads = [
         each

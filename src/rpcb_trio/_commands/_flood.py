@@ -1,4 +1,4 @@
-"""Lines that are alike, held back in a flood: who sends nonsense at full rate must not fill a disk."""
+"""Lines that are alike, held back in a flood: bad requests at full rate must not fill a disk."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ class FloodFilter(logging.Filter):
         self._windows: dict[tuple[str, object], _Window] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a record is written."""
         if not logging.INFO <= record.levelno <= logging.WARNING:
             return True
         kind = (str(record.msg), getattr(record, "kind", None))

@@ -19,22 +19,22 @@ from rpcb_trio._shown import on_one_line, without_passwords
 
 log = logging.getLogger("rpcb_trio")
 
-RETOLD = ("aiormq", "pamqp")
-"""Libraries whose every trouble the transport tells in its own words; theirs only matter to who debugs."""
+REPEATED = ("aiormq", "pamqp")
+"""Libraries whose errors the transport logs in its own words; theirs matter at debug only."""
 
 CHATTY = ("asyncio", "trio-asyncio")
-"""Libraries whose warnings matter, and nothing less."""
+"""Libraries of which only warnings and errors are written."""
 
 
 class PlainFormatter(logging.Formatter):
     """The message alone, and the traceback where there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Nobody should log a password, but a wrong setting is quoted as it is."""
+        """A wrong setting is quoted as it is, so a URL in it may have a password."""
         return without_passwords(super().format(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - it is logging's name
-        """The message in one line, which nobody can make look like two of ours."""
+        """The message in one line: no text from outside can pass for a further line of the log."""
         return on_one_line(super().formatMessage(record))
 
 
@@ -54,7 +54,6 @@ class JsonFormatter(TextFormatter):
     """One JSON object a line: time, level, logger, message, and the traceback where there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write the record as JSON."""
         line = {
             "time": self.formatTime(record),
             "level": record.levelname.lower(),
@@ -81,22 +80,22 @@ def write_logs(settings: LogSettings) -> None:
     root.addHandler(handler)
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
-    for name in RETOLD:
+    for name in REPEATED:
         logging.getLogger(name).setLevel(
             logging.WARNING if settings.log_level == "debug" else logging.CRITICAL
         )
 
 
-def tell(line: str) -> None:
-    """Tell the operator one line why the command ends, in the form that the log has."""
+def report(line: str) -> None:
+    """Print one line that says why the command ends, in the form that the log has."""
     if _log_is_json():
         log.critical(line)
     else:
         _print(line)
 
 
-def tell_last(line: str) -> None:
-    """Tell one more line after that: in the log, if there is one."""
+def report_more(line: str) -> None:
+    """Write one more line after that: to the log, if there is one."""
     if ApartLogger.handler_apart is not None:
         log.warning("%s", line)
     else:
@@ -110,7 +109,7 @@ def _log_is_json() -> bool:
 
 def _print(line: str) -> None:
     text = f"rpcb-trio: {without_passwords(on_one_line(' '.join(line.split())))}"
-    with suppress(OSError, ValueError):  # nobody reads it
+    with suppress(OSError, ValueError):
         print(text, file=stream_of(ApartLogger.handler_apart), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""The process's own streams, which may be closed, full, or read by nobody any more.
+"""The process's own streams, which may be closed, full, or without a reader.
 
 A model may have put others in their place: nothing at all, a logger that can't be flushed, a file that it has
 closed. What such a thing does is no failure of the command.
@@ -16,7 +16,7 @@ from typing import Any
 
 UNWRITABLE = frozenset(
     {
-        *(errno.EPIPE, errno.ECONNRESET, errno.EIO),  # nobody reads it, or the terminal is gone
+        *(errno.EPIPE, errno.ECONNRESET, errno.EIO),  # the reader or the terminal is gone
         *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),  # there is no room
         *(errno.EBADF, errno.EAGAIN),  # it is not for writing, or its reader is too slow to be waited for
     }
@@ -39,14 +39,14 @@ def prepare_streams() -> None:
 
 
 def flush_output() -> None:
-    """Write what is left, as long as it can be told that it can't be written."""
+    """Write what is left, while an error can still be reported."""
     ours = sys.__stdout__
     if ours is not None and sys.stdout is ours and not ours.closed:
         ours.flush()
 
 
 def leave_streams() -> None:
-    """Write what is left; what can't be written is given up, so that the exit code stays what it is."""
+    """Write what is left; what can't be written is dropped, so that the exit code stays what it is."""
     for name in ("stdout", "stderr"):
         ours = getattr(sys, f"__{name}__")
         if getattr(sys, name) is not ours and not _is_flushed(getattr(sys, name)):
@@ -65,7 +65,7 @@ def _is_flushed(stream: Any) -> bool:
 
 
 def is_of_output(error: OSError) -> bool:
-    """Whether standard output can't be written; if so it is given up, and the end is quiet.
+    """Whether standard output can't be written; if so it is closed, and no traceback follows.
 
     A line end is written to see if it can; had it been another file, that costs an empty line.
     """

@@ -61,7 +61,7 @@ def _split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError:
-        # What it says may hold the password.
+        # The error's text may hold the password.
         raise SettingError("url can't be read; write it as amqp://user:password@host:5672/vhost") from None
 
 
@@ -97,7 +97,7 @@ def _read(setting: str, path: str) -> str:
 
 
 def _alone(setting: str, text: str) -> str:
-    """The one value that a file holds; what is wrong is told without it, for it may be a password."""
+    """The one value that a file holds; an error does not show it, for it may be a password."""
     value = bare(text) if setting == "url_file" else text.strip("\r\n")
     what = "the URL" if setting == "url_file" else "the password"
     if not value:

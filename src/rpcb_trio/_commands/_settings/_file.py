@@ -124,13 +124,13 @@ def _values(table: Table, model: type, where: str) -> Table:
         try:
             found[key] = reader.of_toml(kind, value)
         except ValueError as error:
-            told = "***" if key == "password" else _shown(value)
+            shown = "***" if key == "password" else _shown(value)
             reason = (
                 f"choose from {', '.join(get_args(kind))}"
                 if get_origin(kind) is Literal
                 else str(error).partition(" - at ")[0]
             )
-            raise SettingError(f"{where}: {key} = {told}: {reason}") from error
+            raise SettingError(f"{where}: {key} = {shown}: {reason}") from error
     return found
 
 

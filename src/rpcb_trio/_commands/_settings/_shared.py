@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from cyclopts import Parameter
+
 from rpcb_trio._bounds import POSITIVE, Bounds
 from rpcb_trio._commands._settings._parameters import (
     BROKER,
@@ -23,6 +25,8 @@ from rpcb_trio._commands._settings._values import SECONDS
 from rpcb_trio._transports import LONGEST_HEARTBEAT
 
 DEFAULT_URL = "amqp://guest:guest@localhost:5672/"
+FLAT = Parameter(name="*")
+"""Makes the fields of a table flags of the command that takes it."""
 PORT = Bounds(least=0, most=65535)
 
 ConfigPath = Annotated[
@@ -44,6 +48,7 @@ Workers = Annotated[
 ]
 
 
+@FLAT
 @dataclass(frozen=True, kw_only=True)
 class ConnectionSettings:
     """How to reach the broker."""
@@ -78,6 +83,7 @@ class QueueSettings(ConnectionSettings):
     """The worker's queue. Required."""
 
 
+@FLAT
 @dataclass(frozen=True, kw_only=True)
 class ServiceSettings:
     """What a service is made with, and where it computes."""
@@ -88,6 +94,7 @@ class ServiceSettings:
     """Torch device of a replica (cuda:0); given in turn. Repeatable."""
 
 
+@FLAT
 @dataclass(frozen=True, kw_only=True)
 class LogSettings:
     """What the process writes to stderr."""
@@ -98,6 +105,7 @@ class LogSettings:
     """Lines of text, or a JSON object a line."""
 
 
+@FLAT
 @dataclass(frozen=True, kw_only=True)
 class HealthSettings:
     """Where the process answers probes; all its workers share it."""

@@ -13,7 +13,7 @@ MARK = "\ufeff"
 """The byte-order mark, which some editors put before a text."""
 
 INVISIBLE = f"{MARK}\u200b\u200e\u200f\u2060"
-"""What is copied along from a web page or a document, and nobody sees."""
+"""Characters that are copied along from a web page or a document."""
 
 QUOTES = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019"}
 """Each with what ends it, those of word processors included."""

@@ -3,80 +3,64 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import trio
-from cyclopts import Group, Parameter
+from cyclopts import Group
 
-from rpcb_trio._bounds import POSITIVE
 from rpcb_trio._client import open_client
-from rpcb_trio._commands._bodies import encode_fields, read_body
+from rpcb_trio._commands._bodies import REQUEST, RequestFlags
 from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._commands._settings._broker import transport
 from rpcb_trio._commands._settings._destination import Exchange, RoutingKey, route
 from rpcb_trio._commands._settings._parameters import flag
-from rpcb_trio._commands._settings._shared import ConfigPath, QueueSettings
-from rpcb_trio._commands._settings._values import SECONDS, split_pair
+from rpcb_trio._commands._settings._shared import FLAT, ConfigPath, QueueSettings
+from rpcb_trio._commands._settings._values import split_pair
 from rpcb_trio._errors import SettingError
 from rpcb_trio._messages import Reply
 from rpcb_trio._transports import Transport
 
-REQUEST = Group("Request", sort_key=-3)
 REPLY = Group("Reply", sort_key=-1)
 
 
+@FLAT
+@dataclass(frozen=True, kw_only=True)
+class CallFlags:
+    """Its headers, and what becomes of its reply."""
+
+    header: Annotated[tuple[str, ...], flag(REQUEST, metavar="NAME=VALUE", shown=False)] = ()
+    """AMQP header of the request. Repeatable."""
+    output: Annotated[Path | None, flag(REPLY, metavar="FILE")] = None
+    """Write the reply's body into this file."""
+    msgpack: Annotated[bool, flag(REPLY, shown=False)] = False
+    """Show a msgpack reply as JSON; --field implies it."""
+
+
 def call(
-    text: Annotated[str | None, flag(REQUEST, "The request's body, as UTF-8.", shown=False)] = None,
+    text: Annotated[str | None, flag(REQUEST, "The request's body, as UTF-8.")] = None,
     *,
-    body: Annotated[
-        Path | None,
-        flag(
-            REQUEST,
-            "Or: a file that holds the body; - for stdin.",
-            "FILE",
-            shown=False,
-            allow_leading_hyphen=True,
-        ),
-    ] = None,
-    field: Annotated[
-        tuple[str, ...],
-        flag(
-            REQUEST,
-            "Or: the body is a msgpack map of these; NAME=@FILE takes a file's bytes. Repeatable; implies "
-            "--msgpack.",
-            "NAME=VALUE",
-            shown=False,
-        ),
-    ] = (),
-    header: Annotated[
-        tuple[str, ...],
-        flag(REQUEST, "AMQP header of the request. Repeatable.", "NAME=VALUE", shown=False),
-    ] = (),
+    given: RequestFlags = RequestFlags(),
     exchange: Exchange = "",
     routing_key: RoutingKey = None,
-    timeout: Annotated[
-        float, flag(REPLY, "How long to wait for the reply.", unit=SECONDS, bounds=POSITIVE)
-    ] = 30.0,
-    output: Annotated[
-        Path | None, flag(REPLY, "Write the reply's body into this file.", "FILE", shown=False)
-    ] = None,
-    msgpack: Annotated[bool, flag(REPLY, "Show a msgpack reply as JSON.", shown=False)] = False,
+    flags: CallFlags = CallFlags(),
     config: ConfigPath = None,  # noqa: ARG001 - `Sources` has read it
-    settings: Annotated[QueueSettings, Parameter(name="*")] = QueueSettings(),
+    settings: QueueSettings = QueueSettings(),
 ) -> int:
     """Send one request, and print the body of its reply.
 
     An error reply is printed too, and ends the command with 7.
     """
-    sent = _body(text, body, field)
-    headers = dict(split_pair("--header", each) for each in header)
-    send = partial(_send, transport(settings), sent, headers=headers, timeout=timeout)
+    body = given.read(text)
+    if body is None:
+        raise SettingError("give the request as one of text, --body and --field")
+    headers = dict(split_pair("--header", each) for each in flags.header)
+    send = partial(_send, transport(settings), body, headers=headers, timeout=given.timeout)
     reply = trio.run(partial(send, **route(settings.queue, exchange, routing_key)))
-    _write(_readable(reply) if msgpack or field else reply.body, output)
+    _write(_readable(reply) if flags.msgpack or given.field else reply.body, flags.output)
     reply.raise_for_error()
     return ExitCode.DONE
 
@@ -108,13 +92,3 @@ def _write(body: bytes, output: Path | None) -> None:
     if sys.stdout.isatty() and not body.endswith(b"\n"):
         sys.stdout.buffer.write(b"\n")
     sys.stdout.flush()
-
-
-def _body(text: str | None, file: Path | None, fields: Sequence[str]) -> bytes:
-    if (text is not None) + (file is not None) + bool(fields) != 1:
-        raise SettingError("give the request as one of TEXT, --body and --field")
-    if text is not None:
-        return text.encode()
-    if file is not None:
-        return sys.stdin.buffer.read() if str(file) == "-" else read_body("--body", file)
-    return encode_fields(split_pair("--field", each) for each in fields)

@@ -51,7 +51,7 @@ async def _of_queue(asked: Examination, wanted: Topology, seen: QueueFacts | str
             return ok(what, "not there yet; serve declares it")
         return problem(what, seen, _remedy(seen, "create it, or set declare to active"))
     if wanted.declare != "active":
-        return ok(what, f"there; with declare={wanted.declare} its arguments are whoever's made it")
+        return ok(what, f"there; with declare={wanted.declare} its arguments stay as they are")
     return _of_difference(what, await asked.refusal_of_queue(wanted))
 
 
@@ -89,7 +89,7 @@ async def _of_dead_letters(asked: Examination, wanted: Topology) -> Finding:
     if name is None:
         return warning(
             what,
-            "no dead-letter exchange: a request that can't be answered is dropped",
+            "no dead-letter exchange: a request without a possible reply is dropped",
             "set dead_letter_exchange",
         )
     missing = await asked.missing_exchange(name) if name else None
@@ -146,7 +146,7 @@ def _of_traffic(seen: QueueFacts) -> Finding:
     found = f"{seen.ready} message(s) wait, {seen.consumers} consumer(s)"
     if seen.consumers:
         return ok("traffic", found)
-    return warning("traffic", found, "start serve: nobody consumes the queue")
+    return warning("traffic", found, "start serve: no worker consumes the queue")
 
 
 def _remedy(refusal: str, if_missing: str) -> str:
@@ -160,7 +160,7 @@ def _remedy(refusal: str, if_missing: str) -> str:
 
 
 async def send_through(way: Transport, settings: Settings, body: bytes, seconds: float) -> Finding:
-    """Send a request as a producer does, by the exchange if there is one, and await its reply."""
+    """Send a request as a caller does, by the exchange if there is one, and wait for its reply."""
     what = "round trip"
     started = trio.current_time()
     try:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated
 
 import trio
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from rpcb_trio._bounds import POSITIVE
-from rpcb_trio._commands._bodies import encode_fields, read_body
+from rpcb_trio._commands._bodies import REQUEST, RequestFlags
 from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._commands._logs import write_logs
 from rpcb_trio._commands._outputs import new_table, say
@@ -21,7 +19,7 @@ from rpcb_trio._commands._settings._parameters import SERVICE, flag, setting
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._shared import ConfigPath, LogSettings, Workers
 from rpcb_trio._commands._settings._sources import Sources, unknown_variables
-from rpcb_trio._commands._settings._values import SECONDS, as_they_look, split_pair
+from rpcb_trio._commands._settings._values import as_they_look
 from rpcb_trio._commands.doctor._checkup import examine, send_through
 from rpcb_trio._commands.doctor._findings import Finding, Level, of_ack_time, ok, problem, warning
 from rpcb_trio._commands.serve._setup import topology
@@ -29,8 +27,6 @@ from rpcb_trio._commands.serve._target import load_service
 from rpcb_trio._errors import BrokerError, SettingError
 from rpcb_trio._executors import refuse_missing_device
 from rpcb_trio._shown import on_one_line
-
-REQUEST = Group("Request", sort_key=-1)
 
 STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
 
@@ -41,29 +37,12 @@ def doctor(
     ] = None,
     *,
     send: Annotated[
-        str | None,
-        flag(
-            REQUEST,
-            "Send a request with this body through, as UTF-8, or @FILE for a file's bytes.",
-            "TEXT",
-            shown=False,
-        ),
+        str | None, flag(REQUEST, "Send a request with this body through, as UTF-8.", "TEXT")
     ] = None,
-    field: Annotated[
-        tuple[str, ...],
-        flag(
-            REQUEST,
-            "Or: with a msgpack map of these; NAME=@FILE takes a file's bytes. Repeatable.",
-            "NAME=VALUE",
-            shown=False,
-        ),
-    ] = (),
-    timeout: Annotated[
-        float, flag(REQUEST, "How long to wait for the reply.", unit=SECONDS, bounds=POSITIVE)
-    ] = 30.0,
+    given: RequestFlags = RequestFlags(),
     config: ConfigPath = None,  # noqa: ARG001 - `Sources` has read it
     worker: Workers = (),
-    settings: Annotated[Settings, Parameter(name="*")] = Settings(),
+    settings: Settings = Settings(),
     sources: Annotated[Sources, Parameter(parse=False)],
 ) -> int:
     """Look whether a worker with these settings would work, and say what to change.
@@ -72,24 +51,21 @@ def doctor(
     ends with 0 if it finds no problem; a warning is none.
     """
     write_logs(LogSettings(log_level="error"))
-    body = _body(send, field)
+    body = given.read(send)
     console = Console()
     found_problem = False
     chosen = list(_chosen(target, settings, worker, sources))
     for name, each_target, each in chosen:
         needed = _connections([other for _, _, other in chosen if shown_url(other) == shown_url(each)])
         findings = [*_of_variables(), *_of_service(each_target, each), *_of_devices(each)]
-        findings += trio.run(_examine, each, needed, body, timeout)
+        findings += trio.run(_examine, each, needed, body, given.timeout)
         _print(console, name, each, findings)
         found_problem |= any(finding.level is Level.PROBLEM for finding in findings)
     return ExitCode.PROBLEMS_FOUND if found_problem else ExitCode.DONE
 
 
 def _chosen(
-    target: str | None,
-    settings: Settings,
-    workers: Sequence[str],
-    sources: Sources,
+    target: str | None, settings: Settings, workers: Sequence[str], sources: Sources
 ) -> Iterator[tuple[str, str | None, Settings]]:
     """The worker that flags describe, or those of the file."""
     names = [] if target is not None or (settings.queue and not workers) else sources.file.select(workers)
@@ -159,23 +135,13 @@ async def _examine(
     return findings
 
 
-def _body(text: str | None, fields: Sequence[str]) -> bytes | None:
-    if text is not None and fields:
-        raise SettingError("give the request as one of --send and --field")
-    if fields:
-        return encode_fields(split_pair("--field", each) for each in fields)
-    if text is None:
-        return None
-    return read_body("--send", Path(text[1:])) if text.startswith("@") else text.encode()
-
-
 def _print(console: Console, name: str, settings: Settings, findings: Sequence[Finding]) -> None:
     table = new_table(f"{name}: queue {settings.queue} of {shown_url(settings)}")
-    for column in ("", "what", "found", "to mend"):
+    for column in ("", "what", "found", "to change"):
         table.add_column(column, overflow="fold")
     for each in findings:
-        told = (Text(on_one_line(text)) for text in (each.what, each.found, each.remedy))
-        table.add_row(Text(each.level, style=STYLES[each.level]), *told)
+        cells = (Text(on_one_line(text)) for text in (each.what, each.found, each.remedy))
+        table.add_row(Text(each.level, style=STYLES[each.level]), *cells)
     console.print(table)
     counts = [f"{sum(each.level is level for each in findings)} {level}" for level in Level]
     say(console, f"{', '.join(counts)}\n")

@@ -19,7 +19,7 @@ SOON = 30.0
 """Days that a certificate should last still."""
 
 SINCE_NEWER_QUORUM = (4, 3)
-"""The version that gave quorum queues strict priorities, stopped counting what is given back unworked, and
+"""The version that gave quorum queues strict priorities, stopped counting what is requeued uncomputed, and
 left it to quorum queues to look for deliveries that are not acked in time."""
 
 
@@ -112,7 +112,7 @@ def _of_direct_replies(broker: BrokerFacts) -> Finding:
             "direct reply-to",
             "this version returns mandatory replies though it delivers them, so ours are not mandatory",
         )
-    return ok("direct reply-to", "whether the caller is still there is not told by the broker")
+    return ok("direct reply-to", "this version does not say whether the caller is still there")
 
 
 def _of_priorities(broker: BrokerFacts, settings: Settings) -> Finding:
@@ -143,8 +143,8 @@ def _of_delivery_limit(broker: BrokerFacts, settings: Settings) -> Finding:
 
 def _what_counts(broker: BrokerFacts) -> str:
     if broker.release >= SINCE_NEWER_QUORUM:
-        return "what a worker held when it died or lost its connection counts, what it gives back does not"
-    return "every return counts: by a worker that died or lost its connection, and by one that gives it back"
+        return "what a worker held when it died or lost its connection counts, what it requeues does not"
+    return "every return counts: by a worker that died or lost its connection, and by one that requeues"
 
 
 def _of_refused_replies(broker: BrokerFacts, settings: Settings) -> Finding:
@@ -153,8 +153,8 @@ def _of_refused_replies(broker: BrokerFacts, settings: Settings) -> Finding:
     if settings.queue_type == "quorum" and broker.release < SINCE_NEWER_QUORUM:
         limited = _given("x-delivery-limit", settings) or broker.release >= (4, 0)
         if limited:
-            return ok(what, "their requests go back until the delivery limit, which buries or drops them")
-    return ok(what, "their requests go back for as long as the broker refuses the replies")
+            return ok(what, "their requests are requeued until the delivery limit is reached")
+    return ok(what, "their requests are requeued for as long as the broker refuses the replies")
 
 
 def _of_transience(broker: BrokerFacts) -> Finding:
@@ -186,9 +186,9 @@ def of_ack_time(settings: Settings, broker: BrokerFacts | None = None) -> Findin
             f"{limit}, and infer_timeout is not set, so a batch may take 10 minutes",
             f"set infer_timeout, below {settings.consumer_timeout * executors / prefetch:.3g} s",
         )
-    told = hold_warning(prefetch, executors, settings.infer_timeout, settings.consumer_timeout)
-    if told is not None:
-        found, _, remedy = told.partition("; ")
+    held_too_long = hold_warning(prefetch, executors, settings.infer_timeout, settings.consumer_timeout)
+    if held_too_long is not None:
+        found, _, remedy = held_too_long.partition("; ")
         return warning(what, found, remedy)
     hold = longest_hold(prefetch, executors, settings.infer_timeout)
     return ok(what, f"{limit}; a request is held for {hold:g} s at most")

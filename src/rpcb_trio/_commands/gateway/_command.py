@@ -38,8 +38,8 @@ log = logging.getLogger("rpcb_trio")
 def gateway(
     *,
     config: ConfigPath = None,  # noqa: ARG001 - `Sources` has read it
-    settings: Annotated[GatewaySettings, Parameter(name="*")] = GatewaySettings(),
-    logs: Annotated[LogSettings, Parameter(name="*")] = LogSettings(),
+    settings: GatewaySettings = GatewaySettings(),
+    logs: LogSettings = LogSettings(),
     sources: Annotated[Sources, Parameter(parse=False)],
 ) -> int:
     """Answer HTTP in front of services: the [routes.NAME] of the file, and POST /rpc/NAME.

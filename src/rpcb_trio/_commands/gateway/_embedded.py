@@ -36,7 +36,7 @@ def load_services(pairs: Sequence[str]) -> Services:
 
 
 def rerouted(routes: Routes, services: Services) -> Routes:
-    """The routes that have a service of their name, or are composed of such; the log tells of the others."""
+    """The routes that have a service of their name, or are composed of such; the log names the others."""
     kept: dict[str, Route] = {}
     for name, route in routes.items():
         called = {part.route for part in route.parts.values()} or {name}
@@ -58,9 +58,9 @@ async def serving_here(services: Services, events: str) -> AsyncIterator[MemoryB
     broker = MemoryBroker()
     async with open_serving_nursery() as nursery, AsyncExitStack() as stack:
         for name, service in services.items():
-            telling = EventInstrument(name)
-            await stack.enter_async_context(publish_events(broker, events, telling))
-            instruments = [LogInstrument(name), telling]
+            publishing = EventInstrument(name)
+            await stack.enter_async_context(publish_events(broker, events, publishing))
+            instruments = [LogInstrument(name), publishing]
             start = partial(serve, service, broker, Topology(queue=name), instruments=instruments)
             worker = await nursery.start(partial(start, batch_headers=True))
             stack.callback(worker.drain)

@@ -1,4 +1,4 @@
-"""The settings of the health port, and the command `health` that asks it."""
+"""The command `health`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
-from cyclopts import Group, Parameter
+from cyclopts import Group
 
 from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._commands._settings._parameters import flag
@@ -26,7 +26,7 @@ LONGEST_ANSWER = 1 << 20
 LONGEST_LINE = 10_000
 
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - it is not listened on here
-"""Where to reach who listens on all addresses."""
+"""Where to reach a worker that listens on all addresses."""
 
 
 def health(
@@ -36,11 +36,11 @@ def health(
         flag(ASKED, "What to ask. Without it, /readyz at health-port of this machine.", "URL", shown=False),
     ] = None,
     config: ConfigPath = None,  # noqa: ARG001 - was read to fill in the other settings
-    probes: Annotated[HealthSettings, Parameter(name="*")] = HealthSettings(),
+    probes: HealthSettings = HealthSettings(),
 ) -> int:
     """Ask whether the workers of a running process are ready.
 
-    Prints one line. Ends with 0 if they are, with 1 if not, or if nobody answers.
+    It prints one line, and ends with 0 if they are, else with 1.
     """
     ready, line = _ask(_checked(url or _own_url(probes)))
     sys.stdout.write(f"{line}\n")
@@ -73,14 +73,14 @@ def _ask(url: SplitResult) -> tuple[bool, str]:
         connection.request("GET", url.path or "/")
         response = connection.getresponse()
         body = response.read(LONGEST_ANSWER)
-    except (OSError, HTTPException, UnicodeError) as error:  # the last of a URL that HTTP can't carry
+    except (OSError, HTTPException, UnicodeError) as error:  # UnicodeError: HTTP can't carry the URL
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         where = f"{url.hostname}:{connection.port}"
         return False, f"not ready: {where} can't be asked: {reason}; does serve run with --health-port?"
     finally:
         connection.close()
     is_well = response.status == HTTPStatus.OK
-    return is_well, f"{'ready' if is_well else 'not ready'}: {_told(body) or f'HTTP {response.status}'}"
+    return is_well, f"{'ready' if is_well else 'not ready'}: {_workers(body) or f'HTTP {response.status}'}"
 
 
 class _Worker(msgspec.Struct):
@@ -98,10 +98,10 @@ class _Answer(msgspec.Struct):
     workers: list[_Worker]
 
 
-def _told(body: bytes) -> str:
-    """Each worker, on one line; nothing if the answer is not of ours."""
+def _workers(body: bytes) -> str:
+    """Each worker, on one line; nothing if the answer is not a worker's."""
     try:
-        answer = msgspec.json.decode(body, type=_Answer)
+        workers = msgspec.json.decode(body, type=_Answer).workers
     except msgspec.DecodeError:
         return ""
-    return shown(" ".join("; ".join(map(str, answer.workers)).split()), LONGEST_LINE)
+    return shown(" ".join("; ".join(map(str, workers)).split()), LONGEST_LINE)

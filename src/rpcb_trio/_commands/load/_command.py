@@ -56,7 +56,7 @@ def load(
     latency: Latency = ObjectiveFlags(),
     outputs: Outputs = OutputFlags(),
     config: ConfigPath = None,  # noqa: ARG001 - was read to fill in the other settings
-    settings: Annotated[QueueSettings, Parameter(name="*")] = QueueSettings(),
+    settings: QueueSettings = QueueSettings(),
 ) -> int:
     """Send a load to a worker, and show what its callers would see.
 

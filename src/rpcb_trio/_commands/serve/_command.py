@@ -33,9 +33,9 @@ def serve(
     *,
     config: ConfigPath = None,  # noqa: ARG001 - `Sources` has read it
     worker: Workers = (),
-    settings: Annotated[Settings, Parameter(name="*")] = Settings(),
-    logs: Annotated[LogSettings, Parameter(name="*")] = LogSettings(),
-    probes: Annotated[HealthSettings, Parameter(name="*")] = HealthSettings(),
+    settings: Settings = Settings(),
+    logs: LogSettings = LogSettings(),
+    probes: HealthSettings = HealthSettings(),
     sources: Annotated[Sources, Parameter(parse=False)],
 ) -> int:
     """Answer the requests of a queue in batches, until a signal comes.

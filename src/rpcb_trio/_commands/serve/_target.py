@@ -134,7 +134,7 @@ def _parameters(found: Any) -> Mapping[str, inspect.Parameter]:
 
 
 def _refuse_value(option: str, value: object, annotation: Any) -> None:
-    """Only where the annotation is of types that an option can be; whoever takes text takes all."""
+    """Check it where the annotation is of types that an option can be; text takes any value."""
     leaves = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     if not all(leaf in _LOOKS or get_origin(leaf) is Literal for leaf in leaves):
         return

@@ -19,7 +19,7 @@ from rich.live import Live
 
 from rpcb_trio._bounds import POSITIVE, Bounds
 from rpcb_trio._commands._exits import ExitCode
-from rpcb_trio._commands._logs import tell, write_logs
+from rpcb_trio._commands._logs import report, write_logs
 from rpcb_trio._commands._settings._broker import shown_url, transport
 from rpcb_trio._commands._settings._parameters import flag, setting
 from rpcb_trio._commands._settings._shared import ConfigPath, ConnectionSettings, LogSettings
@@ -108,7 +108,7 @@ async def _run(settings: TopSettings, exchange: str, flags: TopFlags) -> int:
             await _View(summary, f"{exchange} of {shown_url(settings)}").show(flags)
         nursery.cancel_scope.cancel()
     if waiting.cancelled_caught:
-        tell(f"no events in {TIMEOUT:g} s: start workers with --events {exchange}")
+        report(f"no events in {TIMEOUT:g} s: start workers with --events {exchange}")
         return ExitCode.NO_EVENTS
     return ExitCode.DONE
 

@@ -22,6 +22,7 @@ SERVER = re.compile(r"^(?:rpcb-trio|python -m rpcb_trio) (?:serve|gateway)\b(?!.
 READY = re.compile(r"consuming from queue|serving on http|listening|http://127")
 URLS = re.compile(r"amqp://(?:guest:guest@)?localhost(?::5672)?/?(?=[\"'\s]|$)")
 GATEWAY_PORT = "8083"
+HEALTH_PORT = "8080"
 SECONDS = 60.0
 
 
@@ -31,7 +32,7 @@ class Run:
     def __init__(self, folder: Path, url: str) -> None:
         self._folder = folder
         self._url = url
-        [self._port] = free_ports(1)
+        self._port, self._health_port = free_ports(2)
         self._servers: list[tuple[str, Path, subprocess.Popen[bytes]]] = []
         python_path = os.pathsep.join([*map(str, (ROOT / "src", ROOT / "models", ROOT)), str(folder)])
         self._environment = {
@@ -55,8 +56,9 @@ class Run:
                 self._run_command(block, self._own(command), expected)
 
     def _own(self, text: str) -> str:
-        """With the addresses of the broker and the gateway of this run."""
-        return URLS.sub(self._url, text).replace(f"localhost:{GATEWAY_PORT}", f"localhost:{self._port}")
+        """With the addresses of this run's broker, gateway and health port."""
+        text = URLS.sub(self._url, text).replace(f"localhost:{GATEWAY_PORT}", f"localhost:{self._port}")
+        return text.replace(f"--health-port {HEALTH_PORT}", f"--health-port {self._health_port}")
 
     def _write(self, block: Block) -> None:
         file = self._folder / block.title

@@ -139,7 +139,7 @@ class Live:
         self.streams -= 1
 
     async def _frames(self, summary: LiveSummary) -> AsyncGenerator[bytes]:
-        self._frame = _frame_of(summary)
+        self._frame = frame_of(summary)
         while not self._dispatcher.is_draining:
             yield self._frame
             await self._renewed.wait()
@@ -150,12 +150,12 @@ class Live:
                 await summary.news.wait()
             await anyio.sleep(PERIOD)
             if self.streams:
-                self._frame = _frame_of(summary)
+                self._frame = frame_of(summary)
             self._renewed.set()
             self._renewed = anyio.Event()
 
 
-def _frame_of(summary: LiveSummary) -> bytes:
+def frame_of(summary: LiveSummary) -> bytes:
     now, observer = anyio.current_time(), summary.observer
     queues = [
         QueueView(

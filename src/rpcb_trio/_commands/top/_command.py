@@ -61,7 +61,7 @@ class TopFlags:
     """A screen, or a line of JSON for each view."""
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A line of `--format json`."""
 
     unix: float
@@ -105,7 +105,7 @@ async def _run(settings: TopSettings, exchange: str, flags: TopFlags) -> int:
         with trio.move_on_after(TIMEOUT) as waiting:
             await summary.news.wait()
         if not waiting.cancelled_caught:
-            await _View(summary, f"{exchange} of {shown_url(settings)}").show(flags)
+            await _Display(summary, f"{exchange} of {shown_url(settings)}").show(flags)
         nursery.cancel_scope.cancel()
     if waiting.cancelled_caught:
         report(f"no events in {TIMEOUT:g} s: start workers with --events {exchange}")
@@ -113,7 +113,7 @@ async def _run(settings: TopSettings, exchange: str, flags: TopFlags) -> int:
     return ExitCode.DONE
 
 
-class _View:
+class _Display:
     def __init__(self, summary: LiveSummary, where: str) -> None:
         self._summary = summary
         self._where = where
@@ -161,7 +161,7 @@ class _View:
             show()
 
     def _print_line(self) -> None:
-        line = Line(
+        line = Snapshot(
             unix=time.time(),
             connected=self._summary.is_connected,
             workers=self._workers,

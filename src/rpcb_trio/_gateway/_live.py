@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
-from typing import Self
 
 import anyio
 import msgspec
@@ -17,10 +16,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from rpcb_trio._events import BatchEvent, EventWatch, LiveSummary, QueueSummary, WorkerState
+from rpcb_trio._events import EventWatch, LiveSummary, QueueSummary, WorkerState
 from rpcb_trio._gateway._dispatcher import Dispatcher
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._responses import failure
+from rpcb_trio._messages import Trigger
 
 PERIOD = 0.25
 """Seconds from a view to the next."""
@@ -33,27 +33,14 @@ MOST_WORKERS = 64
 
 
 class BatchView(msgspec.Struct, frozen=True, kw_only=True):
-    """One bar of the chart."""
+    """One bar of the chart: what it shows of a `BatchEvent`."""
 
     size: int
-    trigger: str
-    wait_ms: float
-    """The longest in it."""
+    trigger: Trigger
+    wait_max_ms: float
     service_ms: float
     total_ms: float
     failed: int
-
-    @classmethod
-    def of(cls, event: BatchEvent) -> Self:
-        """As its worker published it."""
-        return cls(
-            size=event.size,
-            trigger=event.trigger,
-            wait_ms=event.wait_max_ms,
-            service_ms=event.service_ms,
-            total_ms=event.total_ms,
-            failed=event.failed,
-        )
 
 
 class QueueView(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,7 +147,7 @@ def frame_of(summary: LiveSummary) -> bytes:
     queues = [
         QueueView(
             summary=each,
-            batches=[BatchView.of(batch) for batch in observer.last_batches(each.queue)],
+            batches=msgspec.convert(observer.last_batches(each.queue), list[BatchView], from_attributes=True),
             workers=observer.states(each.queue, now)[:MOST_WORKERS],
         )
         for each in summary.queues()

@@ -44,7 +44,7 @@ export function listing(place, { batches }) {
   const rows = batches.slice().reverse().map((each) => [
     each.size,
     each.trigger,
-    milliseconds(each.wait_ms),
+    milliseconds(each.wait_max_ms),
     milliseconds(each.service_ms),
     milliseconds(each.total_ms),
     each.failed || "",
@@ -57,7 +57,7 @@ export function listing(place, { batches }) {
   ));
 }
 
-function inShort({ size, trigger, wait_ms: wait, service_ms: service }) {
+function inShort({ size, trigger, wait_max_ms: wait, service_ms: service }) {
   return `${size} request${size > 1 ? "s" : ""}, closed by ${trigger}; waited up to ${milliseconds(wait)}, computed in ${milliseconds(service)}`;
 }
 

@@ -129,7 +129,12 @@ def test_the_page_of_settings_is_up_to_date(run_command: Run) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_is_installed_by_a_command(shell: str, run_command: Run, workplace: Path) -> None:
+def test_completion_is_installed_by_a_command(
+    shell: str, run_command: Run, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(workplace))  # it adds a line to the shell's start-up file there
+    monkeypatch.delenv("ZSH_CUSTOM", raising=False)
+    monkeypatch.delenv("ZSH", raising=False)
     ended = run_command("install-completion", "--shell", shell, "--output", "completion")
     assert ended.code == 0
     script = (workplace / "completion").read_text()

@@ -1,9 +1,9 @@
-"""Which settings to use for a load: each is simulated, and one is chosen by a rule that can be said in words.
+"""Which settings to use for a load: each is simulated, and one is chosen.
 
-Of the settings that meet the objective those with the fewest replicas are taken (replicas cost memory and
-share what there is of a device), of these the one that would stand the highest load, and of those that stand
-nearly as much the one with the smallest batch, since the prefetch, and so the memory, grows with it. Without
-an objective those meet it whose mean latency is next to the best.
+Of the settings that meet the objective, those with the fewest replicas are taken, because replicas cost
+memory and share the device; of these, the ones that bear nearly the highest load; and of those, the one with
+the smallest batch, because the prefetch, and so the memory, grows with the batch. Without an objective, a
+setting meets it if its mean latency is close to the best.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import msgspec
 from rpcb_trio._measure._demand import Demand, Objective
 from rpcb_trio._measure._prospect import Predicted, Prospect, Setting
 
-NEXT_TO = 1.02
-"""What is within this factor of the best mean latency is as good."""
+CLOSE = 1.02
+"""A mean latency within this factor of the best one is close to it."""
 NEARLY = 0.95
-"""A setting that stands this share of the highest load stands nearly as much."""
+"""The share of the highest load that is nearly as much."""
 SHOWN = 3
+"""Settings: the recommended one, and alternatives."""
 POINTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Of the highest capacity shown, where latency is drawn."""
 
@@ -86,7 +87,7 @@ def _choose(table: Sequence[Predicted], objective: Objective) -> Predicted:
         return min(table, key=_order(objective))
     if objective == Objective():
         best = min(each.mean for each in meeting)
-        meeting = [each for each in meeting if each.mean <= NEXT_TO * best]
+        meeting = [each for each in meeting if each.mean <= CLOSE * best]
     fewest = min(each.setting.replicas for each in meeting)
     meeting = [each for each in meeting if each.setting.replicas == fewest]
     most = max(map(_headroom, meeting))
@@ -99,5 +100,5 @@ def _headroom(predicted: Predicted) -> float:
 
 
 def _order(objective: Objective) -> Callable[[Predicted], tuple[object, ...]]:
-    """What meets the objective first, then what is nearer to it; where none keeps up, what stands most."""
+    """What meets the objective first, then what is nearer to it; where none keeps up, what bears most."""
     return lambda each: (not each.meets, objective.figure(p99=each.p99, mean=each.mean), -_headroom(each))

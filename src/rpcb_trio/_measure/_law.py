@@ -1,4 +1,4 @@
-"""What a batch takes, as a line through what batches took, with its bends and its noise.
+"""How long a batch takes: a law that is fitted to the batches that were seen.
 
     t = (a + k * work) * bend(size) * noise
 

@@ -16,20 +16,21 @@ from rpcb_trio._pipeline import checked_prefetch
 from rpcb_trio.simulation import Simulation, simulate
 
 GROWING = 2.0
-"""Where the later half waits so many times as long as the earlier one, and ..."""
+"""Requests pile up if the later half of them takes so many times as long as the earlier half (3 times under
+overload) ..."""
 BATCHES = 2
-"""... by so many full batches longer, requests pile up: under overload it would be 3 times."""
+"""... and longer by so many full batches."""
 STEPS = 64
 """In which the highest rate is sought."""
 NEXT_TO_FULL = 0.95
-"""The largest share of the capacity that is called sustainable: nearer to it queues grow for longer than any
-simulation lasts."""
+"""The largest share of the capacity that is tried: nearer to it, queues grow for longer than a simulation
+lasts."""
 MOST_CALLERS = 10
-"""One in so many of the simulated requests: the most callers that a simulation still says something of."""
+"""One in so many of the simulated requests: with more callers, a simulation says too little of each."""
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """What is to be chosen."""
+    """The settings to choose from."""
 
     max_batch_size: int
     replicas: int

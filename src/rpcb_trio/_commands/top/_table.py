@@ -106,17 +106,15 @@ def in_order(workers: Sequence[WorkerSummary], order: str) -> list[WorkerSummary
 
 
 def name_column(workers: Sequence[WorkerSummary]) -> Column:
-    """The names; where workers of a queue bear the same one, also what tells them apart."""
+    """The names; where workers of a queue have the same one, also what tells them apart."""
     alike: dict[tuple[str, str], list[WorkerSummary]] = {}
     for each in workers:
         alike.setdefault((each.queue, each.worker), []).append(each)
+    fields = {key: _telling_field(each) for key, each in alike.items()}
 
     def name(worker: WorkerSummary) -> str:
-        others, mark = alike[worker.queue, worker.worker], ""
-        if len(others) > 1:
-            fields = ("pid", "host", "start")
-            telling = (each for each in fields if len({getattr(one, each) for one in others}) == len(others))
-            mark = clean(f":{getattr(worker, next(telling, 'place'))}")[: LONGEST_NAME - 4]
+        field = fields[worker.queue, worker.worker]
+        mark = "" if field is None else clean(f":{getattr(worker, field)}")[: LONGEST_NAME - 4]
         text, room = clean(worker.worker), LONGEST_NAME - cell_len(mark)
         return (text if cell_len(text) <= room else set_cell_size(text, room - 1) + "…") + mark
 
@@ -125,31 +123,50 @@ def name_column(workers: Sequence[WorkerSummary]) -> Column:
     )
 
 
+def _telling_field(alike: Sequence[WorkerSummary]) -> str | None:
+    if len(alike) == 1:
+        return None
+    fields = ("pid", "host", "start")
+    return next(
+        (each for each in fields if len({getattr(one, each) for one in alike}) == len(alike)), "place"
+    )
+
+
 def fitting(workers: Sequence[WorkerSummary], order: str, width: int) -> list[tuple[Column, int]]:
     """The columns that there is room for, with their widths; the one that sorts is among them."""
-    by = ORDERS[order][0] if order in ORDERS else "worker"
+    by = sorted_by(order)
     columns = (name_column(workers), *COLUMNS)
     chosen, left = dict[str, int](), width + GAP
     for column in sorted(columns, key=lambda each: (each.title not in {by, "worker"}, each.rank)):
-        needed = len(column.title) + (column.title == by)
-        if column.is_text:
-            longest = max((cell_len(str(column.cell(each))) for each in workers), default=0)
-            needed = max(needed, min(column.width, longest))
-        left -= max(needed, 0 if column.is_text else column.width) + GAP
+        needed = _width(column, workers, is_marked=column.title == by)
+        left -= needed + GAP
         if left < 0:
             break
-        chosen[column.title] = max(needed, 0 if column.is_text else column.width)
+        chosen[column.title] = needed
     return [(column, chosen[column.title]) for column in columns if column.title in chosen]
+
+
+def sorted_by(order: str) -> str:
+    """The title of the column that a key sorts by."""
+    return ORDERS[order][0] if order in ORDERS else "worker"
+
+
+def _width(column: Column, workers: Sequence[WorkerSummary], *, is_marked: bool) -> int:
+    title = len(column.title) + is_marked
+    if not column.is_text:
+        return max(title, column.width)
+    longest = max((cell_len(str(column.cell(each))) for each in workers), default=0)
+    return max(title, min(column.width, longest))
 
 
 def worker_table(
     workers: Sequence[WorkerSummary], columns: Sequence[tuple[Column, int]], order: str
 ) -> Table:
     """A row for each worker; the title of the column that sorts has a mark."""
-    by = ORDERS[order][0] if order in ORDERS else "worker"
+    by, arrow = sorted_by(order), "▼" if order in ORDERS else "▲"
     table = _table()
     for column, width in columns:
-        mark = "" if column.title != by else "▼" if order in ORDERS else "▲"
+        mark = arrow if column.title == by else ""
         table.add_column(
             column.title + mark,
             justify="left" if column.is_text else "right",

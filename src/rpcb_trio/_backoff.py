@@ -35,13 +35,13 @@ class Backoff:
     M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 
     Args:
-        first: seconds, the longest wait before the first retry.
-        last: seconds, the longest wait before any.
+        first: seconds, the longest wait before the first retry; None for `FIRST_RETRY`.
+        last: seconds, the longest wait before any; None for `LAST_RETRY`.
     """
 
-    def __init__(self, first: float = FIRST_RETRY, last: float = LAST_RETRY) -> None:
-        self._first = first
-        self._last = last
+    def __init__(self, first: float | None = None, last: float | None = None) -> None:
+        self._first = FIRST_RETRY if first is None else first
+        self._last = LAST_RETRY if last is None else last
         self._attempts = 0
 
     def after(self, lived: float) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from functools import wraps
+from inspect import iscoroutinefunction
 
 import pytest
 import trio
@@ -16,18 +18,36 @@ from tests.answering import answering, silent_queue
 from tests.rabbitmq import Broker
 from tests.scenarios import Shouting
 
-LONGEST_TEST = 60.0
+LONGEST_TEST = 180.0
 
 
 @pytest.fixture
-async def limit(nursery: trio.Nursery) -> None:
-    """No test may wait for ever."""
+def limit() -> None:
+    """No test that asks for it may wait for ever.
 
-    async def fail() -> None:
-        await trio.sleep(LONGEST_TEST)
-        pytest.fail(f"the test took longer than {LONGEST_TEST:g} s")
+    pytest-trio runs no fixture that is not an argument of the test, so the test itself is bounded.
+    """
 
-    nursery.start_soon(fail)
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if (
+            isinstance(item, pytest.Function)
+            and "limit" in item.fixturenames
+            and iscoroutinefunction(item.obj)
+        ):
+            item.obj = bounded(item.obj)
+
+
+def bounded(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @wraps(test)
+    async def run(**arguments: object) -> None:
+        with trio.move_on_after(LONGEST_TEST) as scope:
+            await test(**arguments)
+        if scope.cancelled_caught:
+            pytest.fail(f"the test took longer than {LONGEST_TEST:g} s")
+
+    return run
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ async def test_events_need_the_right_to_write_to_their_exchange_and_a_watcher_re
         await told.publish([Notice(routing_key="x", body=b"event", expiration=5)])
         assert await anext(aiter(heard.bodies)) == b"event"
     may_look = site.node.version < (4, 3)  # at an exchange without any right to it
-    no_right = "no right to it, so the broker does not tell whether it exists; grant write to who tells"
+    no_right = "no right to it, so the broker does not tell whether it exists; grant write to workers"
     publishing = "may not publish there; grant write, or leave" if may_look else no_right
     with pytest.raises(TopologyMismatch, match=f"events: .* {publishing}"):
         async with site.transport("worker").open_publisher(site.events):

@@ -107,6 +107,8 @@ def test_the_readme_s_figures_are_those_of_the_simulation() -> None:
     policies = FixedPolicy(max_batch_size=1), AutoPolicy()
     found = [settled_latency_ms(policy, callers=10) for policy in policies]
     assert found == pytest.approx(list(map(int, shown)), rel=0.02)
+    for page in (READMES[1], ROOT / "docs" / "index.md"):
+        assert all(number in page.read_text() for number in shown), page
 
 
 def test_the_readme_is_short() -> None:

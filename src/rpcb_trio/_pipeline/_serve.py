@@ -246,8 +246,8 @@ async def open_worker(*args: Any, **settings: Any) -> AsyncIterator[Worker]:
 def _refuse_other_loops() -> None:
     if not trio.lowlevel.in_trio_run():
         raise SettingError(
-            "a worker runs on trio's event loop, and here is none; run it with trio.run(...), in a thread "
-            "or a process of its own, or with python -m rpcb_trio serve"
+            "a worker needs trio's event loop, which is not running here; start it with trio.run(...) in a "
+            "thread or a process of its own, or with python -m rpcb_trio serve"
         )
 
 

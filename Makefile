@@ -90,9 +90,11 @@ compose:
 	|| $(MAKE) --no-print-directory debian-docker-compose \
 	|| { echo 'The tests check docker-compose.yml with docker-compose: install it (on Debian, as root: apt-get install docker-compose).'; exit 1; } >&2
 
-producers: # of docs/how-to/producers.md, in other languages
+producers: # of docs/how-to/producers.md in other languages, and the commands of the documentation
 	@command -v npm >/dev/null || $(MAKE) --no-print-directory debian-npm \
 	|| { echo 'The tests run a producer on Node.js: install npm (on Debian, as root: apt-get install npm).'; exit 1; } >&2
+	@command -v curl >/dev/null || $(MAKE) --no-print-directory debian-curl \
+	|| { echo 'The tests run the commands of the documentation: install curl (on Debian, as root: apt-get install curl).'; exit 1; } >&2
 	@command -v amqp-consume >/dev/null || $(MAKE) --no-print-directory debian-amqp-tools \
 	|| { echo 'The tests run a producer of amqp-tools: install them (on Debian, as root: apt-get install amqp-tools).'; exit 1; } >&2
 

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 from rpcb_trio._commands._logs import report_more
@@ -95,13 +94,13 @@ def _reasons(children: list[tuple[str, int]]) -> str:
     ]
     parts = []
     if threads:
-        parts.append(f"{len(threads)} thread(s) still run ({_listed([_thread(each) for each in threads])})")
+        names = [f"{shown(str(each.name), LONGEST_NAME)} at {_place(each)}" for each in threads]
+        parts.append(f"{len(threads)} thread(s) still run ({_listed(names)})")
     if children:
         names = [f"{name}, process {pid}" for name, pid in children]
         parts.append(f"{len(children)} child process(es) still run ({_listed(names)})")
     if not parts:
-        where = _place(sys._current_frames().get(threading.main_thread().ident or 0))  # noqa: SLF001 - there is no other
-        parts.append(f"what was registered with atexit does not return ({where})")
+        parts.append(f"what was registered with atexit does not return ({_place(threading.main_thread())})")
     return " and ".join(parts)
 
 
@@ -110,14 +109,9 @@ def _listed(names: list[str]) -> str:
     return "; ".join(names[:MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _thread(thread: threading.Thread) -> str:
-    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - there is no other
-    return f"{shown(str(thread.name), LONGEST_NAME)} at {_place(frame)}"
-
-
-def _place(frame: FrameType | None) -> str:
-    """The innermost line of the user's own code, or of any where there is none."""
-    own = frame
+def _place(thread: threading.Thread) -> str:
+    """The innermost line of the user's own code where a thread is, or of any where there is none."""
+    frame = own = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - there is no other way
     while own is not None and is_of_a_library(own.f_code.co_filename):
         own = own.f_back
     at = own or frame

@@ -47,9 +47,7 @@ async def examine(
 async def _of_queue(asked: Examination, wanted: Topology, seen: QueueFacts | str) -> Finding:
     what = f"queue {wanted.queue}"
     if isinstance(seen, str):
-        if seen.startswith("NOT_FOUND") and wanted.declare == "active":
-            return ok(what, "not there yet; serve declares it")
-        return problem(what, seen, _remedy(seen, "create it, or set declare to active"))
+        return _of_missing(what, seen, wanted, "create it, or set declare to active")
     if wanted.declare != "active":
         return ok(what, f"there; with declare={wanted.declare} its arguments stay as they are")
     return _of_difference(what, await asked.refusal_of_queue(wanted))
@@ -59,12 +57,22 @@ async def _of_exchange(asked: Examination, wanted: Topology) -> Finding:
     what = f"exchange {wanted.exchange}"
     missing = await asked.missing_exchange(wanted.exchange)
     if missing is not None:
-        if missing.startswith("NOT_FOUND") and wanted.declare == "active":
-            return ok(what, "not there yet; serve declares it")
-        return problem(what, missing, _remedy(missing, "create it, or set declare to active"))
+        return _of_missing(what, missing, wanted, "create it, or set declare to active")
     if wanted.declare != "active" or wanted.exchange.startswith("amq."):
         return ok(what, "there")
     return _of_difference(what, await asked.refusal_of_exchange(wanted))
+
+
+def _of_missing(what: str, refusal: str, wanted: Topology, remedy: str) -> Finding:
+    if refusal.startswith("NOT_FOUND") and wanted.declare == "active":
+        return ok(what, "not there yet; serve declares it")
+    if refusal.startswith("RESOURCE_LOCKED"):
+        remedy = "another connection has it for itself; use another name"
+    elif refusal.startswith("ACCESS_REFUSED"):
+        remedy = "grant the user what it needs there; without any right it can't see whether it exists"
+    elif not refusal.startswith("NOT_FOUND"):
+        remedy = "see what it says"
+    return problem(what, refusal, remedy)
 
 
 def _of_difference(what: str, refusal: str | None) -> Finding:
@@ -100,7 +108,7 @@ async def _of_dead_letters(asked: Examination, wanted: Topology) -> Finding:
                 f"exchange {name} is not there yet; serve declares it",
                 "bind a queue to it, to keep them",
             )
-        return problem(what, missing, _remedy(missing, f"create the exchange {name}"))
+        return _of_missing(what, missing, wanted, f"create the exchange {name}")
     refusal = await asked.refusal_to_write(name, wanted.dead_letter_routing_key or wanted.queue)
     if refusal is not None:
         return problem(what, refusal, f"grant write on {name!r}")
@@ -147,16 +155,6 @@ def _of_traffic(seen: QueueFacts) -> Finding:
     if seen.consumers:
         return ok("traffic", found)
     return warning("traffic", found, "start serve: no worker consumes the queue")
-
-
-def _remedy(refusal: str, if_missing: str) -> str:
-    if refusal.startswith("NOT_FOUND"):
-        return if_missing
-    if refusal.startswith("RESOURCE_LOCKED"):
-        return "another connection has it for itself; use another name"
-    if refusal.startswith("ACCESS_REFUSED"):
-        return "grant the user what it needs there; without any right it can't see whether it exists"
-    return "see what it says"
 
 
 async def send_through(way: Transport, settings: Settings, body: bytes, seconds: float) -> Finding:

@@ -24,16 +24,12 @@ left it to quorum queues to look for deliveries that are not acked in time."""
 
 
 class Level(StrEnum):
-    """How bad it is."""
-
     OK = "ok"
     WARNING = "warning"
     PROBLEM = "problem"
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """A line of the doctor's table."""
-
     level: Level
     what: str
     found: str
@@ -41,22 +37,20 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def ok(what: str, found: str) -> Finding:
-    """All is well."""
     return Finding(Level.OK, what, found)
 
 
 def warning(what: str, found: str, remedy: str) -> Finding:
-    """It works, but."""
     return Finding(Level.WARNING, what, found, remedy)
 
 
 def problem(what: str, found: str, remedy: str) -> Finding:
-    """A worker with these settings would not work, or not for all requests."""
+    """A fault: a worker with these settings would not work, or not for all requests."""
     return Finding(Level.PROBLEM, what, found, remedy)
 
 
 def of_connection(broker: BrokerFacts) -> Iterator[Finding]:
-    """Who it is, how we got in, and how its loss is noticed."""
+    """The broker, the login, and how soon a lost connection is noticed."""
     where = f"{broker.host}:{broker.port}, virtual host {broker.vhost!r}"
     yield ok("broker", f"{broker.product} {broker.version} at {where}")
     yield ok("login", f"as {broker.user!r}, by {broker.login}")

@@ -7,6 +7,7 @@ import resource
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -66,38 +67,33 @@ def gateway(
         signals = Signals()
         signals.keep()
         set_all_apart()
-        return trio.run(_run, settings, options, routes, services, listener, signals)
+        drain = trio.Event()
+        run = partial(_run, settings, options, routes, services, listener, drain)
+        return trio.run(signals.drain_and_stop, run, drain.set)
 
 
-async def _run(  # noqa: PLR0917 - it is called by trio.run, which takes no others
+async def _run(  # noqa: PLR0917 - all that is served
     settings: GatewaySettings,
     options: GatewayOptions,
     routes: Routes,
     services: Services,
     listener: socket.socket,
-    signals: Signals,
+    drain: trio.Event,
 ) -> int:
     from rpcb_trio.gateway import make_app, serve_app  # noqa: PLC0415 - an extra
 
-    drain = trio.Event()
-
-    async def serve() -> int:
-        async with (
-            _broker(settings, services) as (broker, exchange),
-            open_client(broker) as client,
-            _events(broker, exchange) as events,
-        ):
-            app = make_app(client, routes, options, events=events)
-            listener.listen()
-            log.info(_line(settings, routes, services, listener))
-            cut = await serve_app(app, listener, drain=drain, drain_timeout=settings.drain_timeout)
-        if cut:
-            log.error(
-                "drain_timeout of %g s ran out with %d request(s) in flight", settings.drain_timeout, cut
-            )
-        return ExitCode.DRAIN_TIMEOUT if cut else ExitCode.DONE
-
-    return await signals.drain_and_stop(serve, drain.set)
+    async with (
+        _broker(settings, services) as (broker, exchange),
+        open_client(broker) as client,
+        _events(broker, exchange) as events,
+    ):
+        app = make_app(client, routes, options, events=events)
+        listener.listen()
+        log.info(_line(settings, routes, services, listener))
+        cut = await serve_app(app, listener, drain=drain, drain_timeout=settings.drain_timeout)
+    if cut:
+        log.error("drain_timeout of %g s ran out with %d request(s) in flight", settings.drain_timeout, cut)
+    return ExitCode.DRAIN_TIMEOUT if cut else ExitCode.DONE
 
 
 @asynccontextmanager

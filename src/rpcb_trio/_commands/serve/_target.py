@@ -81,16 +81,15 @@ def load_attribute(target: str) -> Any:
     for name in path.split("."):
         if not hasattr(found, name):
             whole = found.__name__ if isinstance(found, ModuleType) else type(found).__name__
-            raise SettingError(
-                f"{target}: {whole} has no attribute {name}"
-                f"{did_you_mean(name, public_names(found)) or '; name a service or a function that is there'}"
-            )
+            public = [each for each in dir(found) if not each.startswith("_")]
+            hint = did_you_mean(name, public) or "; name a service or a function that is there"
+            raise SettingError(f"{target}: {whole} has no attribute {name}{hint}")
         found = getattr(found, name)
     return found
 
 
 def installed_services() -> dict[str, str]:
-    """The services that installed distributions offer by name, as entry points of one group."""
+    """The services that installed distributions offer by name."""
     return {each.name: each.value for each in metadata.entry_points(group=SERVICES)}
 
 
@@ -143,11 +142,6 @@ def _refuse_value(option: str, value: object, annotation: Any) -> None:
     except msgspec.ValidationError as error:
         wanted = inspect.formatannotation(annotation).removeprefix("typing.")
         raise SettingError(f"{option}: it must be {wanted}") from error
-
-
-def public_names(found: Any) -> list[str]:
-    """What one would call by name there."""
-    return [name for name in dir(found) if not name.startswith("_")]
 
 
 def find_modules_here() -> None:

@@ -20,7 +20,7 @@ from rpcb_trio._shown import shown
 Kind: TypeAlias = Literal["request", "service", "busy"]
 """Whose fault an error is: the request's own, the service's, or no one's: there was no time or no room."""
 
-ErrorT = TypeVar("ErrorT", bound="RpcbError")
+ErrorT = TypeVar("ErrorT", bound=Exception)
 
 
 class RpcbError(Exception):

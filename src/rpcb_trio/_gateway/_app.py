@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
@@ -14,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
-from starlette.routing import Route as Path
+from starlette.routing import Route as HttpRoute
 from starlette.types import Lifespan
 
 from rpcb_trio._client import RpcClient, open_client
@@ -23,7 +22,14 @@ from rpcb_trio._gateway._composites import BATCH_SIZES_HEADER
 from rpcb_trio._gateway._dispatcher import REQUEST_ID_HEADER, Dispatcher
 from rpcb_trio._gateway._endpoints import Endpoints
 from rpcb_trio._gateway._live import Live
-from rpcb_trio._gateway._middleware import LONGEST_PATH, Arrivals, Faults, Guard, RequestIds, ShieldedEnd
+from rpcb_trio._gateway._middleware import (
+    LONGEST_PATH,
+    FaultBarrier,
+    Faults,
+    RequestIds,
+    ShieldedEnd,
+    TrustedHosts,
+)
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._own_paths import docs_paths, own_paths
 from rpcb_trio._gateway._page import page_paths
@@ -34,8 +40,6 @@ from rpcb_trio._gateway._store import Store
 from rpcb_trio._gateway._tables import check_routes
 from rpcb_trio._gateway._unsent import BoundedResponses, Unsent
 from rpcb_trio._messages import ERROR_HEADER, KIND_HEADER, REASON_HEADER
-
-log = logging.getLogger("rpcb_trio.http")
 
 EXPOSED = (
     REQUEST_ID_HEADER,
@@ -85,10 +89,10 @@ def make_app(
             *own_paths(dispatcher, unsent, store),
             *docs_paths(checked, options),
             *page_paths(checked, options, is_live=events is not None),
-            Path("/events", live.endpoint),
-            Path("/rpc/{name:path}", endpoints.rpc, methods=["POST"]),
+            HttpRoute("/events", live.endpoint),
+            HttpRoute("/rpc/{name:path}", endpoints.rpc, methods=["POST"]),
             *(
-                Path(path, endpoints.of(each), methods=[each.method])
+                HttpRoute(path, endpoints.of(each), methods=[each.method])
                 for each in checked.values()
                 for path in _spellings(each.path)
             ),
@@ -128,9 +132,9 @@ def _middleware(options: GatewayOptions, unsent: Unsent) -> list[Middleware]:
     outer = [
         Middleware(ShieldedEnd),
         Middleware(RequestIds),
-        Middleware(Guard, faults=Faults(log)),
+        Middleware(FaultBarrier, faults=Faults()),
         Middleware(BoundedResponses, unsent=unsent, retry_after=options.retry_after),
-        Middleware(Arrivals, options=options),
+        Middleware(TrustedHosts, options=options),
     ]
     if not options.cors:
         return outer

@@ -21,11 +21,13 @@ BATCH_SIZES_HEADER = "rpcb-batch-sizes"
 STRUCTURED_KEY = re.compile(r"[a-z*][a-z0-9_.*-]{0,59}")
 """Names that a header's dictionary can have (RFC 8941, 3.2)."""
 
-Outcome = tuple[Any] | Problem
+Ended = tuple[Any] | Problem
 """How a part ended: its answer, or why there is none."""
 
 
 class Composition:
+    """One request to a composite route: its parts, their answers, and one deadline for all."""
+
     def __init__(
         self,
         dispatcher: Dispatcher,
@@ -43,7 +45,7 @@ class Composition:
         self._request_id = request_id
         self._is_strict = is_strict
         self._done = {name: anyio.Event() for name in route.parts}
-        self._outcomes: dict[str, Outcome] = {}
+        self._ended: dict[str, Ended] = {}
         self._written: dict[str, bytes | Problem] = {}
         self._batch_sizes: dict[str, str] = {}
         self._deadline = anyio.current_time() + dispatcher.timeout_of(route)
@@ -73,22 +75,15 @@ class Composition:
 
     async def _run_part(self, name: str, part: Part, keep: Keep) -> None:
         try:
-            answer = await self._settle(name, part)
+            try:
+                answer = await self._answer(name, part)
+            finally:
+                self._done[name].set()  # those that wait for it run at the next await, and no sooner
+            self._ended[name] = (answer,)
             self._written[name] = await to_json(self._routes[part.route], answer, keep)
         except Problem as problem:
+            self._ended.setdefault(name, problem)
             self._written[name] = problem
-
-    async def _settle(self, name: str, part: Part) -> Any:
-        try:
-            answer = await self._answer(name, part)
-        except Problem as problem:
-            self._outcomes[name] = problem
-            raise
-        else:
-            self._outcomes[name] = (answer,)
-            return answer
-        finally:
-            self._done[name].set()
 
     async def _answer(self, name: str, part: Part) -> Any:
         for feeder in part.feeders(self._route.parts):
@@ -121,11 +116,11 @@ class Composition:
         return filled
 
     def _from_part(self, feeder: str, path: str) -> Value:
-        outcome = self._outcomes[feeder]
-        if isinstance(outcome, Problem):
+        ended = self._ended[feeder]
+        if isinstance(ended, Problem):
             why = f"it takes {path} from {feeder}, which failed"
             raise Problem(HTTPStatus.FAILED_DEPENDENCY, "part", why)
-        value = find(outcome[0], path)
+        value = find(ended[0], path)
         if not isinstance(value, bytes | str | int | float):
             what = "there is none" if value is MISSING else "it is no plain value"
             raise Problem(HTTPStatus.BAD_GATEWAY, "bad-reply", f"{feeder}.{path}: {what}")

@@ -19,13 +19,14 @@ from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ASGIReceiveEvent
 
+from rpcb_trio._errors import first_leaf
 from rpcb_trio._gateway._middleware import Faults
 
 STALL = 30.0
 """Seconds within which a client takes the next piece of its response; else its connection is closed."""
 
 PIECE = 2**16
-"""Bytes."""
+"""Bytes that are sent at a time."""
 
 GONE = (
     trio.BrokenResourceError,
@@ -40,7 +41,7 @@ class Intake:
     """Puts messages into the queue of a request's app until the app has answered, and then drops them.
 
     The queue is short. After the answer nothing takes from it any more, so that the task which reads a body
-    that the app did not want would wait at it for ever, and so would the message that ends the request.
+    that the app did not read would wait at it for ever, and so would the message that ends the request.
     """
 
     def __init__(self, put: Callable[[ASGIReceiveEvent], Awaitable[None]]) -> None:
@@ -115,7 +116,7 @@ class Connection(TCPServer):
         try:
             await super().run()
         except* Exception as group:  # noqa: BLE001 - it is logged
-            self._faults.record("a connection broke off", _first_leaf(group))
+            self._faults.record("a connection broke off", first_leaf(group))
 
     async def protocol_send(self, event: Event) -> None:
         """As hypercorn's, with a timeout and cancellable, for clients that read nothing."""
@@ -142,8 +143,3 @@ class Connection(TCPServer):
         self.protocol.protocol.__class__ = OnlyHttp1
         await super()._read_data()
         await self.idle_task.stop()  # else a closed connection would keep its descriptor
-
-
-def _first_leaf(group: ExceptionGroup[Exception]) -> Exception:
-    first = group.exceptions[0]
-    return _first_leaf(first) if isinstance(first, ExceptionGroup) else first

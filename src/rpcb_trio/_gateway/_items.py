@@ -8,7 +8,7 @@ MOST_ITEMS = 2_000_000
 """Values in one reply; to make them takes a second, and some 200 MB."""
 
 FEW = 2**20
-"""Bytes that can't hold more values than that takes a fraction of; they are not counted."""
+"""Bytes. The values of a reply that has no more are not counted: to make them takes half a second at most."""
 
 FIXED = {
     **dict.fromkeys((0xC0, 0xC2, 0xC3), 0),

@@ -101,8 +101,8 @@ def _log_end(scope: Scope, status: int, seconds: float, request_id: str) -> None
 class Faults:
     """Logs faults of our own: the first of a kind with its traceback, further ones in one line."""
 
-    def __init__(self, log: logging.Logger) -> None:
-        self._log = log
+    def __init__(self) -> None:
+        self._log = logging.getLogger("rpcb_trio.http")
         self._seen: set[tuple[type, str]] = set()
 
     def record(self, what: str, error: BaseException) -> None:
@@ -118,7 +118,7 @@ class Faults:
         self._log.error("%s; the traceback of such an error is logged once", what, exc_info=error)
 
 
-class Guard(HttpMiddleware):
+class FaultBarrier(HttpMiddleware):
     """Lets no fault out: its request gets 500, or an early end where the response has begun."""
 
     def __init__(self, app: ASGIApp, faults: Faults) -> None:
@@ -150,7 +150,7 @@ def _is_cut(error: Exception) -> bool:
     return isinstance(error, Cut)
 
 
-class Arrivals(HttpMiddleware):
+class TrustedHosts(HttpMiddleware):
     """Refuses hosts that can't be read or are not ours; takes the scheme from a trusted proxy."""
 
     def __init__(self, app: ASGIApp, options: GatewayOptions) -> None:

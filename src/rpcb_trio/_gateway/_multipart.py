@@ -30,7 +30,7 @@ QUADRATIC = ("punycode", "idna")
 """Charsets in which no text is sent, and which take quadratic time to decode."""
 
 
-class Part:
+class FormPart:
     """One part; it is a file if it names one."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Multipart:
     def __init__(self, content_type: str) -> None:
         _, options = parse_options_header(content_type)
         boundary = options.get(b"boundary", b"")
-        self.parts: list[Part] = []
+        self.parts: list[FormPart] = []
         self._charset = _charset(options.get(b"charset", b"utf-8").decode("latin-1"))
         self._delimiter = b"\r\n--" + boundary
         self._unseen = b"\r\n"  # of the delimiters; the first one needs no line end before it
@@ -68,7 +68,7 @@ class Multipart:
             self._parser = MultipartParser(
                 boundary,
                 {
-                    "on_part_begin": lambda: self.parts.append(Part()),
+                    "on_part_begin": lambda: self.parts.append(FormPart()),
                     "on_header_field": self._take_field,
                     "on_header_value": self._take_value,
                     "on_header_end": self._end_header,
@@ -100,7 +100,7 @@ class Multipart:
         if not self._has_ended:
             raise no_form("it ends before its last boundary")
 
-    def text_of(self, part: Part) -> str:
+    def text_of(self, part: FormPart) -> str:
         """A part's content as a text, in the form's charset.
 
         Raises:

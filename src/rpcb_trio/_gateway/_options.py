@@ -11,7 +11,7 @@ import msgspec
 
 from rpcb_trio._errors import SettingError
 
-MEGABYTE = 2**20
+MIB = 2**20
 
 ORIGIN = re.compile(r"https?://[^/?#\s]+", re.ASCII)
 """As browsers send it (RFC 6454, 6.2)."""
@@ -33,17 +33,17 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Queues that `/rpc/NAME` reaches besides the routes' names; `*` in one stands for anything."""
     max_in_flight: int = 256
     """The most requests that await a reply at once; further ones get 503."""
-    max_upload: int = 90 * MEGABYTE
+    max_upload: int = 90 * MIB
     """The largest body of a request; a larger one gets 413."""
-    max_buffered: int = 1024 * MEGABYTE
+    max_buffered: int = 1024 * MIB
     """The most that all request bodies hold together; further ones get 503."""
     upload_timeout: float = 60.0
     """How long an upload may take; then it gets 408."""
     max_streams: int = 64
     """The most browsers that watch the live view at once; further ones get 503."""
-    max_unsent: int = 1024 * MEGABYTE
-    """The most that responses hold which wait for their clients to take them. Beyond it the slowest clients
-    are cut off; while none is slow, further large responses become 503."""
+    max_unsent: int = 1024 * MIB
+    """The most that responses may hold while clients take them. Beyond it the slowest clients are cut off;
+    where none is slow, further large responses become 503."""
     retry_after: int = 1
     """What a 503 says in its `Retry-After`."""
     cors: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     temporary directory."""
     files_kept: float = 3600.0
     """For how long they are kept."""
-    files_size: int = 1024 * MEGABYTE
+    files_size: int = 1024 * MIB
     """How much they may take in all; the oldest are removed first."""
     public_url: str | None = None
     """What those URLs begin with; None for what the request was sent to."""

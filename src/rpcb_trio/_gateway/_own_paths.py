@@ -9,15 +9,17 @@ from pathlib import Path
 import msgspec
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
+from starlette.routing import Route as HttpRoute
 
 from rpcb_trio._errors import SettingError
 from rpcb_trio._gateway._dispatcher import Dispatcher
+from rpcb_trio._gateway._forms import JSON
 from rpcb_trio._gateway._openapi import openapi
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._page import page_of
 from rpcb_trio._gateway._problems import Problem
-from rpcb_trio._gateway._responses import INERT, JSON, failure
+from rpcb_trio._gateway._responses import INERT, failure
 from rpcb_trio._gateway._routes import Routes
 from rpcb_trio._gateway._store import Store
 from rpcb_trio._gateway._unsent import Unsent
@@ -60,9 +62,9 @@ def own_paths(dispatcher: Dispatcher, unsent: Unsent, store: Store) -> list[Base
         return StreamingResponse(found.pieces, headers=headers, media_type=found.media_type)
 
     return [
-        *(Route(path, livez) for path in ("/livez", "/livez/")),
-        *(Route(path, readyz) for path in ("/readyz", "/readyz/")),
-        Route("/files/{name}", file),
+        *(HttpRoute(path, livez) for path in ("/livez", "/livez/")),
+        *(HttpRoute(path, readyz) for path in ("/readyz", "/readyz/")),
+        HttpRoute("/files/{name}", file),
     ]
 
 
@@ -79,17 +81,17 @@ def docs_paths(routes: Routes, options: GatewayOptions) -> list[BaseRoute]:
 
     page = page_of("docs.html", {"content-security-policy": DOCS_POLICY})
     return [
-        Route("/openapi.json", openapi_json),
-        *(Route(path, page) for path in ("/docs", "/docs/")),
+        HttpRoute("/openapi.json", openapi_json),
+        *(HttpRoute(path, page) for path in ("/docs", "/docs/")),
         *(_file(_swagger_ui() / name) for name in SWAGGER_UI),
     ]
 
 
-def _file(path: Path) -> Route:
+def _file(path: Path) -> HttpRoute:
     async def file(_: Request) -> Response:
         return FileResponse(path)
 
-    return Route(f"/docs/{path.name}", file)
+    return HttpRoute(f"/docs/{path.name}", file)
 
 
 def _swagger_ui() -> Path:

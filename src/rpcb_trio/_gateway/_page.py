@@ -15,12 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount
-from starlette.routing import Route as Served
+from starlette.routing import Route as HttpRoute
 from starlette.staticfiles import StaticFiles
 
 from rpcb_trio._gateway._extensions import envelope_of, file_of
+from rpcb_trio._gateway._forms import JSON
 from rpcb_trio._gateway._options import GatewayOptions
-from rpcb_trio._gateway._responses import INERT, JSON
+from rpcb_trio._gateway._responses import INERT
 from rpcb_trio._gateway._routes import Field, Routes
 
 STATIC = Path(__file__).parent / "static"
@@ -86,9 +87,9 @@ def page_paths(routes: Routes, options: GatewayOptions, *, is_live: bool) -> lis
         return FileResponse(samples[number], headers=INERT)
 
     return [
-        Served("/", page_of("page.html", headers)),
-        Served("/static/routes.json", description),
-        Served("/static/samples/{number:int}/{name}", sample),
+        HttpRoute("/", page_of("page.html", headers)),
+        HttpRoute("/static/routes.json", description),
+        HttpRoute("/static/samples/{number:int}/{name}", sample),
         *(
             Mount(f"/static/pages/{package}", Files(directory=file.parent))
             for package, file in modules.items()

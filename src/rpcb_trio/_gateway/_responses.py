@@ -13,14 +13,14 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from rpcb_trio._gateway._extensions import envelope_of
+from rpcb_trio._gateway._forms import JSON
 from rpcb_trio._gateway._problems import Problem, status_of_error
 from rpcb_trio._gateway._replies import plain_or, reply_headers
 from rpcb_trio._gateway._routes import Route
 from rpcb_trio._messages import ERROR_HEADER, Reply
 
 BINARY = "application/octet-stream"
-JSON = "application/json"
-PROBLEM = "application/problem+json"
+PROBLEM_JSON = "application/problem+json"
 
 REQUEST_ID = "rpcb.request_id"
 """The key of a request's id in its ASGI scope."""
@@ -59,7 +59,7 @@ def asks_for_problems(request: Request) -> bool:
     """Whether the client accepts problems (RFC 9457), whatever the route's envelope."""
     for each in request.headers.get("accept", "").split(","):
         media_type, *parameters = (part.strip().lower().replace(" ", "") for part in each.split(";"))
-        if media_type == PROBLEM and not any(re.fullmatch(r"q=0(\.0*)?", part) for part in parameters):
+        if media_type == PROBLEM_JSON and not any(re.fullmatch(r"q=0(\.0*)?", part) for part in parameters):
             return True
     return False
 
@@ -106,4 +106,4 @@ def failure(
     if route is not None and envelope is not None:
         status, body = envelope.failure(problem, route.form)
         return kind(body, status, headers, JSON)
-    return kind(problem.as_json(request_id=request_id_of(request)), problem.status, headers, PROBLEM)
+    return kind(problem.as_json(request_id=request_id_of(request)), problem.status, headers, PROBLEM_JSON)

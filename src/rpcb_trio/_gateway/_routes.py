@@ -81,7 +81,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     constants: Mapping[str, Plain] = {}
     """What else the body's map holds."""
     reply: Coding | None = None
-    """As what the reply is read; by default as the body. `bytes` go through as they are."""
+    """The coding in which the reply is read; by default that of the body. `bytes` go through as they are."""
     answer: str | None = None
     """The field of the reply that is the answer; without it all of it is."""
     status: Status | None = None
@@ -101,7 +101,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def body_coding(self) -> Coding:
-        """As what the body is written."""
+        """The coding in which the body is written."""
         return self.body or ("msgpack" if self.form else "bytes")
 
     @property
@@ -111,7 +111,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def reply_coding(self) -> Coding:
-        """As what the reply is read."""
+        """The coding in which the reply is read."""
         return self.reply or self.body_coding
 
 

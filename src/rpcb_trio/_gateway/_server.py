@@ -61,7 +61,7 @@ async def serve_app(
     context = WorkerContext(None)
     served = partial(
         Connection,
-        Faults(log),
+        Faults(),
         ASGIWrapper(cast("ASGIFramework", app)),  # Starlette types the same protocol in its own way
         _config(),
         context,

@@ -37,6 +37,7 @@ NAME = re.compile(r"[A-Za-z0-9_-]{32}\.[a-z0-9]{1,8}")
 
 RANDOM_BYTES = 24
 SHORTEST_SWEEP, LONGEST_SWEEP = 1.0, 60.0
+"""Seconds from one removal of overdue files to the next."""
 
 TIMEOUT = 10.0
 """Seconds for one operation of the file system."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
 from functools import partial
-from threading import TIMEOUT_MAX, Lock, Thread
+from threading import TIMEOUT_MAX, RLock, Thread
 from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
@@ -55,7 +55,8 @@ class BlockingRpcClient:
         as_transport(transport)  # so that a wrong URL is refused here
         self._transport = transport
         self._is_closed = False
-        _clients.add(self)
+        with _lock:
+            _clients.add(self)
 
     def __enter__(self) -> Self:
         self._connected().opened(TIMEOUT_MAX)
@@ -212,12 +213,15 @@ class _Connection:
 
 
 _clients = WeakSet[BlockingRpcClient]()
-_lock = Lock()
-"""Of all clients: their connections are replaced under it, and no process is forked meanwhile."""
+_lock = RLock()
+"""Of all clients: they are made under it, their connections are replaced, and no process is forked meanwhile.
+Reentrant, since a signal handler may close a client in the thread of its call."""
 
 
 def _close_all() -> None:
-    for client in list(_clients):
+    with _lock:
+        clients = list(_clients)
+    for client in clients:
         client.close()
 
 

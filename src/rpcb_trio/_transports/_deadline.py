@@ -1,4 +1,4 @@
-"""When a request expires, by what its producer and its broker wrote on it.
+"""When a request expires, by what its caller and the broker wrote on it.
 
 There are two ways to say it, and the earlier deadline holds:
 
@@ -7,7 +7,7 @@ There are two ways to say it, and the earlier deadline holds:
   and must not lengthen a lifetime. The stamps are
     - the header `timestamp_in_ms`: when the broker got the message, by its own clock (the
       rabbitmq_message_timestamp plugin writes it);
-    - the property `timestamp`, whole UNIX seconds, written by the producer or the same plugin. The fraction
+    - the property `timestamp`, whole UNIX seconds, written by the caller or the same plugin. The fraction
       was cut off, so it counts as the end of its second: up to 1 s late, and never early.
 - the header `rpcb-deadline`: an absolute time. A float that fits into 32 bits counts as the latest it may
   have been before it was rounded to these. Send whole seconds, or 64 bits.
@@ -16,7 +16,7 @@ A time is a number of UNIX seconds, milliseconds, microseconds or nanoseconds, a
 stamps or a text have it, or ISO 8601 with its offset. What is none of these, or lies before 2001 or after
 2106, is ignored, with one line in the log. A 0 means that none was set.
 
-Wall clocks are compared once, at the arrival; after that only trio's clock counts. A producer whose clock is
+Wall clocks are compared once, at the arrival; after that only trio's clock counts. A caller whose clock is
 slow shortens its requests' lives by as much, so clocks should be in step, or requests bear no stamps. Where
 such a clock shows in what the broker did, one line in the log says so.
 """
@@ -78,12 +78,12 @@ class Deadlines:
         """
         left = list[float]()
         allowed = read_number(lifetime) if isinstance(lifetime, int | float) else None
-        by_broker = by_producer = None
+        by_broker = by_caller = None
         if allowed is not None:
             stamp = headers.get(BROKER_STAMP_HEADER)
             by_broker = self._time(BROKER_STAMP, stamp, takes=int, most_late=0.0)
-            by_producer = self._time(SENT, sent, takes=object, most_late=1.0)
-            ages = [wall - since for since in (by_broker, by_producer) if since is not None]
+            by_caller = self._time(SENT, sent, takes=object, most_late=1.0)
+            ages = [wall - since for since in (by_broker, by_caller) if since is not None]
             left += [allowed, allowed - max(ages, default=0.0)]
         until = headers.get(DEADLINE_HEADER)
         if until is not None:
@@ -92,7 +92,7 @@ class Deadlines:
         if not left:
             return None
         if min(left) <= 0 and not redelivered:
-            self._blame_clocks(wall, allowed, by_broker, by_producer, reply_to)
+            self._blame_clocks(wall, allowed, by_broker, by_caller, reply_to)
         return arrived + min(left)
 
     def _time(self, what: str, value: object, *, takes: type, most_late: float) -> float | None:
@@ -114,17 +114,17 @@ class Deadlines:
         wall: float,
         allowed: float | None,
         by_broker: float | None,
-        by_producer: float | None,
+        by_caller: float | None,
         reply_to: str | None,
     ) -> None:
         """A broker passes on only what is younger than its expiration: an older one bears a wrong stamp."""
         of_caller = f"the clock of the caller {shown_address(reply_to)}"
-        if by_broker is not None and by_producer is not None and by_broker - by_producer > SEEN_SKEW:
-            self._log_skew(of_caller, by_broker - by_producer, "the broker's")
+        if by_broker is not None and by_caller is not None and by_broker - by_caller > SEEN_SKEW:
+            self._log_skew(of_caller, by_broker - by_caller, "the broker's")
         elif allowed is not None and by_broker is not None and wall - by_broker - allowed > SEEN_SKEW:
             self._log_skew("the broker's clock", wall - by_broker - allowed, "this machine's")
-        elif allowed is not None and by_producer is not None and wall - by_producer - allowed > SEEN_SKEW:
-            self._log_skew(of_caller, wall - by_producer - allowed, "this machine's")
+        elif allowed is not None and by_caller is not None and wall - by_caller - allowed > SEEN_SKEW:
+            self._log_skew(of_caller, wall - by_caller - allowed, "this machine's")
 
     def _log_skew(self, clock: str, seconds: float, other: str) -> None:
         self._log_once(

@@ -31,7 +31,7 @@ QUEUE_HEADER = "rpcb-dead-letter-queue"
 TIME_HEADER = "rpcb-dead-letter-time"
 
 ROUTING_HEADERS = frozenset({"CC", "BCC"})
-"""RabbitMQ sends copies where these say, and a producer may have written anything there."""
+"""RabbitMQ sends copies where these say, and a caller may have written anything there."""
 
 
 def dead_letter_headers(queue: str, reason: str) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Times as producers write them: a number, a text or a time stamp, in whichever unit."""
+"""Times as callers write them: a number, a text or a time stamp, in whichever unit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNITS = (1.0, 1e3, 1e6, 1e9)
 
 NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]{0,20})?", re.ASCII)
 ISO_8601 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.,]{4,20}(?:Z|[+-][0-9:]{4,6})", re.ASCII)
-"""Only with an offset: a producer's local time is anybody's guess."""
+"""Only with an offset: a caller's local time zone is not known."""
 
 SINGLE_DIGITS = 24
 LARGEST_SINGLE = 3.4e38

@@ -86,7 +86,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     def queue_arguments(self) -> dict[str, object]:
         """What the queue is declared with.
 
-        Nothing of its dead letters: the worker publishes them itself, and producers that declare the queue
+        Nothing of its dead letters: the worker publishes them itself, and programs that declare the queue
         too would be refused over an argument that they don't know. It can be named among the arguments.
         """
         arguments = dict(self.arguments)

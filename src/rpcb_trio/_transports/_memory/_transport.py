@@ -63,7 +63,7 @@ class MemoryBroker:
         headers: Mapping[str, object] = NO_HEADERS,
         content_encoding: str | None = None,
     ) -> bool:
-        """Put a message into all queues bound there, as a foreign producer would; False if there is none."""
+        """Put a message into all queues bound there, as any other program would; False if there is none."""
         message = Message(
             body=body,
             routing_key=routing_key,
@@ -77,7 +77,7 @@ class MemoryBroker:
         return self._router.route(exchange, routing_key, message)
 
     def get(self, queue: str) -> Reply | None:
-        """Take the first message off a queue, as a foreign producer reads its reply; None if it is empty."""
+        """Take the first message off a queue, as another program reads its reply; None if it is empty."""
         message = self._router.queues[queue].get()
         return None if message is None else as_reply(message)
 

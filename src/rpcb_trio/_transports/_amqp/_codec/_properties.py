@@ -1,6 +1,6 @@
 """The properties of a message, as AMQP 0-9-1 writes them into a content header (section 4.2.6.1).
 
-Read and given back exactly.
+Read and written exactly.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TIME = struct.Struct(">Q")
 
 
 class Unreadable(Exception):
-    """Properties that are not valid AMQP; RabbitMQ passes on whatever a producer wrote."""
+    """Properties that are not valid AMQP; RabbitMQ passes on whatever a caller wrote."""
 
 
 class Properties(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ class Delivered(Request, frozen=True, eq=False, kw_only=True):
 
     @property
     def properties(self) -> Properties:
-        """As its producer wrote them."""
+        """As its caller wrote them."""
         assert self.delivery.properties is not None  # noqa: S101 - what can't be read becomes no request
         return self.delivery.properties
 

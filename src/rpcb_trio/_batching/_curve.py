@@ -2,100 +2,64 @@
 
     log time = level + shape(work) + noise
 
-The level is the speed of the machine, shared by all works; it drifts, and now and then it jumps. The shape
-(`_shape`) rests on nodes, one for each quarter of an octave of work that was ever seen; they change slowly,
-and only when they are visited. A batch's residual is divided between the level and its node, as a Kalman
-filter would (the covariance between the two is left out). So the machine may slow down while one size
-alone is seen and the whole law scales with it, and noise at one size cannot turn the slope: the level takes
-most of it, and what the node takes comes back with the level's.
+The level is the speed of the machine, shared by all works. The shape (`_shape`) rests on nodes, one for each
+quarter of an octave of work that was ever seen. Each batch moves the level a little, and its node by its
+share in the mean of what that node has seen. So the whole law scales with a machine that slows down while one
+size alone is seen, and noise at one size does not turn the slope.
 
-Residuals are clipped (Huber), and far ones more so (Hampel), so an outlier counts as less than noise. A jump
-is believed when the median of the last few residuals lies beyond what noise explains: then the level starts
-afresh from them.
+What each part of it is worth, on loads that are hard to learn: `python -m benches.policy estimator`.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from itertools import islice
-from math import ceil, exp, log, log2, pi, sqrt
+from math import ceil, exp, log, log2, sqrt
+from statistics import median
 
-import msgspec
-
-from rpcb_trio._batching._shape import FIRST_MISFIT, Node, Shape
+from rpcb_trio._batching._shape import Node, Shape
 
 PER_OCTAVE = 4
 """How many nodes; each ends with its largest work, since tiles and paddings end at powers of two."""
-NONE_AT_ALL = -10_000
+NO_WORK = -10_000
 """The bucket of no work."""
 MOST_NODES = 48
 FIRST_NOISE = 0.0625
-"""The variance of one observation before it is known: a spread of 25 %."""
+"""The variance of one batch's logarithm before it is known: a spread of 25 %."""
 LEAST_NOISE = 1e-4
-CLIP = 2.0
-"""Residuals beyond so many standard deviations count as this; far beyond, as less."""
-FAR = 0.5
-"""A batch of which less counts contradicts its node; ..."""
-REFUTED = 3
-"""... so many in a row, and the node was wrong: it is worth no more than one, and follows them."""
 DISCOUNT = 0.02
-"""The weight of the newest batch, in the long run: about the last 100 count."""
-LEVEL_DRIFT = DISCOUNT**2
-"""How much the level's variance grows from batch to batch, in units of the noise's."""
-NODE_DRIFT = LEVEL_DRIFT / 16
-"""The same for a node, since it was visited; at most for ..."""
-LONGEST_AGE = 2500
-"""... so many batches."""
-WINDOW = 11
-"""How many batches tell of a jump; a majority must agree."""
-LATEST = 5
-"""All but one of so many must be beyond half the jump, and agree: outliers come and go."""
-MEDIAN = pi / 2 / WINDOW
-"""The variance of their median, in units of the noise's."""
-JUMP = 4.0
-"""How many standard deviations of its own the median must be off."""
-AFTER_JUMP = 8.0
-"""What a node is worth at most after a jump: the shape may have changed as well."""
-FEW = 1
-"""How many batches the first guess of the noise is worth; more would be more careful than deadlines bear."""
-YOUNG = 3.0
-"""A node worth less may have been a cold start."""
-TWICE = log(2)
-ON_TRIAL = 0.05
-"""What a node is worth, at most, whose first batch took far longer than the others said."""
+"""The weight of the newest batch in the noise, in the long run; and in the level."""
+LEVEL_DISCOUNT = DISCOUNT
+NODE_DISCOUNT = DISCOUNT / 4
+"""The same in its node: less, so that the level takes most of what is common to all."""
+CLIP = 2.0
+"""Residuals beyond so many standard deviations count as this (Huber)."""
+RUN = 5
+"""So many residuals in a row beyond that, all slower or all faster, and the machine has another speed."""
+SLOW = log(2)
+"""The first batch of a node does not count if it takes so much longer than expected (a logarithm: twice)."""
+FAST = log(2)
+"""A batch that takes so much less than expected is a surprise ..."""
+SURE = 3.0
+"""... if that is also beyond so many standard deviations."""
+YOUNG = 3
+"""A node of fewer batches may have been slow because they came first."""
 SETTLED = 8
-"""A node worth so much changes little at each batch; then the shape is fitted every so many batches."""
-
-
-class Sighting(msgspec.Struct, frozen=True):
-    """One of the last batches, by which a jump is noticed."""
-
-    node: Node
-    height: float
-    """The node's when the batch came, and so are the rest."""
-    weight: float
-    noise: float
-    time: float
-    """The logarithm of its seconds, as if it had done the node's work."""
+"""A node of so many batches changes little at each; then the shape is fitted every so many batches."""
 
 
 class Curve:
     """Seconds against work. Works are 0 to 1e100, seconds 1e-9 to 1e9: the caller sees to that."""
 
     def __init__(self) -> None:
+        self.shape = Shape([Node(0.0, 0.0, 1)], [FIRST_NOISE])
+        self.noise = FIRST_NOISE
+        """The variance of the residuals' logarithms, without outliers."""
         self._nodes: dict[int, Node] = {}
-        self.shape = Shape([Node(0.0, 0.0, 1.0, 0)], FIRST_NOISE)
+        self._slow = set[int]()
+        """The buckets whose first batch was so slow that it did not count."""
         self._level = 0.0
-        self._level_variance = DISCOUNT
-        self._noise = FIRST_NOISE
-        self._surprises = 0
         self._count = 0
-        self._recent: deque[Sighting] = deque(maxlen=WINDOW)
-
-    @property
-    def spread(self) -> float:
-        """The standard deviation of the residuals' logarithms."""
-        return sqrt(self._noise)
+        self._run: deque[float] = deque(maxlen=RUN)
 
     def predict(self, work: float) -> float:
         """How many seconds `work` takes; call it only after `observe`."""
@@ -103,126 +67,96 @@ class Curve:
 
     def observe(self, work: float, seconds: float) -> float | None:
         """Learn, and say by how much (as a logarithm) the time was off; None where such work is new."""
-        self._count += 1
-        bucket = ceil(PER_OCTAVE * log2(work)) if work else NONE_AT_ALL
-        node = self._nodes.get(bucket)
-        if node is None:
-            self._meet(bucket, work, log(seconds))
-            return None
         time = log(seconds)
-        if work != node.work:
-            time += log(self.shape(node.work) / self.shape(work))
-        residual = time - self._level - node.height
-        self._recent.append(Sighting(node, node.height, node.weight, self._noise, time))
-        doubt = 0.0 if node.weight <= ON_TRIAL else max(TWICE, 3 * self.spread)
-        if node.weight < YOUNG and residual < -doubt:
-            self._restart(node, time)
-        else:
-            self._update(node, residual)
-        return residual
-
-    def _meet(self, bucket: int, work: float, time: float) -> None:
-        """Add a node; one that surprises by its slowness only on trial, as the first of a shape often is."""
         if not self._nodes:
             self._level = time
-        height = log(self.shape(work)) if self._nodes else 0.0
-        residual = time - self._level - height
-        weight = 1.0 if residual <= TWICE else min(self._noise, ON_TRIAL)  # so that its own variance is 1
-        node = Node(work, height + min(residual, TWICE), weight, self._count)
+        bucket = ceil(PER_OCTAVE * log2(work)) if work else NO_WORK
+        node = self._nodes.get(bucket)
+        residual = time - self._level - self._expected(work, node)
+        if residual < -max(FAST, SURE * sqrt(self.noise)) and (node is None or node.count < YOUNG):
+            self._forget_slow_starts(bucket, work, time)
+        elif node is None:
+            self._meet(bucket, work, residual)
+        elif not node.count:
+            node.height, node.count = node.height + residual, 1
+            self._fit()
+        else:
+            self._update(node, residual)
+        return None if node is None else residual
+
+    def _expected(self, work: float, node: Node | None) -> float:
+        if node is None:
+            return log(self.shape(work))
+        return (
+            node.height if work == node.work else node.height + log(self.shape(work) / self.shape(node.work))
+        )
+
+    def _meet(self, bucket: int, work: float, residual: float) -> None:
+        """Add a node. The first batch of a shape is often slow: then the second one adds it."""
+        if residual > SLOW and bucket not in self._slow:
+            self._slow.add(bucket)
+            return
         if len(self._nodes) == MOST_NODES:
-            del self._nodes[min(self._nodes, key=lambda each: self._nodes[each].weight)]
-        self._nodes[bucket] = node
-        if residual < -TWICE:
-            self._disprove(node)
+            del self._nodes[min(self._nodes, key=lambda each: self._nodes[each].count)]
+        self._nodes[bucket] = Node(work, log(self.shape(work)) + residual, 1)
         self._fit()
 
-    def _restart(self, node: Node, time: float) -> None:
-        """Forget what was seen of such work: it was slow because it came first."""
-        node.height, node.weight, node.seen = time - self._level, 1.0, self._count
-        self._disprove(node)
-        self._fit()
+    def _forget_slow_starts(self, bucket: int, work: float, time: float) -> None:
+        """Believe the fast one: it is hardly chance, and what came first may have been slow.
 
-    def _disprove(self, fast: Node) -> None:
-        """Drop slow starters: more work can't take half the time, nor less work less than half its share."""
-        for bucket, node in list(self._nodes.items()):
-            growth = log(node.work / fast.work) if node.work > fast.work > 0 else 0.0
-            if node.weight < YOUNG and node.height > fast.height + growth + TWICE:
-                del self._nodes[bucket]
+        Young nodes go that contradict it: more work can't take half the time, nor less work less than half
+        its share. Unless other young ones agree with it, the next batch of such work takes its place.
+        """
+        height = time - self._level
+        self._nodes = {
+            each: node
+            for each, node in self._nodes.items()
+            if node.count >= YOUNG or (each != bucket and node.height <= height + FAST + _growth(work, node))
+        }
+        if not self._nodes:
+            self._level, height = time, 0.0
+        is_confirmed = self._nodes and all(node.count < YOUNG for node in self._nodes.values())
+        self._nodes[bucket] = Node(work, height, 1 if is_confirmed else 0)
+        self._fit()
 
     def _update(self, node: Node, residual: float) -> None:
-        variance = 1 / node.weight + NODE_DRIFT * min(self._count - node.seen, LONGEST_AGE)
-        total = 1 + variance + self._level_variance
-        credence = _credence(abs(residual), CLIP * sqrt(self._noise * total))
-        step = credence * residual / total
-        self._level += self._level_variance * step
-        node.height += variance * step
-        node.weight = total / (variance * (total - credence * variance))
-        node.seen = self._count
-        node.contradictions = node.contradictions + 1 if credence < FAR else 0
-        if node.contradictions >= REFUTED:
-            node.weight = min(node.weight, 1.0)
-        self._level_variance *= 1 - credence * self._level_variance / total
-        self._level_variance = min(self._level_variance + LEVEL_DRIFT, 1.0)
-        self._learn_noise(residual * residual / total)
-        has_jumped = self._notice_jump()
-        if has_jumped or node.weight < SETTLED or self._count % SETTLED == 0:
+        self._count += 1
+        share = 1 + 1 / node.count  # the node is uncertain as well
+        bound = CLIP * sqrt(self.noise * share)
+        clipped = _clipped(residual, bound)
+        discount = max(DISCOUNT, 1 / (self._count + 1))
+        self.noise = max(LEAST_NOISE, self.noise + discount * (clipped * clipped / share - self.noise))
+        if self._has_jumped(residual, bound):
+            return
+        self._level += LEVEL_DISCOUNT * clipped
+        node.count += 1
+        node.height += clipped * max(NODE_DISCOUNT, 1 / node.count)
+        if node.count < SETTLED or self._count % SETTLED == 0:
             self._fit()
 
-    def _learn_noise(self, square: float) -> None:
-        self._surprises += 1
-        discount = max(DISCOUNT, 1 / (self._surprises + FEW))
-        self._noise += discount * (min(square, CLIP * CLIP * self._noise) - self._noise)
-        self._noise = max(self._noise, LEAST_NOISE)
-
-    def _notice_jump(self) -> bool:
-        """Whether the machine has another speed now; if so, learn it from the batches that showed it.
-
-        All are compared with what their nodes were before the window: since then a node that is not well
-        known may have taken the jump for its own.
-        """
-        if len(self._recent) < WINDOW:
+    def _has_jumped(self, residual: float, bound: float) -> bool:
+        """Whether the machine has another speed now; if so, take it from the batches that showed it."""
+        run = self._run
+        if abs(residual) < bound or (run and (residual > 0) != (run[0] > 0)):
+            run.clear()
+        if abs(residual) >= bound:
+            run.append(residual)
+        if len(run) < RUN:
             return False
-        first = {each.node: each for each in reversed(self._recent)}
-        if self._is_steady(first):
-            return False
-        levels = [(each.time - first[each.node].height, first[each.node].weight) for each in self._recent]
-        level, weight = sorted(levels)[WINDOW // 2]
-        jump = level - self._level
-        least = JUMP * sqrt(self._recent[0].noise * (MEDIAN + 1 / weight))
-        if abs(jump) < least:
-            return False
-        beyond = [(each - self._level) / jump > 1 / 2 for each, _ in levels]
-        after = sorted(each for (each, _), is_beyond in zip(levels, beyond, strict=True) if is_beyond)
-        reached = after[len(after) // 2]
-        if sum(beyond[-LATEST:]) < LATEST - 1 or abs(reached - level) > least:
-            return False
-        self._level = reached
-        self._level_variance = 1 / len(after)
-        for node, sighting in first.items():
-            node.height, node.weight = sighting.height, sighting.weight
-        for node in self._nodes.values():
-            node.weight = min(node.weight, AFTER_JUMP)
-        self._recent.clear()
+        self._level += median(run)
+        run.clear()
         return True
-
-    def _is_steady(self, first: dict[Node, Sighting]) -> bool:
-        """Whether two of the latest are too near to the level for any jump; found out with little work."""
-        near = JUMP * sqrt(self._recent[0].noise * MEDIAN) / 2
-        steady = 0
-        for each in islice(reversed(self._recent), LATEST):
-            steady += abs(each.time - first[each.node].height - self._level) <= near
-            if steady > 1:
-                return True
-        return False
 
     def _fit(self) -> None:
         nodes = [self._nodes[bucket] for bucket in sorted(self._nodes)]
-        misfit = self.shape.misfit if len(nodes) > 1 else FIRST_MISFIT
-        self.shape = Shape(nodes, self._noise, misfit)
+        variances = [self.noise * max(NODE_DISCOUNT / 2, 1 / max(node.count, 1)) for node in nodes]
+        self.shape = Shape(nodes, variances, self.shape.misfit)
 
 
-def _credence(residual: float, bound: float) -> float:
-    """What share of a residual counts: all up to `bound`, then as much as `bound`, beyond twice that less."""
-    if residual <= bound:
-        return 1.0
-    return bound / residual * min(1.0, 2 * bound / residual)
+def _clipped(residual: float, bound: float) -> float:
+    return max(-bound, min(bound, residual))
+
+
+def _growth(work: float, node: Node) -> float:
+    """The most by which the node's work can take longer, as a logarithm."""
+    return log(node.work / work) if node.work > work > 0 else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from math import inf, isfinite, sqrt
 
-from rpcb_trio._batching._curve import DISCOUNT, FIRST_NOISE, Curve
+from rpcb_trio._batching._curve import DISCOUNT, Curve
 from rpcb_trio._messages import Work
 
 LEAST_WORK = 1e-100
@@ -18,22 +18,20 @@ EVIDENCE = 16
 BETTER = 0.8
 """The share of the squared errors that the other law must have to be believed."""
 LARGEST_ERROR = 0.5
-"""The most that one batch's squared error counts."""
-ALIKE = 1e-6
-"""Works that differ by less than this share say nothing of padding."""
+"""The most that one batch's squared error counts. (A curve's own noise would hide that its law is wrong.)"""
+ALIKE = 0.1
+"""Padded and summed work that differ by less than this share say nothing of padding but noise."""
 
 
 class ServiceTime:
     """What a batch takes: t = a + k * work, in seconds, bent where the device is not linear.
 
     Two laws compete: work is the padded cost (size * longest), or the sum of the costs, as where a service
-    packs or does not pad. Padded is preferred until the other one's relative errors are clearly smaller.
+    packs or does not pad. Padded is preferred until the other one's noise is clearly less.
 
-    The least squares are of relative errors, discounted so that about the last 100 batches count, robust to
-    outliers, and rest on what was once seen at other works; see `_curve` and `_shape`. `predict` is positive
-    and never less for more work. Smooth laws that are no line (a plateau, a root, a power) are followed
-    within 15 % once their sizes were seen a few times; a staircase of 8 is, at its steps, within a factor
-    of 1.5.
+    `predict` is positive, finite, and never less for more work. Smooth laws that are no line (a plateau, a
+    root, a power) are followed within 15 % once their sizes were seen a few times; a staircase of 8 is, at
+    its steps, within a factor of 1.5.
     """
 
     def __init__(self) -> None:
@@ -63,7 +61,7 @@ class ServiceTime:
     @property
     def spread(self) -> float:
         """The relative standard deviation of the residuals, without outliers; 0.25 before it is known."""
-        return self._in_use.spread if self._known else sqrt(FIRST_NOISE)
+        return sqrt(self._in_use.noise)
 
     def predict(self, work: Work) -> float:
         """How many seconds such a batch takes; 0.0 with nothing observed yet. Always finite."""
@@ -81,13 +79,14 @@ class ServiceTime:
             return
         self._known = True
         seconds = min(max(seconds, LEAST_SECONDS), MOST_SECONDS)
-        if self._summed is None and abs(padded - total) > ALIKE * abs(padded):
+        are_apart = abs(padded - total) > ALIKE * abs(padded)
+        if self._summed is None and are_apart:
             self._summed = deepcopy(self._padded)
         by_padded = self._padded.observe(_bounded(padded), seconds)
         if self._summed is None:
             return
         by_summed = self._summed.observe(_bounded(total), seconds)
-        if by_padded is not None and by_summed is not None and abs(padded - total) > ALIKE * abs(padded):
+        if are_apart and by_padded is not None and by_summed is not None:
             self._compare(by_padded, by_summed)
 
     @property

@@ -21,22 +21,21 @@ FIRST_MISFIT = 0.01
 LARGEST_MISFIT = 1.0
 LEAST_FIXED = 1e-3
 """The fixed part is at least this share of the shortest time seen, so that all predictions are positive."""
+ALIKE = 1e-12
+"""A determinant of less than this share of its product says that all works are alike."""
 
 
 class Node:
-    """What was seen near one work: the logarithm of its time, at a level that all nodes share."""
+    """What was seen near one work."""
 
-    __slots__ = ("contradictions", "height", "seen", "weight", "work")
+    __slots__ = ("count", "height", "work")
 
-    def __init__(self, work: float, height: float, weight: float, seen: int) -> None:
+    def __init__(self, work: float, height: float, count: int) -> None:
         self.work = work
         self.height = height
-        self.weight = weight
-        """How many observations it is worth: the noise's variance over the variance of `height`."""
-        self.seen = seen
-        """The number of the batch that showed it last."""
-        self.contradictions = 0
-        """How many of its last batches in a row were too far off to be noise."""
+        """The logarithm of the time, at a speed of the machine that all nodes share."""
+        self.count = count
+        """How many batches it is the mean of; 0 if the next one takes the place of its only one."""
 
 
 class Shape:
@@ -44,25 +43,30 @@ class Shape:
 
     Args:
         nodes: at least one, in order of their works, which are distinct.
-        noise: the variance of one observation's logarithm.
+        variances: of each node's height.
         misfit: the variance of the nodes around the line, as the last fit left it.
     """
 
     __slots__ = ("_fixed", "_heights", "_slope", "_works", "misfit")
 
-    def __init__(self, nodes: Sequence[Node], noise: float, misfit: float = FIRST_MISFIT) -> None:
-        self._works = [node.work for node in nodes]
+    def __init__(
+        self, nodes: Sequence[Node], variances: Sequence[float], misfit: float = FIRST_MISFIT
+    ) -> None:
+        self._works = works = [node.work for node in nodes]
         times = [exp(node.height) for node in nodes]
-        weights = [1 / (noise / node.weight + misfit) for node in nodes]
-        self._fixed, self._slope = _line(self._works, times, weights)
-        line = [self._fixed + self._slope * work for work in self._works]
-        above = [log(time / by_line) for time, by_line in zip(times, line, strict=True)]
+        weights = [1 / (variance + misfit) for variance in variances]
+        fixed, self._slope = fit_line(works, times, weights, prior=UNDECIDED)
+        self._fixed = max(fixed, LEAST_FIXED * min(times))
+        line = [self._fixed + self._slope * work for work in works]
+        above = [node.height - log(by_line) for node, by_line in zip(nodes, line, strict=True)]
         self.misfit = _misfit(above, weights, misfit)
         bent = [
-            by_line * exp(excess * self.misfit / (self.misfit + noise / node.weight))
-            for by_line, excess, node in zip(line, above, nodes, strict=True)
+            by_line * exp(excess * self.misfit / (self.misfit + variance))
+            for by_line, excess, variance in zip(line, above, variances, strict=True)
         ]
-        self._heights = _rising(bent)
+        # level every fall: halfway between what must be raised and what must be lowered
+        lowered = [*accumulate(reversed(bent), min)]
+        self._heights = [(a + b) / 2 for a, b in zip(accumulate(bent, max), reversed(lowered), strict=True)]
 
     def __call__(self, work: float) -> float:
         """The time for `work`: interpolated between nodes, proportional to the line beyond them."""
@@ -76,38 +80,42 @@ class Shape:
         return heights[end] * (self._fixed + self._slope * work) / (self._fixed + self._slope * works[end])
 
 
-def _line(works: Sequence[float], times: Sequence[float], weights: Sequence[float]) -> tuple[float, float]:
-    """The fixed part and the slope with the least weighted squares of relative errors, neither negative.
+def fit_line(
+    works: Sequence[float], times: Sequence[float], weights: Sequence[float], *, prior: float = 0.0
+) -> tuple[float, float]:
+    """Fit time = fixed + slope * work, with the least weighted squares of relative errors.
 
-    Works are counted in the largest of them, so that the unit of cost does no harm to the sums.
+    Args:
+        works: 0 or more, at least one.
+        times: as many, above 0.
+        weights: as many, above 0.
+        prior: the weight of the belief that the fixed part equals the growing part of the mean batch.
+
+    Returns:
+        The fixed part and the slope, neither negative. Where all works are alike, and no prior tells the two
+        parts apart, all of it is fixed.
     """
-    unit = works[-1] or 1.0
-    ones = squares = products = fixes = slopes = 0.0
+    unit = max(works) or 1.0  # so that the unit of work does no harm to the sums
+    ones = products = squares = fixes = slopes = 0.0
     for work, time, weight in zip(works, times, weights, strict=True):
-        one = 1 / time
-        grown = work / unit * one
+        one, grown = 1 / time, work / unit / time
         ones += weight * one * one
         products += weight * one * grown
         squares += weight * grown * grown
         fixes += weight * one
         slopes += weight * grown
-    if not squares:
-        return fixes / ones, 0.0
-    # the prior: the fixed part equals the growing part of the mean batch, both in units of its time
-    one, grown = fixes / sum(weights), slopes / sum(weights)
-    a00, a01, a11 = (
-        ones + UNDECIDED * one * one,
-        products - UNDECIDED * one * grown,
-        squares + UNDECIDED * grown * grown,
-    )
+    total = sum(weights)
+    one, grown = fixes / total, slopes / total
+    a00, a01, a11 = ones + prior * one * one, products - prior * one * grown, squares + prior * grown * grown
     determinant = a00 * a11 - a01 * a01
-    fixed = (fixes * a11 - slopes * a01) / determinant if determinant > 0 else 0.0
-    slope = (slopes * a00 - fixes * a01) / determinant if determinant > 0 else slopes / squares
+    if determinant <= ALIKE * a00 * a11:
+        return fixes / ones, 0.0
+    fixed = (fixes * a11 - slopes * a01) / determinant
+    slope = (slopes * a00 - fixes * a01) / determinant
     if slope <= 0:
         return fixes / ones, 0.0
-    least = LEAST_FIXED * min(times)
-    if fixed < least:
-        return least, slopes / squares / unit
+    if fixed < 0:
+        return 0.0, slopes / squares / unit
     return fixed, slope / unit
 
 
@@ -115,16 +123,9 @@ def _misfit(above: Sequence[float], weights: Sequence[float], misfit: float) -> 
     """The variance around the line for which the weighted squares come out as they should: one step to it."""
     freedom = len(above) - 2
     if freedom < 1:
-        return misfit
+        return FIRST_MISFIT
     excess = sum(weight * each * each for weight, each in zip(weights, above, strict=True))
     fall = sum((weight * each) ** 2 for weight, each in zip(weights, above, strict=True))
     if not fall:
         return 0.0
     return min(max(0.0, misfit + (excess - freedom) / fall), LARGEST_MISFIT)
-
-
-def _rising(values: Sequence[float]) -> list[float]:
-    """The values with every fall levelled: halfway between what must be raised and what must be lowered."""
-    raised = accumulate(values, max)
-    lowered = list(accumulate(reversed(values), min))
-    return [(high + low) / 2 for high, low in zip(raised, reversed(lowered), strict=True)]

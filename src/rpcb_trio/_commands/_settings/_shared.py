@@ -56,7 +56,7 @@ class ConnectionSettings:
     url: Annotated[str, setting(BROKER, "URL", shown="amqp://guest:guest@localhost", common=True)] = (
         DEFAULT_URL
     )
-    """The broker's."""
+    """AMQP URL of the broker."""
     url_file: Annotated[str | None, setting(BROKER, "FILE", shown=False)] = None
     """Or: a file that holds the URL. It is read for each connection, and every 30 s: the broker is told a
     password that has changed."""

@@ -329,6 +329,17 @@ def test_a_worker_and_a_gateway_say_so_at_their_start(
     assert "did you mean RPCB_MAX_BATCH_SIZE?" in ended.err
 
 
+@pytest.mark.parametrize("argv", [["call", "hello", "--queue=q"], ["top", "--events=e"]])
+def test_commands_without_a_log_say_so_in_a_line_of_its_own(
+    argv: list[str], run_command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RPCB_URLL", "amqp://elsewhere")
+    ended = run_command(*argv, "--url", "amqp://127.0.0.1:1/")
+    assert ended.code == 5
+    first, _ = ended.err.splitlines()
+    assert first == "rpcb-trio: RPCB_URLL is set, but there is no such setting; did you mean RPCB_URL?"
+
+
 def test_a_value_that_is_no_text_is_told_in_one_line(
     run_command: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

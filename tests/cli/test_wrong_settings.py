@@ -164,8 +164,12 @@ def test_a_missing_queue(run_command: Run) -> None:
     refused(run_command("serve", "service:echo"), "queue is missing", "--queue", "RPCB_QUEUE", "rpcb.toml")
 
 
+def test_a_wrong_flag_points_to_the_help_of_its_command(run_command: Run) -> None:
+    refused(run_command("serve", "service:echo", "--devices=cpu"), "See rpcb-trio serve --help.")
+
+
 def test_an_unknown_command(run_command: Run) -> None:
-    refused(run_command("sevre"), "sevre", 'Did you mean "serve"?')
+    refused(run_command("sevre"), "sevre", 'Did you mean "serve"?', "See rpcb-trio --help.")
 
 
 def test_with_json_logs_the_line_is_json(run_command: Run) -> None:

@@ -15,8 +15,9 @@ from rpcb_trio._commands._demo import demo
 from rpcb_trio._commands._ending import end_with
 from rpcb_trio._commands._exits import ExitCode, exit_code_of
 from rpcb_trio._commands._help import ALL, Formatter, epilogue
+from rpcb_trio._commands._logs import report_more
 from rpcb_trio._commands._reference import exit_codes, settings
-from rpcb_trio._commands._settings._sources import Sources
+from rpcb_trio._commands._settings._sources import Sources, unknown_variables
 from rpcb_trio._commands.serve._command import serve
 from rpcb_trio._errors import SettingError
 
@@ -34,6 +35,9 @@ IMPORTED_WHEN_ASKED_FOR = {
 }
 """Commands in packages of their names, each with an example; a worker does not hold them in memory."""
 
+WITHOUT_A_LOG = ("call", "load", "simulate", "top", "tune")
+"""Commands that say on stderr which variables are no settings, as the others do in a log or a table."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; what goes wrong is one line on stderr."""
@@ -47,6 +51,9 @@ def run() -> NoReturn:
 
 def _run(argv: list[str]) -> int:
     command, bound = parse(argv)
+    if command.__name__ in WITHOUT_A_LOG:
+        for line in unknown_variables():
+            report_more(line)
     return command(*bound.args, **bound.kwargs) or ExitCode.DONE
 
 
@@ -62,11 +69,17 @@ def parse(argv: Sequence[str]) -> tuple[Callable[..., Any], BoundArguments]:
         app = make_app(sources, argv)
         command, bound, injected = app.parse_args(given, print_error=False, exit_on_error=False)
     except CycloptsError as error:
-        raise SettingError(f"{error} See {NAME} --help.") from error
+        raise SettingError(f"{error} See {_named(argv)} --help.") from error
     sources.complete(command, bound)
     if "sources" in injected:
         bound.arguments["sources"] = sources
     return command, bound
+
+
+def _named(argv: Sequence[str]) -> str:
+    """The command whose help tells more."""
+    commands = {*IMPORTED_WHEN_ASKED_FOR, "serve", "demo"}
+    return f"{NAME} {argv[0]}" if argv and argv[0] in commands else NAME
 
 
 def make_app(sources: Sources, argv: Sequence[str] = ()) -> App:

@@ -258,9 +258,9 @@ def test_a_service_that_has_the_hook_itself_may_have_others(caplog: pytest.LogCa
 @pytest.mark.parametrize(
     ("hooks", "told"),
     [
-        (["decode", "predict", "encode"], "is not a service.*; did you mean infer by predict[?]$"),
-        (["preprocess", "infer", "encode"], "no method decode.*; did you mean decode by preprocess[?]$"),
-        (["decode", "infer", "postprocess"], "no method encode.*; did you mean encode by postprocess[?]$"),
+        (["decode", "predict", "encode"], "is not a service.*; should predict be named infer[?]$"),
+        (["preprocess", "infer", "encode"], "no method decode.*; should preprocess be named decode[?]$"),
+        (["decode", "infer", "postprocess"], "no method encode.*; should postprocess be named encode[?]$"),
     ],
 )
 def test_a_hook_that_is_missing_is_told_with_the_name_it_may_go_by(hooks: list[str], told: str) -> None:

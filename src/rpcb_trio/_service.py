@@ -116,7 +116,7 @@ def bind_again(target: Any) -> BoundService:
         _refuse_signature(service, name, "bodies")
         return BoundService(name=name, infer=service)
     raise SettingError(
-        f"{name} is not a service: give an object with decode, infer and encode, a class of one, "
+        f"{name} is not a service: give an object with decode, infer and encode, a class that makes one, "
         f"or a function from list[bytes] to list[bytes]{_did_you_mean(service, 'infer')}"
     )
 
@@ -185,7 +185,7 @@ def _near_misses(service: Any) -> list[tuple[str, str]]:
 
 def _did_you_mean(service: Any, missing: str) -> str:
     found = [name for name, hook in _near_misses(service) if hook == missing]
-    return f"; did you mean {missing} by {found[0]}?" if found else ""
+    return f"; should {found[0]} be named {missing}?" if found else ""
 
 
 def _refuse_no_function(function: Any, name: str) -> None:

@@ -147,8 +147,8 @@ async def test_a_broker_that_is_not_there_has_a_code_of_its_own(call: Call, queu
 @pytest.mark.parametrize(
     ("argv", "part"),
     [
-        (["--queue=q"], "text, --body and --field"),
-        (["hello", "--body=x", "--queue=q"], "text, --body and --field"),
+        (["--queue=q"], "TEXT, --body and --field"),
+        (["hello", "--body=x", "--queue=q"], "TEXT, --body and --field"),
         (["hello"], "queue is missing"),
         (["--body=nowhere", "--queue=q"], "--body: nowhere can't be read"),
         (["--field=audio=@nowhere", "--queue=q"], "--field audio: nowhere can't be read"),

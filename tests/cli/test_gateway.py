@@ -193,7 +193,10 @@ def test_without_anything_to_answer_it_says_what_to_write(run_command: Callable[
 
 @pytest.mark.parametrize(
     ("serve", "complaint"),
-    [("shout", "serve shout: write it as NAME=VALUE"), ("shout=nowhere:shout", "there is no module nowhere")],
+    [
+        ("shout", "--serve shout: write it as NAME=MODULE:ATTRIBUTE"),
+        ("shout=nowhere:shout", "there is no module nowhere"),
+    ],
 )
 def test_a_service_that_can_t_be_served_is_told_in_one_line(
     run_command: Callable[..., Ended], serve: str, complaint: str

@@ -71,7 +71,7 @@ def test_a_service_in_any_of_its_forms_is_found_in_the_working_directory(attribu
         ("here.services", ["module:attribute"]),
         ("here.services:", ["module:attribute"]),
         (":function", ["module:attribute"]),
-        ("nowhere:function", ["no module nowhere", "run this where it lies, or install it"]),
+        ("nowhere:function", ["no module nowhere", "run this in the folder that holds it, or install it"]),
         ("here.nothing:function", ["no module here.nothing"]),
         ("here.services.function:x", ["no module here.services.function"]),
         ("here.services:functoin", ["here.services has no attribute functoin", "did you mean function?"]),

@@ -34,14 +34,14 @@ class RequestFlags:
     timeout: Annotated[float, flag(REQUEST, unit=SECONDS, bounds=POSITIVE)] = 30.0
     """How long to wait for the reply."""
 
-    def read(self, text: str | None) -> bytes | None:
-        """The body; None if none is given.
+    def read(self, text: str | None, source: str) -> bytes | None:
+        """The body, from `text` (of the parameter `source`), --body or --field; None if none is given.
 
         Raises:
             SettingError: several are given, or a file can't be read.
         """
         if (text is not None) + (self.body is not None) + bool(self.field) > 1:
-            raise SettingError("give the request as one of text, --body and --field")
+            raise SettingError(f"give the request as one of {source}, --body and --field")
         if self.field:
             return encode_fields(split_pair("--field", each) for each in self.field)
         if self.body is not None:

@@ -121,7 +121,7 @@ def read_whole(text: str, unit: Unit | None = None) -> int:
     return int(value)
 
 
-def split_pair(option: str, text: str) -> tuple[str, str]:
+def split_pair(option: str, text: str, form: str = "NAME=VALUE") -> tuple[str, str]:
     """Split `NAME=VALUE`.
 
     Raises:
@@ -129,7 +129,7 @@ def split_pair(option: str, text: str) -> tuple[str, str]:
     """
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise SettingError(f"{option} {text}: write it as NAME=VALUE")
+        raise SettingError(f"{option} {text}: write it as {form}")
     return name, value
 
 

@@ -54,9 +54,9 @@ def call(
 
     An error reply is printed too, and ends the command with 7.
     """
-    body = given.read(text)
+    body = given.read(text, "TEXT")
     if body is None:
-        raise SettingError("give the request as one of text, --body and --field")
+        raise SettingError("give the request as one of TEXT, --body and --field")
     headers = dict(split_pair("--header", each) for each in flags.header)
     send = partial(_send, transport(settings), body, headers=headers, timeout=given.timeout)
     reply = trio.run(partial(send, **route(settings.queue, exchange, routing_key)))

@@ -51,7 +51,7 @@ def doctor(
     ends with 0 if it finds no problem; a warning is none.
     """
     write_logs(LogSettings(log_level="error"))
-    body = given.read(send)
+    body = given.read(send, "--send")
     console = Console()
     found_problem = False
     chosen = list(_chosen(target, settings, worker, sources))

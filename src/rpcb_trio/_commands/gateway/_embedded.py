@@ -31,7 +31,7 @@ def load_services(pairs: Sequence[str]) -> Services:
     Raises:
         SettingError: one can't be loaded.
     """
-    named = dict(split_pair("serve", pair) for pair in pairs)
+    named = dict(split_pair("--serve", pair, "NAME=MODULE:ATTRIBUTE") for pair in pairs)
     return {name: load_service(target, {}) for name, target in named.items()}
 
 

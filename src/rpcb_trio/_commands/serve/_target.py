@@ -55,7 +55,7 @@ def load_service(target: str, options: Mapping[str, object] = NO_OPTIONS) -> Bou
     except SettingError as error:
         raise SettingError(f"{target}: {error}") from error
     except Exception as error:
-        raise SettingError(f"{target}: making it fails: {_traced(error)}") from error
+        raise SettingError(f"{target}: creating it fails: {_traced(error)}") from error
     return bound
 
 
@@ -71,7 +71,7 @@ def load_attribute(target: str) -> Any:
     module_name, colon, path = services.get(target, target).partition(":")
     if not (module_name and colon and path):
         names = f", or name an installed service ({', '.join(sorted(services))})" if services else ""
-        raise SettingError(f"{target}: write it as module:attribute, as in rpcb_models.simple:echo{names}")
+        raise SettingError(f"{target}: write it as module:attribute, as in shout:shout{names}")
     if module_name.endswith(".py") or "/" in module_name:
         raise SettingError(
             f"{target}: {module_name} is a file; name its module, as in {_as_module(module_name)}:{path}"
@@ -158,7 +158,7 @@ def _import(target: str, name: str) -> ModuleType:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise SettingError(
                 f"{target}: there is no module {error.name} in {Path.cwd()} or among the installed packages; "
-                "run this where it lies, or install it"
+                "run this in the folder that holds it, or install it"
             ) from None
         raise SettingError(
             f"{target}: importing {name} fails: {_traced(error)}; install what it needs"

@@ -105,10 +105,10 @@ def test_what_a_version_means_is_told_as_that_version_has_it(
 @pytest.mark.parametrize(
     ("version", "queue_type", "part"),
     [
-        ("3.10.8", "classic", "1800 s"),
-        ("4.2.0", "classic", "1800 s"),
+        ("3.10.8", "classic", "30m (consumer_timeout)"),
+        ("4.2.0", "classic", "30m (consumer_timeout)"),
         ("4.3.6", "classic", "none: this version waits"),
-        ("4.3.6", "quorum", "1800 s"),
+        ("4.3.6", "quorum", "30m (consumer_timeout)"),
     ],
 )
 def test_the_ack_time_out_is_told_where_the_version_has_one(version: str, queue_type: Any, part: str) -> None:

@@ -9,11 +9,10 @@ from ipaddress import ip_address
 import msgspec
 
 from rpcb_trio._commands._settings._serve import Settings
+from rpcb_trio._commands._settings._values import BYTES, SECONDS
 from rpcb_trio._commands.serve._ack_time import hold_warning, longest_hold
 from rpcb_trio._commands.serve._setup import held
 from rpcb_trio._transports import BrokerFacts
-
-MIB = 2**20
 
 SOON = 30.0
 """Days that a certificate should last still."""
@@ -88,7 +87,7 @@ def of_version(broker: BrokerFacts, settings: Settings) -> Iterator[Finding]:
         yield warning("product", f"{broker.product} is not RabbitMQ", "use RabbitMQ, 3.10 or newer")
         return
     if broker.largest_message is not None:
-        size = f"{broker.largest_message // MIB} MiB"
+        size = BYTES.show(broker.largest_message)
         yield ok("largest message", f"{size}, unless max_message_size says otherwise; replies too")
     yield _of_direct_replies(broker)
     yield _of_priorities(broker, settings)
@@ -173,16 +172,16 @@ def of_ack_time(settings: Settings, broker: BrokerFacts | None = None) -> Findin
     _, executors, prefetch = held(settings)
     if broker is not None and broker.release >= SINCE_NEWER_QUORUM and settings.queue_type == "classic":
         return ok(what, "none: this version waits for as long as it takes on a classic queue")
-    limit = f"{settings.consumer_timeout:g} s (consumer_timeout)"
+    limit = f"{SECONDS.show(settings.consumer_timeout)} (consumer_timeout)"
     if settings.infer_timeout is None:
         return warning(
             what,
-            f"{limit}, and infer_timeout is not set, so a batch may take 10 minutes",
-            f"set infer_timeout, below {settings.consumer_timeout * executors / prefetch:.3g} s",
+            f"{limit}, and infer_timeout is not set, so a batch may take 10m",
+            f"set infer_timeout, below {settings.consumer_timeout * executors / prefetch:.3g}s",
         )
     held_too_long = hold_warning(prefetch, executors, settings.infer_timeout, settings.consumer_timeout)
     if held_too_long is not None:
         found, _, remedy = held_too_long.partition("; ")
         return warning(what, found, remedy)
     hold = longest_hold(prefetch, executors, settings.infer_timeout)
-    return ok(what, f"{limit}; a request is held for {hold:g} s at most")
+    return ok(what, f"{limit}; a request is held for {SECONDS.show(hold)} at most")

@@ -6,6 +6,8 @@ and redelivers (https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout)
 
 from __future__ import annotations
 
+from rpcb_trio._commands._settings._values import SECONDS
+
 
 def longest_hold(prefetch: int, executors: int, infer_timeout: float) -> float:
     """Seconds until the last of `prefetch` requests is computed, in the worst case.
@@ -25,7 +27,8 @@ def hold_warning(
     if hold <= consumer_timeout:
         return None
     return (
-        f"a request may be held for {hold:g} s (prefetch {prefetch} * infer_timeout {infer_timeout:g} s / "
-        f"{executors} executor(s)), but the broker takes it back after {consumer_timeout:g} s "
-        "(consumer_timeout); lower prefetch or infer_timeout, or raise consumer_timeout there and here"
+        f"a request may be held for {SECONDS.show(hold)} (prefetch {prefetch} * infer_timeout "
+        f"{SECONDS.show(infer_timeout)} / {executors} executor(s)), but the broker takes it back after "
+        f"{SECONDS.show(consumer_timeout)} (consumer_timeout); lower prefetch or infer_timeout, or raise "
+        "consumer_timeout there and here"
     )

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from rpcb_trio._transports._amqp._data._closing import NOT_FOUND, ChannelRefused, Closing
 from rpcb_trio._transports._amqp._data._connection import Connection
 from rpcb_trio._transports._amqp._data._publications import PublishStatus
-from rpcb_trio._transports._amqp._session._publisher import ABSENT_SECONDS, Exchanges
+from rpcb_trio._transports._amqp._session._outbox_channel import ABSENT_SECONDS, Exchanges
 
 
 class Asked:

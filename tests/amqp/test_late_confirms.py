@@ -18,7 +18,7 @@ from rpcb_trio._transports._amqp._session._addressing import address
 from rpcb_trio._transports._amqp._session._blockage import Blockage
 from rpcb_trio._transports._amqp._session._destinations import Destinations
 from rpcb_trio._transports._amqp._session._outbox import Outbox
-from rpcb_trio._transports._amqp._session._publisher import Publisher
+from rpcb_trio._transports._amqp._session._outbox_channel import OutboxChannel
 from rpcb_trio._transports._amqp._session._settlement import CONFIRM_SECONDS, Settlement
 from rpcb_trio.errors import SessionLost
 from rpcb_trio.instruments import Answer
@@ -47,7 +47,7 @@ async def wait(meanwhile: Callable[[Destinations], None]) -> PublishResult:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(happen)
-        await settlement.finish([reply], cast(Publisher, None))
+        await settlement.finish([reply], cast(OutboxChannel, None))
         nursery.cancel_scope.cancel()
     return reply.result
 

@@ -21,7 +21,7 @@ from rpcb_trio._transports._amqp._data._publications import (
     PublishStatus,
 )
 from rpcb_trio._transports._amqp._limits import learned_limit
-from rpcb_trio._transports._amqp._session._publisher import Exchanges
+from rpcb_trio._transports._amqp._session._outbox_channel import Exchanges
 from rpcb_trio._transports._amqp._session_end import SessionEnd
 
 PSEUDO_QUEUE = "amq.rabbitmq.reply-to"

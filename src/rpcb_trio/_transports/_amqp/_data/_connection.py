@@ -27,7 +27,7 @@ from rpcb_trio._transports._amqp._tls import tls_context
 from rpcb_trio._transports._amqp._url import Address
 
 ASK_SECONDS = 2.0
-"""How long a broker may take to answer a question that a message waits for."""
+"""How long a broker may take to answer a question that a message waits for, or a request."""
 
 CONNECTION_CLOSE, BLOCKED, UNBLOCKED = 10 << 16 | 50, 10 << 16 | 60, 10 << 16 | 61
 CHANNEL_CLOSE = 20 << 16 | 40

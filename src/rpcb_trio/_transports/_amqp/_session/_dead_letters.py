@@ -64,9 +64,9 @@ class DeadLetters:
     async def _publish(self, letters: Sequence[DeadLetter]) -> None:
         """On a channel of their own: a broker that forbids the exchange closes it, and no reply is hurt."""
         try:
-            publisher = await self._outbox.open_side()
-            await publisher.send(letters)
-            await self._outbox.results(publisher, letters, CONFIRM_SECONDS)
+            channel = await self._outbox.open_side()
+            await channel.send(letters)
+            await self._outbox.results(channel, letters, CONFIRM_SECONDS)
         except SessionLost as lost:
             for letter in letters:
                 letter.finish(PublishResult(PublishStatus.LOST, str(lost)))

@@ -18,12 +18,9 @@ from rpcb_trio._errors import BrokerError
 from rpcb_trio._messages import DIRECT_REPLY_TO, shown_address
 from rpcb_trio._transports._amqp._control._plane import ControlChannel
 from rpcb_trio._transports._amqp._data._closing import NOT_FOUND, ChannelRefused
-from rpcb_trio._transports._amqp._data._connection import Connection
+from rpcb_trio._transports._amqp._data._connection import ASK_SECONDS, Connection
 
 _log = logging.getLogger(__name__)
-
-ASK_SECONDS = 2.0
-"""How long the broker may take to answer; a caller that is not known to be gone counts as there."""
 
 FRESH_SECONDS = 5.0
 """How long a caller that was there is taken to be there still. One that is gone never comes back."""

@@ -23,7 +23,7 @@ from rpcb_trio._transports._amqp._data._connection import Connection
 from rpcb_trio._transports._amqp._data._publications import OPEN, Publication, PublishResult, PublishStatus
 from rpcb_trio._transports._amqp._limits import learned_limit
 from rpcb_trio._transports._amqp._session._blockage import Blockage
-from rpcb_trio._transports._amqp._session._publisher import Publisher
+from rpcb_trio._transports._amqp._session._outbox_channel import OutboxChannel
 from rpcb_trio._transports._amqp._session._rights import Rights, try_to_publish
 from rpcb_trio._transports._amqp._session_end import SessionEnd
 
@@ -53,30 +53,30 @@ class Outbox:
         self._dial = dial
         self._blockage = blockage
         self._rights = rights
-        self._publisher: Publisher | None = None
-        self._side: Publisher | None = None
+        self._replies: OutboxChannel | None = None
+        self._side: OutboxChannel | None = None
         self._opening = trio.Lock()
         self._opening_side = trio.Lock()
 
     @property
-    def publisher(self) -> Publisher | None:
+    def channel(self) -> OutboxChannel | None:
         """The channel for replies, if it is open."""
-        return self._publisher if self._publisher is not None and self._publisher.is_open else None
+        return self._replies if self._replies is not None and self._replies.is_open else None
 
-    async def open(self) -> Publisher:
+    async def open(self) -> OutboxChannel:
         """The channel for replies, on a new connection where the old one has died.
 
         Raises:
             SessionLost: it can't be rebuilt.
         """
         async with self._opening:
-            publisher = self.publisher
-            if publisher is None:
-                await self._close_publisher()
-                self._publisher = publisher = await self._connect()
-            return publisher
+            channel = self.channel
+            if channel is None:
+                await self._close_replies()
+                self._replies = channel = await self._connect()
+            return channel
 
-    async def open_side(self) -> Publisher:
+    async def open_side(self) -> OutboxChannel:
         """The channel for dead letters, on a connection of its own: no reply puts it in doubt.
 
         Where the broker lets in no further connection, it is on that of the replies.
@@ -91,19 +91,19 @@ class Outbox:
                     self._side = await self._connect_once()
                 except BrokerError:
                     connection = (await self.open()).connection
-                    self._side = await Publisher.open(connection, self._rights)
+                    self._side = await OutboxChannel.open(connection, self._rights)
             return self._side
 
     async def close(self) -> None:
         await self._close_side()
-        await self._close_publisher()
+        await self._close_replies()
 
     async def results(
-        self, publisher: Publisher, publications: Sequence[Publication], seconds: float
+        self, channel: OutboxChannel, publications: Sequence[Publication], seconds: float
     ) -> None:
         """Wait for the broker's word on each, so many seconds of those in which it takes any."""
         while True:
-            await publisher.results(publications, seconds)
+            await channel.results(publications, seconds)
             if not self._blockage.is_alarm or all(each.result is not OPEN for each in publications):
                 return
             await self._blockage.alarm_is_over()
@@ -118,7 +118,7 @@ class Outbox:
             SessionLost: there is no connection to be had to send on, or it is the worker that may not.
         """
         left, backoff = list(publications), Backoff(FIRST_RETRY, LAST_RETRY)
-        own: Publisher | None = None
+        own: OutboxChannel | None = None
         try:
             for attempt in range(RETRIES):
                 self._check_rights(publications)
@@ -164,7 +164,7 @@ class Outbox:
         if publication.result.status is PublishStatus.BLAMED:  # perhaps another's fault
             publication.result = PublishResult(PublishStatus.LOST, publication.result.why)
 
-    async def _send_alone(self, publication: Publication, own: Publisher) -> Publisher:
+    async def _send_alone(self, publication: Publication, own: OutboxChannel) -> OutboxChannel:
         """Send a message where no other is on its way; returns the channel for the next one."""
         if not own.is_open:
             own = await self._reopen(own)
@@ -178,19 +178,19 @@ class Outbox:
                 publication.result = PublishResult(PublishStatus.LOST, result.why)
         return own
 
-    async def _send_one(self, publication: Publication, publisher: Publisher) -> None:
+    async def _send_one(self, publication: Publication, channel: OutboxChannel) -> None:
         try:
-            await publisher.send([publication])
-            await self.results(publisher, [publication], ALONE_SECONDS)
+            await channel.send([publication])
+            await self.results(channel, [publication], ALONE_SECONDS)
         except SessionLost as lost:
             publication.finish(PublishResult(PublishStatus.LOST, str(lost)))
         if publication.result is OPEN:
             publication.give_up()
 
     @staticmethod
-    async def _takes_others(publisher: Publisher) -> bool:
+    async def _takes_others(channel: OutboxChannel) -> bool:
         try:
-            await try_to_publish(publisher.connection, "")
+            await try_to_publish(channel.connection, "")
         except (BrokerError, ChannelRefused):
             return False
         return True
@@ -202,15 +202,15 @@ class Outbox:
             ):
                 self.end_session(lacking)
 
-    async def _reopen(self, publisher: Publisher) -> Publisher:
+    async def _reopen(self, channel: OutboxChannel) -> OutboxChannel:
         """A channel for one that was closed, on the same connection if that is open."""
-        if publisher.connection.is_open:
+        if channel.connection.is_open:
             with suppress(SessionLost):  # it has closed just now
-                return await Publisher.open(publisher.connection, self._rights)
-        await publisher.connection.aclose()
+                return await OutboxChannel.open(channel.connection, self._rights)
+        await channel.connection.aclose()
         return await self._connect()
 
-    async def _connect(self) -> Publisher:
+    async def _connect(self) -> OutboxChannel:
         """Connect, with a few attempts; the session ends if none of them succeeds."""
         backoff = Backoff(FIRST_DIAL, LAST_DIAL)
         for left in reversed(range(DIALS)):
@@ -224,21 +224,19 @@ class Outbox:
                 await backoff.wait()
         return self.end_session(f"the connection for replies can't be rebuilt: {reason}")
 
-    async def _connect_once(self) -> Publisher:
+    async def _connect_once(self) -> OutboxChannel:
         connection = await self._dial()
         try:
-            return await Publisher.open(connection, self._rights)
+            return await OutboxChannel.open(connection, self._rights)
         except BaseException:
             await connection.aclose()
             raise
 
-    async def _close_publisher(self) -> None:
-        if self._publisher is not None:
-            await self._publisher.connection.aclose()
+    async def _close_replies(self) -> None:
+        if self._replies is not None:
+            await self._replies.connection.aclose()
 
     async def _close_side(self) -> None:
         side, self._side = self._side, None
-        if side is not None and (
-            self._publisher is None or side.connection is not self._publisher.connection
-        ):
+        if side is not None and (self._replies is None or side.connection is not self._replies.connection):
             await side.connection.aclose()

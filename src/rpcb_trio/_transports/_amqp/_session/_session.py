@@ -29,7 +29,7 @@ from rpcb_trio._transports._amqp._session._dead_letters import DeadLetters
 from rpcb_trio._transports._amqp._session._destinations import Destinations
 from rpcb_trio._transports._amqp._session._direct_callers import DirectCallers
 from rpcb_trio._transports._amqp._session._outbox import UNDECIDED, Outbox
-from rpcb_trio._transports._amqp._session._publisher import Publisher
+from rpcb_trio._transports._amqp._session._outbox_channel import OutboxChannel
 from rpcb_trio._transports._amqp._session._settlement import SLOW_SECONDS, PublishedReply, Settlement
 from rpcb_trio._transports._amqp._session_end import SessionEnd
 from rpcb_trio._transports._amqp._topology import explaining_refusals
@@ -91,17 +91,17 @@ class AmqpSession:
         return self._blockage.changes
 
     async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
-        replies, publisher = await self._send(answers)
-        return await self._finish(replies, publisher)
+        replies, channel = await self._send(answers)
+        return await self._finish(replies, channel)
 
     async def settle_promptly(
         self, answers: Sequence[Answer]
     ) -> tuple[Sequence[Settled | None], Rest | None]:
-        replies, publisher = await self._send(answers)
+        replies, channel = await self._send(answers)
         if all(map(_is_replied, replies)):
             return [Settled.REPLIED] * len(answers), None
         settled = [self._ending(reply) if is_over(reply) else None for reply in replies]
-        return settled, partial(self._finish, replies, publisher)
+        return settled, partial(self._finish, replies, channel)
 
     def apart(self, answers: Sequence[Answer]) -> list[Sequence[Answer]]:
         return self._destinations.apart(answers) if self._destinations.give_trouble else [answers]
@@ -144,20 +144,20 @@ class AmqpSession:
         self._deliver.close()
         self._blockage.close()
 
-    async def _send(self, answers: Sequence[Answer]) -> tuple[list[PublishedReply], Publisher]:
+    async def _send(self, answers: Sequence[Answer]) -> tuple[list[PublishedReply], OutboxChannel]:
         """Publish the replies, wait a while for their confirms, and ack what was taken."""
         self._refuse_strangers(answers)
-        publisher = self._outbox.publisher or await self._outbox.open()
+        channel = self._outbox.channel or await self._outbox.open()
         replies = [address(answer) for answer in answers]
-        await publisher.send(replies)
-        await publisher.results(replies, SLOW_SECONDS)
+        await channel.send(replies)
+        await channel.results(replies, SLOW_SECONDS)
         self._ack(replies)
-        return replies, publisher
+        return replies, channel
 
-    async def _finish(self, replies: Sequence[PublishedReply], publisher: Publisher) -> list[Settled]:
+    async def _finish(self, replies: Sequence[PublishedReply], channel: OutboxChannel) -> list[Settled]:
         """See to those that were not just taken."""
         if any(reply.result is OPEN or reply.result.status in UNDECIDED for reply in replies):
-            await self._settlement.finish(replies, publisher)
+            await self._settlement.finish(replies, channel)
         settled = [self._ending(reply) for reply in replies]
         if Settled.REJECTED in settled or Settled.REQUEUED in settled:
             await self._settle_refused(replies, settled)

@@ -16,7 +16,7 @@ from rpcb_trio._transports._amqp._data._publications import OPEN, Publication, P
 from rpcb_trio._transports._amqp._session._blockage import Blockage
 from rpcb_trio._transports._amqp._session._destinations import Destinations
 from rpcb_trio._transports._amqp._session._outbox import UNDECIDED, Outbox
-from rpcb_trio._transports._amqp._session._publisher import Publisher
+from rpcb_trio._transports._amqp._session._outbox_channel import OutboxChannel
 
 _log = logging.getLogger(__name__)
 
@@ -73,8 +73,8 @@ class Settlement:
         self._ack = ack
         self._keeps_trying = keeps_trying
 
-    async def finish(self, replies: Sequence[PublishedReply], publisher: Publisher) -> None:
-        """Bring all to an end that were sent on `publisher`.
+    async def finish(self, replies: Sequence[PublishedReply], channel: OutboxChannel) -> None:
+        """Bring all to an end that were sent on `channel`.
 
         Raises:
             SessionLost: the connection is gone, or it is the worker or the broker that is in no condition.
@@ -82,7 +82,7 @@ class Settlement:
         await self._retry(replies)
         late = [reply for reply in replies if reply.result is OPEN]
         if late:
-            await self._await_confirms(late, publisher)
+            await self._await_confirms(late, channel)
             await self._retry(late)
 
     async def _retry(self, replies: Sequence[PublishedReply]) -> None:
@@ -112,7 +112,7 @@ class Settlement:
             return True
         return False
 
-    async def _await_confirms(self, late: Sequence[PublishedReply], publisher: Publisher) -> None:
+    async def _await_confirms(self, late: Sequence[PublishedReply], channel: OutboxChannel) -> None:
         """Wait for the broker's word, and give up where it takes others meanwhile, but not this."""
         for reply in late:
             self._destinations.blame(reply.reply_to)
@@ -125,7 +125,7 @@ class Settlement:
                     if self._blockage.is_alarm:  # nothing is confirmed, and no address is to blame
                         await self._blockage.alarm_is_over()
                         since = trio.current_time()
-                    await self._outbox.results(publisher, left, LOOK_SECONDS)
+                    await self._outbox.results(channel, left, LOOK_SECONDS)
                     self._ack(left)
                     waited = 0.0 if self._blockage.is_alarm else trio.current_time() - since
                     left = self._without_given_up(left, beyond, waited, since)

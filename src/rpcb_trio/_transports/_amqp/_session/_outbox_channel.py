@@ -73,7 +73,7 @@ class Exchanges:
         return PublishResult(PublishStatus.RETURNED, f"there is no exchange {name!r}")
 
 
-class Publisher:
+class OutboxChannel:
     """A channel to publish on, and what is known of the exchanges that its connection reaches."""
 
     def __init__(self, channel: PublishChannel, rights: Rights) -> None:
@@ -83,7 +83,7 @@ class Publisher:
         self._exchanges = Exchanges(self.connection)
 
     @classmethod
-    async def open(cls, connection: Connection, rights: Rights) -> Publisher:
+    async def open(cls, connection: Connection, rights: Rights) -> OutboxChannel:
         """Open a channel on a connection."""
         return cls(await connection.data_channel(PublishChannel, confirms=True), rights)
 

@@ -107,10 +107,9 @@ class Run:
         compare(f"{block.place}: {command}", expected, output.read_text())
 
     def drain(self) -> None:
-        """Stop the servers as Ctrl-C would; each must end with 0."""
-        for _, _, process in self._servers:
-            process.send_signal(signal.SIGINT)
+        """Stop the servers, one after the other, as Ctrl-C would; each must end with 0."""
         for name, output, process in self._servers:
+            process.send_signal(signal.SIGINT)
             code = process.wait(SECONDS)
             assert code == 0, f"{name} ended with {code}\n{output.read_text()}"
 

@@ -71,7 +71,7 @@ async def test_livez_is_200_whatever_becomes_of_the_workers() -> None:
     ("method", "path", "status"),
     [("GET", "/", 404), ("GET", "/metrics", 404), ("POST", "/readyz", 405), ("HEAD", "/livez", 200)],
 )
-async def test_what_is_not_there_or_not_to_be_done_is_told_by_its_status(
+async def test_paths_and_methods_that_do_not_exist_have_their_status(
     method: str, path: str, status: int
 ) -> None:
     async with open_health_port(0, []) as port:
@@ -95,7 +95,7 @@ async def test_a_host_that_is_none_is_refused_by_the_settings_name(host: str) ->
             raise AssertionError
 
 
-async def test_leaving_cuts_who_is_still_asking_at_once() -> None:
+async def test_leaving_closes_all_connections_at_once() -> None:
     async with open_health_port(0, []) as port:
         stream = await trio.open_tcp_stream("127.0.0.1", port.port)
         await stream.send_all(READYZ[:10])

@@ -85,7 +85,7 @@ def test_without_latencies_there_is_no_finite_figure() -> None:
     assert Latencies().percentile(50) == Latencies().mean == Latencies().max == math.inf
 
 
-async def test_an_open_load_awaits_nobody_and_counts_the_wait_of_those_behind(
+async def test_an_open_load_awaits_no_reply_and_counts_the_wait_of_requests_behind(
     autojump_clock: MockClock,
 ) -> None:
     server, tally, start = Server(1.0), new_tally(), trio.current_time()

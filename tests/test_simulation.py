@@ -224,7 +224,7 @@ def test_greedy_by_the_simulator_agrees_with_an_m_d_1_queue() -> None:
     assert found.mean_latency == pytest.approx(half_busy, rel=0.02)
 
 
-def test_a_policy_that_holds_for_ever_is_told_of() -> None:
+def test_a_policy_that_holds_a_request_for_ever_is_an_error() -> None:
     with pytest.raises(SettingError, match="holds a request for ever"):
         simulate(Fussy(), OpenLoad([Arrival(0.0)]), linear(1.0, 0.0))
 

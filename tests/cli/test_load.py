@@ -120,7 +120,7 @@ async def test_a_queue_that_is_not_there_is_an_error_by_its_kind(load: Load) -> 
     assert "error unroutable: 2" in ended.out
 
 
-async def test_the_ramp_tells_of_each_step_and_of_the_highest_rate(load: Load, service: Service) -> None:
+async def test_the_ramp_shows_each_step_and_the_highest_rate(load: Load, service: Service) -> None:
     ended = await load(
         "hello", "--ramp", "--p99=60", "--rate=8", "--requests=3", "--max-in-flight=1", "--plot=ramp.png"
     )
@@ -137,7 +137,7 @@ async def test_no_rate_meets_what_no_service_can(load: Load, service: Service) -
     assert "No rate meets it." in ended.out
 
 
-async def test_an_interrupt_tells_what_is_known_so_far(
+async def test_an_interrupt_shows_what_is_known_so_far(
     broker: Broker, queue: str, workplace: Path, service: Service, capfd: pytest.CaptureFixture[str]
 ) -> None:
     argv = ("load", "hello", "--queue", queue, "--seconds=600", "--callers=2", *QUICK)

@@ -175,7 +175,7 @@ def test_a_chart_is_drawn(run_command: Run, workplace: Path) -> None:
     assert (workplace / "chart.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_recording_of_batches_that_are_all_alike_wants_to_be_told_what_batches_take(
+def test_for_a_recording_of_batches_that_are_all_alike_it_must_be_given_what_batches_take(
     run_command: Run, workplace: Path
 ) -> None:
     file = recording(workplace / "a", policy=FixedPolicy(1))

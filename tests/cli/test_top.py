@@ -95,7 +95,7 @@ async def test_json_is_one_line_with_all_that_is_known(worker: None, top: Top, q
     assert [each["queue"] for each in told["queues"]] == [queue]
 
 
-async def test_where_nobody_tells_of_itself_one_line_says_what_to_do(
+async def test_where_no_worker_publishes_events_one_line_says_what_to_do(
     top: Top, exchange: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_top, "TIMEOUT", 0.2)
@@ -180,7 +180,7 @@ async def test_in_a_terminal_it_goes_on_until_q_or_a_signal_and_leaves_the_scree
         terminal.close()
 
 
-async def test_who_reads_its_lines_may_have_enough(worker: None, top: Top) -> None:
+async def test_a_reader_of_its_lines_may_close_the_pipe(worker: None, top: Top) -> None:
     async with trio.open_nursery() as nursery:
         process = await nursery.start(
             partial(

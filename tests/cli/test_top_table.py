@@ -174,7 +174,7 @@ def test_in_a_narrow_window_a_queue_has_its_name_rather_than_all_figures(
     ],
     ids=["process", "host", "start", "queue", "long", "long and alike"],
 )
-def test_workers_of_a_queue_that_bear_the_same_name_can_be_told_apart(
+def test_workers_of_a_queue_with_the_same_name_can_be_told_apart(
     facts: Sequence[dict[str, object]], names: Sequence[str]
 ) -> None:
     lines = drawn(*(like(**each) for each in facts), width=80)

@@ -99,7 +99,7 @@ def refused(ended: Ended, *parts: str) -> None:
         assert part in ended.line
 
 
-def test_without_a_load_it_tells_what_batches_take(tune: Tune) -> None:
+def test_without_a_load_it_shows_what_batches_take(tune: Tune) -> None:
     ended = tune("Model")
     assert "What a batch of services:Model takes" in ended.out
     assert "Give --rate or --callers for a recommendation." in ended.out
@@ -195,7 +195,7 @@ def test_a_chart_is_drawn(load: list[str], tune: Tune, workplace: Path) -> None:
     assert (workplace / "chart.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_file_and_the_variables_say_what_serve_would_be_told(
+def test_the_file_and_the_variables_set_what_they_set_for_serve(
     tune: Tune, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (workplace / "rpcb.toml").write_text(
@@ -259,7 +259,7 @@ def test_a_wrong_flag_is_one_line(flags: list[str], parts: list[str], tune: Tune
     refused(tune("Model", *flags, bodies=()), *parts)
 
 
-def test_a_target_is_wanted(tune: Tune) -> None:
+def test_a_target_is_required(tune: Tune) -> None:
     refused(tune(""), "TARGET is missing")
 
 

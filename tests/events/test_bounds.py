@@ -38,7 +38,7 @@ async def test_a_reason_that_quotes_anything_is_bounded_text_of_one_line(
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-async def test_whatever_a_worker_tells_its_readers_take(text: str, autojump_clock: MockClock) -> None:
+async def test_whatever_a_worker_publishes_its_readers_take(text: str, autojump_clock: MockClock) -> None:
     events = EventInstrument(text, device=text)
     async with working(Shouting(), MemoryBroker(), instruments=[events]):
         events.session_lost(SessionLost(text), 1.0)
@@ -104,7 +104,7 @@ counts = st.integers(0, 2**53)
         max_size=10,
     )
 )
-def test_no_event_within_them_makes_an_observer_stumble(told: list[StateEvent]) -> None:
+def test_no_event_within_the_bounds_breaks_the_summary(told: list[StateEvent]) -> None:
     observer = Observer()
     for moment, event in enumerate(told):
         taken = decoded(msgspec.json.encode(event))
@@ -130,7 +130,7 @@ def test_two_workers_of_the_same_name_host_and_process_id_are_two() -> None:
     assert observer.queue("work", 10.0).requests_per_second == 30.0
 
 
-def test_a_worker_that_tells_no_start_is_still_understood() -> None:
+def test_events_without_the_id_of_a_start_are_still_understood() -> None:
     fields = msgspec.to_builtins(state(1))
     del fields["start"]
     assert decoded(msgspec.json.encode(fields)) == state(1)
@@ -149,5 +149,5 @@ async def test_each_start_has_an_id_of_its_own_and_the_audit_has_the_same(
     await trio.lowlevel.checkpoint()
     [read] = read_audit(tmp_path / "audit.jsonl")
     assert {read.start.start, *(each.start for each in told)} == {"5f3a"}
-    starts = {EventInstrument("asr")._who["start"] for _ in range(8)}
+    starts = {EventInstrument("asr")._identity["start"] for _ in range(8)}
     assert len(starts) == 8

@@ -56,7 +56,7 @@ class FaultyPublisher:
         self._published += notices
 
 
-async def test_a_settled_batch_is_told_with_its_waits_its_times_and_its_failures(
+async def test_a_settled_batch_is_published_with_its_waits_its_times_and_its_failures(
     autojump_clock: MockClock,
 ) -> None:
     broker = MemoryBroker()
@@ -77,7 +77,7 @@ async def test_a_settled_batch_is_told_with_its_waits_its_times_and_its_failures
     assert batch.routing_key == f"worker.work.{batch.host}-{batch.pid}.batch"
 
 
-async def test_a_state_is_told_each_second_and_at_each_change_until_the_worker_has_stopped(
+async def test_a_state_is_published_each_second_and_at_each_change_until_the_worker_has_stopped(
     autojump_clock: MockClock,
 ) -> None:
     broker = MemoryBroker()
@@ -97,7 +97,7 @@ async def test_a_state_is_told_each_second_and_at_each_change_until_the_worker_h
     assert (last.policy, last.max_batch_size, last.executors) == ("FixedPolicy", 4, 1)
 
 
-async def test_of_a_large_batch_some_of_the_waits_are_told_from_first_to_last(
+async def test_of_a_large_batch_some_of_the_waits_are_published_from_first_to_last(
     autojump_clock: MockClock,
 ) -> None:
     broker = MemoryBroker()
@@ -112,7 +112,7 @@ async def test_of_a_large_batch_some_of_the_waits_are_told_from_first_to_last(
     assert list(batch.waits_ms) == sorted(batch.waits_ms, reverse=True)
 
 
-async def test_a_publisher_that_is_stuck_holds_up_nobody_and_what_finds_no_room_is_counted(
+async def test_a_publisher_that_is_stuck_holds_up_no_request_and_what_finds_no_room_is_counted(
     autojump_clock: MockClock,
 ) -> None:
     broker, events = Faulty("stuck"), EventInstrument(buffer=100)
@@ -123,7 +123,7 @@ async def test_a_publisher_that_is_stuck_holds_up_nobody_and_what_finds_no_room_
         assert events.buffer.dropped > 1800
 
 
-async def test_of_more_batches_than_can_be_told_some_are_dropped_and_no_state(
+async def test_of_more_batches_than_can_be_published_some_are_dropped_and_no_state(
     autojump_clock: MockClock,
 ) -> None:
     broker, events = MemoryBroker(), EventInstrument(buffer=10)
@@ -166,7 +166,7 @@ async def test_a_lost_publisher_is_opened_again_with_one_line_and_the_lost_event
     assert (last.condition, last.dropped > 0) == (Condition.STOPPED, True)
 
 
-async def test_a_fault_of_our_own_in_publishing_ends_that_and_not_the_work(
+async def test_an_internal_error_in_publishing_ends_that_and_not_the_work(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker = Faulty("faulty")

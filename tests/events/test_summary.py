@@ -244,7 +244,7 @@ events = st.one_of(
 
 @steady
 @given(st.lists(events, max_size=30))
-def test_whatever_is_told_there_is_a_summary(told: list[StateEvent | BatchEvent]) -> None:
+def test_whatever_is_published_there_is_a_summary(told: list[StateEvent | BatchEvent]) -> None:
     observer = Observer()
     for second, event in enumerate(told):
         observer.take(event, float(second))

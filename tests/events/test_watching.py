@@ -18,7 +18,7 @@ from tests.events.watching import EXCHANGE, seeing, state, telling
 from tests.scenarios import Shouting, answers, ask, steady
 
 
-async def test_who_watches_too_slowly_misses_some_and_sees_the_others_in_order(
+async def test_a_watcher_that_is_too_slow_misses_some_events_and_sees_the_others_in_order(
     autojump_clock: MockClock,
 ) -> None:
     broker = MemoryBroker()

@@ -56,7 +56,7 @@ class EventInstrument(HealthInstrument):
         buffer: int = BUFFER,
     ) -> None:
         super().__init__(name)
-        self._who = {
+        self._identity = {
             "worker": _name(name),
             "host": _name(socket.gethostname()),
             "pid": os.getpid(),
@@ -133,7 +133,7 @@ class EventInstrument(HealthInstrument):
     def _batch_event(self, computed: _Computed) -> BatchEvent:
         waits = [_ms(wait) for wait in computed.waits]
         return BatchEvent(
-            **self._who,  # type: ignore[arg-type] # its types are those of the event
+            **self._identity,  # type: ignore[arg-type] # its types are those of the event
             queue=self._queue,
             unix=time.time(),
             id=computed.id,
@@ -152,7 +152,7 @@ class EventInstrument(HealthInstrument):
     def _state_event(self, setup: Setup) -> StateEvent:
         health = self.health
         return StateEvent(
-            **self._who,  # type: ignore[arg-type] # likewise
+            **self._identity,  # type: ignore[arg-type] # likewise
             queue=self._queue,
             unix=time.time(),
             condition=health.condition,

@@ -149,8 +149,8 @@ def _notes(found: Loaded, figures: Figures) -> list[str]:
         )
     if figures.worst_lag > LATE:
         notes.append(
-            f"Requests went out up to {ms(figures.worst_lag)} late, for this program was busy; "
-            "that is in the latencies."
+            f"Requests went out up to {ms(figures.worst_lag)} late, because this program was busy; "
+            "the latencies include that."
         )
     return notes
 

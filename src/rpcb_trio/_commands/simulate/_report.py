@@ -15,8 +15,8 @@ from rpcb_trio._measure import Recording, ServiceLaw
 from rpcb_trio.simulation import Simulation
 
 CALLERS = (
-    "Callers in lock step are replayed as they came, though answered at other times they would have come at "
-    "other times."
+    "Callers in lock step are replayed as they came; with other reply times they would have come at other "
+    "times."
 )
 
 

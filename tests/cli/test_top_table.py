@@ -143,20 +143,21 @@ def test_a_queue_with_messages_and_without_workers_is_pointed_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "shown"),
+    ("width", "name", "shown"),
     [
-        (12, []),
-        (20, ["ready"]),
-        (40, ["ready", "workers", "req/s"]),
-        (76, ["ready", "workers", "req/s", "p50", "p99", "waiting", "held", "fail"]),
+        (12, "speech", []),
+        (20, "speech", ["ready"]),
+        (40, "speech", ["ready", "workers", "req/s", "p50"]),
+        (64, "speech", ["ready", "workers", "req/s", "p50", "p99", "waiting", "held", "fail"]),
+        (80, 3 * "long-queue", ["ready", "workers", "req/s", "p50", "p99", "waiting", "held"]),
     ],
 )
 def test_in_a_narrow_window_a_queue_has_its_name_rather_than_all_figures(
-    width: int, shown: list[str]
+    width: int, name: str, shown: list[str]
 ) -> None:
-    titles, row = drawn(WORKER, width=width)[-2:]
+    titles, row = drawn(WORKER, queues=[msgspec.structs.replace(QUEUE, queue=name)], width=width)[-2:]
     assert titles.split() == ["queue", *shown]
-    assert row.split()[0] == "speech"
+    assert row.split()[0] == name
 
 
 @pytest.mark.parametrize(

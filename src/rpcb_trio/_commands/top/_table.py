@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
@@ -180,8 +181,8 @@ def worker_table(
     return table
 
 
-QUEUE_NAME, QUEUE_COLUMN = 12, 7
-"""The least width of a queue's name, and that of all else."""
+SHORT_QUEUE, LONG_QUEUE = 12, 30
+"""The least and the largest width for the names of queues."""
 
 QUEUE_COLUMNS: tuple[tuple[str, Callable[[QueueSummary], str]], ...] = (
     ("ready", lambda each: "-" if each.ready is None else str(each.ready)),
@@ -208,11 +209,13 @@ def queues_in(room: int, queues: Sequence[QueueSummary]) -> Sequence[QueueSummar
 
 def queue_table(queues: Sequence[QueueSummary], width: int) -> Table:
     """A row for each queue."""
-    columns = QUEUE_COLUMNS[: max(0, (width - QUEUE_NAME) // (QUEUE_COLUMN + GAP))]
+    name_width = max([SHORT_QUEUE, *(min(LONG_QUEUE, cell_len(clean(each.queue))) for each in queues)])
+    ends = accumulate((max(5, len(title)) + GAP for title, _ in QUEUE_COLUMNS), initial=name_width)
+    columns = QUEUE_COLUMNS[: max(0, sum(end <= width for end in ends) - 1)]
     table = _table()
-    table.add_column("queue", no_wrap=True, min_width=QUEUE_NAME, max_width=30, overflow="ellipsis")
+    table.add_column("queue", no_wrap=True, width=name_width, overflow="ellipsis")
     for title, _ in columns:
-        table.add_column(title, justify="right", min_width=QUEUE_COLUMN, no_wrap=True)
+        table.add_column(title, justify="right", min_width=5, no_wrap=True)
     for each in queues:
         name = Text(clean(each.queue))
         table.add_row(name, *(cell(each) for _, cell in columns), style=BAD if is_stuck(each) else None)

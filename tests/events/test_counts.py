@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from rpcb_trio import AutoPolicy, FixedPolicy, MemoryBroker, Reply, Request, Topology
 from rpcb_trio.batching import Batch, Pending, Trigger
-from rpcb_trio.events import EventInstrument, StateEvent
+from rpcb_trio.events import BatchEvent, EventInstrument, StateEvent
 from rpcb_trio.instruments import Answer, Settled, Setup
 from tests.scenarios import ANSWERS, QUEUE, Shouting, ask, steady, working
 
@@ -143,11 +143,8 @@ def test_a_worker_with_nothing_to_do_says_that_nothing_waits_and_nothing_is_held
         assert idle.received == idle.answered + idle.failed
 
 
-async def test_what_is_handed_back_to_the_broker_is_held_no_more_and_is_neither_answered_nor_failed(
-    autojump_clock: MockClock,
-) -> None:
-    events = EventInstrument()
-    requests = [Request(body=b"", arrived=0.0) for _ in range(3)]
+def computing(events: EventInstrument, requests: list[Request]) -> None:
+    """Have a worker take these as one batch, and compute it."""
     batch = Batch(id=1, members=tuple(map(Pending, requests, b"abc")), trigger=Trigger.SIZE, closed=0.0)
     events.worker_starting(
         Setup(queue=QUEUE, policy="FixedPolicy", max_batch_size=3, max_pending=None, prefetch=6, executors=1)
@@ -156,8 +153,34 @@ async def test_what_is_handed_back_to_the_broker_is_held_no_more_and_is_neither_
         events.request_received(request)
     events.batch_closed(batch)
     events.batch_computed(batch, 0.1, [])
-    answers = [Answer(request, Reply(body=b"")) for request in requests]
+
+
+def answers_to(requests: list[Request]) -> list[Answer]:
+    return [Answer(request, Reply(body=b"")) for request in requests]
+
+
+async def test_what_is_handed_back_to_the_broker_is_held_no_more_and_is_neither_answered_nor_failed(
+    autojump_clock: MockClock,
+) -> None:
+    events, requests = EventInstrument(), [Request(body=b"", arrived=0.0) for _ in range(3)]
+    computing(events, requests)
+    answers = answers_to(requests)
     events.requests_settled(answers, [Settled.REPLIED, Settled.REQUEUED, Settled.REJECTED])
     events.put_state()
     [*_, last] = await states_of(events)
     assert (last.held, last.received, last.answered, last.failed) == (0, 3, 1, 1)
+
+
+async def test_a_batch_whose_requests_are_settled_in_parts_is_one_event_once_all_are_settled(
+    autojump_clock: MockClock,
+) -> None:
+    events, requests = EventInstrument(), [Request(body=b"", arrived=0.0) for _ in range(3)]
+    computing(events, requests)
+    first, *others = answers_to(requests)
+    events.requests_settled(others, [Settled.REPLIED, Settled.REPLIED])
+    await trio.sleep(3)
+    events.put_state()
+    assert not [each for each in await events.buffer.take() if isinstance(each, BatchEvent)]
+    events.requests_settled([first], [Settled.REJECTED])
+    [batch] = [each for each in await events.buffer.take() if isinstance(each, BatchEvent)]
+    assert (batch.size, batch.failed, batch.total_ms) == (3, 1, 3000)

@@ -34,6 +34,7 @@ class _Computed:
         self.predicted = batch.predicted
         self.first_arrival = batch.closed - max(self.waits)
         self.seconds = seconds
+        self.unsettled = batch.size
         self.failed = 0
 
 
@@ -111,19 +112,16 @@ class EventInstrument(HealthInstrument):
 
     def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
         self._held -= len(answers)
-        done: dict[_Computed, None] = {}
         for answer, ending in zip(answers, settled, strict=True):
+            is_failed = answer.error is not None or ending is Settled.REJECTED
+            self._failed += is_failed
+            self._answered += not is_failed and ending is not Settled.REQUEUED
             computed = self._computed.pop(answer.request, None)
             if computed is not None:
-                done[computed] = None
-            if answer.error is not None or ending is Settled.REJECTED:
-                self._failed += 1
-                if computed is not None:
-                    computed.failed += 1
-            elif ending is not Settled.REQUEUED:
-                self._answered += 1
-        for each in done:  # the requests of a batch are settled all at once
-            self.buffer.put(self._batch_event(each))
+                computed.failed += is_failed
+                computed.unsettled -= 1
+                if not computed.unsettled:  # a batch may be settled in parts
+                    self.buffer.put(self._batch_event(computed))
 
     def _forget_all(self) -> None:
         """What was held is the broker's again."""

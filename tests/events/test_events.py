@@ -12,7 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from rpcb_trio import FixedPolicy, MemoryBroker
 from rpcb_trio._messages import Notice
-from rpcb_trio._transports import Publisher
+from rpcb_trio._transports import NoticePublisher
 from rpcb_trio.batching import Trigger
 from rpcb_trio.errors import SessionLost
 from rpcb_trio.events import BatchEvent, EventInstrument, StateEvent
@@ -31,7 +31,7 @@ class Faulty(MemoryBroker):
         self.opened: list[float] = []
 
     @asynccontextmanager
-    async def open_publisher(self, exchange: str) -> AsyncIterator[Publisher]:  # noqa: ARG002 - it has but one
+    async def open_publisher(self, exchange: str) -> AsyncIterator[NoticePublisher]:  # noqa: ARG002 - it has but one
         await trio.lowlevel.checkpoint()
         self.opened.append(trio.current_time())
         way = self._ways.pop(0) if self._ways else "fine"

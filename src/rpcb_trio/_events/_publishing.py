@@ -17,7 +17,7 @@ from rpcb_trio._events._events import AnyEvent
 from rpcb_trio._events._instrument import EventInstrument
 from rpcb_trio._messages import Notice
 from rpcb_trio._nursery import open_serving_nursery
-from rpcb_trio._transports import NoticeTransport, Publisher, as_notice_transport
+from rpcb_trio._transports import NoticePublisher, NoticeTransport, as_notice_transport
 
 log = logging.getLogger("rpcb_trio")
 
@@ -79,7 +79,7 @@ async def _beat(instrument: EventInstrument, interval: float) -> None:
         instrument.put_state()
 
 
-async def _publish_all(buffer: EventBuffer, publisher: Publisher) -> None:
+async def _publish_all(buffer: EventBuffer, publisher: NoticePublisher) -> None:
     while events := await buffer.take():
         try:
             await publisher.publish([_notice(each) for each in events])

@@ -14,7 +14,7 @@ from rpcb_trio._errors import SessionLost
 from rpcb_trio._events._events import AnyEvent, decoded
 from rpcb_trio._events._summary import Observer, QueueSummary
 from rpcb_trio._nursery import open_serving_nursery
-from rpcb_trio._transports import NoticeTransport, Subscriber, as_notice_transport
+from rpcb_trio._transports import NoticeSubscriber, NoticeTransport, as_notice_transport
 
 DEPTH_EVERY = 1.0
 """Seconds between two questions to the broker how many messages its queues hold."""
@@ -25,7 +25,7 @@ class EventWatch:
 
     def __init__(self) -> None:
         self._put, self._events = anyio.create_memory_object_stream[AnyEvent](0)
-        self._subscriber: Subscriber | None = None
+        self._subscriber: NoticeSubscriber | None = None
 
     @property
     def is_connected(self) -> bool:
@@ -53,7 +53,7 @@ class EventWatch:
         log = ConnectionLog("events", task_status.started)
         await keep_connected(lambda: transport.open_subscriber(exchange), self._listen, log)
 
-    async def _listen(self, subscriber: Subscriber) -> None:
+    async def _listen(self, subscriber: NoticeSubscriber) -> None:
         self._subscriber = subscriber
         try:
             async with anyio.create_task_group() as tasks:

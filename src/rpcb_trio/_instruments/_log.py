@@ -22,7 +22,7 @@ MOST_PLACES = 100
 MOST_REASONS = 16
 """Of one outage, that are worth a line each; a reason may change with each attempt."""
 
-FATES = {
+ENDINGS = {
     Settled.NO_REPLY_TO: "it has no reply_to, so its result was dropped",
     Settled.UNROUTABLE: "the reply queue is gone, so the reply was dropped",
     Settled.REJECTED: "the request was rejected",
@@ -155,7 +155,7 @@ class LogInstrument(Instrument):
                     "%s: %s: %s (%s)",
                     self._name,
                     _named(answer.request),
-                    FATES.get(ending, ending),
+                    ENDINGS.get(ending, ending),
                     ending,
                     extra={"kind": ending},
                 )

@@ -122,7 +122,7 @@ class CallerSession(Protocol):
         ...
 
 
-class Publisher(Protocol):
+class NoticePublisher(Protocol):
     """A connection for notices: to whoever listens, without the broker's word on any."""
 
     async def publish(self, notices: Sequence[Notice]) -> None:
@@ -134,7 +134,7 @@ class Publisher(Protocol):
         ...
 
 
-class Subscriber(Protocol):
+class NoticeSubscriber(Protocol):
     """A connection that listens to an exchange."""
 
     @property
@@ -185,7 +185,7 @@ class Transport(Protocol):
 class NoticeTransport(Protocol):
     """A way to a broker for notices; serving and calling need none."""
 
-    def open_publisher(self, exchange: str) -> AbstractAsyncContextManager[Publisher]:
+    def open_publisher(self, exchange: str) -> AbstractAsyncContextManager[NoticePublisher]:
         """Connect for notices to a topic exchange, which is declared if it is not there.
 
         Raises:
@@ -195,7 +195,7 @@ class NoticeTransport(Protocol):
         """
         ...
 
-    def open_subscriber(self, exchange: str) -> AbstractAsyncContextManager[Subscriber]:
+    def open_subscriber(self, exchange: str) -> AbstractAsyncContextManager[NoticeSubscriber]:
         """Connect and listen to a topic exchange, under trio or asyncio; it is declared if it is not there.
 
         Raises:

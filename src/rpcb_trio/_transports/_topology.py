@@ -195,7 +195,10 @@ def _check_dead_letters(topology: Topology) -> None:
 
 def _check_bindings(topology: Topology) -> None:
     if topology.routing_keys and not topology.exchange:
-        raise SettingError("routing_keys need an exchange; the default one delivers to a queue by its name")
+        raise SettingError(
+            "routing_keys need an exchange, since the default one delivers by the queue's name; name an "
+            "exchange, or leave the keys out"
+        )
     if topology.declare == "active" and topology.exchange and not topology.binding_keys:
         raise SettingError(
             f"exchange {topology.exchange!r} of type {topology.exchange_type} delivers nothing to the queue "

@@ -130,10 +130,6 @@ def topology(settings: Settings) -> Topology:
     Raises:
         SettingError: the settings don't go together.
     """
-    if settings.routing_key and not settings.exchange:
-        raise SettingError(
-            "routing_key binds to an exchange; name it with exchange, or leave routing_key out"
-        )
     return Topology(
         **{each: getattr(settings, each) for each in OF_TOPOLOGY},
         routing_keys=settings.routing_key,

@@ -43,7 +43,7 @@ MAY_NOT_LISTEN = "the user may not listen there; grant read on it, and all right
 
 
 class AmqpPublisher:
-    """Implements `Publisher`."""
+    """Implements `NoticePublisher`."""
 
     def __init__(self, exchange: str) -> None:
         self._exchange = exchange
@@ -94,7 +94,7 @@ class AmqpPublisher:
 
 
 class AmqpSubscriber:
-    """Implements `Subscriber`."""
+    """Implements `NoticeSubscriber`."""
 
     def __init__(self, end: SessionEnd) -> None:
         self._end = end
@@ -108,7 +108,7 @@ class AmqpSubscriber:
         consumption.take = self._take
         consumption.end = lambda why: self._end.report(why or "the broker ended the subscription to events")
         channel = consumption.control
-        with explaining_refusals(shown(exchange), MAY_NOT_LISTEN):
+        with explaining_refusals(_named(exchange), MAY_NOT_LISTEN):
             # Its name is the broker's choice, and it goes with the connection.
             queue = await channel.declare_queue("", exclusive=True, arguments={"x-max-length": BUFFER})
             await channel.bind_queue(queue.name, exchange, "#")
@@ -140,11 +140,11 @@ async def check_rights(connection: Connection, exchange: str) -> None:
     Raises:
         TopologyMismatch: the user may not.
     """
-    with explaining_refusals(shown(exchange), MAY_NOT_PUBLISH):
+    with explaining_refusals(_named(exchange), MAY_NOT_PUBLISH):
         await try_to_publish(connection, exchange)
 
 
-def shown(exchange: str) -> str:
+def _named(exchange: str) -> str:
     """The exchange as an error names it, with its setting."""
     return f"events: exchange {exchange!r}"
 
@@ -157,7 +157,7 @@ async def declare_topic_exchange(connection: Connection, exchange: str) -> None:
         SettingError: no exchange can have that name.
     """
     check_exchange(exchange)
-    with explaining_refusals(shown(exchange)):
+    with explaining_refusals(_named(exchange)):
         try:
             await _declare(connection, exchange, passive=False)
         except ChannelRefused as exc:
@@ -166,7 +166,7 @@ async def declare_topic_exchange(connection: Connection, exchange: str) -> None:
             elif exc.code != PRECONDITION_FAILED:
                 raise
             elif "arg 'type'" in str(exc):
-                raise TopologyMismatch(f"{shown(exchange)}: {OTHER_TYPE} ({exc})") from exc
+                raise TopologyMismatch(f"{_named(exchange)}: {OTHER_TYPE} ({exc})") from exc
 
 
 async def _find(connection: Connection, exchange: str, refusal: str) -> None:
@@ -174,9 +174,9 @@ async def _find(connection: Connection, exchange: str, refusal: str) -> None:
         await _declare(connection, exchange, passive=True)
     except ChannelRefused as exc:
         if exc.code == NOT_FOUND:
-            raise TopologyMismatch(f"{shown(exchange)}: {MAY_NOT_DECLARE} ({refusal})") from exc
+            raise TopologyMismatch(f"{_named(exchange)}: {MAY_NOT_DECLARE} ({refusal})") from exc
         if exc.code == ACCESS_REFUSED:  # from RabbitMQ 4.3 on, a user without a right may not look either
-            raise TopologyMismatch(f"{shown(exchange)}: {MAY_NOT_LOOK} ({exc})") from exc
+            raise TopologyMismatch(f"{_named(exchange)}: {MAY_NOT_LOOK} ({exc})") from exc
         raise
 
 

@@ -19,12 +19,12 @@ def tls_context(address: Address) -> ssl.SSLContext:
         SettingError: one of them can't be used.
     """
     for name in ("cafile", "capath", *CERTIFICATE_OPTIONS):
-        with _told(address, [name]):
+        with _naming_options(address, [name]):
             _check_there(address.option(name))
     context = _trusting(address)
     certificate = address.option("certfile")
     if certificate is not None:
-        with _told(address, CERTIFICATE_OPTIONS):
+        with _naming_options(address, CERTIFICATE_OPTIONS):
             # By itself OpenSSL would ask the terminal for a passphrase.
             context.load_cert_chain(certificate, address.option("keyfile"), password=_refuse_to_ask)
     if not address.verifies:
@@ -35,7 +35,7 @@ def tls_context(address: Address) -> ssl.SSLContext:
 
 def _trusting(address: Address) -> ssl.SSLContext:
     data = address.option("cadata")
-    with _told(address, AUTHORITY_OPTIONS):
+    with _naming_options(address, AUTHORITY_OPTIONS):
         return ssl.create_default_context(
             cafile=address.option("cafile"),
             capath=address.option("capath"),
@@ -58,7 +58,7 @@ def _refuse_to_ask() -> str:
 
 
 @contextmanager
-def _told(address: Address, options: Sequence[str]) -> Iterator[None]:
+def _naming_options(address: Address, options: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as exc:

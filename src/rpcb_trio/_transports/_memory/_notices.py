@@ -16,7 +16,7 @@ BUFFER = 1024
 
 
 class MemoryPublisher:
-    """Implements `Publisher`."""
+    """Implements `NoticePublisher`."""
 
     def __init__(self, router: Router, exchange: str) -> None:
         self._router = router
@@ -33,7 +33,7 @@ class MemoryPublisher:
 
 
 class MemorySubscriber:
-    """Implements `Subscriber`."""
+    """Implements `NoticeSubscriber`."""
 
     def __init__(self, router: Router, exchange: str) -> None:
         self._router = router

@@ -14,7 +14,7 @@ from rpcb_trio._transports._memory._notices import MemoryPublisher, MemorySubscr
 from rpcb_trio._transports._memory._queues import Message
 from rpcb_trio._transports._memory._router import Router, as_reply
 from rpcb_trio._transports._memory._sessions import MemoryCaller, MemorySession
-from rpcb_trio._transports._protocol import CallerSession, Publisher, Session, Subscriber
+from rpcb_trio._transports._protocol import CallerSession, NoticePublisher, NoticeSubscriber, Session
 from rpcb_trio._transports._topology import Topology, check_exchange, check_prefetch
 
 
@@ -119,14 +119,14 @@ class MemoryBroker:
             caller.close()
 
     @asynccontextmanager
-    async def open_publisher(self, exchange: str) -> AsyncIterator[Publisher]:
+    async def open_publisher(self, exchange: str) -> AsyncIterator[NoticePublisher]:
         """Publish notices to an exchange."""
         await trio.lowlevel.checkpoint()
         check_exchange(exchange)
         yield MemoryPublisher(self._router, exchange)
 
     @asynccontextmanager
-    async def open_subscriber(self, exchange: str) -> AsyncIterator[Subscriber]:
+    async def open_subscriber(self, exchange: str) -> AsyncIterator[NoticeSubscriber]:
         """Listen to an exchange."""
         _refuse_asyncio()
         await trio.lowlevel.checkpoint()

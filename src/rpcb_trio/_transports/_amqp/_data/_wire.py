@@ -23,8 +23,8 @@ from rpcb_trio._forks import close_in_children
 SMALLEST_READ, LARGEST_READ = 2**16, 2**20
 """Bytes that are asked for at once; more where much comes."""
 
-LAST_WORDS_SECONDS = 1.0
-"""How long the end of what comes may follow upon that of what can be sent."""
+READ_ON_SECONDS = 1.0
+"""How long a socket that takes no more is read on: the broker may still say why it closes the connection."""
 
 NOT_YET = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 """What a socket raises that has nothing to give, or takes nothing, for now."""
@@ -125,7 +125,7 @@ class Wire:
             await self._stuck.wait()
             while self._unsent is not None:
                 if self._failure is not None:
-                    await anyio.sleep(LAST_WORDS_SECONDS)
+                    await anyio.sleep(READ_ON_SECONDS)
                     self._fail(self._failure)
                 await self._writable()
                 self._send()

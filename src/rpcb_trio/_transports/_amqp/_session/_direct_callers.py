@@ -30,7 +30,7 @@ MOST_KNOWN = 4096
 
 
 class DirectCallers:
-    """Which callers with a direct reply-to address are there."""
+    """Which callers with a direct reply-to address are there; one of unknown state counts as there."""
 
     def __init__(self, dial: Callable[[], Awaitable[Connection]]) -> None:
         self._dial = dial

@@ -17,7 +17,8 @@ from pamqp.header import ContentHeader  # noqa: TID251 - likewise
 from rpcb_trio._transports._amqp._codec import _frames as frames
 from rpcb_trio._transports._amqp._codec._properties import Properties
 
-FRAME_MAX = frames.SMALLEST_FRAME_MAX
+FRAME_MAX = 4096
+"""Bytes that every peer must take in a frame (AMQP 0-9-1, section 4.2.3)."""
 MOST = FRAME_MAX - frames.OVERHEAD
 """Bytes of a body in one frame."""
 

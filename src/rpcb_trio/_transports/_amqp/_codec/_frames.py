@@ -39,8 +39,6 @@ ACK, REJECT, NACK = BASIC << 16 | 80, BASIC << 16 | 90, BASIC << 16 | 120
 CANCEL: Final = BASIC << 16 | 30
 """Class and method in one number, as a method frame begins."""
 
-SMALLEST_FRAME_MAX: Final = 4096
-"""Bytes that every peer must take in a frame (section 4.2.3)."""
 DEFAULT_FRAME_MAX: Final = 131072
 """RabbitMQ's, and ours where a broker sets no limit."""
 LARGEST_FRAME: Final = 2**27

@@ -96,8 +96,8 @@ def as_at_first(*_: object) -> float:
 
 CHANGES: Final[Mapping[str, Changes]] = {
     "a line": {"_service_time.Curve": Line},
-    "no bends": {"_shape._misfit": straight},
-    "bends as ever": {"_shape._misfit": as_at_first},
+    "no bends": {"_curve._misfit": straight},
+    "even bends": {"_curve._misfit": as_at_first},
     "4x fewer nodes": {"_curve.PER_OCTAVE": 1},
     "no clip": {"_curve._clipped": as_it_was},
     "no level": {"_curve.LEVEL_DISCOUNT": 0.0},

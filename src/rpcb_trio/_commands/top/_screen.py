@@ -101,7 +101,8 @@ def _totals(workers: Sequence[WorkerSummary], queues: Sequence[QueueSummary]) ->
         f"{sum(each.held for each in queues)} held",
         f"{sum(each.failed for each in queues)} failed",
     ]
-    return "  ".join([*sums, f"{len(workers)} workers{states and f' ({states})'}"])
+    count = f"{len(workers)} worker{'' if len(workers) == 1 else 's'}"
+    return "  ".join([*sums, f"{count} ({states})" if states else count])
 
 
 def _notes(workers: Sequence[WorkerSummary], queues: Sequence[QueueSummary]) -> list[str]:

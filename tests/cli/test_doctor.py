@@ -58,6 +58,7 @@ def test_a_good_set_up_has_no_problem_and_what_the_version_means_is_told(
     assert found[f"queue {queue}"] == ("ok", "there, as the settings say")
     assert found["traffic"][0] == "warning"
     assert found["dead letters"][0] == "warning"
+    assert ended.out.rstrip().endswith("0 problems")
     assert {found[each][1] for each in ("may declare", "may consume", "may reply")} == {"yes"}
 
 
@@ -242,7 +243,7 @@ def test_each_worker_of_the_file_has_a_table(broker: Broker, run_command: Run, w
     ("argv", "part"),
     [
         ([], "queue is missing"),
-        (["--queue=q", "--send=a", "--field=a=b"], "text, --body and --field"),
+        (["--queue=q", "--send=a", "--field=a=b"], "--send, --body and --field"),
         (["--queue=q", "--body=nowhere"], "--body: nowhere can't be read"),
         (["--queue=q", "--prefetch=3", "--url=amqp://127.0.0.1:1/"], "prefetch is 3"),
         (["--queue=q", "--exchange=x", "--url=amqp://127.0.0.1:1/"], "give a routing_key"),

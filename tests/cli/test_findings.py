@@ -70,7 +70,7 @@ def test_a_quorum_queue_without_a_limit_of_deliveries_is_warned_of(
         ("4.2.0", {"queue_type": "quorum"}, "priorities", "ok", "two in a quorum queue: above 4"),
         ("4.3.6", {"queue_type": "quorum"}, "priorities", "ok", "32 in a quorum queue"),
         ("4.3.6", {"queue_type": "quorum"}, "priorities", "ok", "without one counts as 4"),
-        ("4.3.6", {}, "priorities", "ok", "needs x-max-priority"),
+        ("4.3.6", {}, "priorities", "ok", "set queue_argument x-max-priority"),
         ("4.0.5", {"queue_type": "quorum"}, "delivery limit", "ok", "every return counts"),
         ("4.3.6", {"queue_type": "quorum"}, "delivery limit", "ok", "what it requeues does not"),
         ("4.0.5", {"on_refused_reply": "requeue"}, "refused replies", "ok", "for as long as"),

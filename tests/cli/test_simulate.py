@@ -120,7 +120,7 @@ def test_another_policy_makes_other_batches_of_the_same_requests(run_command: Ru
 def test_auto_is_the_policy_unless_another_is_named(run_command: Run, workplace: Path) -> None:
     ended = run_command("simulate", str(recording(workplace / "a")))
     assert ended.code == 0
-    assert ["policy", "FixedPolicy", "auto"] in [line.split() for line in ended.out.splitlines()]
+    assert ["policy", "FixedPolicy", "AutoPolicy"] in [line.split() for line in ended.out.splitlines()]
 
 
 def test_more_replicas_compute_at_once(run_command: Run, workplace: Path) -> None:
@@ -159,7 +159,7 @@ def test_it_says_that_callers_in_lock_step_are_replayed_as_they_came(
     run_command: Run, workplace: Path
 ) -> None:
     assert (
-        "lock step are replayed as they came" in run_command("simulate", str(recording(workplace / "a"))).out
+        "are replayed at the recorded times" in run_command("simulate", str(recording(workplace / "a"))).out
     )
     assert "lock step" in run_command("simulate", "--help").out
 

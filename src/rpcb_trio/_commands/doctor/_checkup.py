@@ -80,7 +80,7 @@ def _of_difference(what: str, refusal: str | None) -> Finding:
         return ok(what, "there, as the settings say")
     if refusal.startswith("ACCESS_REFUSED"):
         return problem(what, refusal, "grant configure on it, or set declare to passive")
-    return problem(what, refusal, "set that so, or delete it, or set declare to passive")
+    return problem(what, refusal, "match the setting to it, or delete it, or set declare to passive")
 
 
 def _of_bindings(wanted: Topology) -> Finding:

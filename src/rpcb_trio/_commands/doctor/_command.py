@@ -28,6 +28,8 @@ from rpcb_trio._errors import BrokerError, SettingError
 from rpcb_trio._executors import refuse_missing_device
 from rpcb_trio._shown import on_one_line
 
+END = "correct that: serve would end with this line"
+
 STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
 
 
@@ -45,10 +47,10 @@ def doctor(
     settings: Settings = Settings(),
     sources: Annotated[Sources, Parameter(parse=False)],
 ) -> int:
-    """Look whether a worker with these settings would work, and say what to change.
+    """Check whether a worker with these settings would work, and say what to change.
 
     It takes the settings of serve, changes nothing at the broker, and sends a request only when asked to. It
-    ends with 0 if it finds no problem; a warning is none.
+    ends with 0 if it finds no problem; warnings do not count.
     """
     write_logs(LogSettings(log_level="error"))
     body = given.read(send, "--send")
@@ -84,14 +86,14 @@ def _of_service(target: str | None, settings: Settings) -> Iterator[Finding]:
     try:
         load_service(target, as_they_look("option", settings.option))
     except SettingError as error:
-        yield problem("service", str(error), "serve would end with this line")
+        yield problem("service", str(error), END)
     else:
         yield ok("service", f"{target} can be loaded")
 
 
 def _of_variables() -> Iterator[Finding]:
     for line in unknown_variables():
-        yield warning("variable", line, "rename it, or take it away")
+        yield warning("variable", line, "rename it, or unset it")
 
 
 def _of_devices(settings: Settings) -> Iterator[Finding]:
@@ -99,7 +101,7 @@ def _of_devices(settings: Settings) -> Iterator[Finding]:
         try:
             refuse_missing_device(device)
         except SettingError as error:
-            yield problem("device", str(error), "serve would end with this line")
+            yield problem("device", str(error), END)
         else:
             yield ok("device", f"torch can use {device}" if device != "cpu" else "cpu")
 
@@ -131,7 +133,9 @@ async def _examine(
         if body is not None:
             findings.append(await send_through(way, settings, body, seconds))
     except BrokerError as error:
-        findings.append(problem("connection", str(error), "until then nothing more can be found"))
+        findings.append(
+            problem("connection", str(error), "correct this first: all other checks need a connection")
+        )
     return findings
 
 
@@ -143,5 +147,6 @@ def _print(console: Console, name: str, settings: Settings, findings: Sequence[F
         cells = (Text(on_one_line(text)) for text in (each.what, each.found, each.remedy))
         table.add_row(Text(each.level, style=STYLES[each.level]), *cells)
     console.print(table)
-    counts = [f"{sum(each.level is level for each in findings)} {level}" for level in Level]
-    say(console, f"{', '.join(counts)}\n")
+    counts = {level: sum(each.level is level for each in findings) for level in Level}
+    ending = {level: "" if level is Level.OK or count == 1 else "s" for level, count in counts.items()}
+    say(console, ", ".join(f"{count} {level}{ending[level]}" for level, count in counts.items()) + "\n")

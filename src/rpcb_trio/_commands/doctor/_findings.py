@@ -103,7 +103,7 @@ def _of_direct_replies(broker: BrokerFacts) -> Finding:
     if broker.release <= (4, 1):
         return ok(
             "direct reply-to",
-            "this version returns mandatory replies though it delivers them, so ours are not mandatory",
+            "this version returns mandatory replies even if it delivers them, so the worker sends none",
         )
     return ok("direct reply-to", "this version does not say whether the caller is still there")
 
@@ -114,11 +114,15 @@ def _of_priorities(broker: BrokerFacts, settings: Settings) -> Finding:
         if broker.release >= SINCE_NEWER_QUORUM:
             return ok(what, "32 in a quorum queue, the highest first; a request without one counts as 4")
         if broker.release >= (4, 0):
-            return ok(what, "two in a quorum queue: above 4, and the rest; all count among the delivered")
-        return ok(what, "none in a quorum queue of this version; they count among the delivered")
+            return ok(
+                what, "two in a quorum queue: above 4, and the rest; all apply among delivered requests"
+            )
+        return ok(what, "none in a quorum queue of this version; they apply among delivered requests")
     if _given("x-max-priority", settings):
-        return ok(what, "the queue has them, and they count among the delivered")
-    return ok(what, "count among the delivered only; the queue itself needs x-max-priority for them")
+        return ok(what, "the queue has them, and they apply among delivered requests")
+    return ok(
+        what, "apply among delivered requests only; for the whole queue set queue_argument x-max-priority"
+    )
 
 
 def _of_delivery_limit(broker: BrokerFacts, settings: Settings) -> Finding:
@@ -168,7 +172,7 @@ def of_ack_time(settings: Settings, broker: BrokerFacts | None = None) -> Findin
     Raises:
         SettingError: the settings don't go together.
     """
-    what = "ack time-out"
+    what = "ack timeout"
     _, executors, prefetch = held(settings)
     if broker is not None and broker.release >= SINCE_NEWER_QUORUM and settings.queue_type == "classic":
         return ok(what, "none: this version waits for as long as it takes on a classic queue")
@@ -176,8 +180,9 @@ def of_ack_time(settings: Settings, broker: BrokerFacts | None = None) -> Findin
     if settings.infer_timeout is None:
         return warning(
             what,
-            f"{limit}, and infer_timeout is not set, so a batch may take 10m",
-            f"set infer_timeout, below {settings.consumer_timeout * executors / prefetch:.3g}s",
+            f"{limit}; infer_timeout is not set, so the {prefetch} requests held may take longer",
+            f"set infer_timeout below {settings.consumer_timeout * executors / prefetch:.3g}s, so that even "
+            "one by one they are in time",
         )
     held_too_long = hold_warning(prefetch, executors, settings.infer_timeout, settings.consumer_timeout)
     if held_too_long is not None:

@@ -53,7 +53,7 @@ class ReplayFlags:
     fixed_seconds: Annotated[float | None, flag(DEVICE, unit=SECONDS, shown=False)] = None
     """What any batch takes; without it, as batches took when recorded."""
     per_cost_seconds: Annotated[float | None, flag(DEVICE, unit=SECONDS, shown=False)] = None
-    """What each unit of padded cost adds: of its size times its largest cost."""
+    """What each unit of padded cost adds; that is the batch's size times its largest cost."""
 
 
 def simulate(
@@ -65,9 +65,9 @@ def simulate(
 ) -> int:
     """Replay an audit file under another policy, in virtual time.
 
-    The requests come when they came when recorded, with their costs, priorities, deadlines and callers.
-    Callers in lock step, which send when they have their reply, would have come at other times under another
-    policy; they are replayed as they came.
+    The requests arrive at the recorded times, with their costs, priorities, deadlines and callers.
+    Callers in lock step, which send again when they have their reply, would have sent at other times under
+    another policy; they are replayed at the recorded times all the same.
     """
     outputs = outputs.checked()
     recording = recorded(audit_file, how.worker)

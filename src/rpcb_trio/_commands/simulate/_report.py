@@ -10,13 +10,14 @@ from rich.console import Console
 
 from rpcb_trio._commands._outputs import ms, new_table, say
 from rpcb_trio._commands._settings._serve import Settings
+from rpcb_trio._commands.serve._setup import policy_of
 from rpcb_trio._errors import Overloaded
 from rpcb_trio._measure import Recording, ServiceLaw
 from rpcb_trio.simulation import Simulation
 
 CALLERS = (
-    "Callers in lock step are replayed as they came; with other reply times they would have come at other "
-    "times."
+    "Callers in lock step are replayed at the recorded times; under the other policy they would have sent at "
+    "other times."
 )
 
 
@@ -35,7 +36,7 @@ def print_replayed(console: Console, found: Replayed) -> None:
     """Print what was recorded next to what was simulated, and how to take it."""
     recording, settings = found.recording, found.settings
     table = new_table(replay_title(found), "", "recorded", "simulated")
-    table.add_row("policy", recording.policy, settings.batching)
+    table.add_row("policy", recording.policy, type(policy_of(settings)).__name__)
     table.add_row("max_batch_size", str(recording.max_batch_size), str(settings.max_batch_size))
     table.add_row("replicas", str(recording.replicas), str(settings.replicas))
     before, after = figures(found.recorded), figures(found.simulated)
@@ -99,7 +100,7 @@ def _notes(found: Replayed) -> list[str]:
     before, after = figures(found.recorded), figures(found.simulated)
     notes = [
         f"A batch takes {found.law}.",
-        "Latency is from the arrival to the computed result, of those that were served.",
+        "Latency is from a request's arrival to its computed result; only served requests count.",
         CALLERS,
     ]
     if before["refused"]:

@@ -249,7 +249,7 @@ async def test_a_body_that_is_no_bytes_is_refused_in_one_line(autojump_clock: Mo
             await client.call("text", queue=QUEUE)  # type: ignore[arg-type] # that is the point
 
 
-@pytest.mark.parametrize("seconds", [0, -1, math.nan])
+@pytest.mark.parametrize("seconds", [0, -1, math.nan, "5s"])
 async def test_a_senseless_timeout_is_refused(seconds: float, autojump_clock: MockClock) -> None:
     async with open_client(silent_broker()) as client:
         with pytest.raises(SettingError, match="timeout is"):

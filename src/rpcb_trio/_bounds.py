@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 from rpcb_trio._errors import SettingError
 
@@ -37,7 +38,11 @@ class Bounds:
         Raises:
             SettingError: the value is out of bounds.
         """
-        fault = None if value is None else self.fault(value)
+        if value is None:
+            return
+        if not isinstance(value, Real):  # a time as text, say, which only commands read
+            raise SettingError(f"{setting} is {value!r}; it must be a number")
+        fault = self.fault(value)
         if fault is not None:
             raise SettingError(f"{setting} is {value}; {fault}")
 

@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 
+from rpcb_trio._bounds import COUNT, POSITIVE
 from rpcb_trio._errors import SettingError
 from rpcb_trio._messages import Ending, Run, Work
 
@@ -37,10 +38,8 @@ class Limits:
         max_batch_cost: float = math.inf,
         batch_sizes: Sequence[int] = (),
     ) -> None:
-        if max_batch_size < 1:
-            raise SettingError(f"max_batch_size is {max_batch_size}; it must be at least 1")
-        if not max_batch_cost > 0:
-            raise SettingError(f"max_batch_cost is {max_batch_cost:g}; it must be more than 0")
+        COUNT.check("max_batch_size", max_batch_size)
+        POSITIVE.check("max_batch_cost", max_batch_cost)
         if batch_sizes and (min(batch_sizes) < 1 or max(batch_sizes) < max_batch_size):
             raise SettingError(
                 f"batch_sizes are {sorted(batch_sizes)}: they must be 1 or more, and the largest must be at "

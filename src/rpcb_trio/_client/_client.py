@@ -11,6 +11,7 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from rpcb_trio._backoff import ConnectionLog, keep_connected
+from rpcb_trio._bounds import POSITIVE
 from rpcb_trio._errors import BrokerError, CallInterrupted, ReplyTimeout, RpcbError, SettingError
 from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
 from rpcb_trio._nursery import open_serving_nursery
@@ -231,6 +232,6 @@ def checked_expiration(timeout: float) -> float | None:
     Raises:
         SettingError: it makes no sense.
     """
-    if not timeout > 0:
-        raise SettingError(f"timeout is {timeout:g}; it must be more than 0 seconds, or math.inf")
+    if not (isinstance(timeout, int | float) and timeout > 0):
+        POSITIVE.check("timeout", timeout)
     return None if timeout > LONGEST_EXPIRATION else timeout

@@ -20,6 +20,7 @@ BOUNDS: Mapping[str, Bounds] = {
     "infer_timeout": POSITIVE,
     "hook_timeout": POSITIVE,
     "warm_up_timeout": POSITIVE,
+    "drain_timeout": NOT_NEGATIVE,
     "decode_threads": COUNT,
     "max_body_size": COUNT,
     "max_reply_size": COUNT,

@@ -144,6 +144,7 @@ async def serve(
         infer_timeout=infer_timeout,
         hook_timeout=hook_timeout,
         warm_up_timeout=warm_up_timeout,
+        drain_timeout=drain_timeout,
         decode_threads=decode_threads,
         max_body_size=max_body_size,
         max_reply_size=max_reply_size,

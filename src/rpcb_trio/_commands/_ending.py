@@ -28,8 +28,8 @@ from rpcb_trio._shown import shown
 GRACE = 3.0
 """Seconds that Python's own end may take."""
 
-LAST_GRACE = 6
-"""Whole seconds until the kernel ends it."""
+LAST_GRACE = 10
+"""Whole seconds until the kernel ends it. Python with torch takes 3 s to end where processors are busy."""
 
 MOST_NAMED = 8
 LONGEST_NAME = 80

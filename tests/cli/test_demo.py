@@ -50,4 +50,4 @@ def test_without_the_models_its_help_is_shown_and_it_says_what_to_install(run_co
     assert "--output" in run_command("demo", "--help").out
     ended = run_command("demo")
     assert ended.code == 2
-    assert "pip install 'rpcb-trio[demo]'" in ended.line
+    assert ended.line.endswith("in a checkout: pip install -e ./models -e '.[demo]'")

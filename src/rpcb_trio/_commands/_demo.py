@@ -8,11 +8,14 @@ from pathlib import Path
 from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._errors import SettingError
 
+INSTALL = "pip install 'rpcb-trio[demo]', or in a checkout: pip install -e ./models -e '.[demo]'"
+
 
 def demo(*, output: Path = Path("demo-output")) -> int:
     """Transcribe real speech one by one and in batches, then enhance noisy speech, with an embedded broker.
 
-    It needs no RabbitMQ and no GPU, but the models: pip install 'rpcb-trio[demo]'
+    It needs no RabbitMQ and no GPU, but the models: pip install 'rpcb-trio[demo]', or in a
+    checkout: pip install -e ./models -e '.[demo]'
 
     Args:
         output: Directory for the noisy and the enhanced recordings and a picture of them.
@@ -20,6 +23,6 @@ def demo(*, output: Path = Path("demo-output")) -> int:
     try:
         main = import_module("rpcb_models.demo").main
     except ModuleNotFoundError as error:
-        raise SettingError(f"demo needs {error.name}: pip install 'rpcb-trio[demo]'") from error
+        raise SettingError(f"demo needs {error.name}: {INSTALL}") from error
     main(output=output)
     return ExitCode.DONE

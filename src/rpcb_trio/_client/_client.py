@@ -232,6 +232,6 @@ def checked_expiration(timeout: float) -> float | None:
     Raises:
         SettingError: it makes no sense.
     """
-    if not (isinstance(timeout, int | float) and timeout > 0):
+    if not (isinstance(timeout, int | float) and timeout > 0):  # type: ignore[redundant-expr] # it may be text
         POSITIVE.check("timeout", timeout)
     return None if timeout > LONGEST_EXPIRATION else timeout

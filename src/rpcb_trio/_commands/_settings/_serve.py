@@ -8,7 +8,7 @@ A field of the name of an argument of `rpcb_trio.serve` or of `Topology` is give
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from rpcb_trio._bounds import COUNT, NOT_NEGATIVE, POSITIVE, Bounds
+from rpcb_trio._bounds import COUNT, POSITIVE, Bounds
 from rpcb_trio._commands._settings._parameters import (
     BATCHING,
     BROKER,
@@ -143,7 +143,7 @@ class Settings(QueueSettings, ServiceSettings):
     decode_threads: Annotated[int, setting(EXECUTORS, "N", bounds=BOUNDS["decode_threads"])] = 2
     """How many threads decode and encode."""
 
-    drain_timeout: Annotated[float, setting(WORKER, unit=SECONDS, bounds=NOT_NEGATIVE)] = 30.0
+    drain_timeout: Annotated[float, setting(WORKER, unit=SECONDS, bounds=BOUNDS["drain_timeout"])] = 30.0
     """After a signal, how long the replies to what is held may take."""
     batch_headers: Annotated[bool, setting(WORKER)] = False
     """Whether replies carry the id and size of their batch, and the wait."""

@@ -11,7 +11,7 @@ import msgspec
 
 from benches.policy.bounds import least_mean_latency, lock_step_latency, most_on_time
 from benches.policy.chain import greedy_mean_latency
-from benches.policy.loads import BURST, MIDDLE, Backlog, Device, bursty, exponential, poisson
+from benches.policy.loads import BURST, MIDDLE, Backlog, Device, bursty, exponential, first_of_poisson
 from benches.policy.peers import GREEDY, Makers, policies
 from rpcb_trio import FixedPolicy
 from rpcb_trio.batching import Policy
@@ -63,7 +63,7 @@ class Open(Cell, frozen=True, kw_only=True, tag="open"):
     def arrivals(self, seed: int) -> list[float]:
         rate = self.load * self.device.capacity
         if self.shape == "Poisson":
-            return poisson(self.chance(seed), rate, self.requests)
+            return first_of_poisson(self.chance(seed), rate, self.requests)
         return bursty(self.chance(seed), rate, self.requests, BURST * self.device.seconds(1))
 
     def bound(self, seed: int) -> float:
@@ -112,7 +112,7 @@ class Overload(Cell, frozen=True, kw_only=True, tag="overload"):
         return policies(self.device, self.patience * self.device.longest)
 
     def arrivals(self, seed: int) -> list[Arrival]:
-        times = poisson(self.chance(seed), self.load * self.device.capacity, self.requests)
+        times = first_of_poisson(self.chance(seed), self.load * self.device.capacity, self.requests)
         return [Arrival(at, deadline=at + self.patience * self.device.longest) for at in times]
 
     def bound(self, seed: int) -> float:
@@ -146,7 +146,9 @@ class Both(Cell, frozen=True, kw_only=True, tag="mixed"):
 
     def figure(self, policy: Policy, seed: int) -> float:
         chance = self.chance(seed)
-        others = OpenLoad(map(Arrival, poisson(chance, self.load * self.device.capacity, self.requests)))
+        others = OpenLoad(
+            map(Arrival, first_of_poisson(chance, self.load * self.device.capacity, self.requests))
+        )
         lock_step = LockStep(self.callers, exponential(chance, self.think_ms / 1e3), self.requests)
         return simulate(policy, Mixed([others, lock_step]), self.device.law).mean_latency
 
@@ -200,7 +202,7 @@ class Oracle(Cell, frozen=True, kw_only=True, tag="oracle"):
 
     def figure(self, policy: Policy, seed: int) -> float:
         """Without the first requests, which find an empty queue."""
-        load = OpenLoad(map(Arrival, poisson(self.chance(seed), self.rate, WARM_UP + self.requests)))
+        load = OpenLoad(map(Arrival, first_of_poisson(self.chance(seed), self.rate, WARM_UP + self.requests)))
         return statistics.fmean(simulate(policy, load, self.device.law).latencies[WARM_UP:])
 
 

@@ -19,7 +19,7 @@ import trio
 
 from benches.policy.cells import Cell
 from benches.policy.line import Line
-from benches.policy.loads import Backlog, exponential, poisson
+from benches.policy.loads import Backlog, exponential, first_of_poisson
 from benches.policy.peers import Makers
 from benches.policy.summary import Found
 from benches.report import print_table
@@ -180,7 +180,7 @@ class Learning(Cell, frozen=True, kw_only=True, tag="learning"):
             load = LockStep(CALLERS, exponential(chance, 0.001), self.requests)
             return simulate(policy, load, self._law(chance, span)).mean_latency
         rate = RATES[self.load] * SIZE / self.longest / SLOWNESS.get(self.weather, 1.0)
-        times = poisson(chance, rate, self.requests)
+        times = first_of_poisson(chance, rate, self.requests)
         least, most = PATIENCES.get(self.load, (math.inf, math.inf))
         arrivals = [Arrival(at, deadline=at + chance.uniform(least, most) * self.longest) for at in times]
         if self.load in {"Poisson", "objective"}:

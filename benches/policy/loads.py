@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from random import Random
 
 import msgspec
 
-from rpcb_trio.simulation import Arrival, Law, linear
+from rpcb_trio.simulation import Arrival, Law, linear, poisson
 
 ON_SHARE = 1 / 3
 """Of the time, how much bursts take: in them the rate is three times the mean, and else nothing comes."""
@@ -55,13 +56,9 @@ RECOGNISER = Device(fixed_ms=20, per_item_ms=10, max_batch_size=32, waits_ms=())
 """Its item is a padded second of audio."""
 
 
-def poisson(chance: Random, rate: float, requests: int) -> list[float]:
-    """Arrivals of many independent callers, `rate` per second."""
-    at, arrivals = 0.0, list[float]()
-    for _ in range(requests):
-        at += chance.expovariate(rate)
-        arrivals.append(at)
-    return arrivals
+def first_of_poisson(chance: Random, rate: float, requests: int) -> list[float]:
+    """The first arrivals of a Poisson process, `rate` per second."""
+    return list(islice(poisson(rate, chance), requests))
 
 
 def bursty(chance: Random, rate: float, requests: int, burst: float) -> list[float]:

@@ -45,7 +45,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         why = "" if self.reason is None else f" ({self.reason})"
-        return f"{self.worker}: {self.condition}{why}, for {self.seconds:.0f} s"
+        return f"{self.worker} {self.condition}{why} for {self.seconds:.0f} s"
 
 
 class HealthInstrument(Instrument):

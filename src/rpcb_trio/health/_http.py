@@ -26,11 +26,11 @@ class Response(msgspec.Struct, frozen=True):
     body: object
 
 
-Answer = Callable[[str], Response]
+Responder = Callable[[str], Response]
 """From a path to its response; called on the event loop, so it must not wait."""
 
 
-async def answer_one(stream: trio.abc.Stream, answer: Answer) -> None:
+async def answer_one(stream: trio.abc.Stream, respond: Responder) -> None:
     """Read a request and send its response.
 
     Raises:
@@ -44,17 +44,17 @@ async def answer_one(stream: trio.abc.Stream, answer: Answer) -> None:
         if not isinstance(request, h11.Request):
             return
         is_head = request.method == b"HEAD"
-        response = _respond(request, answer)
+        response = _response_to(request, respond)
     except h11.RemoteProtocolError as error:
         response = _refuse(HTTPStatus(error.error_status_hint))
     if http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
         await stream.send_all(_written(http, response, is_head=is_head))
 
 
-def _respond(request: h11.Request, answer: Answer) -> Response:
+def _response_to(request: h11.Request, respond: Responder) -> Response:
     if request.method not in (b"GET", b"HEAD"):
         return _refuse(HTTPStatus.METHOD_NOT_ALLOWED)
-    return answer(request.target.partition(b"?")[0].decode("ascii", "replace"))
+    return respond(request.target.partition(b"?")[0].decode("ascii", "replace"))
 
 
 def _refuse(status: HTTPStatus) -> Response:

@@ -15,6 +15,7 @@ from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._commands._settings._parameters import flag
 from rpcb_trio._commands._settings._shared import ConfigPath, HealthSettings
 from rpcb_trio._errors import SettingError
+from rpcb_trio._instruments import Health
 from rpcb_trio._shown import shown
 
 ASKED = Group("What is asked", sort_key=0)
@@ -83,25 +84,14 @@ def _ask(url: SplitResult) -> tuple[bool, str]:
     return is_well, f"{'ready' if is_well else 'not ready'}: {_workers(body) or f'HTTP {response.status}'}"
 
 
-class _Worker(msgspec.Struct):
-    worker: str
-    condition: str
-    seconds: float
-    reason: str | None = None
-
-    def __str__(self) -> str:
-        why = "" if self.reason is None else f" ({self.reason})"
-        return f"{self.worker} {self.condition}{why} for {self.seconds:.0f} s"
-
-
-class _Answer(msgspec.Struct):
-    workers: list[_Worker]
+class _Probed(msgspec.Struct):
+    workers: list[Health]
 
 
 def _workers(body: bytes) -> str:
     """Each worker, on one line; nothing if the answer is not a worker's."""
     try:
-        workers = msgspec.json.decode(body, type=_Answer).workers
+        workers = msgspec.json.decode(body, type=_Probed).workers
     except msgspec.DecodeError:
         return ""
     return shown(" ".join("; ".join(map(str, workers)).split()), LONGEST_LINE)

@@ -252,25 +252,38 @@ class DrainTimeout(RpcbError):
 class CallError(RpcbError):
     """A call ended without a reply."""
 
+    code: str = "call"
+    """One word for the error."""
+
 
 class Unroutable(CallError):
     """No queue is bound where the request was sent; the broker returned it."""
+
+    code = "unroutable"
 
 
 class PublishRefused(CallError):
     """The broker refused the request: the queue is full."""
 
+    code = "refused"
+
 
 class RequestTooBig(CallError):
     """The request is larger than the broker takes (RabbitMQ's `max_message_size`); no worker saw it."""
+
+    code = "too-big"
 
 
 class ReplyTimeout(CallError):
     """No reply came in time. The request may still be computed; a late reply is dropped."""
 
+    code = "timeout"
+
 
 class CallInterrupted(CallError):
     """The connection was lost, or the client closed, before the reply came. It may have been computed."""
+
+    code = "interrupted"
 
 
 def first_leaf(group: BaseExceptionGroup[ErrorT]) -> ErrorT:

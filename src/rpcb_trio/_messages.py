@@ -24,6 +24,10 @@ KIND_HEADER = "rpcb-error-kind"
 REASON_HEADER = "rpcb-error-reason"
 """AMQP header of an error reply: its text, on one line, bounded."""
 
+REQUEST_ID_HEADER = "x-request-id"
+"""Header of HTTP, and of AMQP in any spelling: it comes back in the reply. Some client libraries know their
+replies again by it, and not by the `correlation_id`."""
+
 NO_HEADERS: Mapping[str, object] = {}
 
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to."
@@ -229,11 +233,8 @@ class RemoteError(CallError):
         super().__init__(f"the worker answered with an error ({reply.error}): {said}")
         self.reply: Reply = reply
         """The error reply; its `body` has the service's own shape."""
-
-    @property
-    def code(self) -> str:
+        self.code: str = reply.error or "error"
         """One word for the error, as in `Reply.error`."""
-        return self.reply.error or "error"
 
     @property
     def kind(self) -> str | None:

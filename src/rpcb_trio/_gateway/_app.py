@@ -19,7 +19,7 @@ from starlette.types import Lifespan
 from rpcb_trio._client import RpcClient, open_client
 from rpcb_trio._events import EventWatch
 from rpcb_trio._gateway._composites import BATCH_SIZES_HEADER
-from rpcb_trio._gateway._dispatcher import REQUEST_ID_HEADER, Dispatcher
+from rpcb_trio._gateway._dispatcher import Dispatcher
 from rpcb_trio._gateway._endpoints import Endpoints
 from rpcb_trio._gateway._live import Live
 from rpcb_trio._gateway._middleware import (
@@ -39,7 +39,7 @@ from rpcb_trio._gateway._routes import Route
 from rpcb_trio._gateway._store import Store
 from rpcb_trio._gateway._tables import check_routes
 from rpcb_trio._gateway._unsent import BoundedResponses, Unsent
-from rpcb_trio._messages import ERROR_HEADER, KIND_HEADER, REASON_HEADER
+from rpcb_trio._messages import ERROR_HEADER, KIND_HEADER, REASON_HEADER, REQUEST_ID_HEADER
 
 EXPOSED = (
     REQUEST_ID_HEADER,

@@ -20,10 +20,7 @@ from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._problems import Problem, busy
 from rpcb_trio._gateway._replies import read_answer
 from rpcb_trio._gateway._routes import Route
-from rpcb_trio._messages import Reply
-
-REQUEST_ID_HEADER = "x-request-id"
-"""Of HTTP and of AMQP."""
+from rpcb_trio._messages import REQUEST_ID_HEADER, Reply
 
 
 class Dispatcher:

@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import FileResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rpcb_trio._gateway._dispatcher import REQUEST_ID_HEADER
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._responses import REQUEST_ID, failure
+from rpcb_trio._messages import REQUEST_ID_HEADER
 from rpcb_trio._shown import shown
 
 log = logging.getLogger("rpcb_trio")

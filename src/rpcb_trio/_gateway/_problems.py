@@ -14,7 +14,6 @@ from rpcb_trio._errors import (
     ReplyTimeout,
     RequestTooBig,
     SettingError,
-    Unroutable,
 )
 from rpcb_trio._messages import Reply
 from rpcb_trio._shown import shortened
@@ -34,16 +33,13 @@ STATUS_OF_CODE = {
 }
 """Codes for which HTTP has a closer status than that of their kind."""
 
-CALL_ERRORS: dict[type[Exception], tuple[HTTPStatus, str]] = {
-    Unroutable: (HTTPStatus.BAD_GATEWAY, "unroutable"),
-    PublishRefused: (HTTPStatus.SERVICE_UNAVAILABLE, "refused"),
-    RequestTooBig: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-big"),
-    ReplyTimeout: (HTTPStatus.GATEWAY_TIMEOUT, "timeout"),
-    CallInterrupted: (HTTPStatus.SERVICE_UNAVAILABLE, "interrupted"),
-    CallError: (HTTPStatus.BAD_GATEWAY, "call"),
-    SettingError: (HTTPStatus.INTERNAL_SERVER_ERROR, "setting"),
+STATUS_OF_CALL: dict[str, HTTPStatus] = {
+    PublishRefused.code: HTTPStatus.SERVICE_UNAVAILABLE,
+    RequestTooBig.code: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    ReplyTimeout.code: HTTPStatus.GATEWAY_TIMEOUT,
+    CallInterrupted.code: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-"""Status and code of a call that ended without a reply, by its error's nearest class."""
+"""By the code of a call that ended without a reply; 502 for any other."""
 
 NO_HEADERS: Mapping[str, str] = {}
 
@@ -104,8 +100,9 @@ class Problem(Exception):
     @classmethod
     def of_call(cls, error: CallError | SettingError) -> Problem:
         """The problem of a call that ended without a reply."""
-        status, code = next(CALL_ERRORS[kind] for kind in type(error).__mro__ if kind in CALL_ERRORS)
-        return cls(status, code, str(error))
+        if isinstance(error, SettingError):
+            return cls(HTTPStatus.INTERNAL_SERVER_ERROR, "setting", str(error))
+        return cls(STATUS_OF_CALL.get(error.code, HTTPStatus.BAD_GATEWAY), error.code, str(error))
 
 
 def busy(why: str) -> Problem:

@@ -16,14 +16,7 @@ from typing import TypeAlias
 import msgspec
 import trio
 
-from rpcb_trio._errors import (
-    CallError,
-    CallInterrupted,
-    PublishRefused,
-    ReplyTimeout,
-    RequestTooBig,
-    Unroutable,
-)
+from rpcb_trio._errors import CallError
 from rpcb_trio._measure._latencies import Latencies
 from rpcb_trio._messages import Reply
 from rpcb_trio.simulation import poisson
@@ -31,13 +24,6 @@ from rpcb_trio.simulation import poisson
 Call: TypeAlias = Callable[[bytes], Awaitable[Reply]]
 
 PERCENTILES = (50, 90, 95, 99, 99.9)
-KINDS: dict[type[CallError], str] = {
-    ReplyTimeout: "timeout",
-    Unroutable: "unroutable",
-    PublishRefused: "refused",
-    RequestTooBig: "too-big",
-    CallInterrupted: "interrupted",
-}
 NOT_SENT = "not-sent"
 BARS = 12
 """Of a histogram, at most."""
@@ -110,7 +96,7 @@ class Tally:
         try:
             error = (await call(body)).error
         except CallError as failure:
-            error = KINDS[type(failure)]
+            error = failure.code
         finally:
             self.in_flight -= 1
         if at >= self.since:

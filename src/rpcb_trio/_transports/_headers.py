@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from rpcb_trio._messages import REQUEST_ID_HEADER
 from rpcb_trio._shown import shown
-
-REQUEST_ID_HEADER = "x-request-id"
-"""In any spelling; it comes back in the caller's. Some client libraries know their replies again by it, and
-not by the `correlation_id`."""
 
 LONGEST_ID = 1024
 """Bytes (characters, of a text) of an id that comes back. A longer one is no id."""

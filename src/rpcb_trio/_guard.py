@@ -144,9 +144,9 @@ def warming_up(service: str, hook: str) -> Iterator[None]:
     except SettingError as error:
         raise SettingError(text_of(error)) from error
     except BaseException as error:
-        ours = judged(error, lambda _: ServiceError(""))
-        where = f" ({ours.where})" if ours.where else ""
-        raise WarmUpFailed(f"{service}: {hook} failed: {shown(described(error))}{where}") from error
+        where = _where(_places_of(error))
+        text = f"{service}: {hook} failed: {shown(described(error))}"
+        raise WarmUpFailed(f"{text} ({where})" if where else text) from error
 
 
 def judge_decode(error: BaseException) -> OutcomeError:

@@ -141,17 +141,15 @@ class RpcClient:
         except BrokerError as error:
             # At once: closing what is left of the session may take a while.
             self._connected = anyio.Event()
-            self._interrupt(f"the connection was lost: {error}")
+            for call in self._waiting.values():
+                call.fail(error)
             raise
-
-    def _interrupt(self, why: str) -> None:
-        for call in self._waiting.values():
-            call.fail(CallInterrupted(why))
 
     def _close(self) -> None:
         self._is_closed = True
         self._connected.set()  # for the calls that wait for a connection
-        self._interrupt(CLOSED)
+        for call in self._waiting.values():
+            call.fail(CallInterrupted(CLOSED))
 
     def _take(self, reply: Reply) -> None:
         call = self._waiting.get(reply.correlation_id or "")

@@ -90,7 +90,7 @@ class StderrHandler(logging.StreamHandler[TextIO]):
 
 
 class _Copy(io.FileIO):
-    """A descriptor for what stderr is. A forked child has none, for it may want to close its stderr."""
+    """A descriptor for what stderr is. A forked child has none, for it may close its stderr."""
 
     def detach(self) -> int:
         descriptor = self.fileno()

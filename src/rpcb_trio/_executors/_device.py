@@ -6,7 +6,7 @@ emptied.
 
 A device is lost where every later run on it fails, whatever it is given. CUDA's errors in a kernel (an
 illegal address, an assertion, a fault of the hardware) stick to the process. Errors of a call that was wrong
-in itself, and want of memory, do not. Torch raises the same class for both (`torch.AcceleratorError`, or a
+in itself, and a lack of memory, do not. Torch raises the same class for both (`torch.AcceleratorError`, or a
 plain `RuntimeError`), so the device is asked. A service that uses CUDA without torch can't be checked.
 """
 

@@ -87,7 +87,7 @@ class Process:
 
         Raises:
             ProcessDied: it died of that, or lost its device.
-            InferError: items or results can't be passed on, as for want of memory. The process lives on.
+            InferError: items or results can't be passed on, as for lack of memory. The process lives on.
             OutcomeError: as `Model.infer`.
         """
         try:

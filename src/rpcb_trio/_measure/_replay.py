@@ -28,7 +28,7 @@ from rpcb_trio.simulation import (
 )
 
 REPLAYED = (Expired.code, TooLate.code, Overloaded.code)
-"""The requests that were not computed for want of time."""
+"""The requests that were not computed for lack of time."""
 UNLIKE = 1.5
 """The largest batch must be so many times the smallest, or nothing tells the law's two parts apart."""
 

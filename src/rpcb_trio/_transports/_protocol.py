@@ -18,7 +18,7 @@ Rest: TypeAlias = Callable[[], Awaitable[list[Settled]]]
 
 
 class Session(Protocol):
-    """One life of a worker's connection. Delivery tags are valid within it and void after it."""
+    """A worker's connection, from opening to end. Delivery tags are valid within it and void after it."""
 
     @property
     def requests(self) -> trio.MemoryReceiveChannel[Request]:
@@ -91,7 +91,7 @@ class Session(Protocol):
 
 
 class CallerSession(Protocol):
-    """One life of a client's connection: requests go out, replies come in on a direct reply-to address."""
+    """A client's connection: requests go out, replies come in on a direct reply-to address."""
 
     def on_reply(self, take: Callable[[Reply], None]) -> None:
         """Have `take` called with each reply as it comes; it may not wait. To be named before any request."""

@@ -83,7 +83,7 @@ def _refusal(exc: BaseException, where: str, address: Address) -> str | None:
         # Over TLS 1.3 a server looks at a client's certificate when that has long begun to speak, and its
         # refusal may be lost. Errors of the handshake itself have no such cause.
         return (
-            f"{where} hung up once TLS was agreed on; it may want a client's certificate that it trusts: "
+            f"{where} hung up once TLS was agreed on; it may require a client's certificate that it trusts: "
             "name it with certfile and keyfile in the URL"
         )
     if isinstance(exc, AuthenticationError):
@@ -123,7 +123,7 @@ def _tls_remedy(exc: ssl.SSLError) -> str:
     if reason == "WRONG_VERSION_NUMBER":
         return "that port does not speak TLS; use amqp:// or the TLS port (5671)"
     if "CERTIFICATE_REQUIRED" in reason:
-        return "the broker wants a client's certificate: name it with certfile and keyfile in the URL"
+        return "the broker requires a client's certificate: name it with certfile and keyfile in the URL"
     if "ALERT" in reason:
         return (
             f"{reason}; the broker may not trust the client's certificate (certfile and keyfile in the URL)"

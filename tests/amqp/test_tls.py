@@ -87,7 +87,7 @@ STRANGER = {"cafile": "ca.pem", "certfile": "stranger.pem", "keyfile": "stranger
             "strict",
             "localhost",
             {"cafile": "ca.pem"},
-            "want.* a client's certificate.*: name it with certfile",
+            "require.* a client's certificate.*: name it with certfile",
         ),
         (
             "usual",

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from rpcb_trio._commands._bodies import read_bodies
+from rpcb_trio._commands._outputs import rate
 from rpcb_trio._commands._settings._file import read_file
 from tests.cli.conftest import Ended
 
@@ -97,6 +98,11 @@ def refused(ended: Ended, *parts: str) -> None:
     assert ended.code == 2
     for part in parts:
         assert part in ended.line
+
+
+@pytest.mark.parametrize(("per_second", "shown"), [(0.5, "0.5"), (36.87, "36.87"), (94931.0, "94930")])
+def test_a_rate_is_shown_without_an_exponent(per_second: float, shown: str) -> None:
+    assert rate(per_second) == shown
 
 
 def test_without_a_load_it_shows_what_batches_take(tune: Tune) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -99,6 +100,11 @@ def new_table(title: str, *columns: str) -> Table:
 def say(console: Console, text: str) -> None:
     """Print a line as it is, however long."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def rate(per_second: float) -> str:
+    """Four digits, without an exponent."""
+    return f"{Decimal(f'{per_second:.4g}'):f}"
 
 
 def ms(seconds: float) -> str:

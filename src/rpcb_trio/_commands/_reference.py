@@ -47,7 +47,7 @@ def _row(argument: Argument) -> str:
     if get_origin(kind) is Literal:
         value = ", ".join(f"`{each}`" for each in get_args(kind))
     else:
-        value = "yes or no" if kind is bool else parameter.metavar or kind.__name__
+        value = "yes or no" if kind is bool else parameter.metavar or "TEXT"
     shown = parameter.show_default
     if callable(shown):
         shown = shown(default)

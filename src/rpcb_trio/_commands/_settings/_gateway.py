@@ -43,11 +43,11 @@ class GatewaySettings(ConnectionSettings):
     cors: Annotated[tuple[str, ...], several(HTTP, "ORIGIN")] = ()
     """Origin whose pages may call, as https://example.org; * for all. Repeatable."""
     cors_credentials: Annotated[bool, setting(HTTP)] = False
-    """Those pages may send cookies and such along; with --cors '*' any page may."""
+    """Pages of those origins may send cookies and other credentials; with --cors '*' any page may."""
     allowed_host: Annotated[tuple[str, ...], several(HTTP, "NAME")] = ()
     """Name by which the gateway may be reached, besides addresses, names without a dot and that of
-    public_url; * in it stands for anything. Without any all names may, or none if host is this machine's own
-    address. Repeatable."""
+    public_url; * in it stands for anything. If none is given, all names are allowed, or no
+    others if host is this machine's own address. Repeatable."""
     trusted_proxy: Annotated[tuple[str, ...], several(HTTP, "ADDRESS")] = ()
     """Address or network of a proxy whose X-Forwarded-Proto is believed; * for all. Repeatable."""
     events: Annotated[

@@ -43,7 +43,7 @@ def gateway(
     logs: LogSettings = LogSettings(),
     sources: Annotated[Sources, Parameter(parse=False)],
 ) -> int:
-    """Answer HTTP in front of services: the [routes.NAME] of the file, and POST /rpc/NAME.
+    """Serve HTTP in front of services: the [routes.NAME] of the file, and POST /rpc/NAME.
 
     The first SIGTERM, SIGINT or SIGHUP drains, the second one stops at once.
     """

@@ -11,7 +11,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from rpcb_trio._commands._outputs import ms, new_table, say
+from rpcb_trio._commands._outputs import ms, new_table, rate, say
 from rpcb_trio._commands.load._flags import LoadFlags
 from rpcb_trio._measure import Figures, Objective, Tally
 
@@ -60,11 +60,11 @@ def progress_line(step: Step, past: float) -> str:
     """How a load goes, so many seconds past its warm-up."""
     tally = step.tally
     found, errors = tally.latencies, tally.errors.total()
-    at = "" if step.rate is None else f"at {step.rate:.4g}/s: "
+    at = "" if step.rate is None else f"at {rate(step.rate)}/s: "
     if not past:
         return f"{at}warming up, {tally.in_flight} in flight"
     return (
-        f"{at}{found.count} answered, {found.count / past:.4g}/s, {tally.in_flight} in flight, "
+        f"{at}{found.count} answered, {rate(found.count / past)}/s, {tally.in_flight} in flight, "
         f"p50 {ms(found.percentile(50))}, p99 {ms(found.percentile(99))}, {errors} errors"
     )
 
@@ -73,7 +73,7 @@ def print_figures(console: Console, found: Loaded) -> None:
     for step in found.steps:
         figures = step.figures
         say(console, load_title(found, figures))
-        say(console, f"{figures.answered_per_second:.4g} answered/s, errors: {_share(figures)}")
+        say(console, f"{rate(figures.answered_per_second)} answered/s, errors: {_share(figures)}")
         console.print(_latencies(figures))
         for line in _bars(figures):
             say(console, line)
@@ -87,7 +87,7 @@ def print_ramp(console: Console, found: Loaded) -> None:
     )
     for step in found.steps:
         figures = step.figures
-        shown = (f"{step.rate:.4g}", f"{figures.answered_per_second:.4g}", ms(figures.mean))
+        shown = (rate(step.rate or 0), rate(figures.answered_per_second), ms(figures.mean))
         percentiles = (ms(figures.percentiles["p50"]), ms(figures.p99_of_all))
         table.add_row(*shown, *percentiles, _share(figures), "yes" if found.meets(step) else "no")
     console.print(table)
@@ -96,7 +96,7 @@ def print_ramp(console: Console, found: Loaded) -> None:
     if highest is None:
         say(console, "No rate meets it.")
     else:
-        say(console, f"Highest rate that meets it: {highest:.4g} requests/s.")
+        say(console, f"Highest rate that meets it: {rate(highest)} requests/s.")
 
 
 def summary(found: Loaded) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def summary(found: Loaded) -> dict[str, Any]:
 def load_title(found: Loaded, figures: Figures) -> str:
     """What was sent, for people."""
     if found.how.rate is not None:
-        sent = f"{found.how.rate:.4g} requests/s at random times"
+        sent = f"{rate(found.how.rate)} requests/s at random times"
     else:
         callers = found.how.callers or 1
         sent = f"{callers} caller{'s' if callers > 1 else ''} in a closed loop"

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from rpcb_trio._commands._outputs import ms, new_table, say
+from rpcb_trio._commands._outputs import ms, new_table, rate, say
 from rpcb_trio._measure import (
     Advice,
     Demand,
@@ -49,9 +49,7 @@ def print_measured(console: Console, found: Found) -> None:
         for size in measured.sizes:
             times = measured.seconds_of(size)
             spread = " .. ".join(map(ms, (percentile(times, 5), percentile(times, 95))))
-            table.add_row(
-                str(size), str(len(times)), ms(median(times)), spread, f"{_rate(measured, size):.4g}"
-            )
+            table.add_row(str(size), str(len(times)), ms(median(times)), spread, rate(_rate(measured, size)))
         console.print(table)
         say(console, _line(measured.law))
         if measured.left_out is not None:
@@ -69,7 +67,7 @@ def print_advice(console: Console, advice: Advice, demand: Demand, objective: Ob
     for each in advice.settings:
         figures = _row(each)
         if has_objective:
-            figures.append("none" if not each.highest else f"{each.highest:.4g}")
+            figures.append("none" if not each.highest else rate(each.highest))
         table.add_row(*figures, style="bold" if each is advice.recommended else "")
     console.print(table)
     say(
@@ -126,14 +124,14 @@ def _conclusion(best: Predicted, demand: Demand, objective: Objective) -> str:
     name = f"max_batch_size {size} with {replicas} replica(s)"
     if not best.keeps_up:
         return (
-            f"No setting keeps up with {demand}: {name} computes {best.capacity:.4g} requests/s at the very "
-            "most. Use a faster device or more workers, or expect less."
+            f"No setting keeps up with {demand}: {name} computes {rate(best.capacity)} requests/s at the "
+            "very most. Use a faster device or more workers, or expect less."
         )
     if not best.meets:
         return f"No setting meets a {objective} at {demand}; the nearest is {name}."
     if best.highest is None:
         return f"Recommended: {name}."
-    return f"Recommended: {name}; it meets a {objective} up to {best.highest:.4g} {demand.unit}."
+    return f"Recommended: {name}; it meets a {objective} up to {rate(best.highest)} {demand.unit}."
 
 
 def _measured(found: Measured) -> dict[str, Any]:

@@ -300,3 +300,15 @@ def test_what_is_kept_does_not_grow_with_the_kinds_of_work() -> None:
         cost = 10 ** rng.uniform(-9, 9)
         learned.observe(Work(1, cost, cost), 0.1 + cost)
     assert len(learned._padded._nodes) <= 48
+
+
+def test_what_is_kept_does_not_grow_where_each_new_kind_of_work_is_a_surprise() -> None:
+    learned = ServiceTime()
+    for power in range(60):
+        work = Work(1, 2.0**power, 2.0**power)
+        for _ in range(4):
+            learned.observe(work, 1.0)
+    for power in range(60):
+        between = 2.0 ** (power + 0.5)
+        learned.observe(Work(1, between, between), 0.001)
+    assert len(learned._padded._nodes) <= 48

@@ -178,10 +178,7 @@ class Curve:
         if residual > SLOW and bucket not in self._slow:
             self._slow.add(bucket)
             return
-        if len(self._nodes) == MOST_NODES:
-            del self._nodes[min(self._nodes, key=lambda each: self._nodes[each].count)]
-        self._nodes[bucket] = Node(work, log(self.shape(work)) + residual, 1)
-        self._fit()
+        self._put(bucket, Node(work, log(self.shape(work)) + residual, 1))
 
     def _forget_slow_starts(self, bucket: int, work: float, time: float) -> None:
         """Believe the fast one: it is hardly chance, and what came first may have been slow.
@@ -198,7 +195,12 @@ class Curve:
         if not self._nodes:
             self._level, height = time, 0.0
         is_confirmed = self._nodes and all(node.count < YOUNG for node in self._nodes.values())
-        self._nodes[bucket] = Node(work, height, 1 if is_confirmed else 0)
+        self._put(bucket, Node(work, height, 1 if is_confirmed else 0))
+
+    def _put(self, bucket: int, node: Node) -> None:
+        if len(self._nodes) == MOST_NODES:
+            del self._nodes[min(self._nodes, key=lambda each: self._nodes[each].count)]
+        self._nodes[bucket] = node
         self._fit()
 
     def _update(self, node: Node, residual: float) -> None:

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from rpcb_trio import SettingError
 from rpcb_trio._commands._app import parse
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._shared import LogSettings
@@ -212,6 +213,12 @@ def test_another_file_may_be_named(name: str, workplace: Path, monkeypatch: pyte
         assert base_settings().replicas == 3
     else:
         assert base_settings(name, "other.toml").replicas == 3
+
+
+def test_a_file_of_an_installed_package_may_be_named_from_anywhere(workplace: Path) -> None:
+    assert base_settings("--config", "rpcb_models.asr:asr-en.toml").queue == "asr-en"
+    with pytest.raises(SettingError, match=r"--config is rpcb_models:nowhere\.toml, which is not there"):
+        base_settings("--config", "rpcb_models:nowhere.toml")
 
 
 def test_log_settings_come_the_same_way(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 What is imported here needs none of the extra's libraries; `rpcb_trio.gateway` has the app.
 """
 
-from rpcb_trio._gateway._extensions import Envelope
+from rpcb_trio._gateway._extensions import Envelope, file_of
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._routes import Field, Part, Route, Routes, Status
@@ -19,5 +19,6 @@ __all__ = [
     "Routes",
     "Status",
     "check_routes",
+    "file_of",
     "read_routes",
 ]

@@ -30,6 +30,7 @@ from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._shared import HealthSettings, LogSettings, Target
 from rpcb_trio._commands._settings._text import did_you_mean, read_text
 from rpcb_trio._errors import SettingError
+from rpcb_trio._gateway import file_of
 
 DEFAULT = Path("rpcb.toml")
 
@@ -79,10 +80,14 @@ class SettingsFile:
 def read_file(path: Path | None) -> SettingsFile:
     """Read and check the file that was named, or else `rpcb.toml` if there is one.
 
+    A name like `PACKAGE:FILE` is that of a file in an installed package.
+
     Raises:
         SettingError: it can't be read, or something in it is wrong.
     """
     name = str(path or DEFAULT)
+    if path is not None and ":" in name and not path.exists():
+        path = file_of("--config", name)
     try:
         top = tomllib.loads(read_text(path or DEFAULT))
     except FileNotFoundError:

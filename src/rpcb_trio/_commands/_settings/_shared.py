@@ -31,7 +31,13 @@ PORT = Bounds(least=0, most=65535)
 
 ConfigPath = Annotated[
     Path | None,
-    setting(FILE, "FILE", help="File of settings (TOML).", shown="rpcb.toml, if there is one", common=True),
+    setting(
+        FILE,
+        "FILE",
+        help="TOML, or PACKAGE:FILE.",
+        shown="rpcb.toml, if there is one",
+        common=True,
+    ),
 ]
 Target = Annotated[
     str | None,

@@ -19,7 +19,7 @@ from rpcb_trio._batching._returning import Expected, ReturningCallers
 from rpcb_trio._batching._selection import Choice, best_count, best_prefix, best_window, choose_in_time
 from rpcb_trio._batching._service_time import ServiceTime
 from rpcb_trio._batching._waiting import Turns, Waiting
-from rpcb_trio._bounds import Bounds
+from rpcb_trio._bounds import FINITE
 from rpcb_trio._messages import Batch, Ending, Pending, Run, Trigger, Work
 
 HORIZON = 0.5
@@ -62,7 +62,7 @@ class AutoPolicy(Policy):
         batch_sizes: Sequence[int] = (),
         latency_objective: float | None = None,
     ) -> None:
-        Bounds(above=0, finite=True).check("latency_objective", latency_objective)
+        FINITE.check("latency_objective", latency_objective)
         self._limits = Limits(max_batch_size, max_batch_cost=max_batch_cost, batch_sizes=batch_sizes)
         self._objective = latency_objective
         self._time = ServiceTime()

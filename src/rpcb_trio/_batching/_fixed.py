@@ -9,7 +9,7 @@ from itertools import islice, takewhile
 from rpcb_trio._batching._limits import Limits
 from rpcb_trio._batching._policy import Decision, Policy
 from rpcb_trio._batching._waiting import Turns, Waiting
-from rpcb_trio._bounds import Bounds
+from rpcb_trio._bounds import FINITE_OR_0
 from rpcb_trio._messages import Batch, Pending, Run, Trigger
 
 
@@ -38,7 +38,7 @@ class FixedPolicy(Policy):
         max_batch_cost: float = math.inf,
         ageing: float = 1.0,
     ) -> None:
-        Bounds(least=0, finite=True).check("max_wait", max_wait)
+        FINITE_OR_0.check("max_wait", max_wait)
         self._limits = Limits(max_batch_size, max_batch_cost=max_batch_cost)
         self._ageing = ageing
         self.max_wait = max_wait

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
-from rpcb_trio._bounds import Bounds
+from rpcb_trio._bounds import FINITE
 from rpcb_trio._commands._bodies import read_bodies
 from rpcb_trio._commands._settings._parameters import flag
 from rpcb_trio._commands._settings._values import SECONDS
@@ -18,8 +18,6 @@ from rpcb_trio._measure import Objective
 REQUESTS = Group("Requests", sort_key=-3)
 LOAD = Group("Load", sort_key=-2)
 OBJECTIVE = Group("Objective", sort_key=-1)
-
-FINITE = Bounds(above=0, finite=True)
 
 
 @dataclass(frozen=True, kw_only=True)

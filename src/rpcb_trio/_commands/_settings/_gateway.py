@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Group
 
-from rpcb_trio._bounds import COUNT, NOT_NEGATIVE, POSITIVE, Bounds
+from rpcb_trio._bounds import COUNT, FINITE, FINITE_OR_0, NOT_NEGATIVE, POSITIVE
 from rpcb_trio._commands._settings._parameters import setting, several
 from rpcb_trio._commands._settings._shared import PORT, ConnectionSettings
 from rpcb_trio._commands._settings._values import BYTES, SECONDS
@@ -19,7 +19,6 @@ LIMITS = Group("Limits", sort_key=-2)
 FILES = Group("Files", sort_key=-1)
 
 DEFAULTS = GatewayOptions()
-FINITE = Bounds(above=0, finite=True)
 
 ONLY_HERE = ("localhost",)
 """Names of a gateway that only this machine reaches: a page may have given a name of its own this address."""
@@ -56,7 +55,7 @@ class GatewaySettings(ConnectionSettings):
     """Exchange that the workers publish their events to, for the page's live view."""
     public_url: Annotated[str | None, setting(HTTP, "URL", shown="what the request was sent to")] = None
     """What the URLs of files begin with."""
-    drain_timeout: Annotated[float, setting(HTTP, unit=SECONDS, bounds=Bounds(least=0, finite=True))] = 30.0
+    drain_timeout: Annotated[float, setting(HTTP, unit=SECONDS, bounds=FINITE_OR_0)] = 30.0
     """After a signal, how long the answers to what is in flight may take."""
     max_in_flight: Annotated[int, setting(LIMITS, "N", bounds=COUNT, common=True)] = DEFAULTS.max_in_flight
     """The most calls at once; further requests get 503."""
@@ -83,11 +82,12 @@ class GatewaySettings(ConnectionSettings):
         """As the app takes them."""
         names = {each.name for each in fields(self)}.intersection(GatewayOptions.__struct_fields__)
         given = {name: getattr(self, name) for name in names}
-        given["allowed_host"] = self.allowed_host or (ONLY_HERE if _is_loopback(self.host) else ())
+        given["allowed_host"] = self.allowed_host or (ONLY_HERE if is_loopback(self.host) else ())
         return GatewayOptions(**given)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches that host."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

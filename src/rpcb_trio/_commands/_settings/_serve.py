@@ -8,7 +8,7 @@ A field of the name of an argument of `rpcb_trio.serve` or of `Topology` is give
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from rpcb_trio._bounds import COUNT, POSITIVE, Bounds
+from rpcb_trio._bounds import COUNT, FINITE, FINITE_OR_0, POSITIVE, Bounds
 from rpcb_trio._commands._settings._parameters import (
     BATCHING,
     BROKER,
@@ -65,7 +65,7 @@ class Settings(QueueSettings, ServiceSettings):
     """auto learns when to wait; fixed waits for max-wait."""
     max_wait: Annotated[
         float | None,
-        setting(BATCHING, unit=SECONDS, bounds=Bounds(least=0, finite=True), shown="0", common=True),
+        setting(BATCHING, unit=SECONDS, bounds=FINITE_OR_0, shown="0", common=True),
     ] = None
     """For fixed: how long a batch waits to fill, from the arrival of its oldest request."""
     latency_objective: Annotated[
@@ -73,7 +73,7 @@ class Settings(QueueSettings, ServiceSettings):
         setting(
             BATCHING,
             unit=SECONDS,
-            bounds=Bounds(above=0, finite=True),
+            bounds=FINITE,
             shown="none, reply as soon as possible",
         ),
     ] = None

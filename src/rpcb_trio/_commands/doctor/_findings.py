@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from ipaddress import ip_address
 
 import msgspec
 
+from rpcb_trio._commands._settings._gateway import is_loopback
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._values import BYTES, SECONDS
 from rpcb_trio._commands.serve._ack_time import hold_warning, longest_hold
@@ -63,7 +63,7 @@ def of_connection(broker: BrokerFacts) -> Iterator[Finding]:
 
 def _of_tls(broker: BrokerFacts) -> Finding:
     if broker.tls is None:
-        if _is_here(broker.host):
+        if is_loopback(broker.host):
             return ok("tls", "none, and none is needed on this machine")
         return warning("tls", "none: password and requests travel in plain text", "use amqps://")
     if not broker.verified:
@@ -72,13 +72,6 @@ def _of_tls(broker: BrokerFacts) -> Finding:
     if days is not None and days < SOON:
         return warning("tls", f"{broker.tls}, its certificate ends in {days:.0f} days", "renew it")
     return ok("tls", f"{broker.tls}, certificate checked")
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def of_version(broker: BrokerFacts, settings: Settings) -> Iterator[Finding]:

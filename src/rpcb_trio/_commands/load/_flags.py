@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from rpcb_trio._bounds import COUNT, NOT_NEGATIVE, Bounds
-from rpcb_trio._commands._load_flags import FINITE, LOAD
+from rpcb_trio._bounds import COUNT, FINITE, NOT_NEGATIVE, Bounds
+from rpcb_trio._commands._load_flags import LOAD
 from rpcb_trio._commands._settings._parameters import RARE, flag
 from rpcb_trio._commands._settings._values import SECONDS
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Group, Parameter
 from rich.console import Console
 
-from rpcb_trio._bounds import COUNT, POSITIVE, Bounds
+from rpcb_trio._bounds import COUNT, FINITE, FINITE_OR_0, POSITIVE
 from rpcb_trio._commands._exits import ExitCode
-from rpcb_trio._commands._load_flags import FINITE
 from rpcb_trio._commands._outputs import OutputFlags, Outputs, progress_bar
 from rpcb_trio._commands._settings._parameters import flag
 from rpcb_trio._commands._settings._serve import Settings
@@ -40,9 +39,7 @@ class ReplayFlags:
     """The policy, as serve takes it."""
     max_batch_size: Annotated[int | None, flag(POLICY, metavar="N", bounds=COUNT)] = None
     """The most requests in one batch; without it, as recorded."""
-    max_wait: Annotated[
-        float | None, flag(POLICY, unit=SECONDS, bounds=Bounds(least=0, finite=True), shown=False)
-    ] = None
+    max_wait: Annotated[float | None, flag(POLICY, unit=SECONDS, bounds=FINITE_OR_0, shown=False)] = None
     """For fixed: how long a batch waits to fill."""
     max_batch_cost: Annotated[float | None, flag(POLICY, metavar="COST", bounds=POSITIVE)] = None
     """The most padded cost of a batch."""

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from cyclopts import Group
 
-from rpcb_trio._bounds import COUNT, Bounds
-from rpcb_trio._commands._load_flags import FINITE, LOAD
+from rpcb_trio._bounds import COUNT, FINITE, Bounds
+from rpcb_trio._commands._load_flags import LOAD
 from rpcb_trio._commands._settings._parameters import RARE, flag
 from rpcb_trio._commands._settings._values import SECONDS
 

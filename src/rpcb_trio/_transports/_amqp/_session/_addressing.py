@@ -8,7 +8,7 @@ A `reply_to` is one of three:
 - the name of a queue, whatever characters it has, or another broker's direct reply-to (LavinMQ's is
   `amq.direct.reply-to.<tag>`): to the default exchange, mandatory.
 - `exchange/routing key`, as Spring's `Address` writes it. A queue of that very name wins, since that is what
-  AMQP says a `reply_to` is; the split form is tried once the broker has returned the reply: there is none.
+  AMQP says a `reply_to` is; where there is none, the broker returns the reply, and the split form is tried.
 """
 
 from __future__ import annotations

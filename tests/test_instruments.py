@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import FixedPolicy, Instrument, LogInstrument, MemoryBroker
+from rpcb_trio import FixedPolicy, Instrument, LogInstrument, MemoryBroker, RequestError
 from rpcb_trio.batching import Batch, Decision, Ending, Pending, Trigger
 from rpcb_trio.instruments import Setup
 from tests.scenarios import QUEUE, Shouting, answers, ask, working
@@ -165,6 +165,25 @@ async def test_the_first_failure_at_a_place_shows_the_services_own_frames_and_la
     first, place, _, second = (each.getMessage() for each in told)
     assert all(fnmatch(each, f"asr: request * {line}") for each in (first, second))
     assert fnmatch(place, 'asr:   *File "*scenarios.py", line *, in *')
+
+
+class Choosy(Shouting):
+    """Refuses each request in words of its own."""
+
+    def decode(self, body: bytes) -> str:
+        raise RequestError(f"not {body!r}")
+
+
+async def test_an_error_that_a_service_raises_to_refuse_a_request_is_one_line(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = MemoryBroker()
+    with caplog.at_level(logging.INFO, "rpcb_trio"):
+        async with working(Choosy(), broker, instruments=[LogInstrument("asr")]) as running:
+            ask(broker, b"hello")
+            await running.until_settled(1)
+    [told] = [each.getMessage() for each in caplog.records if hasattr(each, "kind")]
+    assert fnmatch(told, "asr: request * (request): not b*hello* (test_instruments.py:* in decode)")
 
 
 async def test_batches_are_logged_at_debug(

@@ -90,7 +90,8 @@ class LogInstrument(Instrument):
         """One line per failed request, with the cause and its place in the service's code.
 
         What is the request's own fault is at info. The service's own frames follow where a place fails for
-        the first time; later they are at debug.
+        the first time; later they are at debug, and so are those of an error that the service raised to
+        refuse the request.
         """
         level = logging.INFO if error.kind == "request" else logging.WARNING
         log.log(
@@ -104,7 +105,7 @@ class LogInstrument(Instrument):
             error.origin,
             extra={"kind": error.code},
         )
-        if not self._is_new_place(error):
+        if not (error.cause and self._is_new_place(error)):
             level = logging.DEBUG
         if log.isEnabledFor(level):
             for line in error.frames.splitlines():

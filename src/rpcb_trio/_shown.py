@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 LONGEST_TEXT = 2000
 """Characters that are kept of an error's text; it may quote all of its input."""
@@ -34,3 +36,9 @@ def shown(text: str, most: int = LONGEST_SHOWN) -> str:
 def without_passwords(text: str) -> str:
     """The text with `***` for the passwords of the URLs in it."""
     return PASSWORD.sub(r"\1***@", text)
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """The end of an error line that proposes the nearest candidate, if one is near."""
+    close = difflib.get_close_matches(name, candidates, n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -209,7 +209,7 @@ def test_a_service_that_can_t_be_served_is_told_in_one_line(
 @pytest.mark.parametrize(
     ("file", "complaint"),
     [
-        ('[routes.asr]\nqueu = "asr"\n', "[routes.asr]: Object contains unknown field `queu`"),
+        ('[routes.asr]\nqueu = "asr"\n', "[routes.asr]: there is no key queu; did you mean queue?"),
         ('[routes]\nasr = "asr"\n', "routes"),
         ('[gateway]\nprt = 1\n[routes.asr]\nqueue = "asr"\n', "prt"),
         ('[gateway]\nport = "x"\n[routes.asr]\nqueue = "asr"\n', "port"),

@@ -25,7 +25,7 @@ def all_of(part: dict[str, Any], **more: Any) -> dict[str, Any]:
         ({"x": {}}, "give either queue, or exchange and routing_key"),
         ({"x": ASR | {"routing_key": "k"}}, "give either queue, or exchange and routing_key"),
         ({"x": ASR | {"exchange": "e"}}, "exchange goes with routing_key"),
-        ({"x": ASR | {"quee": "a"}}, "unknown field `quee`"),
+        ({"x": ASR | {"quee": "a"}}, "there is no key quee; did you mean queue?"),
         ({"x": ASR | {"timeout": "10"}}, "Expected `float | null`, got `str`, in `timeout`"),
         ({"x": ASR | {"timeout": 0}}, "timeout is 0; give more than 0 seconds"),
         ({"x": ASR | {"timeout": float("nan")}}, "timeout is nan"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from http import HTTPStatus
@@ -13,6 +14,7 @@ from rpcb_trio._errors import SettingError
 from rpcb_trio._gateway._extensions import envelope_of, file_of
 from rpcb_trio._gateway._options import is_named_by_broker
 from rpcb_trio._gateway._routes import Field, Part, Route, Routes
+from rpcb_trio._shown import did_you_mean
 
 OWN_PATHS = ("/", "/docs", "/openapi.json", "/livez", "/readyz")
 OWN_BELOW = ("/docs/", "/files/", "/rpc/", "/static/", "/events")
@@ -20,6 +22,9 @@ OWN_BELOW = ("/docs/", "/files/", "/rpc/", "/static/", "/events")
 
 ERRORS = {int(status) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
 """HTTP statuses that a failure may have."""
+
+UNKNOWN_KEY = re.compile(r"Object contains unknown field `(.*?)`")
+"""As msgspec says it."""
 
 TYPES: Mapping[str, tuple[type, ...]] = {
     "text": (str,),
@@ -62,9 +67,15 @@ def _read(name: str, table: Any) -> Route:
         form = {field: _spelt_out(spec) for field, spec in table.get("form", {}).items()}
         return msgspec.convert({**table, "form": form}, Route)
     except msgspec.ValidationError as error:
-        raise SettingError(f"[routes.{name}]: {error}".replace(" - at `$.", ", in `")) from error
+        complaint = UNKNOWN_KEY.sub(_unknown_key, str(error)).replace(" - at `$.", ", in `")
+        raise SettingError(f"[routes.{name}]: {complaint}") from error
     except AttributeError as error:
         raise SettingError(f"[routes.{name}]: write it, and its form, as tables") from error
+
+
+def _unknown_key(found: re.Match[str]) -> str:
+    keys = {key for table in (Route, Field, Part) for key in table.__struct_fields__}
+    return f"there is no key {found[1]}{did_you_mean(found[1], sorted(keys))}"
 
 
 def _spelt_out(spec: Any) -> Any:

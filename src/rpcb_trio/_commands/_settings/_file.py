@@ -28,9 +28,10 @@ from rpcb_trio._commands._settings._gateway import GatewaySettings
 from rpcb_trio._commands._settings._parameters import declared
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._shared import HealthSettings, LogSettings, Target
-from rpcb_trio._commands._settings._text import did_you_mean, read_text
+from rpcb_trio._commands._settings._text import read_text
 from rpcb_trio._errors import SettingError
 from rpcb_trio._gateway import file_of
+from rpcb_trio._shown import did_you_mean
 
 DEFAULT = Path("rpcb.toml")
 

@@ -21,8 +21,8 @@ from cyclopts import App, Argument, ArgumentCollection, Token
 from rpcb_trio._commands._settings._file import FileTable, SettingsFile, Table, read_file
 from rpcb_trio._commands._settings._gateway import GatewaySettings
 from rpcb_trio._commands._settings._parameters import PREFIX, Reader, declared, kind_of
-from rpcb_trio._commands._settings._text import bare, did_you_mean
-from rpcb_trio._shown import shown
+from rpcb_trio._commands._settings._text import bare
+from rpcb_trio._shown import did_you_mean, shown
 
 log = logging.getLogger("rpcb_trio")
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import difflib
-from collections.abc import Iterable
 from pathlib import Path
 
 from rpcb_trio._errors import SettingError
@@ -38,12 +36,6 @@ def bare(value: str) -> str:
     if len(value) > 1 and value[-1] == QUOTES.get(value[0]) and not {value[0], value[-1]} & {*inner}:
         return bare(inner)
     return value
-
-
-def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """The end of an error line that proposes the nearest candidate, if one is near."""
-    close = difflib.get_close_matches(name, candidates, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def read_text(path: Path) -> str:

@@ -37,7 +37,7 @@ async def test_a_prefetch_too_small_for_full_batches_is_refused_and_both_numbers
             r"^max_pending is 95, .* prefetch of 97 .*raise prefetch to 160 ",
         ),
         ({"max_pending": 65_535}, r"^prefetch is 65568; AMQP allows .* max_pending$"),
-        ({"expired": "forget"}, r"^expired is 'forget'; set it to answer or to drop$"),
+        ({"expired": "forget"}, r"^expired is 'forget'; set it to answer or drop$"),
     ],
 )
 async def test_a_bound_that_is_never_reached_or_lets_no_batch_fill_is_refused_with_the_remedy(

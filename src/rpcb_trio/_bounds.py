@@ -1,8 +1,9 @@
-"""What a number that is set may be: the same for an argument of `serve`, a flag, a variable and a key."""
+"""What a value that is set may be: the same for an argument of `serve`, a flag, a variable and a key."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 
@@ -45,6 +46,16 @@ class Bounds:
         fault = self.fault(value)
         if fault is not None:
             raise SettingError(f"{setting} is {value}; {fault}")
+
+
+def check_choice(setting: str, value: object, choices: Sequence[str]) -> None:
+    """Refuse a value that is none of the choices.
+
+    Raises:
+        SettingError: it is not.
+    """
+    if value not in choices:
+        raise SettingError(f"{setting} is {value!r}; set it to {', '.join(choices[:-1])} or {choices[-1]}")
 
 
 ANY = Bounds()

@@ -79,13 +79,13 @@ def exit_code_of(command: Callable[[], int]) -> int:
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001 - the last boundary
-        code = _tell_ending(error)
+        code = _report_ending(error)
     if code is ExitCode.EXECUTOR_HUNG:
         leave_behind(code)
     return code
 
 
-def _tell_ending(error: BaseException) -> ExitCode:
+def _report_ending(error: BaseException) -> ExitCode:
     code = ExitCode.CRASHED
     crashes = []
     for each in _leaves(error):
@@ -101,11 +101,11 @@ def _tell_ending(error: BaseException) -> ExitCode:
         else:
             crashes.append(each)
     if crashes:
-        _tell_crash(crashes[0], error)
+        _log_crash(crashes[0], error)
     return ExitCode.CRASHED if crashes else code
 
 
-def _tell_crash(crash: BaseException, whole: BaseException) -> None:
+def _log_crash(crash: BaseException, whole: BaseException) -> None:
     if isinstance(crash, Exception):
         log.critical("crashed: %s", crash, exc_info=whole)
     else:  # a SystemExit of a task, say, needs no traceback

@@ -82,14 +82,6 @@ def _check_max_pending(max_pending: int, prefetch: int, max_batch_size: int, exe
         )
 
 
-def is_second(choices: tuple[str, str], **setting: str) -> bool:
-    """Whether a setting is the second of two words; refuse any other."""
-    [(name, value)] = setting.items()
-    if value not in choices:
-        raise SettingError(f"{name} is {value!r}; set it to {choices[0]} or to {choices[1]}")
-    return value == choices[1]
-
-
 def checked_policy(batching: object) -> Policy:
     if not isinstance(batching, Policy):
         raise SettingError(

@@ -12,6 +12,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import trio
 
 from rpcb_trio._batching import AutoPolicy, Policy
+from rpcb_trio._bounds import check_choice
 from rpcb_trio._errors import RpcbError, SettingError, WarmUpFailed, first_leaf
 from rpcb_trio._executors import WARM_UP_TIMEOUT, Executor, ThreadExecutor
 from rpcb_trio._instruments import Instrument, Instruments, LogInstrument
@@ -23,7 +24,6 @@ from rpcb_trio._pipeline._checks import (
     check_numbers,
     checked_policy,
     checked_prefetch,
-    is_second,
 )
 from rpcb_trio._pipeline._codec import Codec
 from rpcb_trio._pipeline._hooks import HOOK_TIMEOUT, Hooks, Offload, in_thread
@@ -139,6 +139,8 @@ async def serve(
     transport = as_transport(transport)
     bound = bind(service)
     policy = AutoPolicy() if batching is None else checked_policy(batching)
+    check_choice("expired", expired, ("answer", "drop"))
+    check_choice("no_reply_to", no_reply_to, ("run", "dead-letter"))
     check_numbers(
         replicas=replicas,
         infer_timeout=infer_timeout,
@@ -157,13 +159,13 @@ async def serve(
         raise SettingError("infer_timeout is for the executors that serve makes; give it to your own instead")
     check_numbers(executors=len(executors))
     offload = offload or in_thread
-    kept = Journal(max_deaths)
+    death_journal = Journal(max_deaths)
     codec = Codec(
         bound,
         Hooks(offload, most=decode_threads, timeout=hook_timeout),
         batch_headers=batch_headers,
         max_body_size=max_body_size,
-        journal=kept,
+        journal=death_journal,
     )
     notified = Instruments([LogInstrument(topology.queue)] if instruments is None else instruments)
     ledger = Ledger()
@@ -176,20 +178,20 @@ async def serve(
         rules=Rules(
             max_pending=max_pending,
             max_body_size=max_body_size,
-            needs_reply_to=is_second(("run", "dead-letter"), no_reply_to=no_reply_to),
+            needs_reply_to=no_reply_to == "dead-letter",
             checks_caller=check_caller,
         ),
         answering=Answering(
             codec=codec,
             reply_cache=ReplyCache(remember_replies, offload),
-            drop_expired=is_second(("answer", "drop"), expired=expired),
+            drop_expired=expired == "drop",
             max_reply_size=max_reply_size,
             instruments=notified,
             ledger=ledger,
         ),
         ledger=ledger,
         instruments=notified,
-        journal=kept,
+        journal=death_journal,
     )
     loop = WorkerLoop(pipeline, transport, topology, drain_timeout=drain_timeout, task_status=task_status)
     setup = pipeline.setup(topology)
@@ -198,7 +200,7 @@ async def serve(
         async with (
             nullcontext()
             if journal is None
-            else kept.opened(journal, topology.queue, offload, required=journal_required)
+            else death_journal.opened(journal, topology.queue, offload, required=journal_required)
         ):
             await _warm_up(executors, warm_up_timeout)
             await loop.run(setup)

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 import msgspec
 
+from rpcb_trio._bounds import check_choice
 from rpcb_trio._errors import SettingError
 from rpcb_trio._messages import NO_HEADERS
 
@@ -153,9 +154,7 @@ def _check_choices(topology: Topology) -> None:
         ("exchange_type", ExchangeType),
         ("on_refused_reply", OnRefusedReply),
     ):
-        given, known = getattr(topology, setting), get_args(choices)
-        if given not in known:
-            raise SettingError(f"{setting} is {given!r}; set it to {', '.join(known[:-1])} or {known[-1]}")
+        check_choice(setting, getattr(topology, setting), get_args(choices))
 
 
 def _check_names(topology: Topology) -> None:

@@ -29,7 +29,7 @@ class PublishStatus(Enum):
 
     OPEN = auto()
     """The broker has not said anything about it yet."""
-    NOBODY = auto()
+    NOT_SENT = auto()
     """It was not sent: its request named no address."""
     CONFIRMED = auto()
     RETURNED = auto()
@@ -56,7 +56,7 @@ class PublishResult(msgspec.Struct, frozen=True):
 
 
 OPEN = PublishResult(PublishStatus.OPEN)
-NOBODY = PublishResult(PublishStatus.NOBODY)
+NOT_SENT = PublishResult(PublishStatus.NOT_SENT)
 CONFIRMED = PublishResult(PublishStatus.CONFIRMED)
 RETURNED = PublishResult(PublishStatus.RETURNED, "no queue is bound there")
 NACKED = PublishResult(PublishStatus.NACKED, "the broker would not take it (nack); is its queue full?")

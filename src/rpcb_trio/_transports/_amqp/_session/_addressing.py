@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from rpcb_trio._messages import DIRECT_REPLY_TO, MADE_BY_A_BROKER, Answer, Reply, Request
 from rpcb_trio._transports._amqp._codec._properties import PERSISTENT, TRANSIENT, Properties
 from rpcb_trio._transports._amqp._codec._tables import Table
-from rpcb_trio._transports._amqp._data._publications import NOBODY
+from rpcb_trio._transports._amqp._data._publications import NOT_SENT
 from rpcb_trio._transports._amqp._session._settlement import PublishedReply
 from rpcb_trio._transports._headers import LONGEST_ID, ids_of
 
@@ -26,7 +26,7 @@ NO_PROPERTIES = Properties()
 
 
 def address(answer: Answer) -> PublishedReply:
-    """The reply as it is sent; `NOBODY` if there is no reply, or its request named no address.
+    """The reply as it is sent; `NOT_SENT` if there is no reply, or its request named no address.
 
     It bears neither the request's user_id (the broker refuses another user's) nor its message_id.
     A reply outlives a broker's restart (in a durable queue) where its request did; a direct reply-to address
@@ -35,7 +35,7 @@ def address(answer: Answer) -> PublishedReply:
     reply, request = answer.reply, answer.request
     reply_to = request.reply_to
     if reply is None or not reply_to:
-        return PublishedReply(b"", NO_PROPERTIES, "", result=NOBODY, answer=answer)
+        return PublishedReply(b"", NO_PROPERTIES, "", result=NOT_SENT, answer=answer)
     is_direct = reply_to.startswith(DIRECT_REPLY_TO)
     properties = Properties(
         content_type=reply.content_type,

@@ -31,7 +31,7 @@ CONFIRM_SECONDS = 30.0
 """How long the broker may take to confirm dead letters. They have one place to go, so then it is the broker's
 condition that they can't: the session ends, and their requests are requeued."""
 
-NO_EXCHANGE = PublishResult(PublishStatus.NOBODY, "no dead_letter_exchange is set")
+NO_EXCHANGE = PublishResult(PublishStatus.NOT_SENT, "no dead_letter_exchange is set")
 
 
 class DeadLetter(Publication, kw_only=True):

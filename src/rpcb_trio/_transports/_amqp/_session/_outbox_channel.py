@@ -102,7 +102,7 @@ class OutboxChannel:
         for each in publications:
             if each.exchange in refusals:
                 each.finish(refusals[each.exchange])
-            elif each.result.status is not PublishStatus.NOBODY:
+            elif each.result.status is not PublishStatus.NOT_SENT:
                 self._channel.write(each)
         self.connection.wire.flush()
 

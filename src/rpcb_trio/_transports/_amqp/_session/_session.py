@@ -40,7 +40,7 @@ from rpcb_trio._transports._topology import Topology
 _log = logging.getLogger(__name__)
 
 ACKED = {
-    PublishStatus.NOBODY: Settled.NO_REPLY_TO,
+    PublishStatus.NOT_SENT: Settled.NO_REPLY_TO,
     PublishStatus.CONFIRMED: Settled.REPLIED,
     PublishStatus.RETURNED: Settled.UNROUTABLE,
 }
@@ -146,7 +146,7 @@ class AmqpSession:
 
     async def _send(self, answers: Sequence[Answer]) -> tuple[list[PublishedReply], OutboxChannel]:
         """Publish the replies, wait a while for their confirms, and ack what was taken."""
-        self._refuse_strangers(answers)
+        self._refuse_foreign(answers)
         channel = self._outbox.channel or await self._outbox.open()
         replies = [address(answer) for answer in answers]
         await channel.send(replies)
@@ -191,7 +191,7 @@ class AmqpSession:
         )
         self._consumption.reject_unread(tag)
 
-    def _refuse_strangers(self, answers: Sequence[Answer]) -> None:
+    def _refuse_foreign(self, answers: Sequence[Answer]) -> None:
         """Tags are void after their session; what a lost session held is computed again elsewhere."""
         if self._end.reason is not None:
             raise SessionLost(self._end.reason)

@@ -17,7 +17,7 @@ from trio.testing import MockClock, memory_stream_pair
 from rpcb_trio import HealthInstrument, SettingError
 from rpcb_trio.health import HealthPort, _port, open_health_port
 from rpcb_trio.health._http import LONGEST_REQUEST, answer_one
-from rpcb_trio.health._port import Pulse
+from rpcb_trio.health._port import LoopLag
 from tests.scenarios import steady
 
 READYZ = b"GET /readyz HTTP/1.1\r\nHost: worker\r\n\r\n"
@@ -178,23 +178,23 @@ def test_no_bytes_whatever_break_it(data: bytes) -> None:
 
 
 @asynccontextmanager
-async def beating() -> AsyncIterator[Pulse]:
-    pulse = Pulse()
+async def watching() -> AsyncIterator[LoopLag]:
+    lag = LoopLag()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(pulse.beat)
-        yield pulse
+        nursery.start_soon(lag.watch)
+        yield lag
         nursery.cancel_scope.cancel()
 
 
 async def test_a_loop_that_was_held_up_says_for_how_long_and_forgets_it_after_a_minute(
     mock_clock: MockClock,
 ) -> None:
-    async with beating() as pulse:
+    async with watching() as lag:
         await trio.testing.wait_all_tasks_blocked()
         mock_clock.jump(4.0)
         await trio.testing.wait_all_tasks_blocked()
-        assert pulse.longest_stall == pytest.approx(3.0)
+        assert lag.longest_stall == pytest.approx(3.0)
         for _ in range(60):
             mock_clock.jump(1.0)
             await trio.testing.wait_all_tasks_blocked()
-        assert pulse.longest_stall == 0
+        assert lag.longest_stall == 0

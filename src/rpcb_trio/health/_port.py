@@ -24,29 +24,29 @@ TIMEOUT = 5.0
 MOST_CONNECTIONS = 32
 """At once. With one more, the oldest is closed, so that idle ones can't keep probes away."""
 
-BEAT = 1.0
+PERIOD = 1.0
 """Seconds between two looks at how late the event loop is."""
 
-BEATS = 60
+LOOKS = 60
 """Looks that are remembered."""
 
 
-class Pulse:
+class LoopLag:
     """Remembers how late the event loop was: a model that holds the GIL stops it, and its heartbeats."""
 
     def __init__(self) -> None:
-        self._late: deque[float] = deque(maxlen=BEATS)
+        self._late: deque[float] = deque(maxlen=LOOKS)
         self._due = trio.current_time()
 
     @property
     def longest_stall(self) -> float:
-        """For how many seconds the loop stood still at most, within the last `BEATS` looks."""
+        """For how many seconds the loop stood still at most, within the last `LOOKS` looks."""
         return max([*self._late, trio.current_time() - self._due, 0.0])
 
-    async def beat(self) -> None:
+    async def watch(self) -> None:
         """Look until cancelled."""
         while True:
-            self._due = trio.current_time() + BEAT
+            self._due = trio.current_time() + PERIOD
             await trio.sleep_until(self._due)
             self._late.append(trio.current_time() - self._due)
 
@@ -60,7 +60,7 @@ class HealthPort:
 
     def __init__(self, workers: Sequence[HealthInstrument]) -> None:
         self._workers = workers
-        self._pulse = Pulse()
+        self._lag = LoopLag()
         self._open: deque[trio.CancelScope] = deque()
         self.port = 0
         """The TCP port that it listens on."""
@@ -68,7 +68,7 @@ class HealthPort:
     def answer(self, path: str) -> Response:
         """The response to a GET of `path`."""
         if path == "/livez":
-            stall = round(self._pulse.longest_stall, 3)
+            stall = round(self._lag.longest_stall, 3)
             return Response(HTTPStatus.OK, {"live": True, "longest_stall": stall})
         if path == "/readyz":
             workers = [each.health for each in self._workers]
@@ -80,7 +80,7 @@ class HealthPort:
     async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
         """Respond until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._pulse.beat)
+            nursery.start_soon(self._lag.watch)
             nursery.start_soon(trio.serve_listeners, self.serve_one, list(listeners))
 
     async def serve_one(self, stream: trio.abc.Stream) -> None:

@@ -1,4 +1,4 @@
-"""The way of a request through the worker: each gets its own answer, and a bad one spoils nobody."""
+"""The path of a request through the worker: each gets its own answer, and a bad one spoils nobody."""
 
 from __future__ import annotations
 

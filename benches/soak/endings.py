@@ -1,4 +1,4 @@
-"""How the way of a request may end, and which end is due to which kind."""
+"""How the path of a request may end, and which end is due to which kind."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Mark(IntFlag):
 
 
 class Ending(Enum):
-    """How the way of a request ended."""
+    """How the path of a request ended."""
 
     ANSWERED = "answered"
     FAILED = "error reply"

@@ -1,4 +1,4 @@
-"""The way of a request through the worker; one nursery holds all its tasks."""
+"""The path of a request through the worker; one nursery holds all its tasks."""
 
 from rpcb_trio._pipeline._checks import BOUNDS, MAX_BODY_SIZE, checked_prefetch
 from rpcb_trio._pipeline._codec import Codec, Resolved

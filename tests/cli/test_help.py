@@ -12,7 +12,7 @@ from typing import get_args, get_origin
 
 import pytest
 
-from rpcb_trio._commands._app import IMPORTED_WHEN_ASKED_FOR, make_app, parse
+from rpcb_trio._commands._app import IMPORTED_WHEN_ASKED_FOR, command_line, parse
 from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._commands._settings._file import FileTable
 from rpcb_trio._commands._settings._gateway import GatewaySettings
@@ -100,7 +100,7 @@ def test_defaults_are_shown_with_their_units(run_command: Run) -> None:
 
 
 def test_a_flag_means_the_same_in_every_command() -> None:
-    app, kinds = make_app(Sources()), defaultdict[str, set[object]](set)
+    app, kinds = command_line(Sources()), defaultdict[str, set[object]](set)
     for command in COMMANDS:
         for argument in app[command].assemble_argument_collection():
             reader = argument.parameter.converter

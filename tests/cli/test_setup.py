@@ -29,6 +29,14 @@ def test_a_setting_of_the_name_of_an_argument_of_serve_is_given_to_it(name: str)
     assert job.start.keywords[name] == EVERY_SETTING[name]  # type: ignore[attr-defined] # it is a partial
 
 
+def test_a_setting_has_the_default_of_the_argument_of_its_name() -> None:
+    settings = Settings()
+    for called in (serve, Topology):
+        for name, argument in inspect.signature(called).parameters.items():
+            if name not in {"queue", "batching"} and hasattr(settings, name):
+                assert (name, getattr(settings, name)) == (name, argument.default)
+
+
 def test_the_ancestors_topology_is_a_matter_of_settings() -> None:
     names = ("queue", "exchange", "declare", "queue_type", "exchange_type", "durable", "on_refused_reply")
     same: dict[str, Any] = {

@@ -66,7 +66,7 @@ def parse(argv: Sequence[str]) -> tuple[Callable[..., Any], BoundArguments]:
     sources = Sources()
     given = ["--help" if each == ALL else each for each in argv]
     try:
-        app = make_app(sources, argv)
+        app = command_line(sources, argv)
         command, bound, injected = app.parse_args(given, print_error=False, exit_on_error=False)
     except CycloptsError as error:
         raise SettingError(f"{error} See {_named(argv)} --help.") from error
@@ -82,7 +82,7 @@ def _named(argv: Sequence[str]) -> str:
     return f"{NAME} {argv[0]}" if argv and argv[0] in commands else NAME
 
 
-def make_app(sources: Sources, argv: Sequence[str] = ()) -> App:
+def command_line(sources: Sources, argv: Sequence[str] = ()) -> App:
     """The command line, for one reading of `argv`."""
     lists_commands = not argv or argv[0].startswith("-")  # then --help shows what each command does
     app = App(

@@ -105,7 +105,7 @@ class OnlyHttp1(H11Protocol):
         await super()._maybe_recycle()
 
 
-class Connection(TCPServer):
+class HttpConnection(TCPServer):
     """Serves a stream until either side closes; an error is logged, and other connections go on."""
 
     def __init__(self, faults: Faults, *arguments: Any) -> None:

@@ -18,7 +18,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState
 from starlette.applications import Starlette
 
-from rpcb_trio._gateway._connections import Connection
+from rpcb_trio._gateway._connections import HttpConnection
 from rpcb_trio._gateway._dispatcher import Dispatcher
 from rpcb_trio._gateway._middleware import Faults
 
@@ -60,7 +60,7 @@ async def serve_app(
     dispatcher: Dispatcher = app.state.dispatcher
     context = WorkerContext(None)
     served = partial(
-        Connection,
+        HttpConnection,
         Faults(),
         ASGIWrapper(cast("ASGIFramework", app)),  # Starlette types the same protocol in its own way
         _config(),

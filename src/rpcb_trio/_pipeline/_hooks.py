@@ -35,7 +35,7 @@ async def in_thread(function: Callable[[], T]) -> T:
     )
 
 
-class _Call:
+class _HookCall:
     """One call, which may be left to run when it is not awaited any more."""
 
     due = math.inf
@@ -55,7 +55,7 @@ class Hooks:
         self._offload = offload
         self._places = trio.CapacityLimiter(most)
         self._timeout = timeout
-        self._left: list[_Call] = []
+        self._left: list[_HookCall] = []
         self._stuck = 0
         self._overrun = trio.Event()
 
@@ -68,7 +68,7 @@ class Hooks:
         if self._timeout == math.inf:
             async with self._places:
                 return await self._offload(function)
-        call = _Call()
+        call = _HookCall()
 
         def run() -> T:
             call.has_begun = True
@@ -89,7 +89,7 @@ class Hooks:
         self._leave(call)
         raise HookTimeout(f"{hooks} took longer than {self._timeout:g} s (hook_timeout)")
 
-    def _leave(self, call: _Call) -> None:
+    def _leave(self, call: _HookCall) -> None:
         """Leave a call to run, and count those that run on though their time is over."""
         self._left = [each for each in (*self._left, call) if not each.is_over]
         now = trio.current_time()

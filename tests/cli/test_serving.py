@@ -117,6 +117,7 @@ async def test_a_service_that_can_not_be_warmed_up_is_one_line_with_its_place_an
     assert line.startswith(f"rpcb-trio: {queue}: Cold: warm_up failed: RuntimeError: the weights are gone (")
     assert "services.py:" in line
     assert not [line for line in serving.lines if "Traceback" in line]
+    assert len([line for line in serving.lines if "Cold.ondevice is never called" in line]) == 1
 
 
 async def test_replies_tell_of_their_batch_and_the_audit_has_it(

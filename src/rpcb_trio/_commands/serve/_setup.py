@@ -25,7 +25,7 @@ from rpcb_trio._events import EventInstrument, publish_events
 from rpcb_trio._executors import ProcessExecutor
 from rpcb_trio._instruments import AuditInstrument, HealthInstrument, Instrument, LogInstrument, new_start
 from rpcb_trio._pipeline import checked_prefetch, serve
-from rpcb_trio._service import BoundService
+from rpcb_trio._service import BoundService, bind_again
 from rpcb_trio._transports import Topology
 
 log = logging.getLogger("rpcb_trio")
@@ -168,7 +168,7 @@ def _processes(name: str, target: str, settings: Settings, count: int) -> list[P
     """Executors that each make a service of their own, as this process has made one."""
     return [
         ProcessExecutor(
-            partial(load_service, target, as_they_look("option", settings.option)),
+            partial(load_service, target, as_they_look("option", settings.option), bind_again),
             device=settings.device[number % len(settings.device)] if settings.device else None,
             name=f"{name}-{number}",
             infer_timeout=settings.infer_timeout,

@@ -7,7 +7,7 @@ import inspect
 import logging
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType, NoneType, UnionType
@@ -37,7 +37,11 @@ _LOOKS = (bool, int, float, NoneType)
 """What an option may look like besides text."""
 
 
-def load_service(target: str, options: Mapping[str, object] = NO_OPTIONS) -> BoundService:
+def load_service(
+    target: str,
+    options: Mapping[str, object] = NO_OPTIONS,
+    accept: Callable[[Any], BoundService] = bind,
+) -> BoundService:
     """Import what TARGET names and accept it as a service; a class is made with `options`.
 
     Raises:
@@ -50,7 +54,7 @@ def load_service(target: str, options: Mapping[str, object] = NO_OPTIONS) -> Bou
     elif inspect.isclass(found):
         _refuse_missing_options(target, found)
     try:
-        bound = bind(found(**options) if options else found)
+        bound = accept(found(**options) if options else found)
     except SettingError as error:
         raise SettingError(f"{target}: {error}") from error
     except Exception as error:

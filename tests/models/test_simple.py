@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
+
 from rpcb_models.simple import Accelerator, accelerator, echo
 from rpcb_trio.testing import push_batch
 
@@ -28,8 +30,9 @@ async def test_the_accelerator_refuses_what_is_no_text_and_computes_the_rest() -
     assert json.loads(second.body) == {"echo": "text", "batch_size": 1}
 
 
-def test_a_batch_takes_a_plus_c_for_each_request() -> None:
-    started = time.perf_counter()
+def test_a_batch_takes_a_plus_c_for_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
     Accelerator(a=0.03, c=0.01).infer(["x"] * 3)
-    assert 0.06 <= time.perf_counter() - started < 0.5
+    assert slept == [pytest.approx(0.06)]
     assert (accelerator.a, accelerator.c) == (0.150, 0.025)

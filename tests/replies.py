@@ -8,9 +8,9 @@ from typing import NoReturn
 import trio
 
 from rpcb_trio import Reply
-from rpcb_trio._errors import RpcbError
 from rpcb_trio._messages import Outgoing
 from rpcb_trio._transports import CallerSession
+from rpcb_trio.errors import RpcbError
 
 
 def replies_of(caller: CallerSession) -> trio.MemoryReceiveChannel[Reply]:

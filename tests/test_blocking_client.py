@@ -18,10 +18,9 @@ import pytest
 import trio
 
 from rpcb_trio import BlockingRpcClient, Reply, ReplyTimeout, SettingError, Topology
-from rpcb_trio._errors import RpcbError
 from rpcb_trio._messages import Outgoing
 from rpcb_trio._transports import CallerSession, Session
-from rpcb_trio.errors import CallInterrupted, SessionLost, Unroutable
+from rpcb_trio.errors import CallInterrupted, RpcbError, SessionLost, Unroutable
 
 
 class Echo:

@@ -23,10 +23,16 @@ from rpcb_trio import (
     Topology,
     open_client,
 )
-from rpcb_trio._errors import RpcbError
 from rpcb_trio._messages import Outgoing
 from rpcb_trio._transports import CallerSession, Session
-from rpcb_trio.errors import CallInterrupted, PublishRefused, RequestTooBig, SessionLost, Unroutable
+from rpcb_trio.errors import (
+    CallInterrupted,
+    PublishRefused,
+    RequestTooBig,
+    RpcbError,
+    SessionLost,
+    Unroutable,
+)
 from tests.scenarios import QUEUE, Shouting, working
 
 

@@ -10,10 +10,9 @@ import trio
 from trio.testing import MockClock
 
 from rpcb_trio import MemoryBroker, open_client
-from rpcb_trio._errors import RpcbError
 from rpcb_trio._messages import Outgoing
 from rpcb_trio._transports import CallerSession
-from rpcb_trio.errors import CallInterrupted, SessionLost
+from rpcb_trio.errors import CallInterrupted, RpcbError, SessionLost
 from tests.scenarios import QUEUE, Shouting, working
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from rpcb_trio import MemoryBroker, Request, Topology
-from rpcb_trio._errors import BodyTooBig, DecodeError
 from rpcb_trio._pipeline._unpacking import LARGEST, is_plain, packing_of, unpacked_body
+from rpcb_trio.errors import BodyTooBig, DecodeError
 from tests.scenarios import ANSWERS, QUEUE, Shouting, steady, taken, working
 
 MIB = 2**20

@@ -9,9 +9,8 @@ import torch
 import trio
 
 from rpcb_trio import FixedPolicy, MemoryBroker, ThreadExecutor
-from rpcb_trio._errors import OutOfMemory
 from rpcb_trio._service import bind
-from rpcb_trio.errors import DeviceLost, ExecutorHung, InferError
+from rpcb_trio.errors import DeviceLost, ExecutorHung, InferError, OutOfMemory
 from tests import crashing
 from tests.scenarios import QUEUE, answers, ask, working
 from tests.test_process_executor import Telling

@@ -11,9 +11,8 @@ import trio
 from trio.testing import MockClock
 
 from rpcb_trio import Instrument, LogInstrument, MemoryBroker, SettingError, Topology
-from rpcb_trio._errors import RpcbError
 from rpcb_trio._transports import CallerSession, Session
-from rpcb_trio.errors import BrokerError, SessionLost, TopologyMismatch
+from rpcb_trio.errors import BrokerError, RpcbError, SessionLost, TopologyMismatch
 from rpcb_trio.instruments import Setup
 from tests.scenarios import Shouting, UnsteadyTransport, answers, ask, working
 

@@ -7,14 +7,13 @@ What is used daily is here; the rest is in modules named for it: `rpcb_trio.erro
 from typing import TYPE_CHECKING
 
 from rpcb_trio._client import BlockingRpcClient, RpcClient, open_client
-from rpcb_trio._messages import Failure, Outcome, Reply, Request, Success
+from rpcb_trio._messages import Failure, Outcome, RemoteError, Reply, Request, Success
 from rpcb_trio._pipeline import Worker, open_worker, serve
 from rpcb_trio._public import publish
 from rpcb_trio._service import PlainFunction, Service
 from rpcb_trio.batching import AutoPolicy, FixedPolicy
 from rpcb_trio.errors import (
     CallError,
-    RemoteError,
     ReplyTimeout,
     RequestError,
     RpcbError,

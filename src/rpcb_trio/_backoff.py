@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import anyio
 
-from rpcb_trio._errors import BrokerError, first_leaf
+from rpcb_trio.errors import BrokerError, first_leaf
 
 FIRST_RETRY = 0.5
 """Seconds: the longest wait before the first attempt."""

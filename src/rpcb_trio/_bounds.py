@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 
-from rpcb_trio._errors import SettingError
+from rpcb_trio.errors import SettingError
 
 
 @dataclass(frozen=True, kw_only=True)

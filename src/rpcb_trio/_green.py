@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from rpcb_trio._errors import SettingError
+from rpcb_trio.errors import SettingError
 
 REPLACED = ("select", "selectors", "socket", "threading", "thread", "_thread", "time", "queue")
 """Modules that trio, or a thread beside it, needs."""

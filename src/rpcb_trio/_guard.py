@@ -21,8 +21,10 @@ from typing import Any, NamedTuple, TypeGuard
 
 import trio
 
-from rpcb_trio import _errors
-from rpcb_trio._errors import (
+from rpcb_trio import errors
+from rpcb_trio._messages import Failure, Outcome, Success
+from rpcb_trio._shown import LONGEST_TEXT, shortened, shown
+from rpcb_trio.errors import (
     CostError,
     DecodeError,
     EncodeError,
@@ -33,8 +35,6 @@ from rpcb_trio._errors import (
     WarmUpFailed,
     WrongResultCount,
 )
-from rpcb_trio._messages import Failure, Outcome, Success
-from rpcb_trio._shown import LONGEST_TEXT, shortened, shown
 
 MOST_FRAMES = 8
 """Frames of the service's own code that are kept of a traceback: the innermost."""
@@ -339,5 +339,5 @@ def _frame(place: _Frame) -> str:
 
 
 _OURS = frozenset(
-    each for each in vars(_errors).values() if isinstance(each, type) and issubclass(each, OutcomeError)
+    each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, OutcomeError)
 )

@@ -11,7 +11,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from rpcb_trio._errors import CallError, OutcomeError
+from rpcb_trio.errors import CallError, OutcomeError
 
 ResultT = TypeVar("ResultT")
 

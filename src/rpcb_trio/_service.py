@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
-from rpcb_trio._errors import SettingError
 from rpcb_trio._messages import Outcome
+from rpcb_trio.errors import SettingError
 
 log = logging.getLogger("rpcb_trio")
 

@@ -20,13 +20,13 @@ import trio
 
 from rpcb_trio._batching import Policy
 from rpcb_trio._client import RpcClient, open_client
-from rpcb_trio._errors import BrokerError, ExecutorHung, OutcomeError, RpcbError
 from rpcb_trio._guard import run_infer
 from rpcb_trio._instruments import Instrument, Setup
 from rpcb_trio._messages import Answer, Batch, Failure, Pending, Reply, Request, Run, Settled
 from rpcb_trio._pipeline import Codec, Hooks, Isolation, Resolved, Worker, open_worker
 from rpcb_trio._service import bind
 from rpcb_trio._transports import MemoryBroker
+from rpcb_trio.errors import BrokerError, ExecutorHung, OutcomeError, RpcbError
 
 __all__ = ["MemoryBroker", "Recorder", "Served", "VirtualExecutor", "in_place", "push_batch", "served"]
 

@@ -9,8 +9,7 @@ import msgspec
 import pytest
 
 from rpcb_trio import RemoteError, Reply, ReplyTimeout, SettingError
-from rpcb_trio._errors import CallError
-from rpcb_trio.errors import CallInterrupted, PublishRefused, RequestTooBig
+from rpcb_trio.errors import CallError, CallInterrupted, PublishRefused, RequestTooBig
 from tests.gateway.fronts import ENVELOPE, answered_with, front, one_by_one
 
 ROUTES: dict[str, Any] = {

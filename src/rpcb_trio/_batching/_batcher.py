@@ -9,8 +9,8 @@ import trio
 
 from rpcb_trio._batching._policy import Decision, Policy
 from rpcb_trio._batching._waiting import Waiting
-from rpcb_trio._errors import Expired, TooLate
 from rpcb_trio._messages import Batch, Pending, Run
+from rpcb_trio.errors import Expired, TooLate
 
 _batch_ids = count(1)
 

@@ -7,8 +7,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 from rpcb_trio._bounds import COUNT, POSITIVE
-from rpcb_trio._errors import SettingError
 from rpcb_trio._messages import Ending, Run, Work
+from rpcb_trio.errors import SettingError
 
 AT_THE_CAP = 0.9
 """A batch above this share of the cap has shown that the cap holds."""

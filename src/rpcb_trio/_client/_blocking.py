@@ -18,10 +18,10 @@ import trio
 from anyio.from_thread import BlockingPortal
 
 from rpcb_trio._client._client import CLOSED, SHORTEST_EXPIRATION, RpcClient, checked_expiration, open_client
-from rpcb_trio._errors import CallInterrupted, ReplyTimeout
 from rpcb_trio._green import refuse_green_threads
 from rpcb_trio._messages import NO_HEADERS, Reply
 from rpcb_trio._transports import Transport, as_transport
+from rpcb_trio.errors import CallInterrupted, ReplyTimeout
 
 GREEN_REMEDY = "call the worker over a gateway's HTTP, or from a process without monkey-patching"
 

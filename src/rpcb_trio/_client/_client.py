@@ -12,10 +12,10 @@ from anyio.abc import TaskStatus
 
 from rpcb_trio._backoff import ConnectionLog, keep_connected
 from rpcb_trio._bounds import POSITIVE
-from rpcb_trio._errors import BrokerError, CallInterrupted, ReplyTimeout, RpcbError, SettingError
 from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._transports import CallerSession, Transport, as_transport
+from rpcb_trio.errors import BrokerError, CallInterrupted, ReplyTimeout, RpcbError, SettingError
 
 LONGEST_EXPIRATION = 365 * 86400.0
 """Seconds. A broker closes the channel over an expiration beyond its limit; a longer call has none."""

@@ -19,7 +19,7 @@ from rpcb_trio._commands._logs import report_more
 from rpcb_trio._commands._reference import exit_codes, settings
 from rpcb_trio._commands._settings._sources import Sources, unknown_variables
 from rpcb_trio._commands.serve._command import serve
-from rpcb_trio._errors import SettingError
+from rpcb_trio.errors import SettingError
 
 NAME = "rpcb-trio"
 

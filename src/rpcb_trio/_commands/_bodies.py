@@ -17,7 +17,7 @@ from rpcb_trio._bounds import POSITIVE
 from rpcb_trio._commands._settings._parameters import flag
 from rpcb_trio._commands._settings._shared import FLAT
 from rpcb_trio._commands._settings._values import SECONDS, split_pair
-from rpcb_trio._errors import SettingError
+from rpcb_trio.errors import SettingError
 
 REQUEST = Group("Request", sort_key=-3)
 

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from rpcb_trio._commands._exits import ExitCode
-from rpcb_trio._errors import SettingError
+from rpcb_trio.errors import SettingError
 
 INSTALL = "pip install 'rpcb-trio[demo]', or in a checkout: pip install -e ./models -e '.[demo]'"
 

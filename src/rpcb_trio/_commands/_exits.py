@@ -10,7 +10,8 @@ from typing import Self
 from rpcb_trio._commands._ending import leave_behind
 from rpcb_trio._commands._logs import report
 from rpcb_trio._commands._streams import flush_output, is_of_output, prepare_streams
-from rpcb_trio._errors import (
+from rpcb_trio._messages import RemoteError
+from rpcb_trio.errors import (
     CallInterrupted,
     DrainTimeout,
     ExecutorHung,
@@ -25,7 +26,6 @@ from rpcb_trio._errors import (
     Unroutable,
     WarmUpFailed,
 )
-from rpcb_trio._messages import RemoteError
 
 log = logging.getLogger("rpcb_trio")
 

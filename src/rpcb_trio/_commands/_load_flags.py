@@ -12,8 +12,8 @@ from rpcb_trio._bounds import FINITE
 from rpcb_trio._commands._bodies import read_bodies
 from rpcb_trio._commands._settings._parameters import flag
 from rpcb_trio._commands._settings._values import SECONDS
-from rpcb_trio._errors import SettingError
 from rpcb_trio._measure import Objective
+from rpcb_trio.errors import SettingError
 
 REQUESTS = Group("Requests", sort_key=-3)
 LOAD = Group("Load", sort_key=-2)

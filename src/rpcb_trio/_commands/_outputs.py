@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from rpcb_trio._commands._settings._parameters import flag
-from rpcb_trio._errors import SettingError
 from rpcb_trio._shown import on_one_line
+from rpcb_trio.errors import SettingError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure  # an extra

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import trio
 
-from rpcb_trio._errors import BrokerError, OutcomeError
 from rpcb_trio._events._buffer import EventBuffer
 from rpcb_trio._events._events import LONGEST_NAME, LONGEST_REASON, MOST_WAITS, BatchEvent, StateEvent
 from rpcb_trio._instruments import HealthInstrument, Setup, new_start
 from rpcb_trio._messages import Answer, Batch, Request, Run, Settled
 from rpcb_trio._shown import shown
+from rpcb_trio.errors import BrokerError, OutcomeError
 
 BUFFER = 64
 """Events of each kind that may wait to be published. They are published ten times a second, so this also

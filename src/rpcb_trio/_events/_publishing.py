@@ -11,13 +11,13 @@ import msgspec
 import trio
 
 from rpcb_trio._backoff import ConnectionLog, keep_connected
-from rpcb_trio._errors import BrokerError
 from rpcb_trio._events._buffer import LIFETIME, EventBuffer
 from rpcb_trio._events._events import AnyEvent
 from rpcb_trio._events._instrument import EventInstrument
 from rpcb_trio._messages import Notice
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._transports import NoticePublisher, NoticeTransport, as_notice_transport
+from rpcb_trio.errors import BrokerError
 
 log = logging.getLogger("rpcb_trio")
 

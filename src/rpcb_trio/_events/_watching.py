@@ -10,11 +10,11 @@ import anyio
 from anyio.abc import TaskStatus
 
 from rpcb_trio._backoff import ConnectionLog, keep_connected
-from rpcb_trio._errors import SessionLost
 from rpcb_trio._events._events import AnyEvent, decoded
 from rpcb_trio._events._summary import Observer, QueueSummary
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._transports import NoticeSubscriber, NoticeTransport, as_notice_transport
+from rpcb_trio.errors import SessionLost
 
 DEPTH_EVERY = 1.0
 """Seconds between two questions to the broker how many messages its queues hold."""

@@ -14,12 +14,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from rpcb_trio._errors import InferError, OutcomeError, RpcbError
 from rpcb_trio._executors._ipc import IpcError, out_of_band, receive, send, send_error
 from rpcb_trio._executors._model import Model
 from rpcb_trio._forks import close_in_children
 from rpcb_trio._messages import Failure
 from rpcb_trio._service import bind_again
+from rpcb_trio.errors import InferError, OutcomeError, RpcbError
 
 PR_SET_PDEATHSIG = 1
 

@@ -16,7 +16,6 @@ import sys
 import traceback
 from typing import Any
 
-from rpcb_trio._errors import DeviceLost, OutcomeError, OutOfMemory
 from rpcb_trio._guard import (
     cause_of,
     context_of,
@@ -27,6 +26,7 @@ from rpcb_trio._guard import (
     type_name,
 )
 from rpcb_trio._shown import shown
+from rpcb_trio.errors import DeviceLost, OutcomeError, OutOfMemory
 
 CUDA_ERROR_MEMORY_ALLOCATION = 2
 

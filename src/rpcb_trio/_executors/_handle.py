@@ -16,9 +16,9 @@ from contextlib import suppress
 from io import FileIO
 from typing import Any
 
-from rpcb_trio._errors import DeviceLost, InferError, SettingError
 from rpcb_trio._executors._ipc import IpcError, NoRoom, out_of_band, receive, send
 from rpcb_trio._forks import close_in_children
+from rpcb_trio.errors import DeviceLost, InferError, SettingError
 
 CODE = "import sys; from rpcb_trio._executors._child import main; main(int(sys.argv[1]), int(sys.argv[2]))"
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from rpcb_trio._errors import SettingError
 from rpcb_trio._executors._device import as_out_of_memory, empty_cache, refuse_lost_device
 from rpcb_trio._guard import judge_infer, outcomes_of, warming_up
 from rpcb_trio._messages import Failure, Outcome
 from rpcb_trio._service import BoundService
+from rpcb_trio.errors import SettingError
 
 INFER_TIMEOUT = 600.0
 """Seconds, unless set otherwise, that one run of `infer` may take; RabbitMQ redelivers after 30 minutes."""

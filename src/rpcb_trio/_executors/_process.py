@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 import trio
 
 from rpcb_trio._backoff import Backoff
-from rpcb_trio._errors import ExecutorHung, ExecutorLost, KilledWorker, WrongResultCount
 from rpcb_trio._executors._handle import Process, ProcessDied, pickled
 from rpcb_trio._executors._model import INFER_TIMEOUT, WARM_UP_TIMEOUT
+from rpcb_trio.errors import ExecutorHung, ExecutorLost, KilledWorker, WrongResultCount
 
 MOST_STARTS = 5
 """Attempts to start the process again, before the executor is lost."""

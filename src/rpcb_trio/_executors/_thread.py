@@ -8,11 +8,11 @@ from typing import Any, TypeVar, cast
 
 import trio
 
-from rpcb_trio._errors import ExecutorHung
 from rpcb_trio._executors._model import INFER_TIMEOUT, Model
 from rpcb_trio._forks import ending_children
 from rpcb_trio._messages import Outcome
 from rpcb_trio._service import AnyService, bind_again
+from rpcb_trio.errors import ExecutorHung
 
 T = TypeVar("T")
 

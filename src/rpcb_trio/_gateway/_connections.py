@@ -19,8 +19,8 @@ from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ASGIReceiveEvent
 
-from rpcb_trio._errors import first_leaf
 from rpcb_trio._gateway._middleware import Faults
+from rpcb_trio.errors import first_leaf
 
 STALL = 30.0
 """Seconds within which a client takes the next piece of its response; else its connection is closed."""

@@ -13,7 +13,6 @@ import anyio
 import anyio.to_thread
 
 from rpcb_trio._client import RpcClient
-from rpcb_trio._errors import CallError, SettingError
 from rpcb_trio._gateway._forms import Value, to_body
 from rpcb_trio._gateway._items import FEW
 from rpcb_trio._gateway._options import GatewayOptions
@@ -21,6 +20,7 @@ from rpcb_trio._gateway._problems import Problem, busy
 from rpcb_trio._gateway._replies import read_answer
 from rpcb_trio._gateway._routes import Route
 from rpcb_trio._messages import REQUEST_ID_HEADER, Reply
+from rpcb_trio.errors import CallError, SettingError
 
 
 class Dispatcher:

@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from rpcb_trio._errors import SettingError
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._routes import Field, Route
+from rpcb_trio.errors import SettingError
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from rpcb_trio._errors import SettingError
+from rpcb_trio.errors import SettingError
 
 MIB = 2**20
 

@@ -12,7 +12,6 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute
 from starlette.routing import Route as HttpRoute
 
-from rpcb_trio._errors import SettingError
 from rpcb_trio._gateway._dispatcher import Dispatcher
 from rpcb_trio._gateway._forms import JSON
 from rpcb_trio._gateway._openapi import openapi
@@ -23,6 +22,7 @@ from rpcb_trio._gateway._responses import INERT, failure
 from rpcb_trio._gateway._routes import Routes
 from rpcb_trio._gateway._store import Store
 from rpcb_trio._gateway._unsent import Unsent
+from rpcb_trio.errors import SettingError
 
 DOCS_POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; media-src 'self' data: blob:; "

@@ -7,7 +7,9 @@ from http import HTTPStatus
 
 import msgspec
 
-from rpcb_trio._errors import (
+from rpcb_trio._messages import Reply
+from rpcb_trio._shown import shortened
+from rpcb_trio.errors import (
     CallError,
     CallInterrupted,
     PublishRefused,
@@ -15,8 +17,6 @@ from rpcb_trio._errors import (
     RequestTooBig,
     SettingError,
 )
-from rpcb_trio._messages import Reply
-from rpcb_trio._shown import shortened
 
 STATUS_OF_KIND = {
     "request": HTTPStatus.BAD_REQUEST,

@@ -26,9 +26,9 @@ import anyio.to_thread
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from rpcb_trio._errors import SettingError
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._problems import Problem
+from rpcb_trio.errors import SettingError
 
 log = logging.getLogger("rpcb_trio")
 

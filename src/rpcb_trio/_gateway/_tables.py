@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from rpcb_trio._errors import SettingError
 from rpcb_trio._gateway._extensions import envelope_of, file_of
 from rpcb_trio._gateway._options import is_named_by_broker
 from rpcb_trio._gateway._routes import Field, Part, Route, Routes
 from rpcb_trio._shown import did_you_mean
+from rpcb_trio.errors import SettingError
 
 OWN_PATHS = ("/", "/docs", "/openapi.json", "/livez", "/readyz")
 OWN_BELOW = ("/docs/", "/files/", "/rpc/", "/static/", "/events")

@@ -13,7 +13,6 @@ from pathlib import Path
 import msgspec
 import trio
 
-from rpcb_trio._errors import BrokerError, OutcomeError, SettingError
 from rpcb_trio._instruments._instrument import Instrument, Setup
 from rpcb_trio._instruments._records import (
     SCHEMA,
@@ -25,6 +24,7 @@ from rpcb_trio._instruments._records import (
 )
 from rpcb_trio._messages import Answer, Batch, Request, Run, Settled, caller_hash
 from rpcb_trio._shown import shown
+from rpcb_trio.errors import BrokerError, OutcomeError, SettingError
 
 FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 

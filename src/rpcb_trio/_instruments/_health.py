@@ -7,10 +7,10 @@ from enum import StrEnum
 import msgspec
 import trio
 
-from rpcb_trio._errors import BrokerError, ExecutorHung, RpcbError
 from rpcb_trio._instruments._instrument import Instrument, Setup
 from rpcb_trio._messages import Batch
 from rpcb_trio._shown import shown
+from rpcb_trio.errors import BrokerError, ExecutorHung, RpcbError
 
 
 class Condition(StrEnum):

@@ -8,8 +8,8 @@ from typing import Concatenate, ParamSpec
 
 import msgspec
 
-from rpcb_trio._errors import BrokerError, ExecutorHung, OutcomeError, RpcbError
 from rpcb_trio._messages import Answer, Batch, Request, Run, Settled
+from rpcb_trio.errors import BrokerError, ExecutorHung, OutcomeError, RpcbError
 
 P = ParamSpec("P")
 

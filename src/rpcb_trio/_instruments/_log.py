@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import trio
 
-from rpcb_trio._errors import BrokerError, ExecutorHung, HooksHung, OutcomeError, RpcbError
 from rpcb_trio._instruments._instrument import Instrument, Setup
 from rpcb_trio._messages import Answer, Batch, Request, Run, Settled, shown_address
 from rpcb_trio._shown import shown
+from rpcb_trio.errors import BrokerError, ExecutorHung, HooksHung, OutcomeError, RpcbError
 
 log = logging.getLogger("rpcb_trio")
 

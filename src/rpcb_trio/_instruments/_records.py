@@ -20,9 +20,9 @@ from typing import TypeAlias
 
 import msgspec
 
-from rpcb_trio._errors import SettingError
 from rpcb_trio._instruments._instrument import Setup
 from rpcb_trio._messages import Run, Trigger, Work
+from rpcb_trio.errors import SettingError
 
 SCHEMA = 2
 """Of the lines; it grows whenever a field changes its meaning or is removed."""

@@ -19,9 +19,9 @@ from statistics import fmean, median
 
 import msgspec
 
-from rpcb_trio._errors import SettingError
 from rpcb_trio._messages import Work
 from rpcb_trio._statistics import fit_line
+from rpcb_trio.errors import SettingError
 
 LEAST_SECONDS = 1e-9
 """The resolution of a clock."""

@@ -16,9 +16,9 @@ from typing import TypeAlias
 import msgspec
 import trio
 
-from rpcb_trio._errors import CallError
 from rpcb_trio._measure._latencies import Latencies
 from rpcb_trio._messages import Reply
+from rpcb_trio.errors import CallError
 from rpcb_trio.simulation import poisson
 
 Call: TypeAlias = Callable[[bytes], Awaitable[Reply]]

@@ -15,12 +15,12 @@ from typing import NamedTuple
 import msgspec
 import trio
 
-from rpcb_trio._errors import SettingError
 from rpcb_trio._executors import Executor, ThreadExecutor
 from rpcb_trio._measure._law import Observation, ServiceLaw, fit_law
 from rpcb_trio._messages import Ending, Failure, Outcome, Pending, Request
 from rpcb_trio._pipeline import Codec, Hooks, Isolation, in_thread
 from rpcb_trio._service import BoundService
+from rpcb_trio.errors import SettingError
 
 MOST_ROUNDS = 100
 LEAST_ROUNDS = 3

@@ -14,10 +14,10 @@ from statistics import fmean
 import msgspec
 
 from rpcb_trio._batching import Policy
-from rpcb_trio._errors import Expired, Overloaded, SettingError, TooLate
 from rpcb_trio._instruments import Audit, AuditBatch, AuditRequest, read_audit
 from rpcb_trio._measure._law import Observation, ServiceLaw, fit_law
 from rpcb_trio._messages import Ending
+from rpcb_trio.errors import Expired, Overloaded, SettingError, TooLate
 from rpcb_trio.simulation import (
     Arrival,
     OpenLoad,

@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 import msgspec
 import trio
 
-from rpcb_trio._errors import BodyTooBig, CallerGone, NoReplyTo, Overloaded
 from rpcb_trio._messages import Answer, Failure, Pending, Request
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._reply_cache import ReplyCache
 from rpcb_trio._pipeline._unpacking import is_plain
 from rpcb_trio._transports import Session
+from rpcb_trio.errors import BodyTooBig, CallerGone, NoReplyTo, Overloaded
 
 TURNS = 2
 """Of the scheduler, within which the batcher has taken a batch if an executor is idle."""

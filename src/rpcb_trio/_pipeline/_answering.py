@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rpcb_trio._errors import EncodeError, Expired, OutcomeError, ReplyTooBig
 from rpcb_trio._instruments import Instrument, Instruments
 from rpcb_trio._messages import Answer, Failure, Settled
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._pipeline._reply_cache import ReplyCache
 from rpcb_trio._transports import Rest, Session
+from rpcb_trio.errors import EncodeError, Expired, OutcomeError, ReplyTooBig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from rpcb_trio._batching import Policy
 from rpcb_trio._bounds import COUNT, NOT_NEGATIVE, POSITIVE, Bounds
-from rpcb_trio._errors import SettingError
 from rpcb_trio._transports import LARGEST_PREFETCH
+from rpcb_trio.errors import SettingError
 
 MAX_BODY_SIZE = 96 * 2**20
 """Bytes, unless set otherwise: a file of 90 MiB, the most that clients of speech services upload, and what

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import trio
 
-from rpcb_trio._errors import HookTimeout, KilledWorker, OutcomeError, ReplyTooBig
 from rpcb_trio._guard import exact_bytes, exact_cost, judge_cost, judge_decode, judge_encode
 from rpcb_trio._messages import (
     ERROR_HEADER,
@@ -30,6 +29,7 @@ from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._unpacking import is_plain, unpacked_body
 from rpcb_trio._service import BoundService
 from rpcb_trio._shown import shown
+from rpcb_trio.errors import HookTimeout, KilledWorker, OutcomeError, ReplyTooBig
 
 log = logging.getLogger("rpcb_trio")
 

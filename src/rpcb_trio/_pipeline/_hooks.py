@@ -8,8 +8,8 @@ from typing import Protocol, TypeVar
 
 import trio
 
-from rpcb_trio._errors import HooksHung, HookTimeout
 from rpcb_trio._forks import ending_children
+from rpcb_trio.errors import HooksHung, HookTimeout
 
 T = TypeVar("T")
 

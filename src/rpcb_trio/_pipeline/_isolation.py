@@ -7,11 +7,11 @@ from typing import Any
 
 import trio
 
-from rpcb_trio._errors import ExecutorHung, OutOfMemory
 from rpcb_trio._executors import Executor
 from rpcb_trio._guard import judge_infer, outcomes_of
 from rpcb_trio._messages import Ending, Failure, Outcome, Pending, Run, Work
 from rpcb_trio._pipeline._journal import Journal
+from rpcb_trio.errors import ExecutorHung, OutOfMemory
 
 
 class Isolation:

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import trio
 
-from rpcb_trio._errors import BrokerError, DrainTimeout, ExecutorLost, KilledWorker, SettingError
 from rpcb_trio._messages import Request
 from rpcb_trio._pipeline._deaths import DeathRecord
 from rpcb_trio._pipeline._hooks import Offload
 from rpcb_trio._pipeline._ledger import identity
+from rpcb_trio.errors import BrokerError, DrainTimeout, ExecutorLost, KilledWorker, SettingError
 
 log = logging.getLogger("rpcb_trio")
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from rpcb_trio._errors import BodyTooBig
 from rpcb_trio._messages import Answer, Reply, Request
 from rpcb_trio._pipeline._hooks import Offload
 from rpcb_trio._pipeline._ledger import identity
+from rpcb_trio.errors import BodyTooBig
 
 MOST_BYTES = 64 * 2**20
 """Of the bodies of all replies; the oldest are removed first."""

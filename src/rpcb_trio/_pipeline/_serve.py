@@ -13,7 +13,6 @@ import trio
 
 from rpcb_trio._batching import AutoPolicy, Policy
 from rpcb_trio._bounds import check_choice
-from rpcb_trio._errors import RpcbError, SettingError, WarmUpFailed, first_leaf
 from rpcb_trio._executors import WARM_UP_TIMEOUT, Executor, ThreadExecutor
 from rpcb_trio._instruments import Instrument, Instruments, LogInstrument
 from rpcb_trio._nursery import open_serving_nursery
@@ -34,6 +33,7 @@ from rpcb_trio._pipeline._stages import Pipeline
 from rpcb_trio._pipeline._worker import Worker, WorkerLoop
 from rpcb_trio._service import AnyService, BoundService, bind
 from rpcb_trio._transports import Topology, Transport, as_transport
+from rpcb_trio.errors import RpcbError, SettingError, WarmUpFailed, first_leaf
 
 P = ParamSpec("P")
 ReturnT = TypeVar("ReturnT")

@@ -18,7 +18,6 @@ from typing import TypeAlias, TypeVar
 import trio
 
 from rpcb_trio._batching import Batcher, Policy
-from rpcb_trio._errors import ExecutorHung, OutcomeError, SessionLost
 from rpcb_trio._executors import Executor
 from rpcb_trio._instruments import Instrument, Instruments, Setup
 from rpcb_trio._messages import Answer, Batch, Failure, Pending, Request, Settled
@@ -29,6 +28,7 @@ from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._transports import Rest, Session, Topology
+from rpcb_trio.errors import ExecutorHung, OutcomeError, SessionLost
 
 T = TypeVar("T")
 

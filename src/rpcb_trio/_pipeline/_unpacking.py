@@ -14,8 +14,8 @@ from functools import lru_cache
 from io import BytesIO
 from typing import Literal, TypeAlias
 
-from rpcb_trio._errors import BodyTooBig, DecodeError
 from rpcb_trio._messages import Request
+from rpcb_trio.errors import BodyTooBig, DecodeError
 
 Packing: TypeAlias = Literal["plain", "gzip", "deflate", "unknown"]
 

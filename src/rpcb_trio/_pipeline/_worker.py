@@ -22,11 +22,11 @@ from functools import partial
 import trio
 
 from rpcb_trio._backoff import Lost, keep_connected
-from rpcb_trio._errors import DrainTimeout, SettingError, first_leaf
 from rpcb_trio._instruments import Instrument, Setup
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._pipeline._stages import Pipeline
 from rpcb_trio._transports import Session, Topology, Transport
+from rpcb_trio.errors import DrainTimeout, SettingError, first_leaf
 
 
 class Worker:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rpcb_trio._errors import SettingError
 from rpcb_trio._transports._memory import MemoryBroker
 from rpcb_trio._transports._protocol import (
     BrokerFacts,
@@ -18,6 +17,7 @@ from rpcb_trio._transports._protocol import (
     Transport,
 )
 from rpcb_trio._transports._topology import LARGEST_PREFETCH, LONGEST_HEARTBEAT, Topology
+from rpcb_trio.errors import SettingError
 
 if TYPE_CHECKING:
     from rpcb_trio.amqp import AmqpTransport

@@ -9,9 +9,9 @@ from typing import Protocol, TypeAlias
 import msgspec
 import trio
 
-from rpcb_trio._errors import RpcbError
 from rpcb_trio._messages import Answer, Notice, Outgoing, Reply, Request, Settled
 from rpcb_trio._transports._topology import Topology
+from rpcb_trio.errors import RpcbError
 
 Rest: TypeAlias = Callable[[], Awaitable[list[Settled]]]
 """What is left to be done for some answers; it raises what `Session.settle` does."""

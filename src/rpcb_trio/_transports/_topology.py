@@ -10,8 +10,8 @@ from typing import Literal, get_args
 import msgspec
 
 from rpcb_trio._bounds import check_choice
-from rpcb_trio._errors import SettingError
 from rpcb_trio._messages import NO_HEADERS
+from rpcb_trio.errors import SettingError
 
 LARGEST_PREFETCH = 65535
 """AMQP 0-9-1 counts it in 16 bits; `basic.qos` takes 0 for no bound at all."""

@@ -11,9 +11,9 @@ from http import HTTPStatus
 
 import trio
 
-from rpcb_trio._errors import SettingError
 from rpcb_trio._forks import close_in_children
 from rpcb_trio._instruments import Health, HealthInstrument
+from rpcb_trio.errors import SettingError
 from rpcb_trio.health._http import Response, answer_one
 
 log = logging.getLogger("rpcb_trio")

@@ -17,9 +17,9 @@ from typing import Any
 import trio
 
 from rpcb_trio._batching import Batcher, Decision, Policy
-from rpcb_trio._errors import Expired, SettingError
 from rpcb_trio._messages import Batch, Ending, Pending, Request, Run
 from rpcb_trio._nursery import open_serving_nursery
+from rpcb_trio.errors import Expired, SettingError
 from rpcb_trio.simulation._found import SimulatedBatch, SimulatedRequest, Simulation
 from rpcb_trio.simulation._loads import Arrival, Law, Load
 

@@ -11,8 +11,8 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from rpcb_trio._commands._settings._shared import DEFAULT_URL, ConnectionSettings
 from rpcb_trio._commands._settings._text import bare, read_text
-from rpcb_trio._errors import SettingError
 from rpcb_trio._shown import without_passwords
+from rpcb_trio.errors import SettingError
 
 if TYPE_CHECKING:
     from rpcb_trio.amqp import AmqpTransport

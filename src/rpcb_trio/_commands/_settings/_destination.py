@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Group
 
 from rpcb_trio._commands._settings._parameters import flag
-from rpcb_trio._errors import SettingError
+from rpcb_trio.errors import SettingError
 
 DESTINATION = Group("Destination", sort_key=-2)
 

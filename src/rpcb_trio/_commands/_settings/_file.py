@@ -29,9 +29,9 @@ from rpcb_trio._commands._settings._parameters import declared
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._shared import HealthSettings, LogSettings, Target
 from rpcb_trio._commands._settings._text import read_text
-from rpcb_trio._errors import SettingError
 from rpcb_trio._gateway import file_of
 from rpcb_trio._shown import did_you_mean
+from rpcb_trio.errors import SettingError
 
 DEFAULT = Path("rpcb.toml")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-from rpcb_trio._errors import SettingError
+from rpcb_trio.errors import SettingError
 
 MARK = "\ufeff"
 """The byte-order mark, which some editors put before a text."""

@@ -20,9 +20,9 @@ from rpcb_trio._commands._settings._destination import Exchange, RoutingKey, rou
 from rpcb_trio._commands._settings._parameters import flag
 from rpcb_trio._commands._settings._shared import FLAT, ConfigPath, QueueSettings
 from rpcb_trio._commands._settings._values import split_pair
-from rpcb_trio._errors import SettingError
 from rpcb_trio._messages import Reply
 from rpcb_trio._transports import Transport
+from rpcb_trio.errors import SettingError
 
 REPLY = Group("Reply", sort_key=-1)
 

@@ -10,8 +10,8 @@ import trio
 from rpcb_trio._client import open_client
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands.doctor._findings import Finding, of_connection, of_version, ok, problem, warning
-from rpcb_trio._errors import CallError
 from rpcb_trio._transports import QueueFacts, Topology, Transport
+from rpcb_trio.errors import CallError
 
 if TYPE_CHECKING:
     from rpcb_trio._transports._amqp._examination import Examination

@@ -24,9 +24,9 @@ from rpcb_trio._commands.doctor._checkup import examine, send_through
 from rpcb_trio._commands.doctor._findings import Finding, Level, of_ack_time, ok, problem, warning
 from rpcb_trio._commands.serve._setup import topology
 from rpcb_trio._commands.serve._target import load_service
-from rpcb_trio._errors import BrokerError, SettingError
 from rpcb_trio._executors import refuse_missing_device
 from rpcb_trio._shown import on_one_line
+from rpcb_trio.errors import BrokerError, SettingError
 
 END = "correct that: serve would end with this line"
 

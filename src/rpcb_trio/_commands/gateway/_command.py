@@ -25,10 +25,10 @@ from rpcb_trio._commands._settings._shared import ConfigPath, LogSettings
 from rpcb_trio._commands._settings._sources import Sources, warn_of_unknown_variables
 from rpcb_trio._commands._signals import Signals
 from rpcb_trio._commands.gateway._embedded import Services, load_services, rerouted, serving_here
-from rpcb_trio._errors import SettingError
 from rpcb_trio._events import EventWatch, watch_events
 from rpcb_trio._gateway import GatewayOptions, Routes, read_routes
 from rpcb_trio._transports import MemoryBroker, NoticeTransport
+from rpcb_trio.errors import SettingError
 
 if TYPE_CHECKING:
     from rpcb_trio.amqp import AmqpTransport

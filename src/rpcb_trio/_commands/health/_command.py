@@ -14,9 +14,9 @@ from cyclopts import Group
 from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._commands._settings._parameters import flag
 from rpcb_trio._commands._settings._shared import ConfigPath, HealthSettings
-from rpcb_trio._errors import SettingError
 from rpcb_trio._instruments import Health
 from rpcb_trio._shown import shown
+from rpcb_trio.errors import SettingError
 
 ASKED = Group("What is asked", sort_key=0)
 

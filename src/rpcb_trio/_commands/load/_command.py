@@ -33,9 +33,9 @@ from rpcb_trio._commands.load._report import (
     progress_line,
     summary,
 )
-from rpcb_trio._errors import SettingError
 from rpcb_trio._measure import Call, Extent, Objective, Tally, find_highest, send_closed, send_open
 from rpcb_trio._messages import Reply
+from rpcb_trio.errors import SettingError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

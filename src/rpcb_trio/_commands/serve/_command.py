@@ -22,7 +22,7 @@ from rpcb_trio._commands._signals import Signals
 from rpcb_trio._commands.serve._setup import Job, make_job
 from rpcb_trio._commands.serve._target import load_service
 from rpcb_trio._commands.serve._workers import run_jobs
-from rpcb_trio._errors import SettingError
+from rpcb_trio.errors import SettingError
 from rpcb_trio.health import open_health_port
 
 log = logging.getLogger("rpcb_trio")

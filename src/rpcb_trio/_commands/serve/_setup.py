@@ -20,13 +20,13 @@ from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._values import SECONDS, as_they_look
 from rpcb_trio._commands.serve._ack_time import hold_warning
 from rpcb_trio._commands.serve._target import load_service
-from rpcb_trio._errors import SettingError
 from rpcb_trio._events import EventInstrument, publish_events
 from rpcb_trio._executors import ProcessExecutor
 from rpcb_trio._instruments import AuditInstrument, HealthInstrument, Instrument, LogInstrument, new_start
 from rpcb_trio._pipeline import checked_prefetch, serve
 from rpcb_trio._service import BoundService, bind_again
 from rpcb_trio._transports import Topology
+from rpcb_trio.errors import SettingError
 
 log = logging.getLogger("rpcb_trio")
 

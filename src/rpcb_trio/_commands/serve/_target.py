@@ -15,11 +15,11 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
-from rpcb_trio._errors import SettingError
 from rpcb_trio._green import refuse_green_threads
 from rpcb_trio._guard import described, is_of_a_library
 from rpcb_trio._service import BoundService, bind
 from rpcb_trio._shown import did_you_mean, shown
+from rpcb_trio.errors import SettingError
 
 log = logging.getLogger("rpcb_trio")
 

@@ -20,8 +20,8 @@ import trio
 from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._commands._signals import Signals
 from rpcb_trio._commands.serve._setup import Job
-from rpcb_trio._errors import DrainTimeout, WarmUpFailed
 from rpcb_trio._pipeline import Worker
+from rpcb_trio.errors import DrainTimeout, WarmUpFailed
 
 log = logging.getLogger("rpcb_trio")
 

@@ -18,8 +18,8 @@ from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._values import SECONDS
 from rpcb_trio._commands.serve._setup import policy_of
 from rpcb_trio._commands.simulate._report import Replayed, print_replayed, replay_title, summary
-from rpcb_trio._errors import SettingError
 from rpcb_trio._measure import Recording, ServiceLaw, law_by_hand, recorded, replay
+from rpcb_trio.errors import SettingError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,8 +11,8 @@ from rich.console import Console
 from rpcb_trio._commands._outputs import ms, new_table, say
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands.serve._setup import policy_of
-from rpcb_trio._errors import Overloaded
 from rpcb_trio._measure import Recording, ServiceLaw
+from rpcb_trio.errors import Overloaded
 from rpcb_trio.simulation import Simulation
 
 CALLERS = (

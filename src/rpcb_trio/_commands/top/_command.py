@@ -27,8 +27,8 @@ from rpcb_trio._commands._settings._values import SECONDS
 from rpcb_trio._commands._signals import OBEYED
 from rpcb_trio._commands.top._keys import pressed, single_keys
 from rpcb_trio._commands.top._screen import Screen
-from rpcb_trio._errors import SettingError
 from rpcb_trio._events import LiveSummary, QueueSummary, WorkerSummary, watch_events
+from rpcb_trio.errors import SettingError
 
 VIEW = cyclopts.Group("View", sort_key=0)
 

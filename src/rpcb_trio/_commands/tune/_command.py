@@ -23,7 +23,6 @@ from rpcb_trio._commands.serve._target import load_service
 from rpcb_trio._commands.tune._flags import ExpectedFlags, MeasureFlags
 from rpcb_trio._commands.tune._questions import ask_demand, ask_objective
 from rpcb_trio._commands.tune._report import Found, print_advice, print_measured, summary
-from rpcb_trio._errors import SettingError
 from rpcb_trio._measure import (
     Demand,
     Objective,
@@ -35,6 +34,7 @@ from rpcb_trio._measure import (
     sizes_up_to,
     survey,
 )
+from rpcb_trio.errors import SettingError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,6 @@ from typing import NoReturn
 
 import anyio
 
-from rpcb_trio._errors import PublishRefused, RequestTooBig, RpcbError, SessionLost, SettingError, Unroutable
 from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
 from rpcb_trio._transports._amqp._codec._frames import Delivery
 from rpcb_trio._transports._amqp._codec._properties import PERSISTENT, Properties
@@ -23,6 +22,7 @@ from rpcb_trio._transports._amqp._data._publications import (
 from rpcb_trio._transports._amqp._limits import learned_limit
 from rpcb_trio._transports._amqp._session._outbox_channel import Exchanges
 from rpcb_trio._transports._amqp._session_end import SessionEnd
+from rpcb_trio.errors import PublishRefused, RequestTooBig, RpcbError, SessionLost, SettingError, Unroutable
 
 PSEUDO_QUEUE = "amq.rabbitmq.reply-to"
 """The broker puts this channel's own address in its place."""

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 
 import trio
 
-from rpcb_trio._errors import BrokerError, SessionLost
 from rpcb_trio._transports._amqp._codec._properties import Properties
 from rpcb_trio._transports._amqp._control._plane import ControlChannel
 from rpcb_trio._transports._amqp._data._closing import ChannelRefused
@@ -29,6 +28,7 @@ from rpcb_trio._transports._amqp._topology import how_it_ends
 from rpcb_trio._transports._amqp._url import Address
 from rpcb_trio._transports._protocol import BrokerFacts, QueueFacts
 from rpcb_trio._transports._topology import Topology
+from rpcb_trio.errors import BrokerError, SessionLost
 
 REFUSED, IMPOSSIBLE = "ACCESS_REFUSED", "PRECONDITION_FAILED"
 

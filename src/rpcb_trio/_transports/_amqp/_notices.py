@@ -9,7 +9,6 @@ from typing import NoReturn
 import anyio
 import trio
 
-from rpcb_trio._errors import SessionLost, TopologyMismatch
 from rpcb_trio._messages import Notice
 from rpcb_trio._transports._amqp._codec._frame_writer import publish
 from rpcb_trio._transports._amqp._codec._frames import Delivery
@@ -26,6 +25,7 @@ from rpcb_trio._transports._amqp._session._rights import try_to_publish
 from rpcb_trio._transports._amqp._session_end import SessionEnd
 from rpcb_trio._transports._amqp._topology import explaining_refusals
 from rpcb_trio._transports._topology import check_exchange
+from rpcb_trio.errors import SessionLost, TopologyMismatch
 
 BUFFER = 1024
 """Notices that may wait for a listener, here and as many again at the broker."""

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import anyio
 
-from rpcb_trio._errors import SessionLost
+from rpcb_trio.errors import SessionLost
 
 ACK_TIMEOUT = re.compile(r"delivery acknowledgement on channel \d+ timed out\. Timeout value used: (\d+) ms")
 """How RabbitMQ says that a delivery was held too long."""

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection
 
 import anyio
 
-from rpcb_trio._errors import SessionLost, SettingError
 from rpcb_trio._transports._amqp._data._connection import Connection
 from rpcb_trio._transports._amqp._url import Address, parse_url
+from rpcb_trio.errors import SessionLost, SettingError
 
 _log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rpcb_trio._errors import SettingError
 from rpcb_trio._transports._amqp._url import AUTHORITY_OPTIONS, CERTIFICATE_OPTIONS, Address
+from rpcb_trio.errors import SettingError
 
 
 def tls_context(address: Address) -> ssl.SSLContext:

@@ -7,7 +7,6 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from rpcb_trio._errors import BrokerError, SessionLost, SettingError, TopologyMismatch
 from rpcb_trio._transports._amqp._control._plane import ControlChannel
 from rpcb_trio._transports._amqp._data._closing import (
     ACCESS_REFUSED,
@@ -17,6 +16,7 @@ from rpcb_trio._transports._amqp._data._closing import (
 )
 from rpcb_trio._transports._amqp._data._connection import Connection
 from rpcb_trio._transports._topology import DIFFERENT, MISSING, RESERVED, Topology
+from rpcb_trio.errors import BrokerError, SessionLost, SettingError, TopologyMismatch
 
 _log = logging.getLogger(__name__)
 

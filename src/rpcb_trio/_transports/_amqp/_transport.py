@@ -9,7 +9,6 @@ from weakref import WeakSet
 
 from anyio.abc import TaskGroup
 
-from rpcb_trio._errors import SessionLost, SettingError
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._transports._amqp._caller import AmqpCaller
 from rpcb_trio._transports._amqp._control._loop import AioLoop, open_any_loop
@@ -25,6 +24,7 @@ from rpcb_trio._transports._amqp._session_end import SessionEnd
 from rpcb_trio._transports._amqp._source import UrlSource
 from rpcb_trio._transports._amqp._topology import declare, warn_of_its_end
 from rpcb_trio._transports._topology import Topology, check_prefetch
+from rpcb_trio.errors import SessionLost, SettingError
 
 
 class AmqpTransport:

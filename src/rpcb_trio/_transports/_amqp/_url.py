@@ -7,8 +7,8 @@ import re
 import msgspec
 from yarl import URL
 
-from rpcb_trio._errors import SettingError
 from rpcb_trio._transports._topology import LONGEST_HEARTBEAT, LONGEST_NAME
+from rpcb_trio.errors import SettingError
 
 PORTS = {"amqp": 5672, "amqps": 5671}
 

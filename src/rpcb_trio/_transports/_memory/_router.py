@@ -11,7 +11,6 @@ from typing import NoReturn
 import msgspec
 import trio
 
-from rpcb_trio._errors import SessionLost, TopologyMismatch
 from rpcb_trio._messages import DIRECT_REPLY_TO, NO_HEADERS, Reply
 from rpcb_trio._transports._memory._queues import Message, Queue
 from rpcb_trio._transports._topology import (
@@ -23,6 +22,7 @@ from rpcb_trio._transports._topology import (
     RESERVED,
     Topology,
 )
+from rpcb_trio.errors import SessionLost, TopologyMismatch
 
 DISCONNECTED = "the embedded broker has disconnected"
 

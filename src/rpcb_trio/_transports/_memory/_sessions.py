@@ -10,7 +10,6 @@ from typing import NoReturn, cast
 import msgspec
 import trio
 
-from rpcb_trio._errors import CallerGone, RequestTooBig, RpcbError, Unroutable
 from rpcb_trio._messages import Answer, Outgoing, Reply, Request, Settled
 from rpcb_trio._transports._deadline import Deadlines
 from rpcb_trio._transports._headers import ROUTING_HEADERS, dead_letter_headers, ids_of
@@ -18,6 +17,7 @@ from rpcb_trio._transports._memory._queues import Consumer, Message
 from rpcb_trio._transports._memory._router import Router, check_connected, watch
 from rpcb_trio._transports._protocol import Rest
 from rpcb_trio._transports._topology import Topology
+from rpcb_trio.errors import CallerGone, RequestTooBig, RpcbError, Unroutable
 
 
 class Delivered(Request, frozen=True, eq=False, kw_only=True):

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 import sniffio
 import trio
 
-from rpcb_trio._errors import SettingError
 from rpcb_trio._messages import NO_HEADERS, Reply
 from rpcb_trio._transports._memory._notices import MemoryPublisher, MemorySubscriber
 from rpcb_trio._transports._memory._queues import Message
@@ -16,6 +15,7 @@ from rpcb_trio._transports._memory._router import Router, as_reply
 from rpcb_trio._transports._memory._sessions import MemoryCaller, MemorySession
 from rpcb_trio._transports._protocol import CallerSession, NoticePublisher, NoticeSubscriber, Session
 from rpcb_trio._transports._topology import Topology, check_exchange, check_prefetch
+from rpcb_trio.errors import SettingError
 
 
 class MemoryBroker:

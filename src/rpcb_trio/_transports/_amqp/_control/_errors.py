@@ -13,11 +13,11 @@ from aiormq.exceptions import (
     ProbableAuthenticationError,
 )
 
-from rpcb_trio._errors import BrokerError, LoginRefused, SessionLost
 from rpcb_trio._shown import on_one_line
 from rpcb_trio._transports._amqp._codec._frames import MalformedFrame
 from rpcb_trio._transports._amqp._data._closing import Closing
 from rpcb_trio._transports._amqp._url import Address
+from rpcb_trio.errors import BrokerError, LoginRefused, SessionLost
 
 NOT_OURS = (AMQPError, ChannelInvalidStateError, OSError, EOFError)
 """What asyncio code may raise when a connection ends, through no bug. `TimeoutError` is an `OSError`."""

@@ -18,9 +18,9 @@ from typing import Any, TypeAlias, TypeVar
 import sniffio
 import trio
 
-from rpcb_trio._errors import SessionLost
 from rpcb_trio._transports._amqp._control._errors import describe
 from rpcb_trio._transports._amqp._session_end import SessionEnd
+from rpcb_trio.errors import SessionLost
 
 _log = logging.getLogger(__name__)
 

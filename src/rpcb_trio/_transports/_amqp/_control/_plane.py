@@ -21,13 +21,13 @@ from aiormq.connection import TransportFactory
 from pamqp.base import Frame
 from pamqp.commands import Basic, Confirm, Exchange, Queue, Tx
 
-from rpcb_trio._errors import SessionLost
 from rpcb_trio._transports._amqp._codec._frames import HEARTBEAT_FRAME
 from rpcb_trio._transports._amqp._codec._tables import short_string
 from rpcb_trio._transports._amqp._control._errors import NOT_OURS, describe
 from rpcb_trio._transports._amqp._control._loop import AioLoop, Unwound
 from rpcb_trio._transports._amqp._data._closing import ChannelRefused, Closing
 from rpcb_trio._transports._amqp._url import Address
+from rpcb_trio.errors import SessionLost
 
 R = TypeVar("R")
 

@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from rpcb_trio._errors import SessionLost
 from rpcb_trio._messages import NO_HEADERS, Request
 from rpcb_trio._transports._amqp._codec import _frames as frames
 from rpcb_trio._transports._amqp._codec._frame_writer import ack, cancel, reject, requeue
@@ -14,6 +13,7 @@ from rpcb_trio._transports._amqp._codec._properties import PERSISTENT, Propertie
 from rpcb_trio._transports._amqp._control._plane import ControlChannel
 from rpcb_trio._transports._amqp._data._connection import Connection, DataChannel
 from rpcb_trio._transports._deadline import DEADLINE_HEADER, Deadlines
+from rpcb_trio.errors import SessionLost
 
 
 class Delivered(Request, frozen=True, eq=False, kw_only=True):

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from rpcb_trio._errors import SessionLost
 from rpcb_trio._messages import shown_address
 from rpcb_trio._transports._amqp._codec._tables import Table
 from rpcb_trio._transports._amqp._data._consumption import Delivered
@@ -24,6 +23,7 @@ from rpcb_trio._transports._amqp._data._publications import (
 from rpcb_trio._transports._amqp._session._outbox import UNDECIDED, Outbox
 from rpcb_trio._transports._headers import ROUTING_HEADERS, dead_letter_headers, one_line
 from rpcb_trio._transports._topology import Topology
+from rpcb_trio.errors import SessionLost
 
 _log = logging.getLogger(__name__)
 

@@ -17,7 +17,6 @@ from typing import NoReturn
 import trio
 
 from rpcb_trio._backoff import Backoff
-from rpcb_trio._errors import BrokerError, SessionLost
 from rpcb_trio._transports._amqp._data._closing import ChannelRefused
 from rpcb_trio._transports._amqp._data._connection import Connection
 from rpcb_trio._transports._amqp._data._publications import OPEN, Publication, PublishResult, PublishStatus
@@ -26,6 +25,7 @@ from rpcb_trio._transports._amqp._session._blockage import Blockage
 from rpcb_trio._transports._amqp._session._outbox_channel import OutboxChannel
 from rpcb_trio._transports._amqp._session._rights import Rights, try_to_publish
 from rpcb_trio._transports._amqp._session_end import SessionEnd
+from rpcb_trio.errors import BrokerError, SessionLost
 
 IN_DOUBT = frozenset({PublishStatus.LOST, PublishStatus.BLAMED})
 """Results of messages whose connection or channel ended: each may have arrived, and each may be the cause."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import anyio
 
-from rpcb_trio._errors import SessionLost
 from rpcb_trio._transports._amqp._data._closing import NOT_FOUND, ChannelRefused
 from rpcb_trio._transports._amqp._data._connection import ASK_SECONDS, Connection
 from rpcb_trio._transports._amqp._data._publications import (
@@ -19,6 +18,7 @@ from rpcb_trio._transports._amqp._data._publications import (
     wait_for_results,
 )
 from rpcb_trio._transports._amqp._session._rights import Rights
+from rpcb_trio.errors import SessionLost
 
 PASSED = frozenset({PublishStatus.CONFIRMED, PublishStatus.RETURNED})
 """Results of a message that its exchange took, whether or not a queue is bound there."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from rpcb_trio._errors import SessionLost
 from rpcb_trio._transports._amqp._codec._frame_writer import publish
 from rpcb_trio._transports._amqp._codec._properties import Properties
 from rpcb_trio._transports._amqp._data._closing import (
@@ -20,6 +19,7 @@ from rpcb_trio._transports._amqp._data._closing import (
     refused_topic,
 )
 from rpcb_trio._transports._amqp._data._connection import Connection
+from rpcb_trio.errors import SessionLost
 
 Place: TypeAlias = tuple[str, str | None]
 """An exchange, and a routing key there; None for whatever key."""

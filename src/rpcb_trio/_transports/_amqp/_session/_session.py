@@ -15,7 +15,6 @@ from typing import NoReturn, cast
 
 import trio
 
-from rpcb_trio._errors import CallerGone, SessionLost
 from rpcb_trio._messages import Answer, Request, Settled, shown_address
 from rpcb_trio._transports._amqp._codec._frames import Delivery
 from rpcb_trio._transports._amqp._data._closing import ChannelRefused
@@ -36,6 +35,7 @@ from rpcb_trio._transports._amqp._topology import explaining_refusals
 from rpcb_trio._transports._deadline import Deadlines
 from rpcb_trio._transports._protocol import Rest
 from rpcb_trio._transports._topology import Topology
+from rpcb_trio.errors import CallerGone, SessionLost
 
 _log = logging.getLogger(__name__)
 

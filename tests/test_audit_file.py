@@ -82,6 +82,7 @@ ORPHAN = (
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
+        ("def shout(bodies):\n", "line 1: this is no line of an audit .*; name a file that .*"),
         (GOOD + '{"line":"batch","st', "line 2: this is no line of an audit .*; remove it"),
         (GOOD + '{"line":"end"}\n', "line 2: this is no line of an audit .*'end'.*; remove it"),
         (GOOD + GOOD.replace('"w"', "7"), "line 2: this is no line of an audit .*worker.*; remove it"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rpcb_trio import AutoPolicy, MemoryBroker, SettingError, serve
+from rpcb_trio import AutoPolicy, LogInstrument, MemoryBroker, SettingError, serve
 from rpcb_trio._pipeline import checked_prefetch
 from tests.scenarios import QUEUE
 
@@ -72,9 +72,10 @@ async def test_a_senseless_setting_is_refused_by_its_name_before_anything_starts
         ({"batching": AutoPolicy}, "batching is <class .*AutoPolicy'>, which is no policy"),
         ({"drain_timeout": "5s"}, "drain_timeout is '5s'; it must be a number"),
         ({"max_body_size": "96MiB"}, "max_body_size is '96MiB'; it must be a number"),
+        ({"instruments": LogInstrument()}, "instruments is a single one; give a list of them"),
         ({"devices": "cuda:0"}, r"devices is 'cuda:0'; give a list of them, as \['cuda:0'\]"),
     ],
-    ids=["a name", "a class", "a time", "a size", "one device"],
+    ids=["a name", "a class", "a time", "a size", "one instrument", "one device"],
 )
 async def test_a_setting_of_another_type_is_told_with_what_to_give(
     settings: dict[str, Any], parts: str

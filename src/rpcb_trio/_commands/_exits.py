@@ -48,7 +48,11 @@ class ExitCode(IntEnum):
     CRASHED = 1, "crashed: an unexpected error, with its traceback in the log; or not ready (health)"
     WRONG_SETTING = 2, "a wrong setting, target or usage; nothing was started", SettingError
     LOGIN_REFUSED = 3, f"the broker refused the login ({LOGIN}), or TLS failed", LoginRefused
-    TOPOLOGY_MISMATCH = 4, "the broker's queue or exchange contradicts the settings", TopologyMismatch
+    TOPOLOGY_MISMATCH = (
+        4,
+        "the broker's queue or exchange contradicts the settings, or the user lacks a right",
+        TopologyMismatch,
+    )
     UNREACHABLE = 5, "the broker could not be reached at the start", SessionLost
     DRAIN_TIMEOUT = 6, "drain-timeout ran out; what was left is redelivered", DrainTimeout
     ERROR_REPLY = 7, "the worker sent an error reply (call)", RemoteError

@@ -131,16 +131,17 @@ def _lines(path: Path | str) -> Iterator[tuple[str, AnyLine]]:
         with Path(path).open("rb") as file:
             for number, text in enumerate(file, start=1):
                 where = f"{path}, line {number}"
-                yield where, _read_line(where, text)
+                remedy = "remove it" if number > 1 else "name a file that --audit wrote, or remove the line"
+                yield where, _read_line(where, text, remedy)
     except OSError as error:
         raise SettingError(f"{path}: it can't be read ({error.strerror}); name an audit file") from error
 
 
-def _read_line(where: str, text: bytes) -> AnyLine:
+def _read_line(where: str, text: bytes, remedy: str) -> AnyLine:
     try:
         line: AnyLine = _decoder.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SettingError(f"{where}: this is no line of an audit ({error}); remove it") from error
+        raise SettingError(f"{where}: this is no line of an audit ({error}); {remedy}") from error
     if isinstance(line, AuditStart) and line.schema != SCHEMA:
         raise SettingError(
             f"{where}: it is of schema {line.schema}, and this version reads {SCHEMA}; "

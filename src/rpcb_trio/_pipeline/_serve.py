@@ -167,6 +167,8 @@ async def serve(
         max_body_size=max_body_size,
         journal=death_journal,
     )
+    if isinstance(instruments, Instrument):
+        raise SettingError("instruments is a single one; give a list of them")
     notified = Instruments([LogInstrument(topology.queue)] if instruments is None else instruments)
     ledger = Ledger()
     pipeline = Pipeline(

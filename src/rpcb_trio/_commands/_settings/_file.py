@@ -16,6 +16,7 @@ queue = "asr"
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,16 @@ from rpcb_trio._shown import did_you_mean
 from rpcb_trio.errors import SettingError
 
 DEFAULT = Path("rpcb.toml")
+
+MISTYPED = re.compile(r"Expected `(\w+)(?: \| null)?`, got `\w+`")
+TOML_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text in quotes",
+    "bool": "true or false",
+    "array": "an array",
+    "object": "a table",
+}
 
 TABLES = ("workers", "gateway", "routes")
 
@@ -134,10 +145,16 @@ def _values(table: Table, model: type, where: str) -> Table:
             reason = (
                 f"choose from {', '.join(get_args(kind))}"
                 if get_origin(kind) is Literal
-                else str(error).partition(" - at ")[0]
+                else _plainly(str(error).partition(" - at ")[0])
             )
             raise SettingError(f"{where}: {key} = {shown}: {reason}") from error
     return found
+
+
+def _plainly(reason: str) -> str:
+    """Msgspec's words for a value of another type, without Python's names for types."""
+    found = MISTYPED.fullmatch(reason)
+    return reason if found is None else f"it must be {TOML_TYPES.get(found[1], found[1])}"
 
 
 def _remedy(key: str, settings: Mapping[str, object]) -> str:

@@ -38,7 +38,7 @@ RENEW_SECONDS = 10.0
 """How long a broker may take to look at a new password."""
 
 SIGN_SECONDS = 1.0
-"""How often aiormq gets a sign of life for frames that it does not see; far below a heartbeat's time-out."""
+"""How often aiormq gets a sign of life for frames that it does not see; far below a heartbeat's timeout."""
 
 UPDATE_SECRET = bytes([0, 10, 0, 70])
 """How the frame's method begins, seven bytes into it: AMQP's `connection` (10), `update-secret` (70)."""

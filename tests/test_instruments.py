@@ -136,17 +136,17 @@ async def test_the_log_has_a_line_for_each_session_each_failure_and_each_step_of
         (
             b"poison",
             "WARNING",
-            "infer failed: * <- RuntimeError: * (scenarios.py:* in infer)",
+            "infer failed: RuntimeError: * (scenarios.py:* in infer)",
         ),
         (
             b"mute",
             "WARNING",
-            "* could not be encoded <- ValueError: * (scenarios.py:* in encode)",
+            "* could not be encoded: ValueError: * (scenarios.py:* in encode)",
         ),
         (
             b"\xff",
             "INFO",
-            "* could not be decoded <- Unicode* (scenarios.py:* in decode)",
+            "* could not be decoded: Unicode* (scenarios.py:* in decode)",
         ),
     ],
     ids=["infer", "encode", "decode"],

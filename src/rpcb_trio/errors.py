@@ -100,10 +100,13 @@ class OutcomeError(RpcbError):
     """What the service raised, where that was an `OutcomeError` of its own; its `encode` gets that."""
 
     @property
-    def origin(self) -> str:
-        """The cause and the place, for the end of a line; empty where the service raised nothing."""
-        cause = f" <- {shown(self.cause)}" if self.cause else ""
-        return f"{cause} ({self.where})" if self.where else cause
+    def in_full(self) -> str:
+        """The text with the cause and the place, for a line of the log."""
+        text = str(self)
+        if self.cause:  # its type may end the text already
+            kind = self.cause.partition(":")[0]
+            text = f"{text.removesuffix(f': {kind}')}: {self.cause}"
+        return f"{shown(text)} ({self.where})" if self.where else shown(text)
 
 
 class RequestError(OutcomeError):

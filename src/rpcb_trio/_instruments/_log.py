@@ -96,13 +96,12 @@ class LogInstrument(Instrument):
         level = logging.INFO if error.kind == "request" else logging.WARNING
         log.log(
             level,
-            "%s: %s %s (%s): %s%s",  # one text for all, so that a flood of them is one
+            "%s: %s %s (%s): %s",  # one text for all, so that a flood of them is one
             self._name,
             _named(request),
             "failed" if request.reply_to is None else "is answered with an error",
             error.code,
-            shown(str(error)),
-            error.origin,
+            error.in_full,
             extra={"kind": error.code},
         )
         if not (error.cause and self._is_new_place(error)):

@@ -68,7 +68,7 @@ async def _decode(service: BoundService, bodies: Mapping[str, bytes]) -> list[_S
     for name, body in bodies.items():
         decoded = await codec.decode(Request(body=body, arrived=trio.current_time()))
         if isinstance(decoded, Failure):
-            raise SettingError(f"{name}: the service can't take it: {decoded.error}{decoded.error.origin}")
+            raise SettingError(f"{name}: the service can't take it: {decoded.error.in_full}")
         samples.append(_Sample(name, decoded))
     return samples
 
@@ -186,4 +186,4 @@ class _Meter:
 
 def _refuse_failure(name: str, outcome: Outcome[object]) -> None:
     if isinstance(outcome, Failure):
-        raise SettingError(f"{name}: the service fails on it: {outcome.error}{outcome.error.origin}")
+        raise SettingError(f"{name}: the service fails on it: {outcome.error.in_full}")

@@ -225,11 +225,10 @@ class Codec:
         if isinstance(body, bytes):
             return body
         log.warning(
-            "encode failed at the error %s (%s), so the error reply is plain text: %s%s",
+            "encode failed at the error %s (%s), so the error reply is plain text: %s",
             failure.error.code,
             shown(str(failure.error)),
-            shown(str(body)),
-            body.origin,
+            body.in_full,
         )
         return plain_body(failure)
 

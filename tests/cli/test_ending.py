@@ -179,7 +179,8 @@ def test_a_wrong_setting_behind_an_import_that_left_threads_ends_too(workplace: 
 async def test_what_holds_the_gil_at_the_end_is_ended_by_the_kernel(
     line: str, serve: Serve, queue: str, workplace: Path
 ) -> None:
-    write_service(workplace, f"import ctypes; {line}")
+    sooner = "from rpcb_trio._commands import _ending; _ending.LAST_GRACE = 4"
+    write_service(workplace, f"import ctypes; {sooner}; {line}")
     async with serve("left:echo", "--queue", queue) as serving:
         await serving.line_with("consuming from queue")
         assert await drained(serving) == -signal.SIGALRM

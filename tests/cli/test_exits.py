@@ -76,8 +76,22 @@ def test_a_crash_outweighs_what_it_brought_with_it() -> None:
     assert ending(group) == ExitCode.CRASHED
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), BaseExceptionGroup("", [KeyboardInterrupt()])])
-def test_an_interrupt_shows_no_traceback(error: BaseException, capsys: pytest.CaptureFixture[str]) -> None:
+INTERRUPTED = KeyboardInterrupt()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        INTERRUPTED,
+        BaseExceptionGroup("", [INTERRUPTED]),
+        BaseExceptionGroup("", [INTERRUPTED, SessionLost("it is being closed")]),
+        BaseExceptionGroup("", [SessionLost("it is being closed"), INTERRUPTED]),
+    ],
+    ids=["alone", "in a group", "before what follows from it", "after what follows from it"],
+)
+def test_an_interrupt_shows_nothing_whatever_else_follows_from_it(
+    error: BaseException, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert ending(error) == 130
     assert capsys.readouterr().err == ""
 

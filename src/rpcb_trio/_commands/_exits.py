@@ -92,13 +92,15 @@ def exit_code_of(command: Callable[[], int]) -> int:
 def _report_ending(error: BaseException) -> ExitCode:
     code = ExitCode.CRASHED
     crashes = []
-    for each in _leaves(error):
+    leaves = list(_leaves(error))
+    is_interrupted = any(isinstance(each, KeyboardInterrupt) for each in leaves)
+    for each in leaves:
         foreseen = next((code for code in ExitCode if code.error and isinstance(each, code.error)), None)
-        if foreseen is not None:
+        if is_interrupted and (foreseen is not None or isinstance(each, KeyboardInterrupt)):
+            code = ExitCode.STOPPED_BY_SIGINT  # what else is foreseen follows from that
+        elif foreseen is not None:
             report(str(each))
             code = foreseen
-        elif isinstance(each, KeyboardInterrupt):
-            code = ExitCode.STOPPED_BY_SIGINT
         elif isinstance(each, OSError) and is_of_output(each):
             report(f"standard output can't be written: {each.strerror}")
             code = ExitCode.CRASHED

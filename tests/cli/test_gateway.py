@@ -153,7 +153,7 @@ async def test_without_a_temporary_directory_it_serves_as_long_as_no_route_makes
     (workplace / "sitecustomize.py").write_text(
         "import tempfile\ntempfile._candidate_tempdir_list = lambda: ['/proc/none']\n"
     )
-    where = f"{workplace}:{ROOT}:{ROOT / 'src'}"
+    where = f"{workplace}:{ROOT / 'models'}:{ROOT / 'src'}"
     async with command(*SERVED, cwd=workplace, PYTHONPATH=where) as gateway:
         url = f"http://127.0.0.1:{await port_of(gateway)}"
         async with httpx.AsyncClient(base_url=url, timeout=60) as http:

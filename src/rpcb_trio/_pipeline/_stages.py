@@ -10,7 +10,7 @@ prefetch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias, TypeVar
@@ -189,18 +189,27 @@ class Stages:
             async for first in requests:
                 # What needs no decoding goes on at once: turns of the scheduler for each cost a fifth more.
                 taken = [first, *_at_hand(requests)] if admission.takes_bodies else [first]
-                # All are held from here on, though the session may be lost while one waits to be admitted.
-                suspects = self._ledger.receive(taken)
-                if self._instruments.hears(Instrument.request_received):
-                    for request in taken:
-                        self._instruments.notify(Instrument.request_received, request)
-                if not suspects and admission.is_prompt(taken):
-                    pass_on(admission.admit_promptly(taken))
-                    continue
-                for request in taken:
-                    self._ledger.begin([request])
-                    pass_on([await admission.admit(request, suspect=request in suspects)])
-                    self._ledger.end([request])
+                await self._admit(taken, admission, pass_on)
+                del first, taken  # while it waits for the next, it keeps no body that is settled by then
+
+    async def _admit(
+        self,
+        taken: Sequence[Request],
+        admission: Admission,
+        pass_on: Callable[[Sequence[Pending | Resolved | Answer]], None],
+    ) -> None:
+        # All are held from here on, though the session may be lost while one waits to be admitted.
+        suspects = self._ledger.receive(taken)
+        if self._instruments.hears(Instrument.request_received):
+            for request in taken:
+                self._instruments.notify(Instrument.request_received, request)
+        if not suspects and admission.is_prompt(taken):
+            pass_on(admission.admit_promptly(taken))
+            return
+        for request in taken:
+            self._ledger.begin([request])
+            pass_on([await admission.admit(request, suspect=request in suspects)])
+            self._ledger.end([request])
 
     def _notify_refused(self, answered: Outcomes) -> None:
         for each in answered:
@@ -270,23 +279,27 @@ class Stages:
         What the broker is slow to confirm, or would not take, is settled in tasks of their own. It is held
         until then, so the prefetch bounds how many there are.
         """
-        session = self._session
         with computed:
             async for first in computed:
                 outcomes = [each for ready in (first, *_at_hand(computed)) for each in ready]
-                answers = await self._answering.answer(outcomes, session)
-                prompt, *apart = session.apart(answers)
-                for group in apart:
-                    self._nursery.start_soon(self.settle, group, range(len(group)), None)
-                if not prompt:
-                    continue
-                settled, rest = await session.settle_promptly(prompt)
-                over = [(answer, ending) for answer, ending in zip(prompt, settled, strict=True) if ending]
-                if over:
-                    self._notify_settled([answer for answer, _ in over], [ending for _, ending in over])
-                if rest is not None:
-                    left = [place for place, ending in enumerate(settled) if not ending]
-                    self._nursery.start_soon(self.settle, prompt, left, rest)
+                await self._answer(outcomes)
+                del first, outcomes  # as in `receive`
+
+    async def _answer(self, outcomes: Outcomes) -> None:
+        session = self._session
+        answers = await self._answering.answer(outcomes, session)
+        prompt, *apart = session.apart(answers)
+        for group in apart:
+            self._nursery.start_soon(self.settle, group, range(len(group)), None)
+        if not prompt:
+            return
+        settled, rest = await session.settle_promptly(prompt)
+        over = [(answer, ending) for answer, ending in zip(prompt, settled, strict=True) if ending]
+        if over:
+            self._notify_settled([answer for answer, _ in over], [ending for _, ending in over])
+        if rest is not None:
+            left = [place for place, ending in enumerate(settled) if not ending]
+            self._nursery.start_soon(self.settle, prompt, left, rest)
 
     async def settle(self, answers: Sequence[Answer], places: Collection[int], rest: Rest | None) -> None:
         """Settle answers, or do the `rest` of it, and notify of those at some places."""

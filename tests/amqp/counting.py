@@ -12,7 +12,7 @@ from pamqp.header import ContentHeader  # noqa: TID251 - likewise
 
 from rpcb_trio._transports._amqp._codec._frames import Confirm, Returned
 from rpcb_trio._transports._amqp._codec._properties import Properties
-from rpcb_trio._transports._amqp._control._plane import ControlChannel
+from rpcb_trio._transports._amqp._control._channel import ControlChannel
 from rpcb_trio._transports._amqp._data._connection import Connection
 from rpcb_trio._transports._amqp._data._publications import Publication, PublishChannel
 

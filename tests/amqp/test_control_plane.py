@@ -21,7 +21,7 @@ from pamqp.frame import marshal  # noqa: TID251 - likewise
 from rpcb_trio import Topology
 from rpcb_trio._transports._amqp._codec._frames import HEARTBEAT_FRAME
 from rpcb_trio._transports._amqp._codec._tables import Unsendable
-from rpcb_trio._transports._amqp._control import _plane
+from rpcb_trio._transports._amqp._control import _channel, _plane
 from rpcb_trio._transports._amqp._control._loop import open_loop
 from rpcb_trio._transports._amqp._control._plane import ControlWriter
 from rpcb_trio._transports._amqp._data._connection import Connection, dial
@@ -94,9 +94,9 @@ def test_update_secret_is_never_logged_and_all_else_of_aiormq_is(
 
 def test_pamqp_lets_a_method_judge_its_own_names() -> None:
     name = "Requests`1[[System.String]]"
-    assert _plane._DeclareQueue(queue=name).queue == name, "pamqp no longer asks `validate` of a method"
+    assert _channel._DeclareQueue(queue=name).queue == name, "pamqp no longer asks `validate` of a method"
     with pytest.raises(Unsendable, match="AMQP carries 255"):
-        _plane._DeclareQueue(queue=256 * "q")
+        _channel._DeclareQueue(queue=256 * "q")
     with pytest.raises(ValueError, match="queue"):
         commands.Queue.Declare(queue=name)  # else ours are needed no more
 

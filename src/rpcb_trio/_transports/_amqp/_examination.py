@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import trio
 
 from rpcb_trio._transports._amqp._codec._properties import Properties
-from rpcb_trio._transports._amqp._control._plane import ControlChannel
+from rpcb_trio._transports._amqp._control._channel import ControlChannel
 from rpcb_trio._transports._amqp._data._closing import ChannelRefused
 from rpcb_trio._transports._amqp._data._connection import Connection
 from rpcb_trio._transports._amqp._data._publications import (

@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from rpcb_trio._transports._amqp._control._plane import ControlChannel
+from rpcb_trio._transports._amqp._control._channel import ControlChannel
 from rpcb_trio._transports._amqp._data._closing import (
     ACCESS_REFUSED,
     NOT_FOUND,

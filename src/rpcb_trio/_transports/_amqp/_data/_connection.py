@@ -16,9 +16,10 @@ import anyio
 from anyio.abc import TaskGroup
 
 from rpcb_trio._transports._amqp._codec import _frames as frames
+from rpcb_trio._transports._amqp._control._channel import ControlChannel
 from rpcb_trio._transports._amqp._control._errors import describe, open_error
 from rpcb_trio._transports._amqp._control._loop import AioLoop
-from rpcb_trio._transports._amqp._control._plane import ControlChannel, ControlPlane
+from rpcb_trio._transports._amqp._control._plane import ControlPlane
 from rpcb_trio._transports._amqp._data._closing import Closing, closing_of
 from rpcb_trio._transports._amqp._data._wire import Wire, start_tls
 from rpcb_trio._transports._amqp._limits import largest_message

@@ -19,7 +19,7 @@ from rpcb_trio._transports._amqp._codec import _frames as frames
 from rpcb_trio._transports._amqp._codec._frame_writer import publish
 from rpcb_trio._transports._amqp._codec._properties import Properties
 from rpcb_trio._transports._amqp._codec._tables import Unsendable
-from rpcb_trio._transports._amqp._control._plane import ControlChannel
+from rpcb_trio._transports._amqp._control._channel import ControlChannel
 from rpcb_trio._transports._amqp._data._closing import Closing
 from rpcb_trio._transports._amqp._data._connection import Connection, DataChannel
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from rpcb_trio._messages import DIRECT_REPLY_TO, shown_address
-from rpcb_trio._transports._amqp._control._plane import ControlChannel
+from rpcb_trio._transports._amqp._control._channel import ControlChannel
 from rpcb_trio._transports._amqp._data._closing import NOT_FOUND, ChannelRefused
 from rpcb_trio._transports._amqp._data._connection import ASK_SECONDS, Connection
 from rpcb_trio.errors import BrokerError

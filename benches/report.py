@@ -31,7 +31,7 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
 
     def text(self, digits: int | None = None) -> str:
         """The median, and the lowest and highest below it; by default with as many digits as tell."""
-        digits = (self.median < 100) + (self.median < 10) if digits is None else digits  # noqa: PLR2004
+        digits = (self.median < 100) + (self.median < 10) if digits is None else digits  # noqa: PLR2004 - three digits in all
         return f"{self.median:.{digits}f}\n[dim]{self.lowest:.{digits}f}-{self.highest:.{digits}f}[/]"
 
 

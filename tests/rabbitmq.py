@@ -48,7 +48,7 @@ ssl_cert_login_from = common_name
 ssl_options.verify = verify_peer
 """
 
-TOKEN_KEY = "of the tests"  # noqa: S105
+TOKEN_KEY = "of the tests"  # noqa: S105 - as it says
 
 ADVANCED_CONFIGURATION = f"""
 [{{rabbit, [{{auth_backends, [rabbit_auth_backend_internal, rabbit_auth_backend_oauth2]}}]}},

@@ -181,7 +181,7 @@ class Watched:
                 self.threads.append(threading.get_ident())
                 return await settle(answers)
 
-            session.settle = watched  # type: ignore[method-assign]
+            session.settle = watched  # type: ignore[method-assign] # watched, and called as it was
             yield session
 
     def open_caller(self) -> AbstractAsyncContextManager[CallerSession]:

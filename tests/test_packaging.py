@@ -38,9 +38,9 @@ def run(*argv: str | Path, cwd: Path, **environ: str) -> subprocess.CompletedPro
     return subprocess.run(argv, cwd=cwd, env=clean | environ, capture_output=True, text=True, check=False)
 
 
-def build(into: Path, *folders: Path) -> dict[str, Path]:
-    """Distributions, each as an sdist and as a wheel out of that sdist; by the ends of their names."""
-    for folder in folders:
+def build(into: Path) -> dict[str, Path]:
+    """Both distributions, each as an sdist and as a wheel out of that sdist; by the ends of their names."""
+    for folder in (ROOT, ROOT / "models"):
         done = run(sys.executable, "-m", "build", "--no-isolation", "--outdir", into, cwd=folder)
         assert done.returncode == 0, done.stdout + done.stderr
     return {
@@ -50,7 +50,7 @@ def build(into: Path, *folders: Path) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return build(tmp_path_factory.mktemp("dist"), ROOT, ROOT / "models")
+    return build(tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +109,8 @@ def test_an_index_would_take_the_distributions(built: dict[str, Path]) -> None:
 
 
 def test_two_builds_of_one_tree_are_the_same_to_the_last_byte(built: dict[str, Path], tmp_path: Path) -> None:
-    again = build(tmp_path, ROOT)
-    assert again.keys() == {"rpcb_trio.whl", "rpcb_trio.tar.gz"}
+    again = build(tmp_path)
+    assert again.keys() == built.keys()
     for name, path in again.items():
         assert path.read_bytes() == built[name].read_bytes(), name
 
@@ -131,7 +131,9 @@ def test_both_distributions_carry_one_version(python: Path, tmp_path: Path) -> N
     assert run(python, "-m", "rpcb_trio", "--version", cwd=tmp_path).stdout == f"{VERSION}\n"
 
 
-def test_outside_a_checkout_the_wheels_show_and_run_the_demo(python: Path, tmp_path: Path) -> None:
+def test_outside_a_checkout_the_wheels_are_what_is_imported_and_the_demo_shows_its_help(
+    python: Path, tmp_path: Path
+) -> None:
     where = run(python, "-c", "import rpcb_trio, rpcb_models; print(rpcb_trio.__file__)", cwd=tmp_path)
     assert str(python.parent.parent) in where.stdout
     shown = run(python, "-m", "rpcb_trio", "demo", "--help", cwd=tmp_path, COLUMNS="100")
@@ -146,7 +148,7 @@ def test_outside_a_checkout_the_shipped_recogniser_hears_a_shipped_recording(
     assert len(done.stdout.split()) > 3  # words
 
 
-def test_an_installed_service_is_served_by_its_name_and_all_are_listed_where_there_is_no_such_one(
+def test_an_installed_service_is_found_by_its_name_and_all_are_listed_where_there_is_no_such_one(
     python: Path, tmp_path: Path
 ) -> None:
     body = python.parent / "activate"

@@ -147,9 +147,9 @@ async def _main(*files: Path, url: str = "amqp://guest:guest@localhost:5672/", t
             ears = Ears(client, timeout=timeout)
             for file in files:
                 heard = await ears.hear(file.read_bytes(), file_format=file.suffix.removeprefix("."))
-                print(f"{file}\n  as it came:    {heard.as_it_came}\n  once enhanced: {heard.once_enhanced}")  # noqa: T201
+                print(f"{file}\n  as it came:    {heard.as_it_came}\n  once enhanced: {heard.once_enhanced}")  # noqa: T201 - a command
     except (PartFailed, RpcbError, OSError) as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)  # noqa: T201 - a command
         return 1
     return 0
 

@@ -62,7 +62,7 @@ class Producer:
             for body in bodies:
                 channel.basic_publish(exchange, key, body, pika.BasicProperties(**properties), mandatory=True)
 
-    def _call(self, bodies: Sequence[bytes], exclusive: bool, correlated: bool) -> list[Any]:  # noqa: FBT001
+    def _call(self, bodies: Sequence[bytes], exclusive: bool, correlated: bool) -> list[Any]:  # noqa: FBT001 - run in a thread, which passes by place
         replies: list[Any] = []
         with self._broker.channel() as channel:
             address = channel.queue_declare("", exclusive=True).method.queue if exclusive else PSEUDO_QUEUE

@@ -20,7 +20,7 @@ from tests.replies import refusal_of, replies_of, unexpected
 
 
 def outgoing(routing_key: str, exchange: str = "", **more: object) -> Outgoing:
-    return Outgoing(body=b"a", exchange=exchange, routing_key=routing_key, correlation_id="7", **more)  # type: ignore[arg-type]
+    return Outgoing(body=b"a", exchange=exchange, routing_key=routing_key, correlation_id="7", **more)  # type: ignore[arg-type] # of any field
 
 
 async def test_a_request_is_answered_with_all_that_the_reply_carries(

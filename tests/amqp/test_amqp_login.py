@@ -29,7 +29,7 @@ CERTIFICATE = Path(__file__).with_name("localhost.pem")
 async def refusal(url: str, **options: float) -> RpcbError:
     """What comes of opening a session."""
     with pytest.raises(RpcbError) as caught:
-        async with AmqpTransport(url, **options).open_session(Topology(queue="q"), prefetch=10):  # type: ignore[arg-type]
+        async with AmqpTransport(url, **options).open_session(Topology(queue="q"), prefetch=10):  # type: ignore[arg-type] # of any option
             pass
     assert "\n" not in str(caught.value)
     return caught.value

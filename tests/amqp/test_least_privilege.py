@@ -150,7 +150,7 @@ async def test_events_need_the_right_to_write_to_their_exchange_and_a_watcher_re
 async def test_nobody_may_take_requests_or_declare_who_has_no_right_to(
     site: Site, role: str, topology: dict[str, str]
 ) -> None:
-    asked = Topology(queue=site.queue, **topology)  # type: ignore[arg-type]
+    asked = Topology(queue=site.queue, **topology)  # type: ignore[arg-type] # of any field
     with pytest.raises(BrokerError, match=r"may not|has no right to it, so the broker does not tell"):
         async with site.transport(role).open_session(asked, prefetch=10):
             pass

@@ -69,7 +69,7 @@ async def test_a_token_that_the_broker_refuses_is_told_and_never_shown(
     caplog.set_level(logging.DEBUG)
     urls = Urls(node, token(ALL), user="worker")
     async with AmqpTransport(urls, refresh=0.02).open_session(Topology(queue=queue), prefetch=10):
-        urls.password = "no.such.token"  # noqa: S105
+        urls.password = "no.such.token"  # noqa: S105 - of a test
         await until(caplog, "the broker did not take a new password: ", 1)
     assert "no.such.token" not in caplog.text
 
@@ -80,9 +80,9 @@ async def test_a_function_that_fails_later_costs_a_line_and_no_connection(
     urls = Urls(broker, "guest")
     transport = AmqpTransport(urls, refresh=0.02)
     async with transport.open_session(Topology(queue=queue), prefetch=10) as session:
-        urls.password = "half/written"  # noqa: S105
+        urls.password = "half/written"  # noqa: S105 - of a test
         await until(caplog, "the connections keep their password: url can't be read", 1)
-        urls.password = "guest"  # noqa: S105
+        urls.password = "guest"  # noqa: S105 - of a test
         async with trio.open_nursery() as nursery:
             nursery.start_soon(answer, session, 1)
             assert len(await Producer(broker, queue).call(b"x")) == 1

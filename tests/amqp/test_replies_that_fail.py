@@ -47,7 +47,7 @@ class Swelling(Shouting):
     """Its reply to `good big` is larger than the broker takes, its error's code is nothing for AMQP."""
 
     def encode(self, outcome: object) -> bytes:
-        body = super().encode(outcome)  # type: ignore[arg-type]
+        body = super().encode(outcome)  # type: ignore[arg-type] # it is an Outcome
         return body + bytes(SMALL) if body == b"ok:GOOD BIG" else body
 
     def infer(self, items: list[str]) -> list[str | Exception]:

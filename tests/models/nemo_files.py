@@ -82,7 +82,7 @@ def nemo_file(
 
 def archive(path: Path, members: Mapping[str, bytes], *, mode: str = "w") -> Path:
     """Write a tar archive of these files."""
-    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
+    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload] # a mode in a variable
         for name, content in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)

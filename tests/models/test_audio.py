@@ -24,7 +24,7 @@ hints = st.none() | st.sampled_from([*FILES, "xyz", ""]) | st.text(max_size=8)
 
 def status_of(body: bytes, hint: str | None = None, **limits: float) -> Status:
     with pytest.raises(AudioError) as caught:
-        read_audio(body, hint, **limits)  # type: ignore[arg-type]
+        read_audio(body, hint, **limits)  # type: ignore[arg-type] # of any limit
     return caught.value.status
 
 

@@ -198,7 +198,7 @@ def test_a_missing_extra_is_one_line_with_the_remedy(
 )
 def test_an_option_out_of_range_is_named_at_once(options: dict[str, str | int], named: str) -> None:
     with pytest.raises(SettingError, match=named):
-        QuartzNet(SMALL, **options)  # type: ignore[arg-type]
+        QuartzNet(SMALL, **options)  # type: ignore[arg-type] # of any option
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "gpu"])

@@ -81,7 +81,7 @@ class Dtln(_TorchEnhancer):
 
     def _read(self) -> BatchedNetwork:
         from rpcb_models.se.batches import BatchedNetwork  # noqa: PLC0415 (they import torch)
-        from rpcb_models.se.dtln import load_dtln  # noqa: PLC0415
+        from rpcb_models.se.dtln import load_dtln  # noqa: PLC0415 - torch is an extra
 
         return BatchedNetwork(
             load_dtln(_HERE / "dtln.safetensors"),
@@ -126,7 +126,7 @@ class Demucs(_TorchEnhancer):
 
     def _read(self) -> BatchedNetwork:
         from rpcb_models.se.batches import BatchedNetwork  # noqa: PLC0415 (they import torch)
-        from rpcb_models.se.checkpoint import load_demucs  # noqa: PLC0415
+        from rpcb_models.se.checkpoint import load_demucs  # noqa: PLC0415 - torch is an extra
 
         return BatchedNetwork(
             load_demucs(self._checkpoint, **self._given),

@@ -148,7 +148,7 @@ class Training:
         self.network.train()
         loss = ctc_loss(self.network, batch)
         self._optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call] # torch is typed in part
         nn.utils.clip_grad_norm_(self.network.parameters(), _LARGEST_GRADIENT)
         for parameters in self._optimiser.param_groups:
             parameters["lr"] = self._plan.lr * rate(share)

@@ -122,4 +122,4 @@ def test_a_gain_that_one_round_contradicts_is_none() -> None:
 @pytest.mark.parametrize("wrong", [{"sizes": (2, 3)}, {"sizes": (0, 2)}, {"repeats": 0}, {"seconds": 0.0}])
 def test_what_cannot_be_measured_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="must be"):
-        models.checked(**{"sizes": (1, 2), "repeats": 1, "seconds": 1.0} | wrong)  # type: ignore[arg-type]
+        models.checked(**{"sizes": (1, 2), "repeats": 1, "seconds": 1.0} | wrong)  # type: ignore[arg-type] # of any setting

@@ -172,7 +172,7 @@ class DeafTransport(UnsteadyTransport):
     @asynccontextmanager
     async def open_session(self, topology: Topology, *, prefetch: int) -> AsyncIterator[Session]:
         async with super().open_session(topology, prefetch=prefetch) as session:
-            session.stop_consuming = trio.sleep_forever  # type: ignore[method-assign]
+            session.stop_consuming = trio.sleep_forever  # type: ignore[method-assign] # it never stops
             yield session
 
 

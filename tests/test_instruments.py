@@ -99,7 +99,7 @@ async def test_an_instrument_that_crashes_is_dropped_and_the_pipeline_goes_on(
 async def test_a_function_may_stand_in_for_an_instruments_method(autojump_clock: MockClock) -> None:
     sizes: list[int] = []
     instrument = Instrument()
-    instrument.batch_closed = lambda batch: sizes.append(batch.size)  # type: ignore[method-assign]
+    instrument.batch_closed = lambda batch: sizes.append(batch.size)  # type: ignore[method-assign] # watched
     broker = MemoryBroker()
     ask(broker, b"good 1", b"good 2")
     async with working(Shouting(), broker, batching=FOURS, instruments=[instrument]) as running:

@@ -122,7 +122,7 @@ class Careless(Shouting):
     """Encodes to text, not bytes."""
 
     def encode(self, outcome: Outcome[str]) -> bytes:
-        return super().encode(outcome).decode()  # type: ignore[return-value]
+        return super().encode(outcome).decode()  # type: ignore[return-value] # a wrong type is the point
 
 
 async def test_an_encode_that_returns_no_bytes_fails_its_request_and_not_the_worker(

@@ -158,7 +158,7 @@ async def test_a_process_that_died_meanwhile_is_nobodys_fault() -> None:
     async with running(max_deaths=1) as executor:
         [pid] = await executor.infer([b"pid"])
         os.kill(pid, signal.SIGKILL)
-        await trio.to_thread.run_sync(executor._process._process.wait)  # type: ignore[union-attr]
+        await trio.to_thread.run_sync(executor._process._process.wait)  # type: ignore[union-attr] # it has been started
         assert await executor.infer([b"good"]) == [b"GOOD"]
 
 

@@ -40,7 +40,7 @@ def unsafe(source: str) -> Iterator[str]:
                 yield called
 
 
-def is_safe(call: ast.Call, keyword: str, value: bool) -> bool:  # noqa: FBT001
+def is_safe(call: ast.Call, keyword: str, value: bool) -> bool:  # noqa: FBT001 - a value that code may pass
     given = {each.arg: each.value for each in call.keywords}
     by = given.get(keyword)
     return isinstance(by, ast.Constant) and by.value is value

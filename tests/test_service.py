@@ -102,7 +102,7 @@ def test_a_plain_function_has_its_name_and_no_hooks() -> None:
 def test_a_service_is_placed_on_the_device_of_its_replica() -> None:
     placed = bind(Sized()).placed("cuda:1")
     assert placed.warm_up is not None
-    assert placed.warm_up.__self__.device == "cuda:1"  # type: ignore[attr-defined]
+    assert placed.warm_up.__self__.device == "cuda:1"  # type: ignore[attr-defined] # a bound method
 
 
 def test_a_service_that_does_not_care_about_devices_stays_as_it_is() -> None:
@@ -316,7 +316,7 @@ def test_a_function_that_does_not_tell_its_arguments_is_taken_at_its_word() -> N
 
 def test_a_content_type_that_amqp_can_not_carry_is_refused_at_start() -> None:
     class Untyped(Shouting):
-        content_type = 5  # type: ignore[assignment]
+        content_type = 5  # type: ignore[assignment] # a wrong type is the point
 
     with pytest.raises(SettingError, match=r"Untyped.content_type is 5; give a MIME type"):
         bind(Untyped())

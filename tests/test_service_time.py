@@ -206,7 +206,7 @@ def test_a_device_that_becomes_twice_as_slow_or_fast_is_believed_within_20_batch
 
 @pytest.mark.parametrize("spread", [0.0, 0.1, 0.2])
 @pytest.mark.parametrize("padding", [True, False])
-def test_the_law_that_a_service_follows_is_found_and_kept(padding: bool, spread: float) -> None:  # noqa: FBT001
+def test_the_law_that_a_service_follows_is_found_and_kept(padding: bool, spread: float) -> None:  # noqa: FBT001 - of the parameters
     rng = seeded(11)
     learned = ServiceTime()
     said = []

@@ -111,7 +111,7 @@ async def test_a_session_lost_in_the_grace_is_not_opened_again(autojump_clock: M
             await trio.sleep(TIMEOUT + 1)
             broker.disconnect()
 
-        await run_until_hung(transport, [Watched(1000) for _ in range(2)])  # type: ignore[arg-type]
+        await run_until_hung(transport, [Watched(1000) for _ in range(2)])  # type: ignore[arg-type] # it counts attempts at its broker
     assert len(transport.attempts) == 1
     assert broker.depth(QUEUE) == 2
 

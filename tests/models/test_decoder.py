@@ -114,7 +114,7 @@ def test_the_death_of_a_process_is_the_failure_of_what_it_was_reading(decoder: D
     os.kill(pid_of(decoder), signal.SIGSTOP)
     with ThreadPoolExecutor(1) as thread:
         reading = thread.submit(read_audio, WAV)
-        while decoder in _reading._idle:
+        while not decoder.is_spent:  # before that a new process would take the place of a dead one
             pass
         os.kill(pid_of(decoder), signal.SIGKILL)
         with pytest.raises(

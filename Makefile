@@ -7,7 +7,7 @@ ROOTS ?= .rabbitmq
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help install demo dist constraints test test-rabbitmq4 lint types pytest broker compose producers browser docs format clean
+.PHONY: help install demo dist constraints test test-rabbitmq4 lint types pytest broker compose prometheus producers browser docs format clean
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,7 +22,7 @@ test: lint types pytest ## lint, types, all tests on a RabbitMQ of their own
 # The RabbitMQ of later Debian releases: trixie has 4.0, forky 4.3.
 test-rabbitmq4: rabbitmq-trixie rabbitmq-forky ## what crosses the wire, on RabbitMQ 4.0 and 4.3 (as root, on Debian)
 
-rabbitmq-%: $(ROOTS)/%/usr/sbin/rabbitmq-server $(VENV)/.developed producers browser
+rabbitmq-%: $(ROOTS)/%/usr/sbin/rabbitmq-server $(VENV)/.developed prometheus producers browser
 	RPCB_TEST_RABBITMQ_ROOT=$(ROOTS)/$* $(BIN)/python -m pytest -n 2 --dist loadfile -m rabbitmq
 
 .PRECIOUS: $(ROOTS)/%/usr/sbin/rabbitmq-server
@@ -37,7 +37,7 @@ lint: $(VENV)/.developed
 types: $(VENV)/.developed
 	$(BIN)/mypy
 
-pytest: $(VENV)/.developed broker compose producers browser
+pytest: $(VENV)/.developed broker compose prometheus producers browser
 	$(BIN)/python -m pytest -n 3 --dist loadfile # they wait for brokers and processes half of the time
 
 docs: $(VENV)/.developed ## build the documentation, and serve it at http://127.0.0.1:8000
@@ -89,6 +89,10 @@ compose:
 	@command -v docker-compose >/dev/null || docker compose version >/dev/null 2>&1 \
 	|| $(MAKE) --no-print-directory debian-docker-compose \
 	|| { echo 'The tests check docker-compose.yml with docker-compose: install it (on Debian, as root: apt-get install docker-compose).'; exit 1; } >&2
+
+prometheus: # scrapes a worker; its promtool checks the alert rules
+	@command -v prometheus >/dev/null && command -v promtool >/dev/null || $(MAKE) --no-print-directory debian-prometheus \
+	|| { echo 'The tests scrape a worker with Prometheus, and check alert rules with its promtool: install prometheus (on Debian, as root: apt-get install prometheus).'; exit 1; } >&2
 
 producers: # of docs/how-to/producers.md in other languages, and the commands of the documentation
 	@command -v npm >/dev/null || $(MAKE) --no-print-directory debian-npm \

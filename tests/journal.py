@@ -41,8 +41,8 @@ class Journal(Recorder):
     def open_caller(self) -> AbstractAsyncContextManager[CallerSession]:
         return self.broker.open_caller()
 
-    def request_received(self, request: Request) -> None:
-        self.received_in.append((self.session, request))
+    def requests_received(self, requests: Sequence[Request]) -> None:
+        self.received_in.extend((self.session, request) for request in requests)
 
 
 class SteppedSession:

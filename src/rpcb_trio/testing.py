@@ -88,9 +88,9 @@ class Recorder(Instrument):
         """Record it in `setups`."""
         self.setups.append(setup)
 
-    def request_received(self, request: Request) -> None:
-        """Record it in `received`."""
-        self.received.append(request)
+    def requests_received(self, requests: Sequence[Request]) -> None:
+        """Record them in `received`."""
+        self.received.extend(requests)
 
     def request_repeated(self, request: Request) -> None:
         """Record it in `repeated`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -34,8 +35,8 @@ class Counting(Recorder):
         super().__init__()
         self._came = trio.Event()
 
-    def request_received(self, request: Request) -> None:
-        super().request_received(request)
+    def requests_received(self, requests: Sequence[Request]) -> None:
+        super().requests_received(requests)
         self._came.set()
         self._came = trio.Event()
 

@@ -85,7 +85,7 @@ for _event in (
     "session_blocked",
     "session_unblocked",
     "reconnect_failed",
-    "request_received",
+    "requests_received",
     "batch_closed",
     "batch_computed",
     "requests_settled",

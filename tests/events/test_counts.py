@@ -149,8 +149,7 @@ def computing(events: EventInstrument, requests: list[Request]) -> None:
     events.worker_starting(
         Setup(queue=QUEUE, policy="FixedPolicy", max_batch_size=3, max_pending=None, prefetch=6, executors=1)
     )
-    for request in requests:
-        events.request_received(request)
+    events.requests_received(requests)
     events.batch_closed(batch)
     events.batch_computed(batch, 0.1, [])
 

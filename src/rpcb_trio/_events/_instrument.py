@@ -91,10 +91,10 @@ class EventInstrument(HealthInstrument):
         self._forget_all()
         super().session_lost(error, retry_in)
 
-    def request_received(self, request: Request) -> None:  # noqa: ARG002 - it is only counted
-        self._received += 1
-        self._held += 1
-        self._waiting += 1
+    def requests_received(self, requests: Sequence[Request]) -> None:
+        self._received += len(requests)
+        self._held += len(requests)
+        self._waiting += len(requests)
 
     def request_repeated(self, request: Request) -> None:  # noqa: ARG002 - likewise
         self._waiting -= 1

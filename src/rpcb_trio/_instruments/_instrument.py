@@ -65,8 +65,8 @@ class Instrument:
     def session_unblocked(self) -> None:
         """The broker takes replies again."""
 
-    def request_received(self, request: Request) -> None:
-        """A request was delivered."""
+    def requests_received(self, requests: Sequence[Request]) -> None:
+        """Requests were delivered; together where the worker takes several at once, else one by one."""
 
     def request_repeated(self, request: Request) -> None:
         """A request came again, and gets the reply that it had before (see `remember_replies`)."""
@@ -112,10 +112,6 @@ class Instruments:
     def __init__(self, instruments: Iterable[Instrument]) -> None:
         self._instruments = list(instruments)
         self._listeners: dict[Callable[..., None], list[tuple[Instrument, Callable[..., None]]]] = {}
-
-    def hears(self, event: Callable[..., None]) -> bool:
-        """Whether an instrument overrides `event`, a method of `Instrument`; else it need not be notified."""
-        return bool(self._listening(event))
 
     def notify(
         self, event: Callable[Concatenate[Instrument, P], None], *args: P.args, **kwargs: P.kwargs

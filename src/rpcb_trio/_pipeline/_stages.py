@@ -200,9 +200,7 @@ class Stages:
     ) -> None:
         # All are held from here on, though the session may be lost while one waits to be admitted.
         suspects = self._ledger.receive(taken)
-        if self._instruments.hears(Instrument.request_received):
-            for request in taken:
-                self._instruments.notify(Instrument.request_received, request)
+        self._instruments.notify(Instrument.requests_received, taken)
         if not suspects and admission.is_prompt(taken):
             pass_on(admission.admit_promptly(taken))
             return

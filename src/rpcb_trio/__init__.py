@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rpcb_trio._client import BlockingRpcClient, RpcClient, open_client
 from rpcb_trio._messages import Failure, Outcome, RemoteError, Reply, Request, Success
-from rpcb_trio._pipeline import Worker, open_worker, serve
+from rpcb_trio._pipeline import LiveSettings, Worker, open_worker, serve
 from rpcb_trio._public import publish
 from rpcb_trio._service import PlainFunction, Service
 from rpcb_trio.batching import AutoPolicy, FixedPolicy
@@ -32,6 +32,7 @@ __all__ = [
     "FixedPolicy",
     "HealthInstrument",
     "Instrument",
+    "LiveSettings",
     "LogInstrument",
     "MemoryBroker",
     "Outcome",

@@ -12,7 +12,7 @@ slept on the virtual clock. Requests are decoded one after another, in the order
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -67,6 +67,7 @@ class Recorder(Instrument):
 
     def __init__(self) -> None:
         self.setups: list[Setup] = []
+        self.changes: list[Mapping[str, tuple[object, object]]] = []
         self.received: list[Request] = []
         self.repeated: list[Request] = []
         self.refusals: list[tuple[Request, OutcomeError]] = []
@@ -86,6 +87,11 @@ class Recorder(Instrument):
 
     def worker_started(self, setup: Setup) -> None:
         """Record it in `setups`."""
+        self.setups.append(setup)
+
+    def settings_changed(self, changes: Mapping[str, tuple[object, object]], setup: Setup) -> None:
+        """Record what has changed in `changes`, and what it is now in `setups`."""
+        self.changes.append(changes)
         self.setups.append(setup)
 
     def requests_received(self, requests: Sequence[Request]) -> None:

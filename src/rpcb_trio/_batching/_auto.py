@@ -9,10 +9,10 @@ Waiting pays for callers that have just been answered and are on their way back.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
-from rpcb_trio._batching._limits import Limits
+from rpcb_trio._batching._limits import LimitedPolicy, Limits
 from rpcb_trio._batching._orders import deadline_of
 from rpcb_trio._batching._policy import Decision, Policy
 from rpcb_trio._batching._returning import Expected, ReturningCallers
@@ -40,7 +40,7 @@ TRUSTED = 3
 """So many runs are observed before any request is refused as too late; the first may be slow."""
 
 
-class AutoPolicy(Policy):
+class AutoPolicy(LimitedPolicy):
     """Start at once, or hold where that pays, as learned from arrivals and service times; nothing to tune.
 
     Args:
@@ -77,9 +77,22 @@ class AutoPolicy(Policy):
         self._held_until: float | None = None
 
     @property
-    def max_batch_size(self) -> int:
-        """As it was set."""
-        return self._limits.max_batch_size
+    def settings(self) -> Mapping[str, object]:
+        """See `Policy.settings`."""
+        return {
+            **super().settings,
+            "batch_sizes": self._limits.batch_sizes,
+            "latency_objective": self._objective,
+        }
+
+    def succeed(self, earlier: Policy) -> None:
+        """Take over service times and callers as well; see `Policy.succeed`."""
+        super().succeed(earlier)
+        if isinstance(earlier, AutoPolicy):
+            self._time, self._callers = earlier._time, earlier._callers  # noqa: SLF001 - of its own class
+            self._mean_cost, self._computed = earlier._mean_cost, earlier._computed  # noqa: SLF001 - likewise
+            self._learned, self._learned_at = earlier._learned, earlier._learned_at  # noqa: SLF001 - likewise
+            self._refused_all = earlier._refused_all  # noqa: SLF001 - likewise
 
     def arrived(self, pending: Pending) -> None:
         """Learn which caller sends, and when."""

@@ -22,7 +22,7 @@ class Batcher:
         arrivals: decoded requests, those together that came together; `run` closes this end.
         batches: takes one batch for each release of `idle`; needs a buffer for one batch per executor.
         idle: an executor releases it once for each batch that it is ready to compute.
-        policy: decides; asked only while an executor is idle.
+        policy: decides; asked only while an executor is idle. See `change` for another one.
         refuse: called with each request that will not be computed, and the reason.
     """
 
@@ -41,6 +41,8 @@ class Batcher:
         self._policy = policy
         self._refuse = refuse
         self._waiting = _WaitingRoom(arrivals, policy)
+        self._hold = trio.CancelScope()
+        """Of what waits until the policy's `hold_until`."""
 
     @property
     def backlog(self) -> int:
@@ -60,6 +62,14 @@ class Batcher:
                     self._batches.send_nowait(batch)
             finally:
                 self._waiting.final = True  # a batch may be completed though `run` was cancelled
+
+    def change(self, policy: Policy) -> None:
+        """Ask another policy from now on, at once where the earlier one holds a batch.
+
+        It has succeeded the earlier one, which was told of what waits.
+        """
+        self._policy = self._waiting.policy = policy
+        self._hold.cancel()
 
     def completed(self, batch: Batch, runs: Sequence[Run]) -> None:
         """Tell the policy of a computed batch, after all that has arrived by now."""
@@ -91,7 +101,7 @@ class Batcher:
                 )
             if decision.expired or decision.too_late:
                 continue  # what is left may be ready to go
-            with trio.move_on_at(decision.hold_until):
+            with trio.move_on_at(decision.hold_until) as self._hold:
                 await waiting.receive()
 
     def _refuse_some(self, decision: Decision) -> None:
@@ -111,7 +121,7 @@ class _WaitingRoom:
 
     def __init__(self, arrivals: trio.MemoryReceiveChannel[Sequence[Pending]], policy: Policy) -> None:
         self._arrivals = arrivals
-        self._policy = policy
+        self.policy = policy
         self.pending = Waiting()
         self.final = False
 
@@ -137,4 +147,4 @@ class _WaitingRoom:
     def _admit(self, arrivals: Sequence[Pending]) -> None:
         self.pending.join(arrivals)
         for each in arrivals:
-            self._policy.arrived(each)
+            self.policy.arrived(each)

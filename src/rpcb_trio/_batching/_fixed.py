@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice, takewhile
 
-from rpcb_trio._batching._limits import Limits
-from rpcb_trio._batching._policy import Decision, Policy
+from rpcb_trio._batching._limits import LimitedPolicy, Limits
+from rpcb_trio._batching._policy import Decision
 from rpcb_trio._batching._waiting import Turns, Waiting
 from rpcb_trio._bounds import FINITE_OR_0
 from rpcb_trio._messages import Batch, Pending, Run, Trigger
 
 
-class FixedPolicy(Policy):
+class FixedPolicy(LimitedPolicy):
     """Close a batch at `max_batch_size` requests, or when the oldest has waited `max_wait` seconds.
 
     The wait counts from the oldest request's arrival, so a request that waited for an executor has already
@@ -44,9 +44,9 @@ class FixedPolicy(Policy):
         self.max_wait = max_wait
 
     @property
-    def max_batch_size(self) -> int:
-        """As it was set."""
-        return self._limits.max_batch_size
+    def settings(self) -> Mapping[str, object]:
+        """See `Policy.settings`."""
+        return {**super().settings, "max_wait": self.max_wait, "ageing": self._ageing}
 
     def completed(self, batch: Batch, runs: Sequence[Run], now: float) -> None:  # noqa: ARG002 - any policy's
         """Learn what the device's memory can hold."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from rpcb_trio._batching._policy import Policy
 from rpcb_trio._bounds import COUNT, POSITIVE
 from rpcb_trio._messages import Ending, Run, Work
 from rpcb_trio.errors import SettingError
@@ -52,6 +53,20 @@ class Limits:
         self._proofs = 0
 
     @property
+    def max_batch_cost(self) -> float:
+        """As it was set."""
+        return self._max_batch_cost
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """As they were set, in order."""
+        return tuple(self._sizes)
+
+    def succeed(self, earlier: Limits) -> None:
+        """Take over what the device's memory has shown."""
+        self._cap, self._proofs = earlier._cap, earlier._proofs
+
+    @property
     def max_padded(self) -> float:
         """The most padded cost of more than one request: as it was set, or what the memory can hold."""
         return min(self._max_batch_cost, self._cap)
@@ -76,7 +91,7 @@ class Limits:
 
     def as_computed(self, work: Work) -> Work:
         """The work once the service has padded it to the next of `batch_sizes`."""
-        if not self._sizes:
+        if not self._sizes or work.size > self._sizes[-1]:  # a batch that an earlier policy has closed
             return work
         return Work(self._sizes[bisect_left(self._sizes, work.size)], work.longest, work.total)
 
@@ -94,3 +109,24 @@ class Limits:
                 if self._proofs == PROOFS:
                     self._cap *= RAISE
                     self._proofs = 0
+
+
+class LimitedPolicy(Policy):
+    """A policy that has `Limits`, and hands on to its successor what the device's memory has shown."""
+
+    _limits: Limits
+
+    @property
+    def max_batch_size(self) -> int:
+        """As it was set."""
+        return self._limits.max_batch_size
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """See `Policy.settings`."""
+        return {**super().settings, "max_batch_cost": self._limits.max_batch_cost}
+
+    def succeed(self, earlier: Policy) -> None:
+        """See `Policy.succeed`."""
+        if isinstance(earlier, LimitedPolicy):
+            self._limits.succeed(earlier._limits)  # noqa: SLF001 - of its own class

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -38,7 +38,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 class Policy(ABC):
     """Decides which pending requests form the next batch; inherit from it, and write at least `decide`.
 
-    One object serves one queue, from one session to the next: what it has learned stays.
+    One object serves one queue, from one session to the next: what it has learned stays. `Worker.change` puts
+    another one in its place.
     """
 
     @property
@@ -58,6 +59,17 @@ class Policy(ABC):
             final: no more requests will come. Then at least one request must leave, or the worker would
                 never drain.
             others_idle: how many executors are idle besides the one that asks for a batch.
+        """
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """What it was made with, by the names of its arguments; a change of policy is told by these."""
+        return {"max_batch_size": self.max_batch_size}
+
+    def succeed(self, earlier: Policy) -> None:  # noqa: B027 - not every policy learns
+        """Take the place of an earlier policy of the same queue, and take over what that has learned.
+
+        The earlier one is asked nothing more. What waits was told to that one alone.
         """
 
     def arrived(self, pending: Pending) -> None:  # noqa: B027 - not every policy learns

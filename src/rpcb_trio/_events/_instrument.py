@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import trio
@@ -80,6 +80,10 @@ class EventInstrument(HealthInstrument):
 
     def worker_starting(self, setup: Setup) -> None:
         super().worker_starting(setup)
+        self._setup = setup
+        self.put_state()
+
+    def settings_changed(self, changes: Mapping[str, tuple[object, object]], setup: Setup) -> None:  # noqa: ARG002 - the hook's arguments
         self._setup = setup
         self.put_state()
 

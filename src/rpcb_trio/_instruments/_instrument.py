@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Concatenate, ParamSpec
 
 import msgspec
@@ -43,6 +43,9 @@ class Instrument:
 
     def worker_started(self, setup: Setup) -> None:
         """The models are warm and the first session is open. It is called once."""
+
+    def settings_changed(self, changes: Mapping[str, tuple[object, object]], setup: Setup) -> None:
+        """Settings were changed while the worker runs; `changes` has the old and the new value of each."""
 
     def session_opened(self, queue: str) -> None:
         """A session is open, the first one or a later one: the worker consumes from `queue`."""

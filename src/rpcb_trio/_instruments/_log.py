@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import trio
 
@@ -51,6 +51,10 @@ class LogInstrument(Instrument):
                 "answered are dropped, unless the queue has a policy for them",
                 self._name,
             )
+
+    def settings_changed(self, changes: Mapping[str, tuple[object, object]], setup: Setup) -> None:  # noqa: ARG002 - the hook's arguments
+        for name, (before, after) in changes.items():
+            log.info("%s: %s changed from %s to %s", self._name, name, before, after)
 
     def session_opened(self, queue: str) -> None:
         """One line per session; after an outage also how long it took."""

@@ -4,6 +4,7 @@ from rpcb_trio._pipeline._checks import BOUNDS, MAX_BODY_SIZE, checked_prefetch
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._hooks import Hooks, Offload, in_thread
 from rpcb_trio._pipeline._isolation import Isolation
+from rpcb_trio._pipeline._live import LiveSettings
 from rpcb_trio._pipeline._serve import open_worker, serve
 from rpcb_trio._pipeline._worker import Worker
 
@@ -13,6 +14,7 @@ __all__ = [
     "Codec",
     "Hooks",
     "Isolation",
+    "LiveSettings",
     "Offload",
     "Resolved",
     "Worker",

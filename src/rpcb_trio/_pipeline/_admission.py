@@ -62,7 +62,7 @@ class Admission:
         self._session = session
         self._reply_cache = reply_cache
         self._journal = journal
-        self._rules = rules
+        self.rules = rules
         self._backlog = backlog
         self._decoding = 0
 
@@ -73,7 +73,7 @@ class Admission:
 
     def is_prompt(self, requests: Sequence[Request]) -> bool:
         """Whether none of these needs an await, so that `admit_promptly` will do."""
-        rules = self._rules
+        rules = self.rules
         awaits = self._reply_cache.is_on or rules.checks_caller or rules.max_pending is not None
         return self._codec.takes_bodies and not awaits and all(map(is_plain, requests))
 
@@ -87,10 +87,10 @@ class Admission:
         settled_early = self._refuse(request) or await self._settle_early(request, suspect=suspect)
         if settled_early is not None:
             return settled_early
-        if self._rules.max_pending is not None and not request.redelivered:
+        if self.rules.max_pending is not None and not request.redelivered:
             await self._let_a_batch_go()
             if self._is_full():
-                error = Overloaded(f"{self._rules.max_pending} requests wait already (max_pending)")
+                error = Overloaded(f"{self.rules.max_pending} requests wait already (max_pending)")
                 return Resolved(request, Failure(error))
         self._decoding += 1
         try:
@@ -100,7 +100,7 @@ class Admission:
         return Resolved(request, decoded) if isinstance(decoded, Failure) else decoded
 
     def _refuse(self, request: Request) -> Resolved | Answer | None:
-        rules = self._rules
+        rules = self.rules
         most = rules.max_body_size
         if rules.needs_reply_to and request.reply_to is None:
             error = NoReplyTo("the request has no reply_to")
@@ -115,7 +115,7 @@ class Admission:
             return Resolved(request, Failure(killed))
         if self._reply_cache.is_on and (reply := await self._reply_cache.get(request)) is not None:
             return Answer(request, reply)
-        if not self._rules.checks_caller or request.reply_to is None:
+        if not self.rules.checks_caller or request.reply_to is None:
             return None
         if await self._session.has_caller(request.reply_to):
             return None
@@ -128,5 +128,5 @@ class Admission:
                 await trio.lowlevel.checkpoint()
 
     def _is_full(self) -> bool:
-        most = self._rules.max_pending
+        most = self.rules.max_pending
         return most is not None and self._backlog() + self._decoding >= most

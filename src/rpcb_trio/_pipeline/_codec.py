@@ -78,13 +78,13 @@ class Codec:
         self._service = service
         self._encode_hook = service.encode or plain_body
         self.hooks = hooks
-        self._batch_headers = batch_headers
-        self._max_body_size = max_body_size
+        self.batch_headers = batch_headers
+        self.max_body_size = max_body_size
         self._journal = journal or Journal()
 
     def resolve(self, batch: Batch, outcomes: Sequence[Outcome[Any]]) -> list[Resolved]:
         """Join a batch's members with their outcomes, which are in the same order."""
-        if not self._batch_headers:
+        if not self.batch_headers:
             return [
                 Resolved(member.request, outcome)
                 for member, outcome in zip(batch.members, outcomes, strict=True)
@@ -171,7 +171,7 @@ class Codec:
 
     def _decoded(self, request: Request, *, suspect: bool) -> Pending | Failure:
         try:
-            body = request.body if is_plain(request) else unpacked_body(request, self._max_body_size)
+            body = request.body if is_plain(request) else unpacked_body(request, self.max_body_size)
             item = body if self._service.decode is None else self._service.decode(body)
         except BaseException as error:  # noqa: BLE001 - a bad request fails alone, whatever decode raises
             return Failure(judge_decode(error))

@@ -54,7 +54,8 @@ class Hooks:
     def __init__(self, offload: Offload, *, most: int, timeout: float = HOOK_TIMEOUT) -> None:
         self._offload = offload
         self._places = trio.CapacityLimiter(most)
-        self._timeout = timeout
+        self.timeout = timeout
+        """As it is for the calls to come."""
         self._left: list[_HookCall] = []
         self._stuck = 0
         self._overrun = trio.Event()
@@ -65,7 +66,8 @@ class Hooks:
         Raises:
             HookTimeout: it took longer than the timeout; its thread is left to run.
         """
-        if self._timeout == math.inf:
+        timeout = self.timeout
+        if timeout == math.inf:
             async with self._places:
                 return await self._offload(function)
         call = _HookCall()
@@ -78,7 +80,7 @@ class Hooks:
                 call.is_over = True
 
         async with self._places:
-            call.due = trio.current_time() + self._timeout
+            call.due = trio.current_time() + timeout
             try:
                 with trio.move_on_at(call.due):
                     return await self._offload(run)
@@ -87,7 +89,7 @@ class Hooks:
                     self._leave(call)
                 raise
         self._leave(call)
-        raise HookTimeout(f"{hooks} took longer than {self._timeout:g} s (hook_timeout)")
+        raise HookTimeout(f"{hooks} took longer than {timeout:g} s (hook_timeout)")
 
     def _leave(self, call: _HookCall) -> None:
         """Leave a call to run, and count those that run on though their time is over."""

@@ -39,6 +39,11 @@ class ReplyCache:
         """Whether it ever keeps a reply."""
         return self._most > 0
 
+    def limit(self, most: int) -> None:
+        """Keep at most so many from now on."""
+        self._most = most
+        self._evict()
+
     async def get(self, request: Request) -> Reply | None:
         """The reply that the same request had before, if it is kept."""
         key = await self._key(request)
@@ -59,6 +64,9 @@ class ReplyCache:
         before = self._replies.pop(key, None)
         self._bytes += len(reply.body) - (0 if before is None else len(before.body))
         self._replies[key] = reply
+        self._evict()
+
+    def _evict(self) -> None:
         while len(self._replies) > self._most or self._bytes > self._most_bytes:
             _, oldest = self._replies.popitem(last=False)
             self._bytes -= len(oldest.body)

@@ -12,22 +12,16 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import trio
 
 from rpcb_trio._batching import AutoPolicy, Policy
-from rpcb_trio._bounds import check_choice
 from rpcb_trio._executors import WARM_UP_TIMEOUT, Executor, ThreadExecutor
 from rpcb_trio._instruments import Instrument, Instruments, LogInstrument
 from rpcb_trio._nursery import open_serving_nursery
-from rpcb_trio._pipeline._admission import Rules
 from rpcb_trio._pipeline._answering import Answering
-from rpcb_trio._pipeline._checks import (
-    MAX_BODY_SIZE,
-    check_numbers,
-    checked_policy,
-    checked_prefetch,
-)
+from rpcb_trio._pipeline._checks import MAX_BODY_SIZE, check_numbers
 from rpcb_trio._pipeline._codec import Codec
 from rpcb_trio._pipeline._hooks import HOOK_TIMEOUT, Hooks, Offload, in_thread
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
+from rpcb_trio._pipeline._live import LiveSettings, checked_prefetch_of
 from rpcb_trio._pipeline._reply_cache import ReplyCache
 from rpcb_trio._pipeline._stages import Pipeline
 from rpcb_trio._pipeline._worker import Worker, WorkerLoop
@@ -138,20 +132,26 @@ async def serve(
     topology = queue if isinstance(queue, Topology) else Topology(queue=queue)
     transport = as_transport(transport)
     bound = bind(service)
-    policy = AutoPolicy() if batching is None else checked_policy(batching)
-    check_choice("expired", expired, ("answer", "drop"))
-    check_choice("no_reply_to", no_reply_to, ("run", "dead-letter"))
+    live = LiveSettings(
+        batching=AutoPolicy() if batching is None else batching,
+        prefetch=prefetch,
+        max_pending=max_pending,
+        expired=expired,
+        no_reply_to=no_reply_to,
+        max_body_size=max_body_size,
+        max_reply_size=max_reply_size,
+        check_caller=check_caller,
+        remember_replies=remember_replies,
+        hook_timeout=hook_timeout,
+        batch_headers=batch_headers,
+        drain_timeout=drain_timeout,
+    )
     check_numbers(
         replicas=replicas,
         infer_timeout=infer_timeout,
-        hook_timeout=hook_timeout,
         warm_up_timeout=warm_up_timeout,
-        drain_timeout=drain_timeout,
         decode_threads=decode_threads,
-        max_body_size=max_body_size,
-        max_reply_size=max_reply_size,
         max_deaths=max_deaths,
-        remember_replies=remember_replies,
     )
     if executors is None:
         executors = _thread_executors(bound, replicas, devices, infer_timeout)
@@ -175,14 +175,8 @@ async def serve(
         codec=codec,
         receivers=1 if bound.decode is None else decode_threads,
         executors=executors,
-        policy=policy,
-        prefetch=checked_prefetch(prefetch, policy.max_batch_size, len(executors), max_pending),
-        rules=Rules(
-            max_pending=max_pending,
-            max_body_size=max_body_size,
-            needs_reply_to=no_reply_to == "dead-letter",
-            checks_caller=check_caller,
-        ),
+        live=live,
+        prefetch=checked_prefetch_of(live, len(executors)),
         answering=Answering(
             codec=codec,
             reply_cache=ReplyCache(remember_replies, offload),
@@ -195,7 +189,7 @@ async def serve(
         instruments=notified,
         journal=death_journal,
     )
-    loop = WorkerLoop(pipeline, transport, topology, drain_timeout=drain_timeout, task_status=task_status)
+    loop = WorkerLoop(pipeline, transport, topology, task_status=task_status)
     setup = pipeline.setup(topology)
     notified.notify(Instrument.worker_starting, setup)
     try:

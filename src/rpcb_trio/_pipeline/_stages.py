@@ -11,22 +11,23 @@ prefetch.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias, TypeVar
 
 import trio
 
-from rpcb_trio._batching import Batcher, Policy
+from rpcb_trio._batching import Batcher
 from rpcb_trio._executors import Executor
 from rpcb_trio._instruments import Instrument, Instruments, Setup
 from rpcb_trio._messages import Answer, Batch, Failure, Pending, Request, Settled
-from rpcb_trio._pipeline._admission import Admission, Rules
+from rpcb_trio._pipeline._admission import Admission
 from rpcb_trio._pipeline._answering import Answering
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
+from rpcb_trio._pipeline._live import Changes, LiveSettings, checked_prefetch_of, differences, rules_of
 from rpcb_trio._transports import Rest, Session, Topology
 from rpcb_trio.errors import ExecutorHung, OutcomeError, SessionLost
 
@@ -46,27 +47,51 @@ class Pipeline:
     codec: Codec
     receivers: int
     executors: Sequence[Executor]
-    policy: Policy
+    live: LiveSettings
+    """All that can change, as it is in force."""
     prefetch: int
-    rules: Rules
+    """As they ask for."""
     answering: Answering
     ledger: Ledger
     instruments: Instruments
     journal: Journal
     hung: ExecutorHung | None = None
     """Why the worker must end, if it must: the first executor that did not return."""
+    stages: Stages | None = None
+    """Of the session that is open."""
 
     def setup(self, topology: Topology) -> Setup:
         """What instruments are given."""
         return Setup(
             queue=topology.queue,
-            policy=type(self.policy).__name__,
-            max_batch_size=self.policy.max_batch_size,
-            max_pending=self.rules.max_pending,
+            policy=type(self.live["batching"]).__name__,
+            max_batch_size=self.live["batching"].max_batch_size,
+            max_pending=self.live["max_pending"],
             prefetch=self.prefetch,
             executors=len(self.executors),
             dead_letter_exchange=topology.dead_letter_exchange,
         )
+
+    def change(self, settings: LiveSettings) -> Changes:
+        """Have other settings from now on, all of them at once or, where one is wrong, none.
+
+        Raises:
+            SettingError: one is wrong, or they don't go together.
+        """
+        before, live = self.live, LiveSettings(**{**self.live, **settings})
+        self.prefetch = checked_prefetch_of(live, len(self.executors))
+        self.live = live
+        if live["batching"] is not before["batching"]:
+            live["batching"].succeed(before["batching"])
+        self.answering = replace(
+            self.answering, drop_expired=live["expired"] == "drop", max_reply_size=live["max_reply_size"]
+        )
+        self.answering.reply_cache.limit(live["remember_replies"])
+        self.codec.batch_headers, self.codec.max_body_size = live["batch_headers"], live["max_body_size"]
+        self.codec.hooks.timeout = live["hook_timeout"]
+        if self.stages is not None:
+            self.stages.change()
+        return differences(before, live)
 
     async def run(self, session: Session, draining: trio.Event) -> None:
         """Serve one session until it is drained, or an executor hangs.
@@ -80,9 +105,11 @@ class Pipeline:
             watchers.start_soon(self._report_blockages, session)
             watchers.start_soon(self._stop_when_draining, session, draining)
             watchers.start_soon(self._end_if_hooks_hang, watchers.cancel_scope)
+            self.stages = Stages(self, session)
             try:
-                await Stages(self, session).run()
+                await self.stages.run()
             finally:
+                self.stages = None
                 session.requeue(self.ledger.idle())
             if not (draining.is_set() or self.hung):  # else it would end in silence, and consume no more
                 raise SessionLost("its deliveries ended, though the worker does not drain")
@@ -117,11 +144,12 @@ class Stages:
     def __init__(self, pipeline: Pipeline, session: Session) -> None:
         self._pipeline = pipeline
         self._session = session
-        self._answering = pipeline.answering
         self._instruments = pipeline.instruments
         self._journal = pipeline.journal
         self._ledger = pipeline.ledger
         self._idle = trio.Semaphore(0)
+        self._batcher: Batcher
+        self._admission: Admission
         self._nursery: trio.Nursery
         self._intake: trio.Nursery
         """For the stages that take in what has not started; inside the other."""
@@ -136,19 +164,19 @@ class Stages:
             # The receiving ends stay open to the end: a stage that is cut must not break those that feed it.
             with send_pending, send_batches, send_computed:
                 refused = send_computed.clone()
-                batcher = Batcher(
+                self._batcher = batcher = Batcher(
                     pending.clone(),
                     send_batches.clone(),
                     idle=self._idle,
-                    policy=self._pipeline.policy,
+                    policy=self._pipeline.live["batching"],
                     refuse=partial(self._refuse, refused),
                 )
-                admission = Admission(
+                self._admission = admission = Admission(
                     self._pipeline.codec,
                     self._session,
-                    self._answering.reply_cache,
+                    self._pipeline.answering.reply_cache,
                     self._journal,
-                    rules=self._pipeline.rules,
+                    rules=rules_of(self._pipeline.live),
                     backlog=lambda: batcher.backlog,
                 )
                 for _ in range(self._pipeline.receivers):
@@ -166,6 +194,11 @@ class Stages:
                     )
                 for _ in range(len(executors) + 1):  # one encodes while others await confirms
                     self._nursery.start_soon(self.reply, computed.clone())
+
+    def change(self) -> None:
+        """Have the settings that the pipeline has now."""
+        self._admission.rules = rules_of(self._pipeline.live)
+        self._batcher.change(self._pipeline.live["batching"])
 
     async def receive(
         self,
@@ -285,7 +318,7 @@ class Stages:
 
     async def _answer(self, outcomes: Outcomes) -> None:
         session = self._session
-        answers = await self._answering.answer(outcomes, session)
+        answers = await self._pipeline.answering.answer(outcomes, session)
         prompt, *apart = session.apart(answers)
         for group in apart:
             self._nursery.start_soon(self.settle, group, range(len(group)), None)
@@ -301,7 +334,7 @@ class Stages:
 
     async def settle(self, answers: Sequence[Answer], places: Collection[int], rest: Rest | None) -> None:
         """Settle answers, or do the `rest` of it, and notify of those at some places."""
-        answers, settled = await self._answering.settle(answers, self._session, rest)
+        answers, settled = await self._pipeline.answering.settle(answers, self._session, rest)
         self._notify_settled([answers[place] for place in places], [settled[place] for place in places])
 
     def _notify_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:

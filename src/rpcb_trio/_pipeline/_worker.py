@@ -16,14 +16,16 @@ not opened again; the broker redelivers what was left.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Unpack
 
 import trio
 
 from rpcb_trio._backoff import Lost, keep_connected
 from rpcb_trio._instruments import Instrument, Setup
 from rpcb_trio._pipeline._ledger import Ledger
+from rpcb_trio._pipeline._live import Changes, LiveSettings, refuse_others
 from rpcb_trio._pipeline._stages import Pipeline
 from rpcb_trio._transports import Session, Topology, Transport
 from rpcb_trio.errors import DrainTimeout, SettingError, first_leaf
@@ -32,9 +34,15 @@ from rpcb_trio.errors import DrainTimeout, SettingError, first_leaf
 class Worker:
     """A running worker, as `open_worker` yields it and `serve` hands it to `task_status.started`."""
 
-    def __init__(self, ledger: Ledger, drain: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        drain: Callable[[], None],
+        change: Callable[[LiveSettings], Awaitable[Changes]],
+    ) -> None:
         self._ledger = ledger
         self._drain = drain
+        self._change = change
 
     @property
     def held(self) -> int:
@@ -48,6 +56,26 @@ class Worker:
         """
         self._drain()
 
+    async def change(self, **settings: Unpack[LiveSettings]) -> Changes:
+        """Have other settings from the next request and the next batch on; the requests that are held stay.
+
+        It takes these arguments of `serve`: `batching`, `prefetch`, `max_pending`, `expired`, `no_reply_to`,
+        `max_body_size`, `max_reply_size`, `check_caller`, `remember_replies`, `hook_timeout`,
+        `batch_headers`, `drain_timeout`. What is left out stays as it is. A new policy takes over what the
+        earlier one has learned (`Policy.succeed`), and is asked at once where that one holds a batch.
+
+            await worker.change(batching=AutoPolicy(16), max_pending=64)
+
+        Returns:
+            What is another value now, by name: as it was, and as it is. A policy is told by its own settings.
+
+        Raises:
+            SettingError: one of them is wrong, or can't be changed, or they don't go together; then nothing
+                was changed.
+        """
+        refuse_others(settings)
+        return await self._change(settings)
+
 
 class WorkerLoop:
     """Runs a pipeline over session after session, and observes these for `keep_connected`."""
@@ -58,13 +86,11 @@ class WorkerLoop:
         transport: Transport,
         topology: Topology,
         *,
-        drain_timeout: float,
         task_status: trio.TaskStatus[Worker],
     ) -> None:
         self._pipeline = pipeline
         self._transport = transport
         self._topology = topology
-        self._drain_timeout = drain_timeout
         self._task_status = task_status
         self._notify = pipeline.instruments.notify
         self._draining = trio.Event()
@@ -72,6 +98,19 @@ class WorkerLoop:
         self._connecting = trio.CancelScope()
         """Cancelled when a drain finds no session open."""
         self._has_started = self._is_open = False
+
+    @property
+    def _drain_timeout(self) -> float:
+        return self._pipeline.live["drain_timeout"]
+
+    async def change(self, settings: LiveSettings) -> Changes:
+        """See `Worker.change`."""
+        changes = self._pipeline.change(settings)
+        if changes:
+            setup = self._pipeline.setup(self._topology)
+            self._notify(Instrument.settings_changed, changes, setup)
+        await trio.lowlevel.checkpoint()
+        return changes
 
     def drain(self) -> None:
         if self._draining.is_set():
@@ -92,11 +131,10 @@ class WorkerLoop:
             ExecutorHung: an executor does not come back.
         """
         self._setup = setup
-        open_session = partial(self._transport.open_session, self._topology, prefetch=self._pipeline.prefetch)
         wrong: SettingError | None = None
         try:
             with self._all, self._connecting:
-                await keep_connected(open_session, self._serve, self)
+                await keep_connected(self._open_session, self._serve, self)
         except* SettingError as group:
             wrong = first_leaf(group)
         if wrong is not None:
@@ -109,6 +147,9 @@ class WorkerLoop:
         elif self._all.cancelled_caught:
             raise DrainTimeout(self._drain_timeout, left)
 
+    def _open_session(self) -> AbstractAsyncContextManager[Session]:
+        return self._transport.open_session(self._topology, prefetch=self._pipeline.prefetch)
+
     async def _serve(self, session: Session) -> None:
         await self._pipeline.run(session, self._draining)
 
@@ -118,7 +159,7 @@ class WorkerLoop:
         if not self._has_started:
             self._has_started = True
             self._notify(Instrument.worker_started, self._setup)
-            self._task_status.started(Worker(self._pipeline.ledger, self.drain))
+            self._task_status.started(Worker(self._pipeline.ledger, self.drain, self.change))
         self._notify(Instrument.session_opened, self._topology.queue)
 
     def lost(self, lost: Lost) -> None:

@@ -48,8 +48,9 @@ def test_a_file_that_can_not_be_written_is_refused_at_once_in_one_line(name: str
 async def test_the_lines_are_json_as_documented(file: Path, autojump_clock: MockClock) -> None:
     """Whoever changes what a field means must raise the schema."""
     broker = MemoryBroker()
-    ask(broker, b"good 1")
-    ask(broker, b"\xff 2")
+    ids = {"x-request-id": "order-17", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    ask(broker, b"good 1", headers=ids)
+    ask(broker, b"\xff 2", headers=ids)
     async with working(Shouting(), broker, instruments=[AuditInstrument(file)]) as running:
         await running.until_settled(2)
     lines = {line["line"]: line for line in json_lines(file)}

@@ -160,7 +160,7 @@ async def test_the_first_failure_at_a_place_shows_the_services_own_frames_and_la
             for number in (1, 2):
                 ask(broker, b"%b %d" % (body, number))
                 await running.until_settled(number)
-    told = [each for each in caplog.records if hasattr(each, "kind")]
+    told = [each for each in caplog.records if hasattr(each, "code")]
     assert {each.levelname for each in told} == {level}
     first, place, _, second = (each.getMessage() for each in told)
     assert all(fnmatch(each, f"asr: request * {line}") for each in (first, second))
@@ -182,7 +182,7 @@ async def test_an_error_that_a_service_raises_to_refuse_a_request_is_one_line(
         async with working(Choosy(), broker, instruments=[LogInstrument("asr")]) as running:
             ask(broker, b"hello")
             await running.until_settled(1)
-    [told] = [each.getMessage() for each in caplog.records if hasattr(each, "kind")]
+    [told] = [each.getMessage() for each in caplog.records if hasattr(each, "code")]
     assert fnmatch(told, "asr: request * (request): not b*hello* (test_instruments.py:* in decode)")
 
 

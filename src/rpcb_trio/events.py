@@ -9,7 +9,16 @@ from rpcb_trio._events import (
     watch_events,
 )
 from rpcb_trio._public import publish
+from rpcb_trio._tracing import RequestIds
 
-__all__ = ["BatchEvent", "EventInstrument", "EventWatch", "StateEvent", "publish_events", "watch_events"]
+__all__ = [
+    "BatchEvent",
+    "EventInstrument",
+    "EventWatch",
+    "RequestIds",
+    "StateEvent",
+    "publish_events",
+    "watch_events",
+]
 
 publish(__name__)

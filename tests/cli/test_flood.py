@@ -17,9 +17,9 @@ class Log:
         self.lines: list[str] = []
         self._filter = FloodFilter(lambda: self.now)
 
-    def write(self, text: str, *args: object, level: int = logging.WARNING, kind: str | None = None) -> None:
+    def write(self, text: str, *args: object, level: int = logging.WARNING, code: str | None = None) -> None:
         record = logging.LogRecord("x", level, "f", 1, text, args, None)
-        record.kind = kind
+        record.code = code
         if self._filter.filter(record):
             self.lines.append(record.getMessage())
 
@@ -41,8 +41,8 @@ def test_of_lines_that_are_alike_the_first_are_written_and_the_rest_is_counted()
 def test_a_flood_hides_no_line_of_another_kind() -> None:
     log = Log()
     for n in range(100):
-        log.write("request %r failed", n, kind="decode")
-    log.write("request %r failed", 100, kind="infer")
+        log.write("request %r failed", n, code="decode")
+    log.write("request %r failed", 100, code="infer")
     log.write("session lost")
     assert log.lines[-2:] == ["request 100 failed", "session lost"]
 

@@ -26,19 +26,20 @@ class _Window:
 class FloodFilter(logging.Filter):
     """Lets `MOST_ALIKE` lines of one kind pass in `SECONDS` and counts the rest, from info to warning.
 
-    Lines are of one kind if their text before formatting is the same, and the `kind` they bear (an error's
-    code). The first line of a kind after a flood says how many there were.
+    Lines are of one kind if their text before formatting is the same, and the `code` they bear (an error's).
+    The first line of a kind after a flood says how many there were.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._windows: dict[tuple[str, object], _Window] = {}
+        self._windows: dict[tuple[str, str | None], _Window] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not logging.INFO <= record.levelno <= logging.WARNING:
             return True
-        kind = (str(record.msg), getattr(record, "kind", None))
+        code = getattr(record, "code", None)
+        kind = (str(record.msg), code if isinstance(code, str) else None)
         now = self._clock()
         if kind not in self._windows and len(self._windows) >= MOST_KINDS:
             del self._windows[next(iter(self._windows))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -15,9 +16,18 @@ from rich.logging import RichHandler
 from rpcb_trio._commands._apart import ApartLogger, StderrHandler, own_stderr, set_apart, stream_of
 from rpcb_trio._commands._flood import FloodFilter
 from rpcb_trio._commands._settings._shared import LogSettings
-from rpcb_trio._shown import on_one_line, without_passwords
+from rpcb_trio._shown import on_one_line, shortened, without_passwords
 
 log = logging.getLogger("rpcb_trio")
+
+OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+"""Attributes of a record that are not of its `extra`."""
+
+LONGEST_FIELD = 2000
+"""Characters of a field's text."""
+
+LARGEST_INTEGER = 2**53
+"""That every reader of JSON reads as it is."""
 
 REPEATED = ("aiormq", "pamqp")
 """Libraries whose errors the transport logs in its own words; theirs matter at debug only."""
@@ -51,7 +61,7 @@ class TextFormatter(PlainFormatter):
 
 
 class JsonFormatter(TextFormatter):
-    """One JSON object a line: time, level, logger, message, and the traceback where there is one."""
+    """One JSON object a line: time, level, logger, message, what is `extra`, the traceback if any."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -62,7 +72,20 @@ class JsonFormatter(TextFormatter):
         }
         if record.exc_info:
             line["traceback"] = _encodable(without_passwords(self.formatException(record.exc_info)))
-        return msgspec.json.encode(line).decode()
+        return msgspec.json.encode(line | _fields_of(record, line)).decode()
+
+
+def _fields_of(record: logging.LogRecord, line: Mapping[str, object]) -> dict[str, object]:
+    """What the record was given as `extra`: its texts, numbers and booleans that the line has not already."""
+    fields = dict[str, object]()
+    for name, value in vars(record).items():
+        if name in OF_EVERY_RECORD or name in line or not isinstance(value, str | int | float):
+            continue
+        if isinstance(value, str):
+            fields[_encodable(name)] = _encodable(shortened(without_passwords(value), LONGEST_FIELD))
+        elif isinstance(value, float) or -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
+            fields[_encodable(name)] = value
+    return fields
 
 
 def _encodable(text: str) -> str:

@@ -5,8 +5,8 @@
     batch   the requests of a batch are settled (`BatchEvent`)
     state   how a worker is, each second and at each change of its condition (`StateEvent`)
 
-Nothing in them comes from a request. Readers pass over fields that they don't know, and over events with
-values beyond the bounds below, because anyone who may publish decides what is in them.
+Of a request they have nothing but its ids. Readers pass over fields that they don't know, and over events
+with values beyond the bounds below, because anyone who may publish decides what is in them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import msgspec
 
 from rpcb_trio._instruments import Condition
 from rpcb_trio._messages import Trigger
+from rpcb_trio._tracing import RequestIds
 
 LONGEST_QUEUE = 160
 """Bytes of a queue's name in a routing key, which has 255."""
@@ -28,7 +29,7 @@ LONGEST_REASON = 600
 """Characters of a reason in an event."""
 
 LONGEST_EVENT = 64 * 1024
-"""Bytes of an event; one of ours has less than two thousand."""
+"""Bytes of an event; one of ours has a few thousand."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Number = Annotated[float, msgspec.Meta(ge=-1e15, le=1e15)]
@@ -40,6 +41,12 @@ SILENT_AFTER = 5.0
 
 MOST_WAITS = 32
 """How many of a batch's waits stand in its event."""
+
+MOST_REQUESTS = 64
+"""Of how many of a batch's requests the ids stand in its event."""
+
+LONGEST_CORRELATION_ID = 64
+"""Characters of it that stand in an event."""
 
 
 class WorkerEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
@@ -92,6 +99,8 @@ class BatchEvent(WorkerEvent, frozen=True, kw_only=True, tag="batch"):
     """How many of its requests ended in an error."""
     waiting: Count
     """How many requests wait in the worker for a batch."""
+    requests: Annotated[tuple[RequestIds, ...], msgspec.Meta(max_length=8 * MOST_REQUESTS)] = ()
+    """The ids of its requests; of a large batch, those of the first 64. None from older workers."""
 
 
 class StateEvent(WorkerEvent, frozen=True, kw_only=True, tag="state"):

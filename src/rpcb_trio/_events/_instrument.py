@@ -11,10 +11,19 @@ from pathlib import Path
 import trio
 
 from rpcb_trio._events._buffer import EventBuffer
-from rpcb_trio._events._events import LONGEST_NAME, LONGEST_REASON, MOST_WAITS, BatchEvent, StateEvent
+from rpcb_trio._events._events import (
+    LONGEST_CORRELATION_ID,
+    LONGEST_NAME,
+    LONGEST_REASON,
+    MOST_REQUESTS,
+    MOST_WAITS,
+    BatchEvent,
+    StateEvent,
+)
 from rpcb_trio._instruments import HealthInstrument, Setup, new_start
 from rpcb_trio._messages import Answer, Batch, Request, Run, Settled
 from rpcb_trio._shown import shown
+from rpcb_trio._tracing import ids_of
 from rpcb_trio.errors import BrokerError, OutcomeError
 
 BUFFER = 64
@@ -33,6 +42,9 @@ class _Computed:
         self.waits = batch.waits
         self.predicted = batch.predicted
         self.first_arrival = batch.closed - max(self.waits)
+        self.requests = tuple(
+            ids_of(member.request, LONGEST_CORRELATION_ID) for member in batch.members[:MOST_REQUESTS]
+        )
         self.seconds = seconds
         self.unsettled = batch.size
         self.failed = 0
@@ -149,6 +161,7 @@ class EventInstrument(HealthInstrument):
             total_ms=_ms(trio.current_time() - computed.first_arrival),
             failed=computed.failed,
             waiting=self._waiting,
+            requests=computed.requests,
         )
 
     def _state_event(self, setup: Setup) -> StateEvent:

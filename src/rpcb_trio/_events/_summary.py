@@ -135,6 +135,7 @@ class Observer:
                 self._last.setdefault(event.queue, deque(maxlen=LAST_BATCHES))
                 self._workers[key] = _Observed(event, now)
         elif isinstance(event, BatchEvent):
+            event = msgspec.structs.replace(event, requests=())  # they are many, and are not summed up
             observed.take_batch(event, now)
             self._last[event.queue].append(event)
         else:

@@ -20,13 +20,13 @@ from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._responses import REQUEST_ID, failure
 from rpcb_trio._messages import REQUEST_ID_HEADER
 from rpcb_trio._shown import shown
+from rpcb_trio._tracing import ACCEPTABLE_ID, trace_id_in
 
 log = logging.getLogger("rpcb_trio")
 
 LONGEST_PATH = 200
 """Characters of a path that a line of the log shows."""
 
-ACCEPTABLE_ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
 MOST_FAULTS = 64
 """Kinds of faults that are logged with their traceback."""
 
@@ -94,8 +94,12 @@ class RequestIds(HttpMiddleware):
 
 def _log_end(scope: Scope, status: int, seconds: float, request_id: str) -> None:
     level = logging.WARNING if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.DEBUG
-    path = scope["path"][:LONGEST_PATH]
-    log.log(level, "%s %r: %d in %.3f s (%s)", scope["method"][:20], path, status, seconds, request_id)
+    if not log.isEnabledFor(level):
+        return
+    method, path = scope["method"][:20], scope["path"][:LONGEST_PATH]
+    fields: dict[str, object] = {"request_id": request_id, "trace_id": trace_id_in(Headers(scope=scope))}
+    fields |= {"method": method, "path": path, "status": status, "seconds": round(seconds, 6)}
+    log.log(level, "%s %r: %d in %.3f s (%s)", method, path, status, seconds, request_id, extra=fields)
 
 
 class Faults:

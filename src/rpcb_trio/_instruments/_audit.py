@@ -24,12 +24,11 @@ from rpcb_trio._instruments._records import (
 )
 from rpcb_trio._messages import Answer, Batch, Request, Run, Settled, caller_hash
 from rpcb_trio._shown import shown
+from rpcb_trio._tracing import ids_of
 from rpcb_trio.errors import BrokerError, OutcomeError, SettingError
 
 FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
-LONGEST_ID = 255
-"""Characters of a correlation id; AMQP allows as many bytes."""
 LONGEST_NAME = 255
 LONGEST_WHY = 64
 
@@ -150,9 +149,10 @@ def _unix(at: float) -> float:
 
 
 def _request(request: Request, cost: float | None, until: float, position: int | None = None) -> AuditRequest:
+    ids = ids_of(request)
     return AuditRequest(
         position=position,
-        correlation_id=None if request.correlation_id is None else shown(request.correlation_id, LONGEST_ID),
+        correlation_id=ids.correlation_id,
         caller=None if request.reply_to is None else caller_hash(request.reply_to),
         priority=request.priority,
         cost=cost,
@@ -160,4 +160,6 @@ def _request(request: Request, cost: float | None, until: float, position: int |
         deadline=None if request.deadline is None else request.deadline - request.arrived,
         redelivered=request.redelivered,
         wait=until - request.arrived,
+        request_id=ids.request_id,
+        trace_id=ids.trace_id,
     )

@@ -11,6 +11,7 @@ import trio
 from rpcb_trio._instruments._instrument import Instrument, Setup
 from rpcb_trio._messages import Answer, Batch, Request, Run, Settled, shown_address
 from rpcb_trio._shown import shown
+from rpcb_trio._tracing import ids_of, request_id_in
 from rpcb_trio.errors import BrokerError, ExecutorHung, HooksHung, OutcomeError, RpcbError
 
 log = logging.getLogger("rpcb_trio")
@@ -35,14 +36,21 @@ ENDINGS = {
 class LogInstrument(Instrument):
     """Writes a worker's sessions, failures and drain steps to the logger `rpcb_trio`; batches at debug.
 
+    Each record has `worker` and `queue` among its attributes, and, of what it tells of, `correlation_id`,
+    `request_id`, `trace_id`, `code` (an error's) and `batch` (its id).
+
     Args:
         name: how each line begins.
     """
 
     def __init__(self, name: str = "worker") -> None:
         self._name = name
+        self._queue: str | None = None
         self._outage: _Outage | None = None
         self._places: set[tuple[str, str | None]] = set()
+
+    def worker_starting(self, setup: Setup) -> None:
+        self._queue = setup.queue
 
     def worker_started(self, setup: Setup) -> None:
         if setup.dead_letter_exchange is None:
@@ -50,6 +58,7 @@ class LogInstrument(Instrument):
                 "%s: no dead_letter_exchange is set (--dead-letter-exchange), so requests that can't be "
                 "answered are dropped, unless the queue has a policy for them",
                 self._name,
+                extra=self._fields(),
             )
 
     def settings_changed(self, changes: Mapping[str, tuple[object, object]], setup: Setup) -> None:  # noqa: ARG002 - the hook's arguments
@@ -60,14 +69,14 @@ class LogInstrument(Instrument):
         """One line per session; after an outage also how long it took."""
         again = "" if self._outage is None else f"reconnected after {self._outage}; "
         self._outage = None
-        log.info("%s: %sconsuming from queue %s", self._name, again, queue)
+        log.info("%s: %sconsuming from queue %s", self._name, again, queue, extra=self._fields())
 
     def session_lost(self, error: BrokerError, retry_in: float) -> None:
         self._outage = _Outage()
         then = "it is not opened again"
         if not math.isinf(retry_in):
             then = f"next attempt in {retry_in:.1f} s"
-        log.warning("%s: session lost (%s); %s", self._name, error, then)
+        log.warning("%s: session lost (%s); %s", self._name, error, then, extra=self._fields())
 
     def reconnect_failed(self, error: RpcbError, retry_in: float, attempts: int) -> None:
         """A warning for the 1st, 2nd, 4th, 8th, ... attempt and for each new reason; else a line at debug."""
@@ -79,16 +88,19 @@ class LogInstrument(Instrument):
             error,
             attempts,
             retry_in,
+            extra=self._fields(),
         )
 
     def session_blocked(self, reason: str) -> None:
-        log.warning("%s: blocked: the broker takes no replies (%s); they wait", self._name, reason)
+        text = "%s: blocked: the broker takes no replies (%s); they wait"
+        log.warning(text, self._name, reason, extra=self._fields())
 
     def session_unblocked(self) -> None:
-        log.info("%s: the broker takes replies again", self._name)
+        log.info("%s: the broker takes replies again", self._name, extra=self._fields())
 
     def request_repeated(self, request: Request) -> None:
-        log.debug("%s: %s came again, and gets its reply again", self._name, _named(request))
+        text = "%s: %s came again, and gets its reply again"
+        log.debug(text, self._name, _named(request), extra=self._fields_of(request))
 
     def request_failed(self, request: Request, error: OutcomeError) -> None:
         """One line per failed request, with the cause and its place in the service's code.
@@ -106,13 +118,13 @@ class LogInstrument(Instrument):
             "failed" if request.reply_to is None else "is answered with an error",
             error.code,
             error.in_full,
-            extra={"kind": error.code},
+            extra=self._fields_of(request, code=error.code),
         )
         if not (error.cause and self._is_new_place(error)):
             level = logging.DEBUG
         if log.isEnabledFor(level):
             for line in error.frames.splitlines():
-                log.log(level, "%s:   %s", self._name, line, extra={"kind": error.code})
+                log.log(level, "%s:   %s", self._name, line, extra=self._fields_of(request, code=error.code))
 
     def _is_new_place(self, error: OutcomeError) -> bool:
         place = (error.code, error.where)
@@ -130,6 +142,7 @@ class LogInstrument(Instrument):
                 batch.trigger,
                 batch.size,
                 1e3 * max(batch.waits),
+                extra=self._fields(batch=batch.id),
             )
 
     def batch_computed(self, batch: Batch, seconds: float, runs: Sequence[Run]) -> None:
@@ -142,14 +155,16 @@ class LogInstrument(Instrument):
                 1e3 * seconds,
                 "" if batch.predicted is None else f" (predicted {1e3 * batch.predicted:.1f} ms)",
                 "" if len(runs) == 1 else f", in {len(runs)} runs",
+                extra=self._fields(batch=batch.id),
             )
 
     def executor_hung(self, error: ExecutorHung, batch: Batch | None) -> None:
         """One line, which names the batch and its first requests."""
+        fields = self._fields() if batch is None else self._fields(batch=batch.id)
         if isinstance(error, HooksHung):
-            log.error("%s: %s", self._name, error)
+            log.error("%s: %s", self._name, error, extra=fields)
         else:
-            log.error("%s: an executor hangs on %s: %s", self._name, _contents(batch), error)
+            log.error("%s: an executor hangs on %s: %s", self._name, _contents(batch), error, extra=fields)
 
     def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
         """A line for each that ended without a reply; the transport logs why one was rejected."""
@@ -161,22 +176,29 @@ class LogInstrument(Instrument):
                     _named(answer.request),
                     ENDINGS.get(ending, ending),
                     ending,
-                    extra={"kind": ending},
+                    extra=self._fields_of(answer.request, code=str(ending)),
                 )
 
     def drain_step(self, step: str) -> None:
-        log.info("%s: drain: %s", self._name, step)
+        log.info("%s: drain: %s", self._name, step, extra=self._fields())
 
     def worker_stopped(self, left: int) -> None:
         if left:
-            log.warning(
-                "%s: stopped with %d request(s) unanswered; the broker redelivers them", self._name, left
-            )
+            text = "%s: stopped with %d request(s) unanswered; the broker redelivers them"
+            log.warning(text, self._name, left, extra=self._fields())
+
+    def _fields(self, **more: object) -> dict[str, object]:
+        return {"worker": self._name, "queue": self._queue, **more}
+
+    def _fields_of(self, request: Request, **more: object) -> dict[str, object]:
+        return self._fields(**ids_of(request).as_fields(), **more)
 
 
 def _named(request: Request) -> str:
     of = "without reply_to" if request.reply_to is None else f"of {shown_address(request.reply_to)}"
-    return f"request {request.correlation_id!r} {of}"
+    request_id = request_id_in(request.headers)
+    also = "" if request_id is None else f" (request id {request_id})"
+    return f"request {request.correlation_id!r}{also} {of}"
 
 
 def _contents(batch: Batch | None) -> str:

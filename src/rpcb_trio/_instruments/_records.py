@@ -28,8 +28,8 @@ SCHEMA = 2
 """Of the lines; it grows whenever a field changes its meaning or is removed."""
 
 
-class AuditRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One request, as a policy sees it."""
+class AuditRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One request, as a policy sees it, and by what it is followed."""
 
     position: int | None
     """In the list that `infer` was given, where the first is 0; None where it was not computed."""
@@ -46,6 +46,10 @@ class AuditRequest(msgspec.Struct, frozen=True, kw_only=True):
     redelivered: bool
     wait: float
     """Seconds from its arrival until its batch was closed, or until it was refused."""
+    request_id: str | None = None
+    """Of its header `x-request-id`: the same as at the gateway and in the log. Left out where it has none."""
+    trace_id: str | None = None
+    """Of its header `traceparent`, in hex. Left out where it has none."""
 
 
 class AuditLine(msgspec.Struct, frozen=True, kw_only=True, tag_field="line"):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from rpcb_trio._messages import shown_address
+from rpcb_trio._tracing import ids_of
 from rpcb_trio._transports._amqp._codec._tables import Table
 from rpcb_trio._transports._amqp._data._consumption import Delivered
 from rpcb_trio._transports._amqp._data._publications import (
@@ -95,6 +96,7 @@ class DeadLetters:
             shown_address(letter.request.reply_to),
             went,
             one_line(letter.reason),
+            extra={"queue": self._topology.queue, **ids_of(letter.request).as_fields()},
         )
 
     def _letter(self, request: Delivered, reason: str) -> DeadLetter:

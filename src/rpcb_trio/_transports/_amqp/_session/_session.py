@@ -16,6 +16,7 @@ from typing import NoReturn, cast
 import trio
 
 from rpcb_trio._messages import Answer, Request, Settled, shown_address
+from rpcb_trio._tracing import ids_of
 from rpcb_trio._transports._amqp._codec._frames import Delivery
 from rpcb_trio._transports._amqp._data._closing import ChannelRefused
 from rpcb_trio._transports._amqp._data._connection import Connection
@@ -248,6 +249,7 @@ class AmqpSession:
             request.correlation_id,
             shown_address(request.reply_to),
             what,
+            extra={"queue": self._topology.queue, **ids_of(request).as_fields()},
         )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import trio
 
 from rpcb_trio._messages import Answer, shown_address
+from rpcb_trio._tracing import ids_of
 from rpcb_trio._transports._amqp._data._publications import OPEN, Publication, PublishStatus
 from rpcb_trio._transports._amqp._session._blockage import Blockage
 from rpcb_trio._transports._amqp._session._destinations import Destinations
@@ -168,4 +169,5 @@ class Settlement:
             reply.answer.request.correlation_id,
             shown_address(reply.answer.request.reply_to),
             waited,
+            extra={"queue": self._queue, **ids_of(reply.answer.request).as_fields()},
         )

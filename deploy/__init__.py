@@ -1,0 +1,1 @@
+"""What runs workers in production; the programs in it make files that are committed."""

@@ -60,6 +60,9 @@ class SteppedSession:
         self.has_caller = session.has_caller
         self.requeue = session.requeue
         self.apart = session.apart
+        self.reconsume = session.reconsume
+        self.backlog = session.backlog
+        self.room = session.room
 
     async def settle_promptly(
         self, answers: Sequence[Answer]

@@ -4,12 +4,13 @@
                            └── refused, failed ─┴──────── expired ────────────────┘
 
 Every task has its own clone of each channel end it uses, so a stage ends when all that feed it have ended:
-draining is nothing but the end of `session.requests`. No channel can be full, for each one's buffer holds the
-prefetch.
+draining is nothing but the end of `session.requests`. No channel has a bound of its own: what the broker
+leaves unacked bounds them all.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -156,10 +157,10 @@ class Stages:
 
     async def run(self) -> None:
         """Run them until all that the session delivered is settled."""
-        prefetch, executors = self._pipeline.prefetch, self._pipeline.executors
-        send_pending, pending = trio.open_memory_channel[Sequence[Pending]](prefetch)
+        executors = self._pipeline.executors
+        send_pending, pending = trio.open_memory_channel[Sequence[Pending]](math.inf)
         send_batches, batches = trio.open_memory_channel[Batch](len(executors))
-        send_computed, computed = trio.open_memory_channel[Outcomes](prefetch)
+        send_computed, computed = trio.open_memory_channel[Outcomes](math.inf)
         async with trio.open_nursery() as self._nursery, trio.open_nursery() as self._intake:
             # The receiving ends stay open to the end: a stage that is cut must not break those that feed it.
             with send_pending, send_batches, send_computed:

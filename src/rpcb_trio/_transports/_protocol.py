@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeAlias
 
@@ -15,6 +15,14 @@ from rpcb_trio.errors import RpcbError
 
 Rest: TypeAlias = Callable[[], Awaitable[list[Settled]]]
 """What is left to be done for some answers; it raises what `Session.settle` does."""
+
+
+class QueueFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue at this moment."""
+
+    ready: int
+    """Messages that wait to be delivered."""
+    consumers: int
 
 
 class Session(Protocol):
@@ -68,6 +76,33 @@ class Session(Protocol):
 
     async def has_caller(self, reply_to: str) -> bool:
         """False where a direct reply-to address is known to lead nowhere any more."""
+        ...
+
+    def room(self, settled: Iterable[Request] = ()) -> int:
+        """How many more requests the broker may deliver, once these are settled."""
+        ...
+
+    async def reconsume(self, *, prefetch: int, priority: int = 0) -> None:
+        """Consume anew: up to `prefetch` unacked requests, beside those that are held already.
+
+        These stay the worker's to settle, and what is on its way still comes. With a prefetch of 0 nothing
+        more comes until the next call; that is not done where the queue might go with its last consumer. Of
+        the consumers of a queue that have room, the broker serves those of the highest `priority` first, in
+        turn. Once `stop_consuming` was called, this does nothing.
+
+        A quorum queue counts what comes at the very moment as delivered once more, unless `room` is 0.
+
+        Raises:
+            SessionLost: the broker is gone, or does not let the worker consume any more.
+        """
+        ...
+
+    async def backlog(self) -> QueueFacts:
+        """How many requests lie in the queue, undelivered, and how many consume it.
+
+        Raises:
+            SessionLost: the broker is gone, or the queue.
+        """
         ...
 
     async def stop_consuming(self) -> None:
@@ -232,11 +267,3 @@ class BrokerFacts(msgspec.Struct, frozen=True, kw_only=True):
         numbers = [int(part) if part.isdecimal() else 0 for part in self.version.split(".")[:2]]
         major, minor = (*numbers, 0, 0)[:2]
         return major, minor
-
-
-class QueueFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """A queue at this moment."""
-
-    ready: int
-    """Messages that wait to be delivered."""
-    consumers: int

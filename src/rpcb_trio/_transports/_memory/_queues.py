@@ -6,7 +6,7 @@ All of it is synchronous.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 import trio
@@ -31,19 +31,36 @@ class Message(msgspec.Struct, frozen=True, eq=False, kw_only=True):
 
 
 class Consumer:
-    """One consumer of one queue, with at most `prefetch` unacked deliveries."""
+    """One consumer of one queue, with at most `prefetch` unacked deliveries beside those that are older."""
 
     def __init__(self, queue: Queue, prefetch: int, deliver: Callable[[int, Message], None]) -> None:
         self._queue = queue
         self._prefetch = prefetch
+        self.priority = 0
         self._deliver = deliver
         self._unacked: dict[int, Message] = {}
+        self._older: dict[int, Message] = {}
+        """Unacked from before the last `renew`."""
         self._last_tag = 0
 
     @property
-    def has_room(self) -> bool:
-        """Whether one more delivery keeps within the prefetch."""
-        return len(self._unacked) < self._prefetch
+    def room(self) -> int:
+        """How many more deliveries keep within the prefetch."""
+        return max(0, self._prefetch - len(self._unacked))
+
+    def room_without(self, tags: Iterable[int]) -> int:
+        """The room once these deliveries are settled."""
+        settled = sum(1 for tag in tags if tag in self._unacked)
+        return max(0, self._prefetch - len(self._unacked) + settled)
+
+    def renew(self, prefetch: int, priority: int) -> None:
+        """Have another prefetch and priority from now on; none with a prefetch of 0."""
+        self.stop()
+        self._older |= self._unacked
+        self._unacked.clear()
+        self._prefetch, self.priority = prefetch, priority
+        if prefetch:
+            self._queue.add(self)
 
     def take(self, message: Message) -> None:
         """Deliver a message and remember it until it is settled."""
@@ -53,23 +70,27 @@ class Consumer:
 
     def ack(self, tag: int) -> None:
         """Settle a delivery: its message is gone for good."""
-        del self._unacked[tag]
+        del (self._unacked if tag in self._unacked else self._older)[tag]
         self._queue.dispatch()
 
     def stop(self) -> None:
         """Take no more deliveries; those that are unacked can still be settled."""
+        self._prefetch = 0
         self._queue.remove(self)
 
     def close(self) -> None:
         """Stop, and requeue all that is unacked, in order."""
         self.stop()
-        left = list(self._unacked.values())
+        left = [*self._older.values(), *self._unacked.values()]
+        self._older.clear()
         self._unacked.clear()
         self._queue.requeue(left)
 
 
 class Queue:
-    """A queue. Consumers with room get its messages in turn; expired ones are dropped at its head.
+    """A queue; its messages that expire are dropped at its head.
+
+    Of the consumers with room, those of the highest priority get its messages, in turn.
 
     Args:
         durable, arguments: as it was declared.
@@ -83,6 +104,11 @@ class Queue:
 
     def __len__(self) -> int:
         return len(self._messages)
+
+    @property
+    def consumers(self) -> int:
+        """How many there are."""
+        return len(self._consumers)
 
     def put(self, message: Message) -> None:
         """Append a message and deliver what can be delivered."""
@@ -98,9 +124,12 @@ class Queue:
     def consume(self, prefetch: int, deliver: Callable[[int, Message], None]) -> Consumer:
         """Add a consumer; `deliver(tag, message)` is called for each delivery."""
         consumer = Consumer(self, prefetch, deliver)
+        self.add(consumer)
+        return consumer
+
+    def add(self, consumer: Consumer) -> None:
         self._consumers.append(consumer)
         self.dispatch()
-        return consumer
 
     def remove(self, consumer: Consumer) -> None:
         if consumer in self._consumers:
@@ -112,18 +141,17 @@ class Queue:
         return self._messages.popleft() if self._messages else None
 
     def dispatch(self) -> None:
-        """Deliver while there are messages and consumers with room, each consumer in turn."""
+        """Deliver while there are messages and consumers with room."""
         self._drop_expired()
         while self._messages and (consumer := self._next_with_room()) is not None:
+            self._consumers.remove(consumer)
+            self._consumers.append(consumer)
             consumer.take(self._messages.popleft())
             self._drop_expired()
 
     def _next_with_room(self) -> Consumer | None:
-        for _ in range(len(self._consumers)):
-            self._consumers.rotate(-1)
-            if self._consumers[-1].has_room:
-                return self._consumers[-1]
-        return None
+        with_room = (each for each in self._consumers if each.room)
+        return max(with_room, key=lambda each: each.priority, default=None)
 
     def _drop_expired(self) -> None:
         now = trio.current_time()

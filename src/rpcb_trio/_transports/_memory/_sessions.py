@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn, cast
 
 import msgspec
@@ -15,7 +15,7 @@ from rpcb_trio._transports._deadline import Deadlines
 from rpcb_trio._transports._headers import ROUTING_HEADERS, dead_letter_headers, ids_of
 from rpcb_trio._transports._memory._queues import Consumer, Message
 from rpcb_trio._transports._memory._router import Router, check_connected, watch
-from rpcb_trio._transports._protocol import Rest
+from rpcb_trio._transports._protocol import QueueFacts, Rest
 from rpcb_trio._transports._topology import Topology
 from rpcb_trio.errors import CallerGone, RequestTooBig, RpcbError, Unroutable
 
@@ -39,6 +39,7 @@ class MemorySession:
         self._deadlines = Deadlines(topology.queue)
         self.blockages = router.alarm.listen()
         self._send_requests, self.requests = trio.open_memory_channel[Request](math.inf)
+        self._has_stopped = False
         self._consumer: Consumer = router.queues[topology.queue].consume(prefetch, self._deliver)
 
     async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
@@ -70,8 +71,24 @@ class MemorySession:
         await trio.lowlevel.checkpoint()
         return self._router.has_caller(reply_to)
 
+    def room(self, settled: Iterable[Request] = ()) -> int:
+        return self._consumer.room_without(each.tag for each in settled)
+
+    async def reconsume(self, *, prefetch: int, priority: int = 0) -> None:
+        await trio.lowlevel.checkpoint()
+        check_connected(self._lost)
+        if not self._has_stopped:
+            self._consumer.renew(prefetch, priority)
+
+    async def backlog(self) -> QueueFacts:
+        await trio.lowlevel.checkpoint()
+        check_connected(self._lost)
+        queue = self._router.queues[self._topology.queue]
+        return QueueFacts(ready=len(queue), consumers=queue.consumers)
+
     async def stop_consuming(self) -> None:
         await trio.lowlevel.checkpoint()
+        self._has_stopped = True
         self._consumer.stop()
         self._send_requests.close()
 

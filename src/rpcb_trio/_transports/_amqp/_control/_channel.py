@@ -94,7 +94,7 @@ class ControlChannel:
         await self._ask(Basic.Cancel(consumer_tag=consumer_tag))
 
     async def limit_prefetch(self, count: int) -> None:
-        """Have the broker deliver no more than so many unacked messages to each consumer."""
+        """Have the broker deliver no more than so many unacked messages to each consumer from now on."""
         await self._ask(Basic.Qos(prefetch_count=count))
 
     async def select_confirms(self) -> None:

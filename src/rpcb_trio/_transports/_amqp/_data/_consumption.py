@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import takewhile
 
 import msgspec
 
@@ -88,6 +89,15 @@ class OpenDeliveries:
     @property
     def requests(self) -> list[Request]:
         return list(self._open.values())
+
+    @property
+    def newest(self) -> int:
+        """The last tag that is open; 0 where none is."""
+        return next(reversed(self._open), 0)
+
+    def later_than(self, tag: int) -> int:
+        """How many are open that were delivered after this one."""
+        return sum(1 for _ in takewhile(lambda each: each > tag, reversed(self._open)))
 
     def enter(self, request: Request) -> None:
         """A request was delivered; tags only ever grow, so the dict stays in their order."""

@@ -7,8 +7,9 @@ reply would be stuck with it, and the delivery would time out.
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import NoReturn, cast
@@ -18,13 +19,13 @@ import trio
 from rpcb_trio._messages import Answer, Request, Settled, shown_address
 from rpcb_trio._tracing import ids_of
 from rpcb_trio._transports._amqp._codec._frames import Delivery
-from rpcb_trio._transports._amqp._data._closing import ChannelRefused
 from rpcb_trio._transports._amqp._data._connection import Connection
 from rpcb_trio._transports._amqp._data._consumption import Consumption, Delivered, Reading
 from rpcb_trio._transports._amqp._data._publications import CONFIRMED, OPEN, PublishResult, PublishStatus
 from rpcb_trio._transports._amqp._limits import learned_limit, unset_priority
 from rpcb_trio._transports._amqp._session._addressing import address
 from rpcb_trio._transports._amqp._session._blockage import Blockage
+from rpcb_trio._transports._amqp._session._consumer import Consumer
 from rpcb_trio._transports._amqp._session._dead_letters import DeadLetters
 from rpcb_trio._transports._amqp._session._destinations import Destinations
 from rpcb_trio._transports._amqp._session._direct_callers import DirectCallers
@@ -34,7 +35,7 @@ from rpcb_trio._transports._amqp._session._settlement import SLOW_SECONDS, Publi
 from rpcb_trio._transports._amqp._session_end import SessionEnd
 from rpcb_trio._transports._amqp._topology import explaining_refusals
 from rpcb_trio._transports._deadline import Deadlines
-from rpcb_trio._transports._protocol import Rest
+from rpcb_trio._transports._protocol import QueueFacts, Rest
 from rpcb_trio._transports._topology import Topology
 from rpcb_trio.errors import CallerGone, SessionLost
 
@@ -77,10 +78,10 @@ class AmqpSession:
         self._topology = topology
         self._reading: Reading
         self._prefetch = prefetch
-        # The broker keeps no more than `prefetch` unacked, so there is always room.
-        self._deliver, self._requests = trio.open_memory_channel[Request](prefetch)
+        # No bound of its own: the broker leaves only so many unacked.
+        self._deliver, self._requests = trio.open_memory_channel[Request](math.inf)
         self._consumption: Consumption
-        self._consumer_tag: str | None = None
+        self._consumer: Consumer
         self.max_reply_size: int | None = None
 
     @property
@@ -110,19 +111,21 @@ class AmqpSession:
     async def has_caller(self, reply_to: str) -> bool:
         return await self._direct_callers.has(reply_to)
 
+    def room(self, settled: Iterable[Request] = ()) -> int:
+        return self._consumer.room(settled)
+
+    async def reconsume(self, *, prefetch: int, priority: int = 0) -> None:
+        await self._consumer.change(prefetch, priority)
+
+    async def backlog(self) -> QueueFacts:
+        return await self._consumer.backlog()
+
     async def stop_consuming(self) -> None:
-        tag, self._consumer_tag = self._consumer_tag, None
-        if tag is None:
-            return
-        try:
-            await self._consumption.control.cancel(tag)
-        except ChannelRefused as exc:
-            raise SessionLost(str(exc)) from exc
-        self._deliver.close()
+        if await self._consumer.stop():
+            self._deliver.close()
 
     def requeue(self, requests: Sequence[Request]) -> None:
-        tag, self._consumer_tag = self._consumer_tag, None
-        self._consumption.requeue(requests, tag)
+        self._consumer.requeue(requests)
 
     def requeue_all(self) -> None:
         """Requeue all that is open, whether or not code runs on it: no request ended the session."""
@@ -137,9 +140,10 @@ class AmqpSession:
         self._reading = Reading(Deadlines(queue), unset)
         self._consumption = consumption = await connection.data_channel(Consumption)
         consumption.take, consumption.end = self._take, self._report_end
+        may_pause = self._topology.declare == "active" and "x-expires" not in self._topology.arguments
+        self._consumer = Consumer(queue, consumption, may_pause=may_pause)
         with explaining_refusals(f"queue {queue!r}"):
-            await consumption.control.limit_prefetch(self._prefetch)
-            self._consumer_tag = await consumption.control.consume(queue)
+            await self._consumer.begin(self._prefetch)
 
     def close(self) -> None:
         self._deliver.close()
@@ -177,11 +181,7 @@ class AmqpSession:
                     self._deliver.send_nowait(request)
 
     def _report_end(self, why: str | None) -> None:
-        self._end.report(
-            why
-            or f"the broker ended the consumer: was queue {self._topology.queue!r} deleted, or a request "
-            "held for longer than its consumer_timeout? then lower prefetch, or raise that"
-        )
+        self._end.report(why or self._consumer.end)
 
     def _reject_unreadable(self, tag: int) -> None:
         """Leave it to the broker, which alone can dead-letter it as it was."""

@@ -77,6 +77,8 @@ class Pending(msgspec.Struct, frozen=True, eq=False):
     """Whether it may have killed the worker that held it before; then it is computed alone."""
     ready: float = -math.inf
     """When it was decoded, as `trio.current_time()`; where there is no `decode`, when it was received."""
+    began: float = math.inf
+    """When its `decode` began, likewise; infinity where there is none."""
 
 
 class Work(msgspec.Struct, frozen=True):

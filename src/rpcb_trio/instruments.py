@@ -13,6 +13,7 @@ from rpcb_trio._instruments import (
     Instrument,
     LogInstrument,
     Setup,
+    TracingInstrument,
     read_audit,
 )
 from rpcb_trio._messages import Answer, Settled
@@ -33,6 +34,7 @@ __all__ = [
     "LogInstrument",
     "Settled",
     "Setup",
+    "TracingInstrument",
     "read_audit",
 ]
 

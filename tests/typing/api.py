@@ -47,7 +47,15 @@ from rpcb_trio.events import BatchEvent, EventInstrument, StateEvent, publish_ev
 from rpcb_trio.executors import Executor
 from rpcb_trio.gateway import GatewayOptions, Route, make_app
 from rpcb_trio.health import HealthPort, open_health_port
-from rpcb_trio.instruments import Answer, AuditInstrument, Condition, Settled, Setup, read_audit
+from rpcb_trio.instruments import (
+    Answer,
+    AuditInstrument,
+    Condition,
+    Settled,
+    Setup,
+    TracingInstrument,
+    read_audit,
+)
 from rpcb_trio.simulation import Arrival, Load, LockStep, OpenLoad, Simulation, linear, simulate
 from rpcb_trio.testing import Served, push_batch, served
 from rpcb_trio.transports import CallerSession, NoticeTransport, Session, Transport
@@ -181,7 +189,12 @@ async def work() -> None:
         topology,
         batching=AutoPolicy(max_batch_size=64, latency_objective=0.2),
         expired="drop",
-        instruments=[LogInstrument("lengths"), Counter(), AuditInstrument("audit.jsonl")],
+        instruments=[
+            LogInstrument("lengths"),
+            Counter(),
+            AuditInstrument("audit.jsonl"),
+            TracingInstrument(),
+        ],
     ) as worker:
         assert_type(worker, Worker)
         assert_type(worker.held, int)

@@ -14,7 +14,8 @@ from rpcb_trio._backoff import ConnectionLog, keep_connected
 from rpcb_trio._bounds import POSITIVE
 from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
 from rpcb_trio._nursery import open_serving_nursery
-from rpcb_trio._transports import CallerSession, Transport, as_transport
+from rpcb_trio._tracing import spans
+from rpcb_trio._transports import CallerSession, Transport, as_transport, server_of
 from rpcb_trio.errors import BrokerError, CallInterrupted, ReplyTimeout, RpcbError, SettingError
 
 LONGEST_EXPIRATION = 365 * 86400.0
@@ -35,6 +36,8 @@ class RpcClient:
     """
 
     def __init__(self) -> None:
+        self._server: tuple[str, int] | None = None
+        """Host and port of the broker."""
         self._waiting: dict[str, _Call] = {}
         self._session: CallerSession | None = None
         self._connected = anyio.Event()
@@ -96,9 +99,18 @@ class RpcClient:
             content_type=content_type,
         )
         where = queue or f"{exchange}/{routing_key}"
-        with anyio.move_on_after(timeout):
+        opentelemetry = spans()
+        if opentelemetry is None:
+            return await self._call_in_time(request, timeout, where)
+        with opentelemetry.sending(request, self._server) as sending:
+            reply = await self._call_in_time(sending.request, timeout, where)
+            sending.replied(reply)
+            return reply
+
+    async def _call_in_time(self, request: Outgoing, seconds: float, where: str) -> Reply:
+        with anyio.move_on_after(seconds):
             return await self._call(request)
-        raise ReplyTimeout(f"no reply from {where} within {timeout:g} s")
+        raise ReplyTimeout(f"no reply from {where} within {seconds:g} s")
 
     async def _call(self, request: Outgoing) -> Reply:
         if not self._connected.is_set():
@@ -205,9 +217,10 @@ async def open_client(transport: Transport | str) -> AsyncIterator[RpcClient]:
         SessionLost: the broker can't be reached.
         SettingError: the URL is wrong.
     """
-    client = RpcClient()
+    client, transport = RpcClient(), as_transport(transport)
+    client._server = server_of(transport)  # noqa: SLF001 - one room
     async with open_serving_nursery() as nursery:
-        await nursery.start(client._keep_connected, as_transport(transport))  # noqa: SLF001 - one room
+        await nursery.start(client._keep_connected, transport)  # noqa: SLF001 - one room
         try:
             yield client
         finally:

@@ -17,6 +17,7 @@ from rpcb_trio._commands._apart import ApartLogger, StderrHandler, own_stderr, s
 from rpcb_trio._commands._flood import FloodFilter
 from rpcb_trio._commands._settings._shared import LogSettings
 from rpcb_trio._shown import on_one_line, shortened, without_passwords
+from rpcb_trio._tracing import spans
 
 log = logging.getLogger("rpcb_trio")
 
@@ -72,7 +73,13 @@ class JsonFormatter(TextFormatter):
         }
         if record.exc_info:
             line["traceback"] = _encodable(without_passwords(self.formatException(record.exc_info)))
-        return msgspec.json.encode(line | _fields_of(record, line)).decode()
+        return msgspec.json.encode(line | _of_current_span(record) | _fields_of(record, line)).decode()
+
+
+def _of_current_span(record: logging.LogRecord) -> dict[str, str]:
+    """Its ids, for a record without a trace of its own: it is formatted where it was logged."""
+    opentelemetry = None if getattr(record, "trace_id", None) else spans()
+    return {} if opentelemetry is None else opentelemetry.current_ids()
 
 
 def _fields_of(record: logging.LogRecord, line: Mapping[str, object]) -> dict[str, object]:

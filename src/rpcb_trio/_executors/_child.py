@@ -9,8 +9,8 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from rpcb_trio._executors._model import Model
 from rpcb_trio._forks import close_in_children
 from rpcb_trio._messages import Failure
 from rpcb_trio._service import bind_again
+from rpcb_trio._tracing import spans
 from rpcb_trio.errors import InferError, OutcomeError, RpcbError
 
 PR_SET_PDEATHSIG = 1
@@ -52,12 +53,19 @@ def _serve(descriptor: int, parent: int) -> None:
             assert model is not None  # noqa: S101 - for the type checker
             while True:
                 try:
-                    items = receive(worker)
+                    items, span = receive(worker)
                 except IpcError as error:
                     _send(worker, None, InferError(f"the items can't be taken there: {error}"))
                     continue
-                _answer(worker, partial(_infer, model, items))
+                with _below(span):
+                    _answer(worker, partial(_infer, model, items))
                 del items
+
+
+def _below(span: Mapping[str, object] | None) -> AbstractContextManager[None]:
+    """Have the model's own spans go below the worker's `infer`, where both processes have OpenTelemetry."""
+    opentelemetry = spans()
+    return nullcontext() if span is None or opentelemetry is None else opentelemetry.continuing(span)
 
 
 def _answer(worker: socket.socket, compute: Callable[[], Any]) -> bool:

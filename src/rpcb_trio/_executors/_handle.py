@@ -18,6 +18,7 @@ from typing import Any
 
 from rpcb_trio._executors._ipc import IpcError, NoRoom, out_of_band, receive, send
 from rpcb_trio._forks import close_in_children
+from rpcb_trio._tracing import spans
 from rpcb_trio.errors import DeviceLost, InferError, SettingError
 
 CODE = "import sys; from rpcb_trio._executors._child import main; main(int(sys.argv[1]), int(sys.argv[2]))"
@@ -91,7 +92,7 @@ class Process:
             OutcomeError: as `Model.infer`.
         """
         try:
-            return self._ask(out_of_band(items))
+            return self._ask((out_of_band(items), _current_span()))
         except DeviceLost as lost:
             self.end()
             raise ProcessDied(str(lost)) from lost
@@ -148,6 +149,12 @@ class Process:
         dead = select.poll()
         dead.register(self._death, select.POLLIN)
         return bool(dead.poll(1000 * seconds))
+
+
+def _current_span() -> dict[str, str] | None:
+    """OpenTelemetry's, so that spans of the process go below it; None where there is none."""
+    opentelemetry = spans()
+    return None if opentelemetry is None else opentelemetry.carried()
 
 
 def pickled(make: Callable[[], Any]) -> bytes:

@@ -12,6 +12,7 @@ from rpcb_trio._instruments._records import (
     AuditStart,
     read_audit,
 )
+from rpcb_trio._instruments._tracing import TracingInstrument, tracing_if_on
 
 __all__ = [
     "Audit",
@@ -27,6 +28,8 @@ __all__ = [
     "Instruments",
     "LogInstrument",
     "Setup",
+    "TracingInstrument",
     "new_start",
     "read_audit",
+    "tracing_if_on",
 ]

@@ -84,10 +84,23 @@ class Instrument:
         """A request ends in an error reply."""
 
     def batch_closed(self, batch: Batch) -> None:
-        """A batch was closed; see its `trigger`, its `size` and how long each request waited (`waits`)."""
+        """A batch was closed; see its `trigger`, its `size` and how long each request waited (`waits`).
+
+        It is computed next, in this very task: an executor's thread sees what is set here in context
+        variables.
+        """
 
     def batch_computed(self, batch: Batch, seconds: float, runs: Sequence[Run]) -> None:
-        """`infer` took `seconds` for a batch, over all its `runs`: several where it was split."""
+        """`infer` took `seconds` for a batch, over all its `runs`: several where it was split.
+
+        It is called in the same task as `batch_closed`.
+        """
+
+    def replies_encoded(self, answers: Sequence[Answer], seconds: float | None) -> None:
+        """Replies are encoded, those of several batches together, and go to the broker next.
+
+        The service's `encode` took `seconds` for all of them; None where it has no such hook.
+        """
 
     def executor_hung(self, error: ExecutorHung, batch: Batch | None) -> None:
         """An executor does not return from `batch`, so the worker ends.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import trio
+
 from rpcb_trio._instruments import Instrument, Instruments
 from rpcb_trio._messages import Answer, Failure, Settled
 from rpcb_trio._pipeline._codec import Codec, Resolved
@@ -67,11 +69,14 @@ class Answering:
         requests = [each.request for each in resolved]
         self.ledger.begin(requests)
         most = session.max_reply_size if self.max_reply_size is None else self.max_reply_size
+        began = trio.current_time()
         answers = await self.codec.encode(resolved, most)
+        seconds = trio.current_time() - began if self.codec.has_encode else None
         self.ledger.end(requests)  # not where it is cancelled: then the service's code may run on
         for answer in answers:
             if answer.error is not None:
                 self.instruments.notify(Instrument.request_failed, answer.request, answer.error)
+        self.instruments.notify(Instrument.replies_encoded, answers, seconds)
         return answers
 
     async def _errors(self, answers: Sequence[Answer], session: Session) -> list[Answer]:

@@ -95,6 +95,11 @@ class Codec:
         ]
 
     @property
+    def has_encode(self) -> bool:
+        """Whether the service has an `encode`; without one encoding takes no time."""
+        return self._service.encode is not None
+
+    @property
     def takes_bodies(self) -> bool:
         """Whether the service has no `decode`: then a body is an item, and nothing waits for a thread."""
         return self._service.decode is None
@@ -103,6 +108,7 @@ class Codec:
         """Decode one request's body; whatever the hooks raise becomes a `Failure`."""
         if self._service.decode is None and is_plain(request):
             return self.take_body(request, trio.current_time(), suspect=suspect)
+        began = trio.current_time()
         try:
             async with self._journal.turn([request]):
                 decoded = await self.hooks.run(
@@ -112,7 +118,7 @@ class Codec:
             return Failure(error)
         if isinstance(decoded, Failure):
             return decoded
-        return msgspec.structs.replace(decoded, ready=trio.current_time())
+        return msgspec.structs.replace(decoded, ready=trio.current_time(), began=began)
 
     def take_body(self, request: Request, now: float, *, suspect: bool = False) -> Pending:
         """A request whose body is its item (see `takes_bodies`), ready for a batch."""

@@ -13,7 +13,7 @@ import trio
 
 from rpcb_trio._batching import AutoPolicy, Policy
 from rpcb_trio._executors import WARM_UP_TIMEOUT, Executor, ThreadExecutor
-from rpcb_trio._instruments import Instrument, Instruments, LogInstrument
+from rpcb_trio._instruments import Instrument, Instruments, LogInstrument, tracing_if_on
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._pipeline._answering import Answering
 from rpcb_trio._pipeline._checks import MAX_BODY_SIZE, check_numbers
@@ -26,7 +26,7 @@ from rpcb_trio._pipeline._reply_cache import ReplyCache
 from rpcb_trio._pipeline._stages import Pipeline
 from rpcb_trio._pipeline._worker import Worker, WorkerLoop
 from rpcb_trio._service import AnyService, BoundService, bind
-from rpcb_trio._transports import Topology, Transport, as_transport
+from rpcb_trio._transports import Topology, Transport, as_transport, server_of
 from rpcb_trio.errors import RpcbError, SettingError, WarmUpFailed, first_leaf
 
 P = ParamSpec("P")
@@ -115,7 +115,8 @@ async def serve(
         batch_headers: whether a reply says in which batch its request was: the headers `rpcb-batch` (its id),
             `rpcb-batch-size`, and `rpcb-wait` (milliseconds from the arrival until the batch was closed).
         drain_timeout: seconds from `drain()` until the worker ends, though requests are unanswered.
-        instruments: hooks on the pipeline's events; a `LogInstrument` if left out.
+        instruments: hooks on the pipeline's events; if left out a `LogInstrument`, and a `TracingInstrument`
+            where an SDK of OpenTelemetry is set up.
         task_status: started with the `Worker`.
 
     Raises:
@@ -169,7 +170,9 @@ async def serve(
     )
     if isinstance(instruments, Instrument):
         raise SettingError("instruments is a single one; give a list of them")
-    notified = Instruments([LogInstrument(topology.queue)] if instruments is None else instruments)
+    if instruments is None:
+        instruments = [*tracing_if_on(server_of(transport)), LogInstrument(topology.queue)]
+    notified = Instruments(instruments)
     ledger = Ledger()
     pipeline = Pipeline(
         codec=codec,

@@ -38,6 +38,7 @@ __all__ = [
     "Transport",
     "as_notice_transport",
     "as_transport",
+    "server_of",
 ]
 
 
@@ -53,6 +54,12 @@ def as_transport(transport: Transport | str) -> Transport:
 def as_notice_transport(transport: NoticeTransport | str) -> NoticeTransport:
     """As `as_transport`, for notices."""
     return _to_rabbitmq(transport) if isinstance(transport, str) else transport
+
+
+def server_of(transport: Transport) -> tuple[str, int] | None:
+    """Host and port of a transport's broker, where it knows them, as its attribute `server`."""
+    server: tuple[str, int] | None = getattr(transport, "server", None)
+    return server
 
 
 def _to_rabbitmq(url: str) -> AmqpTransport:

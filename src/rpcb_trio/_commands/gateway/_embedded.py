@@ -13,11 +13,11 @@ from rpcb_trio._commands._settings._values import split_pair
 from rpcb_trio._commands.serve._target import load_service
 from rpcb_trio._events import EventInstrument, publish_events
 from rpcb_trio._gateway import Route, Routes
-from rpcb_trio._instruments import LogInstrument
+from rpcb_trio._instruments import LogInstrument, tracing_if_on
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._pipeline import serve
 from rpcb_trio._service import BoundService
-from rpcb_trio._transports import MemoryBroker, Topology
+from rpcb_trio._transports import MemoryBroker, Topology, server_of
 
 log = logging.getLogger("rpcb_trio")
 
@@ -60,7 +60,7 @@ async def serving_here(services: Services, events: str) -> AsyncIterator[MemoryB
         for name, service in services.items():
             publishing = EventInstrument(name)
             await stack.enter_async_context(publish_events(broker, events, publishing))
-            instruments = [LogInstrument(name), publishing]
+            instruments = [*tracing_if_on(server_of(broker)), LogInstrument(name), publishing]
             start = partial(serve, service, broker, Topology(queue=name), instruments=instruments)
             worker = await nursery.start(partial(start, batch_headers=True))
             stack.callback(worker.drain)

@@ -22,10 +22,17 @@ from rpcb_trio._commands.serve._ack_time import hold_warning
 from rpcb_trio._commands.serve._target import load_service
 from rpcb_trio._events import EventInstrument, publish_events
 from rpcb_trio._executors import ProcessExecutor
-from rpcb_trio._instruments import AuditInstrument, HealthInstrument, Instrument, LogInstrument, new_start
+from rpcb_trio._instruments import (
+    AuditInstrument,
+    HealthInstrument,
+    Instrument,
+    LogInstrument,
+    new_start,
+    tracing_if_on,
+)
 from rpcb_trio._pipeline import checked_prefetch, serve
 from rpcb_trio._service import BoundService, bind_again
-from rpcb_trio._transports import Topology
+from rpcb_trio._transports import Topology, server_of
 from rpcb_trio.errors import SettingError
 
 log = logging.getLogger("rpcb_trio")
@@ -60,7 +67,7 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
     health = HealthInstrument(name)
     broker = transport(settings, name=name)
     start = new_start()
-    instruments: list[Instrument] = [LogInstrument(name), health]
+    instruments: list[Instrument] = [*tracing_if_on(server_of(broker)), LogInstrument(name), health]
     if settings.audit is not None:
         instruments.append(AuditInstrument(settings.audit, name, start=start))
     publishing = Job.publishing

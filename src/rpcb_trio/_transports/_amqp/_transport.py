@@ -71,6 +71,11 @@ class AmqpTransport:
     def __repr__(self) -> str:
         return f"AmqpTransport({str(self._source.address)!r})"
 
+    @property
+    def server(self) -> tuple[str, int]:
+        """Host and port of the broker."""
+        return self._source.address.host, self._source.address.port
+
     @asynccontextmanager
     async def open_session(self, topology: Topology, *, prefetch: int) -> AsyncIterator[AmqpSession]:
         """Consume a queue (see `Transport`)."""

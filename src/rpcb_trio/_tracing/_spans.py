@@ -1,0 +1,73 @@
+"""What of OpenTelemetry other rooms use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+from opentelemetry import propagate, trace
+from opentelemetry.context import attach, detach
+
+from rpcb_trio._messages import Outgoing, Request
+from rpcb_trio._tracing._api import TEXTS, Attributes, of_server
+from rpcb_trio._tracing._processing import Clock, Processing
+from rpcb_trio._tracing._sending import Sending, sending
+
+
+class Spans:
+    """What of it other rooms use."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether spans are recorded: an SDK is set up."""
+        provider = trace.get_tracer_provider()
+        return not isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider)
+
+    def carried(self) -> dict[str, str] | None:
+        """The current span as headers, for another process; None where there is none."""
+        if not trace.get_current_span().get_span_context().is_valid:
+            return None
+        carrier = dict[str, str]()
+        propagate.inject(carrier)
+        return carrier
+
+    def clock(self, now: float, wall: float) -> Clock:
+        """See `Clock`."""
+        return Clock(now, wall)
+
+    def processing(
+        self,
+        queue: str,
+        requests: Sequence[Request],
+        clock: Clock,
+        *,
+        until: float,
+        attributes: Attributes,
+        server: tuple[str, int] | None,
+    ) -> Processing:
+        """See `Processing`; `until` is when the batch was closed."""
+        own = attributes | of_server(server)
+        return Processing(queue, requests, clock, until=until, attributes=own)
+
+    @contextmanager
+    def continuing(self, carrier: Mapping[str, object]) -> Iterator[None]:
+        """Make what headers name the current span."""
+        token = attach(propagate.extract(carrier, None, TEXTS))
+        try:
+            yield
+        finally:
+            detach(token)
+
+    def current_ids(self) -> dict[str, str]:
+        """The ids of the current span, as fields of a line of the log."""
+        context = trace.get_current_span().get_span_context()
+        if not context.is_valid:
+            return {}
+        return {
+            "trace_id": trace.format_trace_id(context.trace_id),
+            "span_id": trace.format_span_id(context.span_id),
+        }
+
+    def sending(self, request: Outgoing, server: tuple[str, int] | None) -> AbstractContextManager[Sending]:
+        """See `sending`."""
+        return sending(request, server)

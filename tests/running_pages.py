@@ -58,6 +58,7 @@ class Run:
     def _own(self, text: str) -> str:
         """With the addresses of this run's broker, gateway and health port."""
         text = URLS.sub(self._url, text).replace(f"localhost:{GATEWAY_PORT}", f"localhost:{self._port}")
+        text = text.replace(f"localhost:{HEALTH_PORT}", f"localhost:{self._health_port}")
         return text.replace(f"--health-port {HEALTH_PORT}", f"--health-port {self._health_port}")
 
     def _write(self, block: Block) -> None:

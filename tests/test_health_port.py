@@ -136,7 +136,7 @@ async def reply_to(data: bytes) -> bytes:
 
     async def serve() -> None:
         async with theirs:
-            await answer_one(theirs, HealthPort([consuming("asr")]).answer)
+            await answer_one(theirs, HealthPort([consuming("asr")]).respond)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve)

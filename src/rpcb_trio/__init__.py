@@ -1,7 +1,7 @@
 """Dynamic-batching RPC worker for RabbitMQ, on trio.
 
 What is used daily is here; the rest is in modules named for it: `rpcb_trio.errors`, `batching`, `executors`,
-`instruments`, `events`, `transports`, `amqp`, `gateway`, `health`, `simulation`, `testing`.
+`instruments`, `events`, `metrics`, `transports`, `amqp`, `gateway`, `health`, `simulation`, `testing`.
 """
 
 from typing import TYPE_CHECKING

@@ -18,7 +18,12 @@ from rpcb_trio._commands._settings._file import FileTable
 from rpcb_trio._commands._settings._gateway import GatewaySettings
 from rpcb_trio._commands._settings._parameters import Reader, declared, kind_of
 from rpcb_trio._commands._settings._serve import Settings
-from rpcb_trio._commands._settings._shared import ConnectionSettings, HealthSettings, LogSettings
+from rpcb_trio._commands._settings._shared import (
+    ConnectionSettings,
+    HealthSettings,
+    LogSettings,
+    MetricsSettings,
+)
 from rpcb_trio._commands._settings._sources import Sources
 from tests.cli.conftest import Ended
 
@@ -70,7 +75,7 @@ def test_its_example_is_a_line_that_the_command_accepts(
 @pytest.mark.parametrize(
     ("command", "tables"),
     [
-        ("serve", (Settings, LogSettings, HealthSettings)),
+        ("serve", (Settings, LogSettings, HealthSettings, MetricsSettings)),
         ("doctor", (Settings,)),
         ("gateway", (GatewaySettings, LogSettings)),
         ("call", (ConnectionSettings,)),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rpcb_trio._commands._app import parse
 from rpcb_trio._commands._settings._gateway import GatewaySettings
 from rpcb_trio._commands._settings._serve import Settings
-from rpcb_trio._commands._settings._shared import HealthSettings
+from rpcb_trio._commands._settings._shared import HealthSettings, MetricsSettings
 from rpcb_trio._commands._settings._sources import unknown_variables
 from tests.cli.conftest import Ended
 
@@ -122,7 +122,9 @@ def test_a_flag_is_never_taken_for_a_link(run_command: Run) -> None:
 
 
 FIELDS = {
-    "serve": [*dataclasses.fields(Settings), *dataclasses.fields(HealthSettings)],
+    "serve": [
+        each for table in (Settings, HealthSettings, MetricsSettings) for each in dataclasses.fields(table)
+    ],
     "gateway": dataclasses.fields(GatewaySettings),
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, assert_never, assert_type
 
 import trio
+from prometheus_client import REGISTRY
 
 import rpcb_trio
 from rpcb_trio import (
@@ -56,6 +57,7 @@ from rpcb_trio.instruments import (
     TracingInstrument,
     read_audit,
 )
+from rpcb_trio.metrics import MetricsInstrument
 from rpcb_trio.simulation import Arrival, Load, LockStep, OpenLoad, Simulation, linear, simulate
 from rpcb_trio.testing import Served, push_batch, served
 from rpcb_trio.transports import CallerSession, NoticeTransport, Session, Transport
@@ -240,7 +242,7 @@ async def observe() -> None:
     async with (
         publish_events(notices, "rpcb.events", events),
         watch_events(URL, "rpcb.events") as watch,
-        open_health_port(0, [health]) as port,
+        open_health_port(0, [health], metrics=REGISTRY) as port,
     ):
         assert_type(port, HealthPort)
         assert_type(health.health.condition, Condition)
@@ -270,6 +272,7 @@ def try_out() -> None:
     simulate(Greedy(), OpenLoad([Arrival(0.5, deadline=2)]), law=lambda work: 0.1 * work.padded)
 
 
-app = make_app(URL, {"shout": Route(queue="shout")}, GatewayOptions(max_in_flight=64))
+app = make_app(URL, {"shout": Route(queue="shout")}, GatewayOptions(max_in_flight=64), metrics=REGISTRY)
+counting: Instrument = MetricsInstrument(REGISTRY)
 code: Callable[[Busy], str] = lambda error: error.code  # noqa: E731 - as above
 overloaded: str = code(Overloaded("too many"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -35,11 +36,14 @@ from rpcb_trio._gateway._own_paths import docs_paths, own_paths
 from rpcb_trio._gateway._page import page_paths
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._responses import failure
-from rpcb_trio._gateway._routes import Route
+from rpcb_trio._gateway._routes import Route, Routes
 from rpcb_trio._gateway._store import Store
 from rpcb_trio._gateway._tables import check_routes
 from rpcb_trio._gateway._unsent import BoundedResponses, Unsent
 from rpcb_trio._messages import ERROR_HEADER, KIND_HEADER, REASON_HEADER, REQUEST_ID_HEADER
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 EXPOSED = (
     REQUEST_ID_HEADER,
@@ -62,6 +66,7 @@ def make_app(
     *,
     more: Sequence[BaseRoute] = (),
     events: EventWatch | None = None,
+    metrics: CollectorRegistry | None = None,
 ) -> Starlette:
     """The gateway as an ASGI app, for `serve_app`, hypercorn's trio worker, or another app that mounts it.
 
@@ -73,6 +78,8 @@ def make_app(
         options: what holds for all of them.
         more: further routes, of Starlette; they come before the gateway's own.
         events: of `watch_events`, for the page's live view; nothing else may iterate over it.
+        metrics: a registry of prometheus_client, to count requests for and to show at `/metrics`; without it
+            there are none.
 
     Raises:
         SettingError: the routes don't make sense.
@@ -83,12 +90,14 @@ def make_app(
     store = Store(options, is_needed=has_files)
     live = Live(dispatcher, events)
     endpoints = Endpoints(dispatcher, checked, store)
+    meter = _Meter(metrics, checked, options)
     app = Starlette(
         routes=[
             *more,
             *own_paths(dispatcher, unsent, store),
             *docs_paths(checked, options),
             *page_paths(checked, options, is_live=events is not None),
+            *meter.paths,
             HttpRoute("/events", live.endpoint),
             HttpRoute("/rpc/{name:path}", endpoints.rpc, methods=["POST"]),
             *(
@@ -97,9 +106,9 @@ def make_app(
                 for path in _spellings(each.path)
             ),
         ],
-        middleware=_middleware(options, unsent),
+        middleware=_middleware(options, unsent, meter),
         exception_handlers={HTTPException: _not_found},
-        lifespan=_lifespan(dispatcher, store, live, broker),
+        lifespan=_lifespan(dispatcher, store, live, meter, broker),
     )
     app.router.redirect_slashes = False  # behind a proxy it would send clients to an address that is not ours
     app.state.dispatcher, app.state.unsent, app.state.live = dispatcher, unsent, live
@@ -111,12 +120,30 @@ def _spellings(path: str) -> tuple[str, ...]:
     return (path,) if path.endswith("/") else (path, f"{path}/")
 
 
+class _Meter:
+    """What the app has for metrics: nothing where there are to be none, so that the extra is not needed."""
+
+    def __init__(self, registry: CollectorRegistry | None, routes: Routes, options: GatewayOptions) -> None:
+        self.paths: list[BaseRoute] = []
+        self.middleware: list[Middleware] = []
+        self.counting: Callable[[], AbstractContextManager[None]] = nullcontext
+        if registry is not None:
+            from rpcb_trio._gateway._metered import Labels, Metered, metrics_path  # noqa: PLC0415 - an extra
+            from rpcb_trio._metrics import GatewayCounts  # noqa: PLC0415 - likewise
+
+            counts = GatewayCounts(registry)
+            self.paths.append(metrics_path(registry))
+            self.middleware.append(Middleware(Metered, counts=counts, labels=Labels(routes, options)))
+            self.counting = counts.counting
+
+
 def _lifespan(
-    dispatcher: Dispatcher, store: Store, live: Live, broker: RpcClient | str
+    dispatcher: Dispatcher, store: Store, live: Live, meter: _Meter, broker: RpcClient | str
 ) -> Lifespan[Starlette]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            stack.enter_context(meter.counting())
             await stack.enter_async_context(store.opened())
             if isinstance(broker, str):
                 dispatcher.client = await stack.enter_async_context(open_client(broker))
@@ -128,9 +155,10 @@ def _lifespan(
     return lifespan
 
 
-def _middleware(options: GatewayOptions, unsent: Unsent) -> list[Middleware]:
+def _middleware(options: GatewayOptions, unsent: Unsent, meter: _Meter) -> list[Middleware]:
     outer = [
         Middleware(ShieldedEnd),
+        *meter.middleware,
         Middleware(RequestIds),
         Middleware(FaultBarrier, faults=Faults()),
         Middleware(BoundedResponses, unsent=unsent, retry_after=options.retry_after),

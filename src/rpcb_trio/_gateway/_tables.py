@@ -16,7 +16,7 @@ from rpcb_trio._gateway._routes import Field, Part, Route, Routes
 from rpcb_trio._shown import did_you_mean
 from rpcb_trio.errors import SettingError
 
-OWN_PATHS = ("/", "/docs", "/openapi.json", "/livez", "/readyz")
+OWN_PATHS = ("/", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics")
 OWN_BELOW = ("/docs/", "/files/", "/rpc/", "/static/", "/events")
 """Paths of the gateway's own, and what begins like them."""
 

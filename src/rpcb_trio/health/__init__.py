@@ -7,6 +7,7 @@
 `GET /livez` is 200 whenever it is answered at all: the answer comes from the loop that serves the requests,
 so a probe that gets none in time knows that the loop is stuck. `GET /readyz` is 200 if every worker consumes,
 with its models warm and a broker that takes its replies, else 503. Both bodies are JSON with details.
+`GET /metrics` is for Prometheus (see `rpcb_trio.metrics`).
 """
 
 from rpcb_trio._public import publish

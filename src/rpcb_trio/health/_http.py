@@ -6,7 +6,7 @@ gets an error response as far as HTTP has one; else the connection is closed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 import h11
@@ -20,14 +20,15 @@ CHUNK = 4096
 
 
 class Response(msgspec.Struct, frozen=True):
-    """Its body is sent as JSON."""
+    """Its body is sent as JSON, or as it is where it is bytes."""
 
     status: HTTPStatus
     body: object
+    content_type: str = "application/json"
 
 
-Responder = Callable[[str], Response]
-"""From a path to its response; called on the event loop, so it must not wait."""
+Responder = Callable[[str, str], Awaitable[Response]]
+"""From a path and the header `Accept` to the response."""
 
 
 async def answer_one(stream: trio.abc.Stream, respond: Responder) -> None:
@@ -44,17 +45,19 @@ async def answer_one(stream: trio.abc.Stream, respond: Responder) -> None:
         if not isinstance(request, h11.Request):
             return
         is_head = request.method == b"HEAD"
-        response = _response_to(request, respond)
+        response = await _response_to(request, respond)
     except h11.RemoteProtocolError as error:
         response = _refuse(HTTPStatus(error.error_status_hint))
     if http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
         await stream.send_all(_written(http, response, is_head=is_head))
 
 
-def _response_to(request: h11.Request, respond: Responder) -> Response:
+async def _response_to(request: h11.Request, respond: Responder) -> Response:
     if request.method not in (b"GET", b"HEAD"):
         return _refuse(HTTPStatus.METHOD_NOT_ALLOWED)
-    return respond(request.target.partition(b"?")[0].decode("ascii", "replace"))
+    path = request.target.partition(b"?")[0].decode("ascii", "replace")
+    accept = b",".join(value for name, value in request.headers if name == b"accept")
+    return await respond(path, accept.decode("ascii", "replace"))
 
 
 def _refuse(status: HTTPStatus) -> Response:
@@ -62,9 +65,11 @@ def _refuse(status: HTTPStatus) -> Response:
 
 
 def _written(http: h11.Connection, response: Response, *, is_head: bool) -> bytes:
-    body = msgspec.json.encode(response.body) + b"\n"
+    body = response.body
+    if not isinstance(body, bytes):
+        body = msgspec.json.encode(body) + b"\n"
     headers = [
-        (b"Content-Type", b"application/json"),
+        (b"Content-Type", response.content_type.encode()),
         (b"Content-Length", str(len(body)).encode()),
         (b"Cache-Control", b"no-store"),
         (b"Connection", b"close"),

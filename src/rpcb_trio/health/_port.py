@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 import trio
 
+from rpcb_trio._exposition import Registry, exposed
 from rpcb_trio._forks import close_in_children
 from rpcb_trio._instruments import Health, HealthInstrument
 from rpcb_trio.errors import SettingError
@@ -52,14 +53,17 @@ class LoopLag:
 
 
 class HealthPort:
-    """Responds to probes of the workers of this process.
+    """Responds to probes of the workers of this process, and to scrapes of its metrics.
 
     Args:
         workers: one instrument for each worker.
+        metrics: a registry of prometheus_client, for `/metrics`; without it there are none.
     """
 
-    def __init__(self, workers: Sequence[HealthInstrument]) -> None:
+    def __init__(self, workers: Sequence[HealthInstrument], metrics: Registry | None = None) -> None:
         self._workers = workers
+        self._metrics = metrics
+        self._scrapes = trio.CapacityLimiter(1)
         self._lag = LoopLag()
         self._open: deque[trio.CancelScope] = deque()
         self.port = 0
@@ -75,7 +79,26 @@ class HealthPort:
             ready = all(each.ready for each in workers)
             status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
             return Response(status, {"ready": ready, "workers": [_facts(each) for each in workers]})
-        return Response(HTTPStatus.NOT_FOUND, {"error": "ask /livez or /readyz"})
+        return Response(HTTPStatus.NOT_FOUND, {"error": f"there are {self.paths}"})
+
+    @property
+    def paths(self) -> str:
+        """What there is to ask."""
+        return "/livez, /readyz" if self._metrics is None else "/livez, /readyz, /metrics"
+
+    async def respond(self, path: str, accept: str) -> Response:
+        """The response to a GET of `path`, with metrics in the format that `accept` asks for."""
+        if path != "/metrics" or self._metrics is None:
+            return self.answer(path)
+        try:
+            body, content_type = await trio.to_thread.run_sync(
+                exposed, self._metrics, accept, limiter=self._scrapes, abandon_on_cancel=True
+            )
+        except Exception as error:
+            log.exception("the metrics could not be collected")
+            why = {"error": f"a collector raised {type(error).__name__}; see the log"}
+            return Response(HTTPStatus.INTERNAL_SERVER_ERROR, why)
+        return Response(HTTPStatus.OK, body, content_type)
 
     async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
         """Respond until cancelled."""
@@ -91,7 +114,7 @@ class HealthPort:
             self._open.append(scope)
             async with stream:
                 try:
-                    await answer_one(stream, self.answer)
+                    await answer_one(stream, self.respond)
                 except trio.BrokenResourceError:
                     pass  # the client has closed it
                 except Exception:
@@ -102,7 +125,11 @@ class HealthPort:
 
 @asynccontextmanager
 async def open_health_port(
-    port: int, workers: Sequence[HealthInstrument], *, host: str = "127.0.0.1"
+    port: int,
+    workers: Sequence[HealthInstrument],
+    *,
+    host: str = "127.0.0.1",
+    metrics: Registry | None = None,
 ) -> AsyncIterator[HealthPort]:
     """Listen for probes. Leaving it closes all connections at once.
 
@@ -110,6 +137,7 @@ async def open_health_port(
         port: TCP port; 0 takes any that is free.
         workers: one instrument for each worker.
         host: address to listen on; 0.0.0.0 for all addresses of this machine.
+        metrics: a registry of prometheus_client, for `/metrics`; without it there are none.
 
     Raises:
         SettingError: it can't listen there.
@@ -124,9 +152,9 @@ async def open_health_port(
         ) from error
     for listener in listeners:  # or the next worker could not listen while a model's child lives
         close_in_children(listener.socket)
-    health = HealthPort(workers)
+    health = HealthPort(workers, metrics)
     health.port = listeners[0].socket.getsockname()[1]
-    log.info("health: http://%s:%d/livez and /readyz", host, health.port)
+    log.info("health: http://%s:%d%s", host, health.port, health.paths)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(health.serve, listeners))
         yield health

@@ -28,7 +28,7 @@ import msgspec
 from rpcb_trio._commands._settings._gateway import GatewaySettings
 from rpcb_trio._commands._settings._parameters import declared
 from rpcb_trio._commands._settings._serve import Settings
-from rpcb_trio._commands._settings._shared import HealthSettings, LogSettings, Target
+from rpcb_trio._commands._settings._shared import HealthSettings, LogSettings, MetricsSettings, Target
 from rpcb_trio._commands._settings._text import read_text
 from rpcb_trio._gateway import file_of
 from rpcb_trio._shown import did_you_mean
@@ -60,7 +60,7 @@ class WorkerTable(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileTable(WorkerTable, LogSettings, HealthSettings):
+class FileTable(WorkerTable, LogSettings, HealthSettings, MetricsSettings):
     """What the file itself may hold, besides the tables."""
 
 
@@ -158,7 +158,7 @@ def _plainly(reason: str) -> str:
 
 
 def _remedy(key: str, settings: Mapping[str, object]) -> str:
-    if key in declared(LogSettings) or key in declared(HealthSettings):
+    if any(key in declared(table) for table in (LogSettings, HealthSettings, MetricsSettings)):
         return "; it is for the whole process, so it stands above all tables"
     return did_you_mean(key, settings) or "; rpcb-trio serve --help-all lists them all"
 

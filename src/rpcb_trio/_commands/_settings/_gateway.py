@@ -53,6 +53,8 @@ class GatewaySettings(ConnectionSettings):
         str | None, setting(HTTP, "EXCHANGE", shown="none, the page has no live view", common=True)
     ] = None
     """Exchange that the workers publish their events to, for the page's live view."""
+    metrics: Annotated[bool | None, setting(HTTP, shown="yes, where prometheus_client is installed")] = None
+    """Whether Prometheus finds metrics at /metrics."""
     public_url: Annotated[str | None, setting(HTTP, "URL", shown="what the request was sent to")] = None
     """What the URLs of files begin with."""
     drain_timeout: Annotated[float, setting(HTTP, unit=SECONDS, bounds=FINITE_OR_0)] = 30.0

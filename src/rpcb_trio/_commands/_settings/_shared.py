@@ -117,6 +117,17 @@ class HealthSettings:
     """Where the process answers probes; all its workers share it."""
 
     health_port: Annotated[int | None, setting(WORKER, "PORT", bounds=PORT, shown="none", common=True)] = None
-    """TCP port for /livez and /readyz; 0 for any."""
+    """TCP port for /livez, /readyz and /metrics; 0 for any."""
     health_host: Annotated[str, setting(WORKER, "ADDRESS")] = "127.0.0.1"
     """Address for probes; 0.0.0.0 for all, as Kubernetes needs it."""
+
+
+@FLAT
+@dataclass(frozen=True, kw_only=True)
+class MetricsSettings:
+    """What the process counts."""
+
+    metrics: Annotated[
+        bool | None, setting(WORKER, shown="yes, where health-port is set and prometheus_client is installed")
+    ] = None
+    """Whether Prometheus finds metrics at /metrics of health-port."""

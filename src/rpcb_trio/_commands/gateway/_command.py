@@ -18,6 +18,7 @@ from rpcb_trio._client import open_client
 from rpcb_trio._commands._apart import set_all_apart
 from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._commands._logs import write_logs
+from rpcb_trio._commands._metrics import counting
 from rpcb_trio._commands._settings._anchored import anchored
 from rpcb_trio._commands._settings._broker import shown_url, transport
 from rpcb_trio._commands._settings._gateway import GatewaySettings
@@ -31,6 +32,8 @@ from rpcb_trio._transports import MemoryBroker, NoticeTransport
 from rpcb_trio.errors import SettingError
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
     from rpcb_trio.amqp import AmqpTransport
 
 log = logging.getLogger("rpcb_trio")
@@ -59,17 +62,18 @@ def gateway(
             "service with --serve"
         )
     allow_all_files()
-    services = load_services(settings.serve)
-    if services:
-        routes = rerouted(routes, services)
-    options = msgspec.structs.replace(settings.options, rpc=(*settings.rpc, *services))
-    with _bound(settings) as listener:
-        signals = Signals()
-        signals.keep()
-        set_all_apart()
-        drain = trio.Event()
-        run = partial(_run, settings, options, routes, services, listener, drain)
-        return trio.run(signals.drain_and_stop, run, drain.set)
+    with counting(settings.metrics) as registry:
+        services = load_services(settings.serve)
+        if services:
+            routes = rerouted(routes, services)
+        options = msgspec.structs.replace(settings.options, rpc=(*settings.rpc, *services))
+        with _bound(settings) as listener:
+            signals = Signals()
+            signals.keep()
+            set_all_apart()
+            drain = trio.Event()
+            run = partial(_run, settings, options, routes, services, registry, listener, drain)
+            return trio.run(signals.drain_and_stop, run, drain.set)
 
 
 async def _run(  # noqa: PLR0917 - all that is served
@@ -77,17 +81,18 @@ async def _run(  # noqa: PLR0917 - all that is served
     options: GatewayOptions,
     routes: Routes,
     services: Services,
+    registry: CollectorRegistry | None,
     listener: socket.socket,
     drain: trio.Event,
 ) -> int:
     from rpcb_trio.gateway import make_app, serve_app  # noqa: PLC0415 - an extra
 
     async with (
-        _broker(settings, services) as (broker, exchange),
+        _broker(settings, services, registry) as (broker, exchange),
         open_client(broker) as client,
         _events(broker, exchange) as events,
     ):
-        app = make_app(client, routes, options, events=events)
+        app = make_app(client, routes, options, events=events, metrics=registry)
         listener.listen()
         log.info(_line(settings, routes, services, listener))
         cut = await serve_app(app, listener, drain=drain, drain_timeout=settings.drain_timeout)
@@ -98,14 +103,14 @@ async def _run(  # noqa: PLR0917 - all that is served
 
 @asynccontextmanager
 async def _broker(
-    settings: GatewaySettings, services: Services
+    settings: GatewaySettings, services: Services, registry: CollectorRegistry | None
 ) -> AsyncIterator[tuple[AmqpTransport | MemoryBroker, str | None]]:
     """The way to the broker, and the exchange of its events."""
     if not services:
         yield transport(settings, name="gateway"), settings.events
         return
     events = settings.events or "events"
-    async with serving_here(services, events) as broker:
+    async with serving_here(services, events, registry) as broker:
         yield broker, events
 
 

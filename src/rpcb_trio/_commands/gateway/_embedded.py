@@ -6,9 +6,11 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from rpcb_trio._commands._metrics import counting_for
 from rpcb_trio._commands._settings._values import split_pair
 from rpcb_trio._commands.serve._target import load_service
 from rpcb_trio._events import EventInstrument, publish_events
@@ -18,6 +20,9 @@ from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._pipeline import serve
 from rpcb_trio._service import BoundService
 from rpcb_trio._transports import MemoryBroker, Topology, server_of
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 log = logging.getLogger("rpcb_trio")
 
@@ -53,14 +58,21 @@ def _to_queue(route: Route, name: str) -> Route:
 
 
 @asynccontextmanager
-async def serving_here(services: Services, events: str) -> AsyncIterator[MemoryBroker]:
+async def serving_here(
+    services: Services, events: str, registry: CollectorRegistry | None = None
+) -> AsyncIterator[MemoryBroker]:
     """Serve each from a queue of its name until the end, when what they hold is answered."""
     broker = MemoryBroker()
     async with open_serving_nursery() as nursery, AsyncExitStack() as stack:
         for name, service in services.items():
             publishing = EventInstrument(name)
             await stack.enter_async_context(publish_events(broker, events, publishing))
-            instruments = [*tracing_if_on(server_of(broker)), LogInstrument(name), publishing]
+            instruments = [
+                *tracing_if_on(server_of(broker)),
+                LogInstrument(name),
+                publishing,
+                *counting_for(registry),
+            ]
             start = partial(serve, service, broker, Topology(queue=name), instruments=instruments)
             worker = await nursery.start(partial(start, batch_headers=True))
             stack.callback(worker.drain)

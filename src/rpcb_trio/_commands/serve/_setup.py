@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rpcb_trio._batching import AutoPolicy, FixedPolicy, Policy
+from rpcb_trio._commands._metrics import counting_for
 from rpcb_trio._commands._settings._broker import shown_url, transport
 from rpcb_trio._commands._settings._parameters import declared
 from rpcb_trio._commands._settings._serve import Settings
@@ -34,6 +35,9 @@ from rpcb_trio._pipeline import checked_prefetch, serve
 from rpcb_trio._service import BoundService, bind_again
 from rpcb_trio._transports import Topology, server_of
 from rpcb_trio.errors import SettingError
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 log = logging.getLogger("rpcb_trio")
 
@@ -56,8 +60,14 @@ class Job:
     """What the operator should know before the start."""
 
 
-def make_job(name: str, target: str, service: BoundService, settings: Settings) -> Job:
-    """Check and assemble what one worker is started with.
+def make_job(
+    name: str,
+    target: str,
+    service: BoundService,
+    settings: Settings,
+    registry: CollectorRegistry | None = None,
+) -> Job:
+    """Check and assemble what one worker is started with; it counts for `registry`, if there is one.
 
     Raises:
         SettingError: the settings don't go together.
@@ -67,7 +77,12 @@ def make_job(name: str, target: str, service: BoundService, settings: Settings) 
     health = HealthInstrument(name)
     broker = transport(settings, name=name)
     start = new_start()
-    instruments: list[Instrument] = [*tracing_if_on(server_of(broker)), LogInstrument(name), health]
+    instruments: list[Instrument] = [
+        *tracing_if_on(server_of(broker)),
+        LogInstrument(name),
+        health,
+        *counting_for(registry),
+    ]
     if settings.audit is not None:
         instruments.append(AuditInstrument(settings.audit, name, start=start))
     publishing = Job.publishing

@@ -36,6 +36,7 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableRefresh,
     VariableSort,
 )
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from deploy.dashboards._parts import Kind, Panel, Query, Row
@@ -139,7 +140,15 @@ def _of_kind(panel: Panel) -> AnyPanel:
                 .graph_mode(BigValueGraphMode.NONE)
             )
         case Kind.HEAT:
-            return heatmap.Panel().calculate(False).y_axis(heatmap.YAxisConfig().unit(panel.unit))
+            colours = (
+                heatmap.HeatmapColorOptions()
+                .mode(HeatmapColorMode.SCHEME)
+                .scheme("Oranges")
+                .exponent(0.5)
+                .steps(64)
+            )
+            made = heatmap.Panel().calculate(False).show_value(VisibilityMode.NEVER).color(colours)
+            return made.y_axis(heatmap.YAxisConfig().unit(panel.unit))
         case Kind.STATES:
             return statetimeline.Panel().mappings([_ready()]).show_value(VisibilityMode.NEVER)
         case Kind.TABLE:

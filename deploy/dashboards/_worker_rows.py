@@ -134,7 +134,7 @@ BATCHES = Row(
         Panel(
             "Batches per second, by trigger",
             "Why they were closed.",
-            [Query(rate("rpcb_batches_total", "queue, trigger"), "{{queue}} {{trigger}}")],
+            [Query(f"{rate('rpcb_batches_total', 'queue, trigger')} > 0", "{{queue}} {{trigger}}")],
             "ops",
             Kind.STACK,
         ),

@@ -39,6 +39,7 @@ from rpcb_trio._gateway._responses import failure
 from rpcb_trio._gateway._routes import Route, Routes
 from rpcb_trio._gateway._store import Store
 from rpcb_trio._gateway._tables import check_routes
+from rpcb_trio._gateway._traced import Traced
 from rpcb_trio._gateway._unsent import BoundedResponses, Unsent
 from rpcb_trio._messages import ERROR_HEADER, KIND_HEADER, REASON_HEADER, REQUEST_ID_HEADER
 
@@ -159,6 +160,7 @@ def _middleware(options: GatewayOptions, unsent: Unsent, meter: _Meter) -> list[
     outer = [
         Middleware(ShieldedEnd),
         *meter.middleware,
+        Middleware(Traced),
         Middleware(RequestIds),
         Middleware(FaultBarrier, faults=Faults()),
         Middleware(BoundedResponses, unsent=unsent, retry_after=options.retry_after),

@@ -34,7 +34,7 @@ class Composition:
         routes: Routes,
         route: Route,
         values: Mapping[str, Value],
-        request_id: str,
+        headers: Mapping[str, object],
         *,
         is_strict: bool = False,
     ) -> None:
@@ -42,7 +42,7 @@ class Composition:
         self._routes = routes
         self._route = route
         self._values = values
-        self._request_id = request_id
+        self._headers = headers
         self._is_strict = is_strict
         self._done = {name: anyio.Event() for name in route.parts}
         self._ended: dict[str, Ended] = {}
@@ -94,7 +94,7 @@ class Composition:
             raise Problem(HTTPStatus.GATEWAY_TIMEOUT, "timeout", "no time was left for it")
         values = complete(target.form, self._filled(part, target))
         answer, reply = await self._dispatcher.ask(
-            target, values, self._request_id, is_strict=self._is_strict, at_most=left
+            target, values, self._headers, is_strict=self._is_strict, at_most=left
         )
         size = reply_headers(reply).get("rpcb-batch-size", "")
         if size.isdecimal() and STRUCTURED_KEY.fullmatch(name):

@@ -19,7 +19,7 @@ from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._problems import Problem, busy
 from rpcb_trio._gateway._replies import read_answer
 from rpcb_trio._gateway._routes import Route
-from rpcb_trio._messages import REQUEST_ID_HEADER, Reply
+from rpcb_trio._messages import Reply
 from rpcb_trio.errors import CallError, SettingError
 
 
@@ -71,7 +71,7 @@ class Dispatcher:
         self,
         route: Route,
         values: Mapping[str, Value],
-        request_id: str,
+        headers: Mapping[str, object],
         *,
         is_strict: bool = False,
         at_most: float = math.inf,
@@ -81,7 +81,7 @@ class Dispatcher:
         Args:
             route: whose service to call.
             values: of the route's form.
-            request_id: travels with the request.
+            headers: travel with the request.
             is_strict: whether an error reply is a failure even where the route's envelope passes such.
             at_most: seconds, if the route's timeout is longer.
 
@@ -89,12 +89,18 @@ class Dispatcher:
             Problem: there is no answer.
         """
         body = to_body(route, values)
-        reply = await self.call(route, body, request_id, content_type=route.content_type, at_most=at_most)
+        reply = await self.call(route, body, headers, content_type=route.content_type, at_most=at_most)
         read = partial(read_answer, route, reply, is_strict=is_strict)
         return (await anyio.to_thread.run_sync(read) if len(reply.body) > FEW else read()), reply
 
     async def call(
-        self, route: Route, body: bytes, request_id: str, *, content_type: str, at_most: float = math.inf
+        self,
+        route: Route,
+        body: bytes,
+        headers: Mapping[str, object],
+        *,
+        content_type: str,
+        at_most: float = math.inf,
     ) -> Reply:
         """Send a body to a route's service, and return the reply as it is.
 
@@ -111,7 +117,7 @@ class Dispatcher:
                 exchange=route.exchange,
                 routing_key=route.routing_key,
                 timeout=min(self.timeout_of(route), at_most),
-                headers={REQUEST_ID_HEADER: request_id},
+                headers=headers,
                 priority=route.priority,
                 content_type=content_type,
             )

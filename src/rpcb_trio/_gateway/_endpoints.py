@@ -22,11 +22,12 @@ from rpcb_trio._gateway._responses import (
     asks_for_problems,
     failure,
     passed,
-    request_id_of,
     success,
+    travelling,
 )
 from rpcb_trio._gateway._routes import Route, Routes
 from rpcb_trio._gateway._store import Store
+from rpcb_trio._gateway._traced import note_route
 from rpcb_trio._gateway._uploads import Buffer, HungUp, Upload
 from rpcb_trio._messages import Reply
 
@@ -70,8 +71,10 @@ class Endpoints:
 
     def _handled(self, route: Route | None, handle: Handler) -> Endpoint:
         """An endpoint whose problems become responses, in the route's envelope where it has one."""
+        path = "/rpc/{name}" if route is None else route.path
 
         async def endpoint(request: Request) -> Response:
+            note_route(request, path)
             options = self._dispatcher.options
             with Upload(request, self._buffer, options.upload_timeout) as upload:
                 try:
@@ -96,7 +99,7 @@ class Endpoints:
         if route.reply_coding == "bytes":
             return self._passed(await self._call(route, to_body(route, values), request, route.content_type))
         is_strict = asks_for_problems(request)
-        ask = partial(self._dispatcher.ask, route, values, request_id_of(request), is_strict=is_strict)
+        ask = partial(self._dispatcher.ask, route, values, travelling(request), is_strict=is_strict)
         with self._dispatcher.place():
             answer, reply = await unless_hung_up(request, ask)
         return success(route, await to_json(route, answer, self._keeper(request)), reply_headers(reply))
@@ -108,7 +111,7 @@ class Endpoints:
             self._routes,
             route,
             values,
-            request_id_of(request),
+            travelling(request),
             is_strict=asks_for_problems(request),
         )
         with self._dispatcher.place():
@@ -124,7 +127,7 @@ class Endpoints:
         return passed(reply, retry_after=self._dispatcher.options.retry_after)
 
     async def _call(self, route: Route, body: bytes, request: Request, content_type: str) -> Reply:
-        call = partial(self._dispatcher.call, route, body, request_id_of(request), content_type=content_type)
+        call = partial(self._dispatcher.call, route, body, travelling(request), content_type=content_type)
         with self._dispatcher.place():
             return await unless_hung_up(request, call)
 

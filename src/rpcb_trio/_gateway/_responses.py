@@ -17,7 +17,8 @@ from rpcb_trio._gateway._forms import JSON
 from rpcb_trio._gateway._problems import Problem, status_of_error
 from rpcb_trio._gateway._replies import plain_or, reply_headers
 from rpcb_trio._gateway._routes import Route
-from rpcb_trio._messages import ERROR_HEADER, Reply
+from rpcb_trio._messages import ERROR_HEADER, REQUEST_ID_HEADER, Reply
+from rpcb_trio._tracing import context_in
 
 BINARY = "application/octet-stream"
 PROBLEM_JSON = "application/problem+json"
@@ -53,6 +54,11 @@ class Lingering(Response):
 def request_id_of(request: Mapping[str, Any]) -> str:
     """The id of a request, given it or its scope."""
     return str(request[REQUEST_ID])
+
+
+def travelling(request: Request) -> dict[str, object]:
+    """The headers that travel with a request to services: its id, and the context of its trace."""
+    return {REQUEST_ID_HEADER: request_id_of(request), **context_in(request.headers)}
 
 
 def asks_for_problems(request: Request) -> bool:

@@ -25,14 +25,15 @@ LONGEST_ERROR = 64
 
 
 class _Texts(Getter[Mapping[str, Any]]):
-    """Reads headers that name a span and are sane texts; AMQP's may be anything.
+    """Reads headers that are sane texts; AMQP's may be anything."""
 
-    Baggage is not read, since a batch has requests of many.
-    """
+    def __init__(self, longest_baggage: int) -> None:
+        self._longest_baggage = longest_baggage
 
     def get(self, carrier: Mapping[str, Any], key: str) -> list[str] | None:
         value = carrier.get(key)
-        if key == "baggage" or not isinstance(value, str) or len(value) > LONGEST_CONTEXT:
+        longest = self._longest_baggage if key == "baggage" else LONGEST_CONTEXT
+        if not isinstance(value, str) or len(value) > longest:
             return None
         return [value] if value.isprintable() else None
 
@@ -40,7 +41,10 @@ class _Texts(Getter[Mapping[str, Any]]):
         return [*carrier]
 
 
-TEXTS = _Texts()
+TEXTS = _Texts(longest_baggage=0)
+"""Without it, for a batch has requests of many callers."""
+
+TEXTS_WITH_BAGGAGE = _Texts(longest_baggage=4096)
 
 NOWHERE = Context()
 """Without a current span, whatever the task was started in."""

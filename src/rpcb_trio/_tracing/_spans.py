@@ -12,6 +12,7 @@ from rpcb_trio._messages import Outgoing, Request
 from rpcb_trio._tracing._api import TEXTS, Attributes, of_server
 from rpcb_trio._tracing._processing import Clock, Processing
 from rpcb_trio._tracing._sending import Sending, sending
+from rpcb_trio._tracing._serving import Serving, serving
 
 
 class Spans:
@@ -67,6 +68,12 @@ class Spans:
             "trace_id": trace.format_trace_id(context.trace_id),
             "span_id": trace.format_span_id(context.span_id),
         }
+
+    def serving(
+        self, method: str, path: str, scheme: str, client: str | None, headers: Mapping[str, str]
+    ) -> AbstractContextManager[Serving | None]:
+        """See `serving`."""
+        return serving(method, path, scheme, client, headers)
 
     def sending(self, request: Outgoing, server: tuple[str, int] | None) -> AbstractContextManager[Sending]:
         """See `sending`."""

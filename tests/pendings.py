@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rpcb_trio import Request
 from rpcb_trio._batching._waiting import Turns, Waiting
-from rpcb_trio.batching import Batch, Decision, Ending, Pending, Policy, Run, Work
+from rpcb_trio.batching import Batch, Decision, Ending, Pending, Policy, Run, Shares, Work
 
 _tags = count(1)
 
@@ -123,11 +123,12 @@ class Played:
         executors: int = 1,
         now: float = 0.0,
         show: Callable[[Waiting], Sequence[Pending]] = lambda waiting: waiting,
+        shares: Shares | None = None,
     ) -> None:
         self.policy = policy
         self.now = now
         self.came: list[Pending] = []
-        self.waiting = Waiting()
+        self.waiting = Waiting((), shares)
         self._show = show
         self.running: list[Batch] = []
         self.runs: list[tuple[int, Run]] = []
@@ -192,9 +193,10 @@ class Played:
 
     def _serve(self, *, final: bool = False) -> None:
         while self._idle:
-            decision = self.policy.decide(
-                self._show(self.waiting), self.now, final=final, others_idle=self._idle - 1
-            )
+            waiting = self.waiting.shown(self.now, self.policy)
+            shown = self._show(waiting) if isinstance(waiting, Waiting) else waiting
+            decision = self.policy.decide(shown, self.now, final=final, others_idle=self._idle - 1)
+            self.waiting.charge(decision.batch)
             self.shown.append(Shown(tuple(self.waiting), self.now, final, decision))
             self.waiting.leave(leaving(decision))
             self._hold_until = decision.hold_until

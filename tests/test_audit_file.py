@@ -13,6 +13,7 @@ from trio.testing import MockClock
 
 from rpcb_trio import MemoryBroker, SettingError
 from rpcb_trio._instruments import AuditRequest
+from rpcb_trio.batching import Shares
 from rpcb_trio.instruments import AuditInstrument, read_audit
 from tests.scenarios import ANSWERS, QUEUE, Shouting, ask, working
 
@@ -51,7 +52,7 @@ async def test_the_lines_are_json_as_documented(file: Path, autojump_clock: Mock
     ids = {"x-request-id": "order-17", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
     ask(broker, b"good 1", headers=ids)
     ask(broker, b"\xff 2", headers=ids)
-    async with working(Shouting(), broker, instruments=[AuditInstrument(file)]) as running:
+    async with working(Shouting(), broker, instruments=[AuditInstrument(file, shares=Shares())]) as running:
         await running.until_settled(2)
     lines = {line["line"]: line for line in json_lines(file)}
     both = {"line", "start", "worker", "unix", "at"}

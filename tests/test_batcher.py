@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from rpcb_trio import FixedPolicy, Request
 from rpcb_trio._batching import Batcher
 from rpcb_trio.batching import Batch, Decision, Pending, Trigger
-from rpcb_trio.errors import Expired
+from rpcb_trio.errors import OutcomeError
 from tests.scenarios import Stubborn
 
 
@@ -51,7 +51,7 @@ async def batching(policy: FixedPolicy, *, executors: int = 1) -> AsyncIterator[
     send_batches, batches = trio.open_memory_channel[Batch](executors)
     rig = Rig(send_pending, batches)
 
-    def refuse(late: Pending, _: Expired) -> None:
+    def refuse(late: Pending, _: OutcomeError) -> None:
         rig.expired.append(late)
 
     async with trio.open_nursery() as nursery:

@@ -163,7 +163,7 @@ class Foreseeing(AutoPolicy):
         self, pending: Sequence[Pending], now: float, *, final: bool, others_idle: int = 0
     ) -> Decision:
         living = [each for each in pending if not is_expired(each, now)]
-        self.firsts += list(turns(living, self._ageing))[:1]
+        self.firsts += list(turns(living, self.ageing))[:1]
         decision = super().decide(pending, now, final=final, others_idle=others_idle)
         if living and not leaving(decision):
             later = AutoPolicy.decide(deepcopy(self), pending, decision.hold_until, final=False)

@@ -3,6 +3,7 @@
 from rpcb_trio._batching import AutoPolicy, Decision, FixedPolicy, Policy
 from rpcb_trio._messages import Batch, Ending, Pending, Run, Trigger, Work
 from rpcb_trio._public import publish
+from rpcb_trio._shares import Shares
 
 __all__ = [
     "AutoPolicy",
@@ -13,6 +14,7 @@ __all__ = [
     "Pending",
     "Policy",
     "Run",
+    "Shares",
     "Trigger",
     "Work",
 ]

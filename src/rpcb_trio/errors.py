@@ -163,7 +163,7 @@ class TooLate(Expired):
 
 
 class Overloaded(Busy):
-    """More requests are pending than `max_pending` allows; it was refused at once, and not computed."""
+    """More requests wait than `max_pending` or its tenant's share of it allows; it was not computed."""
 
     code = "overloaded"
 

@@ -53,6 +53,8 @@ EVERY_SETTING = {
     "batch_size": [4, 16],
     "prefetch": 200,
     "max_pending": 60,
+    "tenant": "x-tenant",
+    "weight": ["gold=3", "*=0.5"],
     "expired": "drop",
     "no_reply_to": "dead-letter",
     "max_body_size": 1000,

@@ -12,6 +12,7 @@ from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._values import as_they_look
 from rpcb_trio._commands.serve._setup import make_job, topology
 from rpcb_trio._service import bind
+from rpcb_trio.batching import Shares
 from tests.cli.test_settings import EVERY_SETTING, expected
 
 
@@ -69,6 +70,32 @@ def test_the_line_of_a_start_says_what_holds_in_the_end() -> None:
 def test_a_prefetch_that_is_too_small_is_refused_before_anything_is_started() -> None:
     with pytest.raises(SettingError, match=r"prefetch is 10, .* at least 64"):
         make_job("asr", "rpcb_models.asr:service", bind(echo), Settings(queue="q", prefetch=10))
+
+
+def test_tenant_and_weight_become_shares_and_let_the_worker_take_more_in() -> None:
+    settings = Settings(queue="q", tenant="x-tenant", weight=("gold=3", "a=b=0.5", "*=1"))
+    job = make_job("asr", "rpcb_models.asr:service", bind(echo), settings)
+    given = job.start.keywords  # type: ignore[attr-defined] # it is a partial
+    assert given["shares"] == Shares("x-tenant", {"gold": 3, "a=b": 0.5, "*": 1})
+    assert given["prefetch"] == 416
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"weight": ("gold=3",)}, r"^weight is gold=3, but tenant is not set; set both or none$"),
+        ({"tenant": "x", "weight": ("gold",)}, r"^weight is gold; write it as TENANT=N, as in gold=3$"),
+        ({"tenant": "x", "weight": ("=3",)}, r"^weight is =3; write it as TENANT=N"),
+        ({"tenant": "x", "weight": ("gold=much",)}, r"^weight is gold=much; write it as TENANT=N"),
+        ({"tenant": "x", "weight": ("gold=nan",)}, r"^weight is gold=nan; write it as TENANT=N"),
+        ({"tenant": "x", "weight": ("gold=0",)}, r"^weight of 'gold' is 0.0; it must be at least 0.001$"),
+        ({"tenant": "x", "prefetch": 64}, r"^prefetch is 64, .* at least 192 "),
+    ],
+    ids=str,
+)
+def test_shares_that_can_not_be_are_refused_with_the_remedy(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(SettingError, match=says):
+        make_job("asr", "rpcb_models.asr:service", bind(echo), Settings(queue="q", **settings))
 
 
 def test_events_may_not_go_where_requests_come_from() -> None:

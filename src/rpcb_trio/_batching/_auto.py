@@ -94,6 +94,12 @@ class AutoPolicy(LimitedPolicy):
             self._learned, self._learned_at = earlier._learned, earlier._learned_at  # noqa: SLF001 - likewise
             self._refused_all = earlier._refused_all  # noqa: SLF001 - likewise
 
+    @property
+    def ageing(self) -> float:
+        """A level of priority is worth a second, and no less than a full batch."""
+        size = self.max_batch_size
+        return max(1.0, self._predict(Work(size, self._mean_cost, size * self._mean_cost)))
+
     def arrived(self, pending: Pending) -> None:
         """Learn which caller sends, and when."""
         self._callers.arrived(pending.request.reply_to, pending.ready)
@@ -123,7 +129,7 @@ class AutoPolicy(LimitedPolicy):
         """Decide by what was learned; see the module's opening."""
         waiting = Waiting.of(pending)
         expired = waiting.expired(now)
-        turns = Turns(waiting, expired, self._ageing if waiting.has_levels else 0.0)
+        turns = Turns(waiting, expired, self.ageing if waiting.has_levels else 0.0)
         if not turns:
             return Decision(expired=expired)
         if turns.head.suspect:
@@ -224,12 +230,6 @@ class AutoPolicy(LimitedPolicy):
             trigger=trigger,
             predicted=self._predict(work) if self._time.known else None,
         )
-
-    @property
-    def _ageing(self) -> float:
-        """A level of priority is worth a second, and no less than a full batch."""
-        size = self.max_batch_size
-        return max(1.0, self._predict(Work(size, self._mean_cost, size * self._mean_cost)))
 
     def _predict(self, work: Work) -> float:
         return self._time.predict(self._limits.as_computed(work))

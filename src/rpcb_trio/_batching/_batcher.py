@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import count
 
@@ -9,8 +10,9 @@ import trio
 
 from rpcb_trio._batching._policy import Decision, Policy
 from rpcb_trio._batching._waiting import Waiting
-from rpcb_trio._messages import Batch, Pending, Run
-from rpcb_trio.errors import Expired, TooLate
+from rpcb_trio._messages import Batch, Pending, Request, Run
+from rpcb_trio._shares import Shares
+from rpcb_trio.errors import Expired, OutcomeError, Overloaded, TooLate
 
 _batch_ids = count(1)
 
@@ -24,6 +26,8 @@ class Batcher:
         idle: an executor releases it once for each batch that it is ready to compute.
         policy: decides; asked only while an executor is idle. See `change` for another one.
         refuse: called with each request that will not be computed, and the reason.
+        shares: lets tenants share the worker; None for requests in turn, whosever they are.
+        max_pending: how many may wait before one tenant makes room for another; without `shares`, any number.
     """
 
     def __init__(
@@ -33,14 +37,16 @@ class Batcher:
         *,
         idle: trio.Semaphore,
         policy: Policy,
-        refuse: Callable[[Pending, Expired], None],
+        refuse: Callable[[Pending, OutcomeError], None],
+        shares: Shares | None = None,
+        max_pending: int | None = None,
     ) -> None:
         self._arrivals = arrivals
         self._batches = batches
         self._idle = idle
         self._policy = policy
         self._refuse = refuse
-        self._waiting = _WaitingRoom(arrivals, policy)
+        self._waiting = _WaitingRoom(arrivals, policy, refuse, shares, max_pending)
         self._hold = trio.CancelScope()
         """Of what waits until the policy's `hold_until`."""
 
@@ -49,6 +55,10 @@ class Batcher:
         """How many decoded requests wait for a batch."""
         self._waiting.top_up()
         return len(self._waiting.pending)
+
+    def is_over_its_share(self, request: Request, most: int) -> bool:
+        """Whether one more is beyond its tenant's share of so many that may wait; without shares, always."""
+        return self._waiting.pending.is_over_its_share(request, most)
 
     async def run(self) -> None:
         """Form batches until the arrivals end and nothing is pending; then close `batches`."""
@@ -63,12 +73,13 @@ class Batcher:
             finally:
                 self._waiting.final = True  # a batch may be completed though `run` was cancelled
 
-    def change(self, policy: Policy) -> None:
-        """Ask another policy from now on, at once where the earlier one holds a batch.
+    def change(self, policy: Policy, shares: Shares | None, max_pending: int | None) -> None:
+        """Ask another policy from now on, at once where the earlier one holds a batch; and share otherwise.
 
         It has succeeded the earlier one, which was told of what waits.
         """
         self._policy = self._waiting.policy = policy
+        self._waiting.share(shares, max_pending)
         self._hold.cancel()
 
     def completed(self, batch: Batch, runs: Sequence[Run]) -> None:
@@ -86,9 +97,9 @@ class Batcher:
                 await waiting.receive()
                 continue
             now = trio.current_time()
-            decision = self._policy.decide(
-                waiting.pending, now, final=waiting.final, others_idle=self._idle.value
-            )
+            shown = waiting.pending.shown(now, self._policy)
+            decision = self._policy.decide(shown, now, final=waiting.final, others_idle=self._idle.value)
+            waiting.pending.charge(decision.batch)
             waiting.pending.leave((*decision.batch, *decision.expired, *decision.too_late))
             self._refuse_some(decision)
             if decision.batch:
@@ -119,11 +130,27 @@ class Batcher:
 class _WaitingRoom:
     """The pending requests, and whether more can come."""
 
-    def __init__(self, arrivals: trio.MemoryReceiveChannel[Sequence[Pending]], policy: Policy) -> None:
+    def __init__(
+        self,
+        arrivals: trio.MemoryReceiveChannel[Sequence[Pending]],
+        policy: Policy,
+        refuse: Callable[[Pending, OutcomeError], None],
+        shares: Shares | None,
+        max_pending: int | None,
+    ) -> None:
         self._arrivals = arrivals
         self.policy = policy
+        self._refuse = refuse
         self.pending = Waiting()
+        self._shares: Shares | None = None
+        self.share(shares, max_pending)
         self.final = False
+
+    def share(self, shares: Shares | None, max_pending: int | None) -> None:
+        self._most = math.inf if shares is None or max_pending is None else max_pending
+        if shares != self._shares:
+            self._shares = shares
+            self.pending = Waiting(self.pending, shares)
 
     def top_up(self) -> None:
         if self.final:
@@ -148,3 +175,24 @@ class _WaitingRoom:
         self.pending.join(arrivals)
         for each in arrivals:
             self.policy.arrived(each)
+        if len(self.pending) > self._most:
+            self._make_room(arrivals)
+
+    def _make_room(self, arrivals: Sequence[Pending]) -> None:
+        """Turn away one of the tenant that has most, for each that has come of one that had not its share.
+
+        Redelivered requests were admitted before, so nothing makes room for them.
+        """
+        for each in arrivals:
+            if len(self.pending) <= self._most:
+                return
+            last = None if each.request.redelivered else self.pending.last_of_the_longest()
+            if last is not None:
+                self.pending.leave((last,))
+                self._refuse(
+                    last,
+                    Overloaded(
+                        f"{self._most:g} requests wait already (max_pending), and its tenant has more than "
+                        "its share of them"
+                    ),
+                )

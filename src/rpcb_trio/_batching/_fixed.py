@@ -48,6 +48,11 @@ class FixedPolicy(LimitedPolicy):
         """See `Policy.settings`."""
         return {**super().settings, "max_wait": self.max_wait, "ageing": self._ageing}
 
+    @property
+    def ageing(self) -> float:
+        """As it was set."""
+        return self._ageing
+
     def completed(self, batch: Batch, runs: Sequence[Run], now: float) -> None:  # noqa: ARG002 - any policy's
         """Learn what the device's memory can hold."""
         self._limits.learn(runs)

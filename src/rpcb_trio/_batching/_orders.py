@@ -153,7 +153,7 @@ class ByDeadline:
         self._numbers = count()
         self._entries: dict[Pending, _Entry] = {}
         self._sorted: list[_Entry] = []
-        self.undated = Levels()
+        self._undated = Levels()
         for each in pending:
             self.join(each)
 
@@ -161,11 +161,15 @@ class ByDeadline:
         """How many have a deadline."""
         return len(self._sorted)
 
+    def undated_in_turn(self, ageing: float) -> Iterator[Pending]:
+        """Those that have none."""
+        return self._undated.in_turn(ageing)
+
     def join(self, pending: Pending) -> None:
         """Take a place by deadline."""
         deadline = pending.request.deadline
         if deadline is None:
-            self.undated.join(pending)
+            self._undated.join(pending)
             return
         place = -pending.request.priority, arrival(pending), next(self._numbers)
         entry = self._entries[pending] = (deadline, *place, pending)
@@ -177,7 +181,7 @@ class ByDeadline:
         for each in leaving:
             entry = self._entries.pop(each, None)
             if entry is None:
-                self.undated.leave((each,))
+                self._undated.leave((each,))
             else:
                 entries.append(entry)
         if entries:

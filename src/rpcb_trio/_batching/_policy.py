@@ -47,6 +47,11 @@ class Policy(ABC):
     def max_batch_size(self) -> int:
         """The most requests in one batch; the prefetch leaves room for them."""
 
+    @property
+    def ageing(self) -> float:
+        """How many seconds of waiting one level of AMQP priority is worth among requests of one tenant."""
+        return 1.0
+
     @abstractmethod
     def decide(
         self, pending: Sequence[Pending], now: float, *, final: bool, others_idle: int = 0
@@ -54,7 +59,9 @@ class Policy(ABC):
         """Decide for the `pending` requests, in order of arrival, at time `now`.
 
         Args:
-            pending: what waits now; the batch and all that are refused come out of it.
+            pending: what waits now; the batch and all that are refused come out of it. Where several tenants
+                share the worker it is those whose turn it is, in order of their turns: as many as one batch
+                may hold, and some more where costs or deadlines differ.
             now: a reading of `trio.current_time()`.
             final: no more requests will come. Then at least one request must leave, or the worker would
                 never drain.

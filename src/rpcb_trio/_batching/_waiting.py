@@ -8,37 +8,52 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import filterfalse, islice, takewhile
-from typing import overload
+from typing import Final, overload
 
 from rpcb_trio._batching._orders import ByCost, ByDeadline, Levels, Line, arrival, deadline_of, turn
-from rpcb_trio._messages import Pending
+from rpcb_trio._batching._policy import Policy
+from rpcb_trio._batching._tenants import Tenants
+from rpcb_trio._batching._window import Window
+from rpcb_trio._messages import Pending, Request
+from rpcb_trio._shares import Shares
+
+WIDE: Final = 4
+"""Batches among which a policy may choose by cost or by deadline, where tenants share the worker. The more
+there are, the longer a tenant's turn may be put off; it is made up for later."""
 
 
 class Waiting(Sequence[Pending]):
     """The pending requests in order of arrival, as the batcher shows them to a policy.
 
-    Most services know one priority, one cost and no deadline. So any other order than that of arrival is kept
-    only from the first request on that differs from the others in it, and until none waits any more.
+    Most services know one priority, one cost, no deadline and one tenant. So any other order than that of
+    arrival is kept only from the first request on that differs from the others in it, and until none waits
+    any more.
+
+    Args:
+        pending: those that wait already.
+        shares: whose requests they are, where that counts.
     """
 
-    def __init__(self, pending: Iterable[Pending] = ()) -> None:
+    def __init__(self, pending: Iterable[Pending] = (), shares: Shares | None = None) -> None:
+        self._shares = shares
         self._line = Line()
         self._last = (-math.inf, 0)
         self._forget_orders()
         self.join(sorted(pending, key=arrival))
 
     @classmethod
-    def of(cls, pending: Sequence[Pending]) -> Waiting:
+    def of(cls, pending: Sequence[Pending]) -> Waiting | Window:
         """The same requests; the same object where it is one of these already."""
-        return pending if isinstance(pending, Waiting) else cls(pending)
+        return pending if isinstance(pending, Waiting | Window) else cls(pending)
 
     def join(self, arrivals: Iterable[Pending]) -> None:
         """Take some in. They may have been overtaken, since several threads decode."""
-        line = self._line
+        line, shares = self._line, self._shares
         for each in arrivals:
             request = each.request
             if not line:
                 self._priority, self._cost = request.priority, each.cost
+                self._tenant = "" if shares is None else shares.tenant_of(request)
             place = request.arrived, request.tag
             if place >= self._last:
                 line[each] = None
@@ -51,6 +66,7 @@ class Waiting(Sequence[Pending]):
                 or request.deadline is not None
                 or request.priority != self._priority
                 or each.cost != self._cost
+                or (shares is not None and shares.tenant_of(request) != self._tenant)
             ):
                 self._arrange(each)
 
@@ -121,13 +137,60 @@ class Waiting(Sequence[Pending]):
         """The first in turn first; a level of priority is worth `ageing` seconds of waiting."""
         return iter(self._line) if self._levels is None else self._levels.in_turn(ageing)
 
+    def by_arrival(self) -> Iterator[Pending]:
+        """The oldest first."""
+        return iter(self._line)
+
+    def sorted_in_turn(self, chosen: Iterable[Pending], ageing: float) -> list[Pending]:
+        """The chosen in turn."""
+        return sorted(chosen, key=lambda each: turn(each, ageing))
+
+    def made_of(self, turns: Iterable[Pending]) -> Waiting:
+        """The same of some of them."""
+        return Waiting(turns)
+
+    def shown(self, now: float, policy: Policy) -> Waiting | Window:
+        """What a policy is shown: all, or where several tenants wait those whose turn it is.
+
+        Those that have expired are among them.
+        """
+        tenants = self._tenants
+        if tenants is None or len(tenants) == 1:
+            return self
+        expired = self.expired(now)
+        costs_differ = self._by_cost is not None and self._by_cost.differ
+        may_choose = costs_differ or (self._by_deadline is not None and len(self._by_deadline) > len(expired))
+        turns = tenants.in_turn(policy.ageing, frozenset(expired))
+        most = policy.max_batch_size * (WIDE if may_choose else 1)
+        return Window(islice(turns, most), expired)
+
+    def charge(self, served: Iterable[Pending]) -> None:
+        """Let their tenants pay for these, which still wait."""
+        if self._tenants is not None:
+            self._tenants.charge(served)
+
+    def is_over_its_share(self, request: Request, most: int) -> bool:
+        """Whether one more is beyond its tenant's share of so many that may wait; without shares, always."""
+        if self._shares is None or not self._line:
+            return True
+        tenant = self._shares.tenant_of(request)
+        if self._tenants is not None:
+            return self._tenants.is_over(tenant, most)
+        mine, other = map(self._shares.weight_of, (tenant, self._tenant))
+        return tenant == self._tenant or mine + other > most * mine
+
+    def last_of_the_longest(self) -> Pending | None:
+        """The one to turn away, of the tenant with the most waiting by its weight; None for none."""
+        return None if self._tenants is None else self._tenants.last_of_the_longest()
+
     def _forget_orders(self) -> None:
         self._levels: Levels | None = None
         self._by_cost: ByCost | None = None
         self._by_deadline: ByDeadline | None = None
-        self._orders: list[Levels | ByCost | ByDeadline] = []
+        self._tenants: Tenants | None = None
+        self._orders: list[Levels | ByCost | ByDeadline | Tenants] = []
         self._suspects = set[Pending]()
-        self._priority, self._cost = 0, 1.0
+        self._priority, self._cost, self._tenant = 0, 1.0, ""
 
     def _arrange(self, pending: Pending) -> None:
         """Enter one that has just joined the line into every order that is kept, or must be kept from now."""
@@ -144,6 +207,10 @@ class Waiting(Sequence[Pending]):
         if self._by_deadline is None and pending.request.deadline is not None:
             self._by_deadline = ByDeadline(self._line)
             self._orders.append(self._by_deadline)
+        shares = self._shares
+        if self._tenants is None and shares and shares.tenant_of(pending.request) != self._tenant:
+            self._tenants = Tenants(shares, self._line)
+            self._orders.append(self._tenants)
 
 
 class Turns:
@@ -157,7 +224,9 @@ class Turns:
         ageing: how many seconds of waiting one level of priority is worth.
     """
 
-    def __init__(self, waiting: Waiting, expired: Sequence[Pending] = (), ageing: float = 0.0) -> None:
+    def __init__(
+        self, waiting: Waiting | Window, expired: Sequence[Pending] = (), ageing: float = 0.0
+    ) -> None:
         self._waiting = waiting
         self._expired = frozenset(expired)
         self._ageing = ageing
@@ -177,7 +246,7 @@ class Turns:
     @property
     def oldest(self) -> Pending:
         """The first that arrived."""
-        return next(self._alive(iter(self._waiting)))
+        return next(self._alive(self._waiting.by_arrival()))
 
     @property
     def costs_differ(self) -> bool:
@@ -200,11 +269,12 @@ class Turns:
         """Those that may go together. Suspects come at the head of a queue, so there are few before one."""
         if not self._waiting.has_suspects:
             return self
-        return Turns(Waiting(takewhile(lambda each: not each.suspect, self)), (), self._ageing)
+        first = takewhile(lambda each: not each.suspect, self)
+        return Turns(self._waiting.made_of(first), (), self._ageing)
 
     def in_turn(self, chosen: Iterable[Pending]) -> tuple[Pending, ...]:
         """The chosen, sorted."""
-        return tuple(sorted(chosen, key=lambda each: turn(each, self._ageing)))
+        return tuple(self._waiting.sorted_in_turn(chosen, self._ageing))
 
     def longer(self) -> Iterator[Pending]:
         """Those that cost as much as the head or more, from it on; the smallest first, equals in turn."""
@@ -230,7 +300,7 @@ class Turns:
         gone = len(self._expired)  # the first by deadline
         found = by_deadline.between(gone + start, gone + end)
         if end > self.dated:
-            undated = by_deadline.undated.in_turn(self._ageing)
+            undated = by_deadline.undated_in_turn(self._ageing)
             found += islice(undated, max(0, start - self.dated), end - self.dated)
         return found
 

@@ -23,6 +23,7 @@ from rpcb_trio._instruments._records import (
     AuditStart,
 )
 from rpcb_trio._messages import Answer, Batch, Request, Run, Settled, caller_hash
+from rpcb_trio._shares import Shares
 from rpcb_trio._shown import shown
 from rpcb_trio._tracing import ids_of
 from rpcb_trio.errors import BrokerError, OutcomeError, SettingError
@@ -55,15 +56,24 @@ class AuditInstrument(Instrument):
         file: the file; created if it does not exist, in a directory that does.
         worker: the worker's name in each line.
         start: the id of this start, which events carry too; random if left out.
+        shares: what the worker's tenants share it by, to record whose each request is.
 
     Raises:
         SettingError: the file can't be written.
     """
 
-    def __init__(self, file: Path | str, worker: str = "worker", *, start: str | None = None) -> None:
+    def __init__(
+        self,
+        file: Path | str,
+        worker: str = "worker",
+        *,
+        start: str | None = None,
+        shares: Shares | None = None,
+    ) -> None:
         self._file = Path(file).absolute()  # the service may change the working directory
         self._worker = shown(worker, LONGEST_NAME)
         self._start = start or new_start()
+        self._shares = shares
         self._gathered = bytearray()
         try:
             self._open().close()
@@ -97,7 +107,7 @@ class AuditInstrument(Instrument):
                 seconds=seconds,
                 runs=tuple(runs),
                 requests=tuple(
-                    _request(member.request, member.cost, batch.closed, position)
+                    self._request(member.request, member.cost, batch.closed, position)
                     for position, member in enumerate(batch.members)
                 ),
             )
@@ -112,7 +122,7 @@ class AuditInstrument(Instrument):
                 unix=_unix(at),
                 at=at,
                 why=shown(error.code, LONGEST_WHY),
-                request=_request(request, cost, at),
+                request=self._request(request, cost, at),
             )
         )
 
@@ -124,6 +134,25 @@ class AuditInstrument(Instrument):
 
     def worker_stopped(self, left: int) -> None:  # noqa: ARG002 - the hook's arguments
         self._write()
+
+    def _request(
+        self, request: Request, cost: float | None, until: float, position: int | None = None
+    ) -> AuditRequest:
+        ids, caller, shares = ids_of(request), request.reply_to, self._shares
+        return AuditRequest(
+            position=position,
+            correlation_id=ids.correlation_id,
+            caller=None if caller is None else caller_hash(caller),
+            tenant=None if shares is None else _tenant(shares, request),
+            priority=request.priority,
+            cost=cost,
+            arrived=request.arrived,
+            deadline=None if request.deadline is None else request.deadline - request.arrived,
+            redelivered=request.redelivered,
+            wait=until - request.arrived,
+            request_id=ids.request_id,
+            trace_id=ids.trace_id,
+        )
 
     def _gather(self, line: AuditLine) -> None:
         self._gathered += msgspec.json.encode(line) + b"\n"
@@ -148,18 +177,7 @@ def _unix(at: float) -> float:
     return time.time() - (trio.current_time() - at)
 
 
-def _request(request: Request, cost: float | None, until: float, position: int | None = None) -> AuditRequest:
-    ids = ids_of(request)
-    return AuditRequest(
-        position=position,
-        correlation_id=ids.correlation_id,
-        caller=None if request.reply_to is None else caller_hash(request.reply_to),
-        priority=request.priority,
-        cost=cost,
-        arrived=request.arrived,
-        deadline=None if request.deadline is None else request.deadline - request.arrived,
-        redelivered=request.redelivered,
-        wait=until - request.arrived,
-        request_id=ids.request_id,
-        trace_id=ids.trace_id,
-    )
+def _tenant(shares: Shares, request: Request) -> str:
+    """Its name; of a caller's address only the hash, as in `caller`."""
+    tenant = shares.tenant_of(request)
+    return caller_hash(tenant) if tenant == request.reply_to else shown(tenant, LONGEST_NAME)

@@ -50,6 +50,8 @@ class AuditRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Of its header `x-request-id`: the same as at the gateway and in the log. Left out where it has none."""
     trace_id: str | None = None
     """Of its header `traceparent`, in hex. Left out where it has none."""
+    tenant: str | None = None
+    """Whose it is, where tenants share the worker. An address that is answered at is written as its hash."""
 
 
 class AuditLine(msgspec.Struct, frozen=True, kw_only=True, tag_field="line"):

@@ -1,6 +1,6 @@
 """The path of a request through the worker; one nursery holds all its tasks."""
 
-from rpcb_trio._pipeline._checks import BOUNDS, MAX_BODY_SIZE, checked_prefetch
+from rpcb_trio._pipeline._checks import BOUNDS, MAX_BODY_SIZE, checked_intake, checked_prefetch
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._hooks import Hooks, Offload, in_thread
 from rpcb_trio._pipeline._isolation import Isolation
@@ -18,6 +18,7 @@ __all__ = [
     "Offload",
     "Resolved",
     "Worker",
+    "checked_intake",
     "checked_prefetch",
     "in_thread",
     "open_worker",

@@ -6,11 +6,12 @@ before, and a lost session must not turn what was held into refusals. The prefet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import trio
 
+from rpcb_trio._batching import Batcher
 from rpcb_trio._messages import Answer, Failure, Pending, Request
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._journal import Journal
@@ -45,7 +46,7 @@ class Admission:
         reply_cache: the replies to earlier requests.
         journal: knows the requests that kill workers.
         rules: what is admitted.
-        backlog: returns how many decoded requests wait for a batch.
+        batcher: knows how many decoded requests wait for a batch, and whose they are.
     """
 
     def __init__(
@@ -56,14 +57,14 @@ class Admission:
         journal: Journal,
         *,
         rules: Rules,
-        backlog: Callable[[], int],
+        batcher: Batcher,
     ) -> None:
         self._codec = codec
         self._session = session
         self._reply_cache = reply_cache
         self._journal = journal
         self.rules = rules
-        self._backlog = backlog
+        self._batcher = batcher
         self._decoding = 0
 
     @property
@@ -73,8 +74,7 @@ class Admission:
 
     def is_prompt(self, requests: Sequence[Request]) -> bool:
         """Whether none of these needs an await, so that `admit_promptly` will do."""
-        rules = self.rules
-        awaits = self._reply_cache.is_on or rules.checks_caller or rules.max_pending is not None
+        awaits = self._reply_cache.is_on or self.rules.checks_caller or not self._has_room(len(requests))
         return self._codec.takes_bodies and not awaits and all(map(is_plain, requests))
 
     def admit_promptly(self, requests: Sequence[Request]) -> list[Pending | Resolved | Answer]:
@@ -89,7 +89,7 @@ class Admission:
             return settled_early
         if self.rules.max_pending is not None and not request.redelivered:
             await self._let_a_batch_go()
-            if self._is_full():
+            if self._is_full(request):
                 error = Overloaded(f"{self.rules.max_pending} requests wait already (max_pending)")
                 return Resolved(request, Failure(error))
         self._decoding += 1
@@ -123,10 +123,17 @@ class Admission:
 
     async def _let_a_batch_go(self) -> None:
         """Give the batcher a turn before refusing: of many that come at once, an idle executor takes some."""
-        if self._is_full():
+        if not self._has_room(1):
             for _ in range(TURNS):
                 await trio.lowlevel.checkpoint()
 
-    def _is_full(self) -> bool:
+    def _is_full(self, request: Request) -> bool:
+        """Whether this one is too many; where tenants share the worker, one may be that has not its share."""
         most = self.rules.max_pending
-        return most is not None and self._backlog() + self._decoding >= most
+        if most is None or self._has_room(1):
+            return False
+        return self._batcher.is_over_its_share(request, most)
+
+    def _has_room(self, count: int) -> bool:
+        most = self.rules.max_pending
+        return most is None or self._batcher.backlog + self._decoding + count <= most

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from rpcb_trio._batching import Policy
 from rpcb_trio._bounds import COUNT, NOT_NEGATIVE, POSITIVE, Bounds
+from rpcb_trio._shares import Shares
 from rpcb_trio._transports import LARGEST_PREFETCH
 from rpcb_trio.errors import SettingError
 
@@ -28,6 +30,15 @@ BOUNDS: Mapping[str, Bounds] = {
     "remember_replies": NOT_NEGATIVE,
 }
 """Of the numbers that `serve` takes, and of the settings of the same names."""
+
+
+SHARED_BATCHES: Final = 8
+"""Full batches of requests that may wait where tenants share the worker, unless `max_pending` is set."""
+
+TURNED_AWAY: Final = 128
+"""Deliveries that the prefetch leaves room for beyond those that wait and are computed, where tenants share
+the worker: requests that are refused, until the broker has confirmed it. So many can be refused in each round
+trip to the broker; what a tenant sends beyond that stands before the others' requests in the queue."""
 
 
 def check_numbers(**numbers: float | None) -> None:
@@ -65,6 +76,47 @@ def checked_prefetch(
             "max_batch_size" + ("" if max_pending is None else " or max_pending")
         )
     return prefetch
+
+
+def checked_shares(shares: object) -> Shares | None:
+    if shares is not None and not isinstance(shares, Shares):
+        raise SettingError(f"shares is {shares!r}; give Shares('x-tenant'), say, or leave it out")
+    return shares
+
+
+def checked_intake(
+    prefetch: int | None,
+    max_pending: int | None,
+    shares: Shares | None,
+    *,
+    max_batch_size: int,
+    executors: int,
+) -> tuple[int, int | None]:
+    """The prefetch and `max_pending` as set, or what the other and the number of executors ask for.
+
+    Where tenants share the worker it must take in what they send, and refuse what is more than their share:
+    in the broker's queue every request waits for all that came before it.
+
+    Raises:
+        SettingError: one of them is too small or too large.
+    """
+    if shares is None:
+        return checked_prefetch(prefetch, max_batch_size, executors, max_pending), max_pending
+    beside = max_batch_size * executors + TURNED_AWAY
+    least = beside + (max_batch_size if max_pending is None else max_pending)
+    if prefetch is not None and prefetch < least:
+        wanted = "max_batch_size" if max_pending is None else "max_pending"
+        raise SettingError(
+            f"prefetch is {prefetch}, but where tenants share the worker it must be at least "
+            f"{least} (max_batch_size * executors + {wanted} + {TURNED_AWAY}), or the flood of one keeps the "
+            "requests of the others at the broker; raise prefetch, or leave it out"
+        )
+    if max_pending is None:
+        most = min(SHARED_BATCHES * max_batch_size, LARGEST_PREFETCH - beside)
+        max_pending = max(max_batch_size, most) if prefetch is None else prefetch - beside
+    if prefetch is None:
+        prefetch = beside + max_pending
+    return checked_prefetch(prefetch, max_batch_size, executors, max_pending), max_pending
 
 
 def _check_max_pending(max_pending: int, prefetch: int, max_batch_size: int, executors: int) -> None:

@@ -8,7 +8,8 @@ from typing import Literal, TypeAlias, TypedDict
 from rpcb_trio._batching import Policy
 from rpcb_trio._bounds import check_choice
 from rpcb_trio._pipeline._admission import Rules
-from rpcb_trio._pipeline._checks import check_numbers, checked_policy, checked_prefetch
+from rpcb_trio._pipeline._checks import check_numbers, checked_intake, checked_policy, checked_shares
+from rpcb_trio._shares import Shares
 from rpcb_trio.errors import SettingError
 
 
@@ -18,6 +19,7 @@ class LiveSettings(TypedDict, total=False):
     batching: Policy
     prefetch: int | None
     max_pending: int | None
+    shares: Shares | None
     expired: Literal["answer", "drop"]
     no_reply_to: Literal["run", "dead-letter"]
     max_body_size: int | None
@@ -33,8 +35,8 @@ Changes: TypeAlias = Mapping[str, tuple[object, object]]
 """What was changed, by name: as it was, and as it is."""
 
 
-def checked_prefetch_of(settings: LiveSettings, executors: int) -> int:
-    """Check all of them together, and return the prefetch that they ask for.
+def checked_intake_of(settings: LiveSettings, executors: int) -> tuple[int, int | None]:
+    """Check all of them together, and return the prefetch and the `max_pending` that they ask for.
 
     Raises:
         SettingError: one is wrong, or they don't go together.
@@ -49,7 +51,13 @@ def checked_prefetch_of(settings: LiveSettings, executors: int) -> int:
         hook_timeout=settings["hook_timeout"],
         drain_timeout=settings["drain_timeout"],
     )
-    return checked_prefetch(settings["prefetch"], policy.max_batch_size, executors, settings["max_pending"])
+    return checked_intake(
+        settings["prefetch"],
+        settings["max_pending"],
+        checked_shares(settings["shares"]),
+        max_batch_size=policy.max_batch_size,
+        executors=executors,
+    )
 
 
 def refuse_others(names: Mapping[str, object]) -> None:
@@ -67,10 +75,10 @@ def refuse_others(names: Mapping[str, object]) -> None:
             )
 
 
-def rules_of(settings: LiveSettings) -> Rules:
+def rules_of(settings: LiveSettings, max_pending: int | None) -> Rules:
     """Which requests are admitted."""
     return Rules(
-        max_pending=settings["max_pending"],
+        max_pending=max_pending,
         max_body_size=settings["max_body_size"],
         needs_reply_to=settings["no_reply_to"] == "dead-letter",
         checks_caller=settings["check_caller"],

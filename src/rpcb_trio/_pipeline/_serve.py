@@ -21,11 +21,12 @@ from rpcb_trio._pipeline._codec import Codec
 from rpcb_trio._pipeline._hooks import HOOK_TIMEOUT, Hooks, Offload, in_thread
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
-from rpcb_trio._pipeline._live import LiveSettings, checked_prefetch_of
+from rpcb_trio._pipeline._live import LiveSettings, checked_intake_of
 from rpcb_trio._pipeline._reply_cache import ReplyCache
 from rpcb_trio._pipeline._stages import Pipeline
 from rpcb_trio._pipeline._worker import Worker, WorkerLoop
 from rpcb_trio._service import AnyService, BoundService, bind
+from rpcb_trio._shares import Shares
 from rpcb_trio._transports import Topology, Transport, as_transport, server_of
 from rpcb_trio.errors import RpcbError, SettingError, WarmUpFailed, first_leaf
 
@@ -41,6 +42,7 @@ async def serve(
     batching: Policy | None = None,
     prefetch: int | None = None,
     max_pending: int | None = None,
+    shares: Shares | None = None,
     expired: Literal["answer", "drop"] = "answer",
     no_reply_to: Literal["run", "dead-letter"] = "run",
     max_body_size: int | None = MAX_BODY_SIZE,
@@ -79,7 +81,11 @@ async def serve(
             keeps all executors busy, `max_batch_size * (executors + 1)`; with `max_pending` also enough that
             one more is delivered while so many wait and all batches are full.
         max_pending: how many decoded requests may wait for a batch; further ones are refused at once, with
-            the error `overloaded`. None: only the prefetch bounds them, and the rest wait at the broker.
+            the error `overloaded`. None: only the prefetch bounds them, and the rest wait at the broker; with
+            `shares` it is 8 batches.
+        shares: whose requests they are, so that tenants share the worker fairly. Where `max_pending` wait, a
+            request is refused only if its tenant has its share of them already; else the last one of the
+            tenant with the most waiting is. None: all requests are alike.
         expired: what to do with a request that expires before it is computed: `answer` it with an error, or
             `drop` it without a reply.
         no_reply_to: what to do with a request that has no reply_to: `run` it and drop the result, or send it
@@ -137,6 +143,7 @@ async def serve(
         batching=AutoPolicy() if batching is None else batching,
         prefetch=prefetch,
         max_pending=max_pending,
+        shares=shares,
         expired=expired,
         no_reply_to=no_reply_to,
         max_body_size=max_body_size,
@@ -173,13 +180,15 @@ async def serve(
     if instruments is None:
         instruments = [*tracing_if_on(server_of(transport)), LogInstrument(topology.queue)]
     notified = Instruments(instruments)
+    prefetch, max_pending = checked_intake_of(live, len(executors))
     ledger = Ledger()
     pipeline = Pipeline(
         codec=codec,
         receivers=1 if bound.decode is None else decode_threads,
         executors=executors,
         live=live,
-        prefetch=checked_prefetch_of(live, len(executors)),
+        prefetch=prefetch,
+        max_pending=max_pending,
         answering=Answering(
             codec=codec,
             reply_cache=ReplyCache(remember_replies, offload),

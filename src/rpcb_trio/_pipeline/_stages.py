@@ -28,7 +28,7 @@ from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
-from rpcb_trio._pipeline._live import Changes, LiveSettings, checked_prefetch_of, differences, rules_of
+from rpcb_trio._pipeline._live import Changes, LiveSettings, checked_intake_of, differences, rules_of
 from rpcb_trio._transports import Rest, Session, Topology
 from rpcb_trio.errors import ExecutorHung, OutcomeError, SessionLost
 
@@ -51,7 +51,8 @@ class Pipeline:
     live: LiveSettings
     """All that can change, as it is in force."""
     prefetch: int
-    """As they ask for."""
+    max_pending: int | None
+    """Both as they ask for."""
     answering: Answering
     ledger: Ledger
     instruments: Instruments
@@ -67,7 +68,7 @@ class Pipeline:
             queue=topology.queue,
             policy=type(self.live["batching"]).__name__,
             max_batch_size=self.live["batching"].max_batch_size,
-            max_pending=self.live["max_pending"],
+            max_pending=self.max_pending,
             prefetch=self.prefetch,
             executors=len(self.executors),
             dead_letter_exchange=topology.dead_letter_exchange,
@@ -80,7 +81,7 @@ class Pipeline:
             SettingError: one is wrong, or they don't go together.
         """
         before, live = self.live, LiveSettings(**{**self.live, **settings})
-        self.prefetch = checked_prefetch_of(live, len(self.executors))
+        self.prefetch, self.max_pending = checked_intake_of(live, len(self.executors))
         self.live = live
         if live["batching"] is not before["batching"]:
             live["batching"].succeed(before["batching"])
@@ -171,14 +172,16 @@ class Stages:
                     idle=self._idle,
                     policy=self._pipeline.live["batching"],
                     refuse=partial(self._refuse, refused),
+                    shares=self._pipeline.live["shares"],
+                    max_pending=self._pipeline.max_pending,
                 )
                 self._admission = admission = Admission(
                     self._pipeline.codec,
                     self._session,
                     self._pipeline.answering.reply_cache,
                     self._journal,
-                    rules=rules_of(self._pipeline.live),
-                    backlog=lambda: batcher.backlog,
+                    rules=rules_of(self._pipeline.live, self._pipeline.max_pending),
+                    batcher=batcher,
                 )
                 for _ in range(self._pipeline.receivers):
                     self._intake.start_soon(
@@ -198,8 +201,9 @@ class Stages:
 
     def change(self) -> None:
         """Have the settings that the pipeline has now."""
-        self._admission.rules = rules_of(self._pipeline.live)
-        self._batcher.change(self._pipeline.live["batching"])
+        live, max_pending = self._pipeline.live, self._pipeline.max_pending
+        self._admission.rules = rules_of(live, max_pending)
+        self._batcher.change(live["batching"], live["shares"], max_pending)
 
     async def receive(
         self,

@@ -59,8 +59,8 @@ class Worker:
     async def change(self, **settings: Unpack[LiveSettings]) -> Changes:
         """Have other settings from the next request and the next batch on; the requests that are held stay.
 
-        It takes these arguments of `serve`: `batching`, `prefetch`, `max_pending`, `expired`, `no_reply_to`,
-        `max_body_size`, `max_reply_size`, `check_caller`, `remember_replies`, `hook_timeout`,
+        It takes these arguments of `serve`: `batching`, `prefetch`, `max_pending`, `shares`, `expired`,
+        `no_reply_to`, `max_body_size`, `max_reply_size`, `check_caller`, `remember_replies`, `hook_timeout`,
         `batch_headers`, `drain_timeout`. What is left out stays as it is. A new policy takes over what the
         earlier one has learned (`Policy.succeed`), and is asked at once where that one holds a batch.
 

@@ -41,6 +41,8 @@ class Arrival(msgspec.Struct, frozen=True):
     """When it expires; None for never."""
     caller: str | None = None
     """Its `reply_to`."""
+    tenant: str | None = None
+    """What the header that `Shares.tenant` names says; where it is None, there is none."""
 
 
 class Load(Protocol):
@@ -88,6 +90,7 @@ class LockStep:
         name: each caller's `reply_to` is this and its number.
         cost: the cost of the next request.
         until: no request follows a reply from this second on.
+        tenant: whose requests they are.
     """
 
     def __init__(
@@ -99,7 +102,9 @@ class LockStep:
         name: str = "caller",
         cost: Callable[[], float] = lambda: 1.0,
         until: float = math.inf,
+        tenant: str | None = None,
     ) -> None:
+        self._tenant = tenant
         self._names = [f"{name} {number}" for number in range(callers)]
         self._think = think
         self._requests = requests
@@ -111,14 +116,17 @@ class LockStep:
         """Each caller's first request."""
         names = self._names[: self._requests]
         self._left = self._requests - len(names)
-        return [Arrival(self._think(), cost=self._cost(), caller=name) for name in names]
+        return [self._arrival(0.0, name) for name in names]
 
     def answered(self, arrival: Arrival, now: float) -> list[Arrival]:
         """The same caller's next request."""
         if not self._left or now >= self._until:
             return []
         self._left -= 1
-        return [Arrival(now + self._think(), cost=self._cost(), caller=arrival.caller)]
+        return [self._arrival(now, arrival.caller)]
+
+    def _arrival(self, now: float, caller: str | None) -> Arrival:
+        return Arrival(now + self._think(), cost=self._cost(), caller=caller, tenant=self._tenant)
 
 
 class Mixed:

@@ -9,7 +9,7 @@ goes to the next deadline:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any
@@ -17,9 +17,10 @@ from typing import Any
 import trio
 
 from rpcb_trio._batching import Batcher, Decision, Policy
-from rpcb_trio._messages import Batch, Ending, Pending, Request, Run
+from rpcb_trio._messages import NO_HEADERS, Batch, Ending, Pending, Request, Run
 from rpcb_trio._nursery import open_serving_nursery
-from rpcb_trio.errors import Expired, SettingError
+from rpcb_trio._shares import Shares
+from rpcb_trio.errors import OutcomeError, Overloaded, SettingError
 from rpcb_trio.simulation._found import SimulatedBatch, SimulatedRequest, Simulation
 from rpcb_trio.simulation._loads import Arrival, Law, Load
 
@@ -34,6 +35,8 @@ def simulate(
     *,
     executors: int = 1,
     noise: Callable[[], float] | None = None,
+    shares: Shares | None = None,
+    max_pending: int | None = None,
 ) -> Simulation:
     """Let a policy serve a load until every request has been answered; in virtual time, which begins at 0.
 
@@ -46,6 +49,8 @@ def simulate(
         law: how many seconds a batch takes.
         executors: how many batches can be computed at once.
         noise: a factor for each batch's service time.
+        shares: lets the load's tenants share the device, as in a worker.
+        max_pending: how many requests may wait; further ones are refused as overloaded, as in a worker.
 
     Raises:
         SettingError: the load, the law or the number of executors makes no sense, or the policy holds
@@ -53,7 +58,7 @@ def simulate(
     """
     if executors < 1:
         raise SettingError(f"executors is {executors}; it must be at least 1")
-    world = _World(load, law, executors, noise)
+    world = _World(load, law, executors, noise, shares=shares, max_pending=max_pending)
     trio.run(world.run, policy, clock=_VirtualClock())
     return world.found()
 
@@ -77,11 +82,22 @@ class _VirtualClock(trio.abc.Clock):
 
 
 class _World:
-    def __init__(self, load: Load, law: Law, executors: int, noise: Callable[[], float] | None) -> None:
+    def __init__(
+        self,
+        load: Load,
+        law: Law,
+        executors: int,
+        noise: Callable[[], float] | None,
+        *,
+        shares: Shares | None,
+        max_pending: int | None,
+    ) -> None:
         self._load = load
         self._law = law
         self._executors = executors
         self._noise = noise
+        self._shares = shares
+        self._max_pending = max_pending
         self._order = count()
         self._scheduled: list[tuple[float, int, Arrival]] = []
         self._running: list[tuple[float, int, Batch, Run]] = []
@@ -98,19 +114,21 @@ class _World:
 
     async def run(self, policy: Policy) -> None:
         send_batches, batches = trio.open_memory_channel[Batch](self._executors)
-        batcher = Batcher(
+        self._batcher = Batcher(
             self._pending,
             send_batches,
             idle=self._idle,
             policy=_Punctual(policy, self),
             refuse=self._refuse,
+            shares=self._shares,
+            max_pending=self._max_pending,
         )
         async with open_serving_nursery() as nursery:
-            nursery.start_soon(batcher.run)
+            nursery.start_soon(self._batcher.run)
             with self._send_pending, batches:
-                await self._execute(batcher, batches)
+                await self._execute(batches)
 
-    async def _execute(self, batcher: Batcher, batches: trio.MemoryReceiveChannel[Batch]) -> None:
+    async def _execute(self, batches: trio.MemoryReceiveChannel[Batch]) -> None:
         for _ in range(self._executors):
             self._idle.release()
         self._schedule(self._load.first(), 0.0)
@@ -123,7 +141,7 @@ class _World:
                 raise SettingError("the policy holds a request for ever; let its hold_until be a time")
             self._arrive(now)
             while self._running and self._running[0][0] <= now:
-                self._complete(batcher, now)
+                self._complete(now)
 
     def _is_unfinished(self) -> bool:
         return bool(self._scheduled) or len(self._ended) < len(self._arrived)
@@ -144,7 +162,6 @@ class _World:
         )
 
     def _arrive(self, now: float) -> None:
-        arrived = list[Pending]()
         while self._scheduled and self._scheduled[0][0] <= now:
             at, _, arrival = heappop(self._scheduled)
             request = Request(
@@ -153,12 +170,26 @@ class _World:
                 reply_to=arrival.caller,
                 deadline=arrival.deadline,
                 priority=arrival.priority,
+                headers=self._headers(arrival),
                 tag=len(self._arrived),
             )
             self._arrived.append(arrival)
-            arrived.append(Pending(request, None, arrival.cost, ready=at))
-        if arrived:
-            self._send_pending.send_nowait(arrived)
+            pending = Pending(request, None, arrival.cost, ready=at)
+            if self._is_full(request):
+                self._end(pending, now, refused=Overloaded.code)
+            else:
+                self._send_pending.send_nowait((pending,))
+
+    def _headers(self, arrival: Arrival) -> Mapping[str, object]:
+        if self._shares is None or arrival.tenant is None:
+            return NO_HEADERS
+        return {self._shares.tenant: arrival.tenant}
+
+    def _is_full(self, request: Request) -> bool:
+        most = self._max_pending
+        if most is None or self._batcher.backlog < most:
+            return False
+        return self._batcher.is_over_its_share(request, most)
 
     def _start(self, batch: Batch) -> None:
         work, now = batch.work, trio.current_time()
@@ -172,15 +203,15 @@ class _World:
             SimulatedBatch(batch.closed, batch.size, work, batch.trigger, batch.predicted, seconds)
         )
 
-    def _complete(self, batcher: Batcher, now: float) -> None:
+    def _complete(self, now: float) -> None:
         _, index, batch, run = heappop(self._running)
-        batcher.completed(batch, (run,))
+        self._batcher.completed(batch, (run,))
         for member in batch.members:
             self._end(member, now, finished=now, batch=index)
         self._arrive(now)
         self._idle.release()
 
-    def _refuse(self, pending: Pending, error: Expired) -> None:
+    def _refuse(self, pending: Pending, error: OutcomeError) -> None:
         self._end(pending, trio.current_time(), refused=error.code)
         self._sleep.deadline = self._next_event()
 
@@ -209,6 +240,10 @@ class _Punctual(Policy):
     @property
     def max_batch_size(self) -> int:
         return self._policy.max_batch_size
+
+    @property
+    def ageing(self) -> float:
+        return self._policy.ageing
 
     def arrived(self, pending: Pending) -> None:
         self._policy.arrived(pending)

@@ -89,14 +89,24 @@ class Settings(QueueSettings, ServiceSettings):
             BATCHING,
             "N",
             bounds=Bounds(least=1, most=LARGEST_PREFETCH),
-            shown="max-batch-size * (executors + 1), or as max-pending needs",
+            shown="max-batch-size * (executors + 1), or as max-pending or tenant needs",
         ),
     ] = None
     """The most requests held unanswered; it bounds the memory."""
     max_pending: Annotated[
-        int | None, setting(BATCHING, "N", bounds=COUNT, shown="as the prefetch allows")
+        int | None,
+        setting(BATCHING, "N", bounds=COUNT, shown="as the prefetch allows; with tenant, max-batch-size * 8"),
     ] = None
-    """The most requests that wait for a batch; further requests are refused at once, as overloaded."""
+    """The most requests that wait for a batch; further requests are refused at once, as overloaded. With
+    tenant, those of the tenant that has more than its share."""
+    tenant: Annotated[str | None, setting(BATCHING, "HEADER", shown="none, requests are served in turn")] = (
+        None
+    )
+    """Share the worker fairly among tenants, whatever each sends: the header that says whose a request is; or
+    reply-to, for the address that it is answered at."""
+    weight: Annotated[tuple[str, ...], several(BATCHING, "TENANT=N")] = ()
+    """With tenant: how many shares a tenant has, where it is not 1. All tenants that are not named are one
+    together if there is a weight for *. Repeatable."""
     expired: Annotated[Literal["answer", "drop"], setting(BATCHING)] = "answer"
     """answer expired requests with an error reply, or drop them without a reply."""
 

@@ -31,7 +31,7 @@ SettingsT = TypeVar("SettingsT")
 PASSWORD = "RPCB_PASSWORD"  # noqa: S105 - a name
 """Spaces and quotes may belong to its value."""
 
-PAIRS = ("option", "queue_argument")
+PAIRS = ("option", "queue_argument", "weight")
 """Lists of NAME=VALUE: a pair of a flag or a variable replaces the file's pair of that name, and no other."""
 
 MOST_SHOWN = 10

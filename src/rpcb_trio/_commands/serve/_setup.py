@@ -18,7 +18,7 @@ from rpcb_trio._commands._metrics import counting_for
 from rpcb_trio._commands._settings._broker import shown_url, transport
 from rpcb_trio._commands._settings._parameters import declared
 from rpcb_trio._commands._settings._serve import Settings
-from rpcb_trio._commands._settings._values import SECONDS, as_they_look
+from rpcb_trio._commands._settings._values import SECONDS, as_they_look, read_number
 from rpcb_trio._commands.serve._ack_time import hold_warning
 from rpcb_trio._commands.serve._target import load_service
 from rpcb_trio._events import EventInstrument, publish_events
@@ -31,8 +31,9 @@ from rpcb_trio._instruments import (
     new_start,
     tracing_if_on,
 )
-from rpcb_trio._pipeline import checked_prefetch, serve
+from rpcb_trio._pipeline import checked_intake, serve
 from rpcb_trio._service import BoundService, bind_again
+from rpcb_trio._shares import Shares
 from rpcb_trio._transports import Topology, server_of
 from rpcb_trio.errors import SettingError
 
@@ -72,6 +73,7 @@ def make_job(
     Raises:
         SettingError: the settings don't go together.
     """
+    shares = shares_of(settings)
     policy, executors, prefetch = held(settings)
     processes = _processes(name, target, settings, executors) if settings.executor == "process" else None
     health = HealthInstrument(name)
@@ -84,7 +86,7 @@ def make_job(
         *counting_for(registry),
     ]
     if settings.audit is not None:
-        instruments.append(AuditInstrument(settings.audit, name, start=start))
+        instruments.append(AuditInstrument(settings.audit, name, start=start, shares=shares))
     publishing = Job.publishing
     if settings.events is not None:
         events = EventInstrument(name, device=", ".join(settings.device) or None, start=start)
@@ -93,6 +95,7 @@ def make_job(
     arguments = {each: getattr(settings, each) for each in OF_SERVE} | {
         "batching": policy,
         "prefetch": prefetch,
+        "shares": shares,
         "devices": settings.device,
         "executors": processes,
         "infer_timeout": None if processes else settings.infer_timeout,
@@ -120,8 +123,40 @@ def held(settings: Settings) -> tuple[Policy, int, int]:
     """
     policy = policy_of(settings)
     executors = max(settings.replicas, len(settings.device))
-    prefetch = checked_prefetch(settings.prefetch, policy.max_batch_size, executors, settings.max_pending)
+    prefetch, _ = checked_intake(
+        settings.prefetch,
+        settings.max_pending,
+        shares_of(settings),
+        max_batch_size=policy.max_batch_size,
+        executors=executors,
+    )
     return policy, executors, prefetch
+
+
+def shares_of(settings: Settings) -> Shares | None:
+    """Whose requests they are, where tenants share the worker.
+
+    Raises:
+        SettingError: a weight is wrong, or there is no tenant for it.
+    """
+    if settings.tenant is None:
+        if settings.weight:
+            raise SettingError(
+                f"weight is {', '.join(settings.weight)}, but tenant is not set; set both or none"
+            )
+        return None
+    return Shares(settings.tenant, dict(map(_weight, settings.weight)))
+
+
+def _weight(text: str) -> tuple[str, float]:
+    name, _, number = text.rpartition("=")
+    try:
+        weight = read_number(number)
+    except ValueError:
+        weight = math.nan
+    if not name or math.isnan(weight):
+        raise SettingError(f"weight is {text}; write it as TENANT=N, as in gold=3")
+    return name, weight
 
 
 def policy_of(settings: Settings) -> Policy:

@@ -62,7 +62,7 @@ async def test_the_lines_are_json_as_documented(file: Path, autojump_clock: Mock
     assert lines["refused"]["request"].keys() == request
     batch = lines["batch"]
     assert batch.keys() == both | {
-        *("id", "trigger", "size", "work", "predicted", "seconds", "runs", "requests")
+        *("id", "trigger", "size", "work", "predicted", "version", "seconds", "runs", "requests")
     }
     assert [each.keys() for each in batch["requests"]] == [request]
     assert batch["runs"] == [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,17 +22,20 @@ from trio.testing import MockClock
 from rpcb_trio import Failure, FixedPolicy, MemoryBroker, Outcome, Request, Success, Topology, _backoff
 from rpcb_trio._backoff import keep_connected
 from rpcb_trio._batching import _batcher
-from rpcb_trio._pipeline import _admission, _isolation, _journal, _reply_cache, _stages, _worker
+from rpcb_trio._pipeline import _admission, _generations, _isolation, _journal, _reply_cache, _stages, _worker
 from rpcb_trio._pipeline._deaths import DeathRecord
 from rpcb_trio._pipeline._ledger import identity
 from rpcb_trio._service import BoundService
 from rpcb_trio.batching import Policy
+from rpcb_trio.errors import RpcbError, WarmUpFailed
+from rpcb_trio.testing import VirtualExecutor
 from tests.interventions import AtStep, awaits
 from tests.journal import Journal, check_books
 from tests.scenarios import ANSWERS, QUEUE, Running, Shouting, Stubborn, ask, working
 
 STAGES = ["receive", "batch", "compute", "reply", "settle"]
 AROUND_THEM = ["serve", "watch", "_stop_when_draining", "_end_if_hooks_hang", "_report_blockages"]
+SWAPPING = ["swap_models", "_run", "warm_up", "_close", "decode"]
 
 
 def shout(bodies: list[bytes]) -> list[bytes]:
@@ -56,6 +60,8 @@ class Scenario(NamedTuple):
     """Whether the worker notes on disk which requests it runs."""
     are_suspects: bool = False
     """Whether a worker died before that ran the first requests."""
+    swaps: Sequence[bool] = ()
+    """Of each swap meanwhile, whether it unloads first; then all of them again, and they fail."""
 
 
 HOOKS = Scenario(
@@ -74,6 +80,38 @@ WARY = HOOKS._replace(settings={"remember_replies": 8, "check_caller": True})
 NOTING = HOOKS._replace(keeps_journal=True)
 WATCHFUL = NOTING._replace(are_suspects=True)
 STUBBORN = HOOKS._replace(policy=Stubborn(3, max_wait=0.5))
+SWAPPED = HOOKS._replace(swaps=(False, True))
+UNLOADED = PLAIN._replace(swaps=(True, False))
+
+
+class Reloading(VirtualExecutor):
+    """Takes its time to load and to close, and may fail at that."""
+
+    frees = True
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        super().__init__(Shouting().infer, lambda _: 1.0)
+        self._failure = failure
+
+    async def warm_up(self) -> None:
+        await trio.sleep(0.2)
+        if self._failure is not None:
+            raise self._failure
+
+    async def aclose(self) -> None:
+        await trio.sleep(0.1)
+
+
+async def swap_models(running: Running, swaps: Sequence[bool]) -> None:
+    await running.worker.change(batch_headers=True)
+    for failure in (None, WarmUpFailed("no weights")):
+        for unload_first in swaps:
+            with suppress(RpcbError):
+                await running.worker.swap(
+                    Shouting(),
+                    executors=[Reloading(failure), Reloading(failure)],
+                    unload_first=unload_first,
+                )
 
 
 Action = Callable[[MemoryBroker, Running], None]
@@ -128,13 +166,15 @@ async def play(scenario: Scenario, stage: str, step: float, action: Action) -> A
                 journal,
                 batching=scenario.policy,
                 max_pending=scenario.max_pending,
-                executors=2,
+                executors=[Reloading(), Reloading()] if scenario.swaps else 2,
                 service_time=lambda _: 1.0,
                 instruments=[journal],
                 journal=folder if scenario.keeps_journal else None,
                 **scenario.settings,
             ) as running:
                 cut.act = lambda: action(broker, running)
+                if scenario.swaps:
+                    nursery.start_soon(swap_models, running, scenario.swaps)
                 await running.until_settled(len(scenario.bodies))
     check_books(broker, [journal], scenario.bodies)
     return cut
@@ -150,6 +190,18 @@ async def play(scenario: Scenario, stage: str, step: float, action: Action) -> A
 async def test_no_request_is_lost_or_answered_twice_whichever_await_is_cut(
     stage: str, scenario: Scenario, action: Action, autojump_clock: MockClock
 ) -> None:
+    await cut_at_each_await(stage, scenario, action)
+
+
+@pytest.mark.parametrize("action", [cancel, disconnect, drain])
+@pytest.mark.parametrize("scenario", [SWAPPED, UNLOADED], ids=["beside", "unloaded"])
+async def test_nor_while_the_model_is_swapped(
+    scenario: Scenario, action: Action, autojump_clock: MockClock
+) -> None:
+    await cut_at_each_await("_run", scenario, action)
+
+
+async def cut_at_each_await(stage: str, scenario: Scenario, action: Action) -> None:
     step = 1
     while (await play(scenario, stage, step, action)).has_acted:
         step += 1
@@ -169,9 +221,14 @@ async def test_every_await_of_every_stage_is_among_those_that_are_cut(
     monkeypatch.setattr(_journal, "FRESH", -1.0)
     for stage in ("receive", "compute"):
         places |= (await play(WATCHFUL, stage, math.inf, cancel)).places
+    for stage in ("compute", "receive", *SWAPPING):
+        for scenario in (SWAPPED, UNLOADED, HOOKS._replace(swaps=(True,))):
+            places |= (await play(scenario, stage, math.inf, cancel)).places
     for step in range(1, 10):
         places |= (await play(STUBBORN, "batch", step, drain)).places
     lines, first = inspect.getsourcelines(keep_connected)
     of_the_loop = {each for each in awaits(_backoff) if first <= each[1] < first + len(lines)}
-    rooms = awaits(_admission, _reply_cache, _stages, _batcher, _isolation, _worker)
-    assert (rooms | of_the_loop) - places == set()
+    lines, at = inspect.getsourcelines(_generations.Generations.opened)
+    of_a_manager = {(inspect.getfile(_generations), at + line) for line in range(len(lines))}
+    rooms = awaits(_admission, _reply_cache, _generations, _stages, _batcher, _isolation, _worker)
+    assert (rooms | of_the_loop) - of_a_manager - places == set()

@@ -24,6 +24,9 @@ KIND_HEADER = "rpcb-error-kind"
 REASON_HEADER = "rpcb-error-reason"
 """AMQP header of an error reply: its text, on one line, bounded."""
 
+MODEL_VERSION_HEADER = "rpcb-model-version"
+"""AMQP header of a reply: the version of the model that made it; absent where that has none."""
+
 REQUEST_ID_HEADER = "x-request-id"
 """Header of HTTP, and of AMQP in any spelling: it comes back in the reply. Some client libraries know their
 replies again by it, and not by the `correlation_id`."""
@@ -79,6 +82,8 @@ class Pending(msgspec.Struct, frozen=True, eq=False):
     """When it was decoded, as `trio.current_time()`; where there is no `decode`, when it was received."""
     began: float = math.inf
     """When its `decode` began, likewise; infinity where there is none."""
+    generation: int = 0
+    """How often the model had been swapped when it was decoded: a batch has items of one generation."""
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -156,6 +161,8 @@ class Batch(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """When it was closed, as `trio.current_time()`."""
     predicted: float | None = None
     """Seconds that its policy expects it to take; None where the policy does not learn."""
+    version: str | None = None
+    """Of the model that computes it; None where that has none."""
 
     @property
     def size(self) -> int:

@@ -6,12 +6,18 @@ import inspect
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from rpcb_trio._messages import Outcome
 from rpcb_trio.errors import SettingError
 
 log = logging.getLogger("rpcb_trio")
+
+LIKE_A_VERSION = "2026-11"
+
+LONGEST_VERSION = 100
+"""Characters of a model's version: it is in every reply, and a label of metrics."""
 
 LONGEST_SHORT_STRING = 255
 """Bytes that AMQP allows a content type."""
@@ -30,6 +36,9 @@ class Service(Protocol[ItemT, ResultT]):
     - `warm_up() -> None`: runs once per replica, in its thread, before the first delivery.
     - `on_device(device: str) -> Service`: returns the service for one replica, where devices are set.
     - `content_type: str`: of the replies; `application/octet-stream` if left out.
+    - `version: str`: of the model, for the replies' header `rpcb-model-version`, metrics, events and the log.
+    - `close() -> None`: frees what `warm_up` has loaded; runs once per replica, in its thread, when another
+      version has taken its place (see `Worker.swap`).
     """
 
     def decode(self, body: bytes) -> ItemT:
@@ -68,7 +77,9 @@ class BoundService:
     cost: Callable[[Any], float] | None = None
     warm_up: Callable[[], object] | None = None
     on_device: Callable[[str], Any] | None = None
+    close: Callable[[], object] | None = None
     content_type: str = "application/octet-stream"
+    version: str | None = None
 
     def placed(self, device: str | None) -> BoundService:
         """The service for a replica on `device`; the same one where it has no `on_device`."""
@@ -77,12 +88,14 @@ class BoundService:
         return replace(bind_again(self.on_device(device)), name=self.name)
 
 
-AnyService: TypeAlias = Service[Any, Any] | type[Service[Any, Any]] | PlainFunction | BoundService
+AnyService: TypeAlias = (
+    Service[Any, Any] | type[Service[Any, Any]] | partial[Any] | PlainFunction | BoundService
+)
 """All that can be bound."""
 
 
 def bind(target: Any) -> BoundService:
-    """Accept a service, a class of one, or a plain `list[bytes] -> list[bytes]` function.
+    """Accept a service, a class of one (or a `functools.partial` of that), or a plain function.
 
     A public method whose name resembles that of an optional hook is named in a warning: it is never called.
 
@@ -101,7 +114,7 @@ def bind_again(target: Any) -> BoundService:
     if isinstance(target, BoundService):
         return target
     service = _instance(target)
-    name = getattr(service, "__name__", type(service).__name__)
+    name = name_of(service)
     if hasattr(service, "infer"):
         _refuse_incomplete(service, name)
         hooks = {hook: getattr(service, hook) for hook in _HOOKS if hasattr(service, hook)}
@@ -110,6 +123,7 @@ def bind_again(target: Any) -> BoundService:
                 _refuse_no_function(function, f"{name}.{hook}")
                 _refuse_signature(function, f"{name}.{hook}", _ARGUMENTS[hook])
         _refuse_content_type(hooks.get("content_type", ""), name)
+        check_version(f"{name}.version", hooks.get("version"))
         return BoundService(name=name, **hooks)
     if callable(service):
         _refuse_no_function(service, name)
@@ -121,8 +135,17 @@ def bind_again(target: Any) -> BoundService:
     )
 
 
+def name_of(service: Any) -> str:
+    """The name of a service, whatever form it has."""
+    if isinstance(service, BoundService):
+        return service.name
+    if isinstance(service, partial):
+        service = service.func
+    return str(getattr(service, "__name__", type(service).__name__))
+
+
 _REQUIRED = ("decode", "infer", "encode")
-_HOOKS = (*_REQUIRED, "cost", "warm_up", "on_device", "content_type")
+_HOOKS = (*_REQUIRED, "cost", "warm_up", "on_device", "close", "content_type", "version")
 _ARGUMENTS = {
     "decode": "body",
     "infer": "items",
@@ -130,6 +153,7 @@ _ARGUMENTS = {
     "cost": "item",
     "warm_up": "",
     "on_device": "device",
+    "close": "",
 }
 """What each hook is called with."""
 
@@ -143,6 +167,10 @@ _ALIASES = {
     "ondevices": "on_device",
     "todevice": "on_device",
     "contenttype": "content_type",
+    "modelversion": "version",
+    "teardown": "close",
+    "shutdown": "close",
+    "unload": "close",
     "costs": "cost",
     "getcost": "cost",
     "predict": "infer",
@@ -155,6 +183,8 @@ _ALIASES = {
 
 
 def _instance(target: Any) -> Any:
+    if isinstance(target, partial) and inspect.isclass(target.func):
+        return target()
     if not inspect.isclass(target):
         return target
     try:
@@ -164,6 +194,8 @@ def _instance(target: Any) -> Any:
             f"the class {target.__name__} can't be made without arguments ({error}); "
             "give an instance of it instead"
         ) from error
+    except ValueError:  # some written in C have no signature
+        pass
     return target()
 
 
@@ -215,3 +247,21 @@ def _refuse_signature(function: Any, name: str, argument: str) -> None:
 def _refuse_content_type(content_type: Any, name: str) -> None:
     if not isinstance(content_type, str) or len(content_type.encode()) > LONGEST_SHORT_STRING:
         raise SettingError(f"{name}.content_type is {content_type!r}; give a MIME type, as application/json")
+
+
+def check_version(setting: str, version: object) -> None:
+    """Accept None, which says that there is none.
+
+    Raises:
+        SettingError: it is no text that a header of AMQP and of HTTP can carry.
+    """
+    if version is None:
+        return
+    if not isinstance(version, str):
+        raise SettingError(f"{setting} is {version!r}; give text, as '{LIKE_A_VERSION}'")
+    if not (version.isascii() and version.isprintable() and version == version.strip()):
+        raise SettingError(f"{setting} is {version!r}; use printable ASCII, as in '{LIKE_A_VERSION}'")
+    if not 0 < len(version) <= LONGEST_VERSION:
+        raise SettingError(
+            f"{setting} has {len(version)} characters; give 1 to {LONGEST_VERSION}, as '{LIKE_A_VERSION}'"
+        )

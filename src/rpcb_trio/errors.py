@@ -54,6 +54,7 @@ __all__ = [
     "ServiceError",
     "SessionLost",
     "SettingError",
+    "SwapInterrupted",
     "TooLate",
     "TopologyMismatch",
     "Unroutable",
@@ -244,6 +245,13 @@ class HooksHung(ExecutorHung):
             f"{threads} threads have not returned from decode, cost or encode within hook_timeout. Threads "
             "can't be killed, so the worker ends, and the broker redelivers what it held",
         )
+
+
+class SwapInterrupted(RpcbError):
+    """The worker drains, or has ended, so its model was not swapped."""
+
+    def __init__(self) -> None:
+        super().__init__("the worker drains or has ended, so its model was not swapped")
 
 
 class ReplyTooBig(ServiceError):

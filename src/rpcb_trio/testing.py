@@ -68,6 +68,9 @@ class Recorder(Instrument):
     def __init__(self) -> None:
         self.setups: list[Setup] = []
         self.changes: list[Mapping[str, tuple[object, object]]] = []
+        self.versions: list[str | None] = []
+        """Of the models that took over, in order."""
+        self.failed_swaps: list[Exception] = []
         self.received: list[Request] = []
         self.repeated: list[Request] = []
         self.refusals: list[tuple[Request, OutcomeError]] = []
@@ -97,6 +100,14 @@ class Recorder(Instrument):
     def requests_received(self, requests: Sequence[Request]) -> None:
         """Record them in `received`."""
         self.received.extend(requests)
+
+    def model_swapped(self, version: str | None) -> None:
+        """Record it in `versions`."""
+        self.versions.append(version)
+
+    def swap_failed(self, version: str | None, error: Exception) -> None:  # noqa: ARG002 - the hook's arguments
+        """Record the error in `failed_swaps`."""
+        self.failed_swaps.append(error)
 
     def request_repeated(self, request: Request) -> None:
         """Record it in `repeated`."""

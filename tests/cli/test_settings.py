@@ -32,6 +32,7 @@ EVERY_SETTING = {
     "password_file": "secret/password",
     "heartbeat": 7,
     "connect_timeout": 2.5,
+    "model_version": "2026-11",
     "queue": "asr",
     "declare": "passive",
     "queue_type": "quorum",

@@ -45,7 +45,7 @@ from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.batching import Batch, Decision, Pending, Policy, Run, Trigger
 from rpcb_trio.errors import Busy, CallError, Kind, Overloaded, RpcbError
 from rpcb_trio.events import BatchEvent, EventInstrument, StateEvent, publish_events, watch_events
-from rpcb_trio.executors import Executor
+from rpcb_trio.executors import Closable, Executor
 from rpcb_trio.gateway import GatewayOptions, Route, make_app
 from rpcb_trio.health import HealthPort, open_health_port
 from rpcb_trio.instruments import (
@@ -138,6 +138,9 @@ class Counter(Instrument):
     def worker_started(self, setup: Setup) -> None:
         self.largest: int = setup.max_batch_size
 
+    def model_swapped(self, version: str | None) -> None:
+        self.version = version
+
     def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
         for each in settled:
             self.endings[each] = self.endings.get(each, 0) + 1
@@ -155,6 +158,7 @@ class InPlace:
 
 
 executor: Executor = InPlace()
+closable: Closable = ThreadExecutor(Lengths())
 on_a_gpu: Executor = ThreadExecutor(Lengths(), device="cuda:1")
 other: Executor = ProcessExecutor(Lengths, device="cuda:0", max_deaths=2)
 
@@ -200,6 +204,8 @@ async def work() -> None:
     ) as worker:
         assert_type(worker, Worker)
         assert_type(worker.held, int)
+        await worker.swap(partial(Lengths), version="2", unload_first=True)
+        assert_type(worker.version, str | None)
     async with open_worker(
         Lengths, URL, "lengths", executors=[executor, on_a_gpu, other], batching=Greedy()
     ) as worker:

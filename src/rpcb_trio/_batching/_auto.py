@@ -65,16 +65,20 @@ class AutoPolicy(LimitedPolicy):
         FINITE.check("latency_objective", latency_objective)
         self._limits = Limits(max_batch_size, max_batch_cost=max_batch_cost, batch_sizes=batch_sizes)
         self._objective = latency_objective
+        self._callers = ReturningCallers()
+        self._horizon = 0.0
+        self._begin()
+        self._refused_all = False
+        self._held_until: float | None = None
+
+    def _begin(self) -> None:
         self._time = ServiceTime()
         self._shape: object = None
         self._counts: dict[tuple[float, int, float], int] = {}
-        self._callers = ReturningCallers()
         self._mean_cost = 1.0
         self._computed = 0
         self._learned: Work | None = None
         self._learned_at = -math.inf
-        self._refused_all = False
-        self._held_until: float | None = None
 
     @property
     def settings(self) -> Mapping[str, object]:
@@ -112,8 +116,14 @@ class AutoPolicy(LimitedPolicy):
                 self._learn(run, now)
         work = runs[0].work if len(runs) == 1 else batch.work
         self._mean_cost = mean = work.total / work.size
-        horizon = HORIZON * self._predict(Work(1, mean, mean))
-        self._callers.completed([member.request.reply_to for member in batch.members], now, horizon)
+        if self._time.known:  # else the last one will do
+            self._horizon = HORIZON * self._predict(Work(1, mean, mean))
+        self._callers.completed([member.request.reply_to for member in batch.members], now, self._horizon)
+
+    def forget(self) -> None:
+        """Forget the service times and what the memory holds, and no caller."""
+        self._limits.forget()
+        self._begin()
 
     def _learn(self, run: Run, now: float) -> None:
         """Learn what a run takes. Of runs alike that follow each other closely, a few tell as much as all."""

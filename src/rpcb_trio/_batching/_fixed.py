@@ -57,6 +57,10 @@ class FixedPolicy(LimitedPolicy):
         """Learn what the device's memory can hold."""
         self._limits.learn(runs)
 
+    def forget(self) -> None:
+        """Forget what the device's memory can hold."""
+        self._limits.forget()
+
     def decide(
         self,
         pending: Sequence[Pending],

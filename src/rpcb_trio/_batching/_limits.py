@@ -95,6 +95,10 @@ class Limits:
             return work
         return Work(self._sizes[bisect_left(self._sizes, work.size)], work.longest, work.total)
 
+    def forget(self) -> None:
+        """Forget what the memory has shown."""
+        self._cap, self._proofs = math.inf, 0
+
     def learn(self, runs: Sequence[Run]) -> None:
         """Halve the cap where the device's memory could not hold a batch; raise it slowly where it holds.
 

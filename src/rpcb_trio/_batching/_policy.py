@@ -85,5 +85,9 @@ class Policy(ABC):
     def completed(self, batch: Batch, runs: Sequence[Run], now: float) -> None:  # noqa: B027 - likewise
         """Learn that a batch is computed, and in which runs of `infer`.
 
-        It comes in order with the arrivals: all that were pending by then are known.
+        It comes in order with the arrivals: all that were pending by then are known. There are no runs where
+        they were of a model that is not in use any more.
         """
+
+    def forget(self) -> None:  # noqa: B027 - likewise
+        """Forget what batches take and what the memory holds: another model computes from now on."""

@@ -91,6 +91,8 @@ class BatchEvent(WorkerEvent, frozen=True, kw_only=True, tag="batch"):
     """Of each request; of a large batch, of some in even steps."""
     predicted_ms: Number | None
     """The service time that the policy expected."""
+    version: Name | None = None
+    """Of the model that computed it; None where that has none, and from older workers."""
     service_ms: Number
     """The service time it took."""
     total_ms: Number
@@ -110,6 +112,8 @@ class StateEvent(WorkerEvent, frozen=True, kw_only=True, tag="state"):
     reason: Reason | None
     seconds: Number
     """For how long it has been so."""
+    version: Name | None = None
+    """Of the model that computes now; None where it has none, and from older workers."""
     policy: Name
     max_batch_size: Count
     executors: Count

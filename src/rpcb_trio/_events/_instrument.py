@@ -41,6 +41,7 @@ class _Computed:
         self.trigger = batch.trigger
         self.waits = batch.waits
         self.predicted = batch.predicted
+        self.version = batch.version
         self.first_arrival = batch.closed - max(self.waits)
         self.requests = tuple(
             ids_of(member.request, LONGEST_CORRELATION_ID) for member in batch.members[:MOST_REQUESTS]
@@ -78,6 +79,7 @@ class EventInstrument(HealthInstrument):
         }
         self.buffer: EventBuffer = EventBuffer(buffer)
         self._setup: Setup | None = None
+        self._version: str | None = None
         self._computed: dict[Request, _Computed] = {}
         self._waiting = self._held = 0
         self._received = self._answered = self._failed = self._batches = 0
@@ -92,7 +94,11 @@ class EventInstrument(HealthInstrument):
 
     def worker_starting(self, setup: Setup) -> None:
         super().worker_starting(setup)
-        self._setup = setup
+        self._setup, self._version = setup, setup.version
+        self.put_state()
+
+    def model_swapped(self, version: str | None) -> None:
+        self._version = version
         self.put_state()
 
     def settings_changed(self, changes: Mapping[str, tuple[object, object]], setup: Setup) -> None:  # noqa: ARG002 - the hook's arguments
@@ -157,6 +163,7 @@ class EventInstrument(HealthInstrument):
             wait_max_ms=max(waits),
             waits_ms=tuple(waits[:: -(-len(waits) // MOST_WAITS)]),
             predicted_ms=None if computed.predicted is None else _ms(computed.predicted),
+            version=computed.version,
             service_ms=_ms(computed.seconds),
             total_ms=_ms(trio.current_time() - computed.first_arrival),
             failed=computed.failed,
@@ -173,6 +180,7 @@ class EventInstrument(HealthInstrument):
             condition=health.condition,
             reason=None if health.reason is None else health.reason[:LONGEST_REASON],
             seconds=round(health.seconds, 3),
+            version=self._version,
             policy=_name(setup.policy),
             max_batch_size=setup.max_batch_size,
             executors=setup.executors,

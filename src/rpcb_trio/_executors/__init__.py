@@ -2,7 +2,14 @@
 
 from rpcb_trio._executors._model import WARM_UP_TIMEOUT, refuse_missing_device
 from rpcb_trio._executors._process import ProcessExecutor
-from rpcb_trio._executors._protocol import Executor
+from rpcb_trio._executors._protocol import Closable, Executor
 from rpcb_trio._executors._thread import ThreadExecutor
 
-__all__ = ["WARM_UP_TIMEOUT", "Executor", "ProcessExecutor", "ThreadExecutor", "refuse_missing_device"]
+__all__ = [
+    "WARM_UP_TIMEOUT",
+    "Closable",
+    "Executor",
+    "ProcessExecutor",
+    "ThreadExecutor",
+    "refuse_missing_device",
+]

@@ -23,8 +23,14 @@ class Model:
     """The hooks `warm_up` and `infer` of a service, run in torch's modes; for one thread at a time."""
 
     def __init__(self, service: BoundService, device: str | None = None) -> None:
+        self._given = service
         self._service = service
         self._device = device
+
+    @property
+    def frees(self) -> bool:
+        """Whether the service has the hook `close`."""
+        return self._service.close is not None
 
     def prepare(self) -> None:
         """Place the service on its device and call its `warm_up`.
@@ -35,10 +41,22 @@ class Model:
         """
         refuse_missing_device(self._device)
         with warming_up(self._service.name, "on_device"):
-            self._service = self._service.placed(self._device)
+            self._service = self._given.placed(self._device)
         if self._service.warm_up is not None:
             with warming_up(self._service.name, "warm_up"), _torch_inference(self._device):
                 self._service.warm_up()
+
+    def close(self) -> None:
+        """Call the service's `close`, and let torch release what it keeps of a GPU's memory.
+
+        Raises:
+            SettingError, WarmUpFailed: whatever the hook raised.
+        """
+        if self._service.close is not None:
+            with warming_up(self._service.name, "close"):
+                self._service.close()
+        self._service = self._given
+        empty_cache()
 
     def infer(self, items: list[Any]) -> list[Outcome[Any]]:
         """Compute a batch; returns one outcome for each item.

@@ -105,6 +105,14 @@ class ProcessExecutor:
             return [await self._result_of(item) for item in items]
         return results
 
+    frees = True
+
+    async def aclose(self) -> None:
+        """Kill the process, if there is one, without blocking the event loop meanwhile."""
+        process, self._process = self._process, None
+        if process is not None:
+            await trio.to_thread.run_sync(process.end, abandon_on_cancel=True)
+
     def close(self) -> None:
         """Kill the process, if there is one."""
         process, self._process = self._process, None

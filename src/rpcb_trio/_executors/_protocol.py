@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 class Executor(Protocol):
@@ -34,4 +34,18 @@ class Executor(Protocol):
         Raises:
             ExecutorHung: it takes too long, and can't be stopped; the worker ends.
         """
+        ...
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """What an executor may have besides, so that its model can leave the memory (see `Worker.swap`)."""
+
+    @property
+    def frees(self) -> bool:
+        """Whether `aclose` frees what `warm_up` has loaded."""
+        ...
+
+    async def aclose(self) -> None:
+        """Free what it has, once nothing is computed there; `warm_up` may be awaited again."""
         ...

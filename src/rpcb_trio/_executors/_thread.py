@@ -43,6 +43,7 @@ class ThreadExecutor:
         self._infer_timeout = INFER_TIMEOUT if infer_timeout is None else infer_timeout
         self._due = math.inf
         self._lane = Lane(name)
+        self._is_warm = False
 
     async def warm_up(self) -> None:
         """Place the service on its device and call its `warm_up`, in the executor's thread.
@@ -52,6 +53,22 @@ class ThreadExecutor:
             WarmUpFailed: it raised.
         """
         await self._lane.run(self._model.prepare)
+        self._is_warm = True
+
+    @property
+    def frees(self) -> bool:
+        """Whether the service has the hook `close`; for what else it has loaded, Python decides."""
+        return self._model.frees
+
+    async def aclose(self) -> None:
+        """Call the service's `close`, in the executor's thread; not where it has not been warmed up.
+
+        Raises:
+            SettingError, WarmUpFailed: it raised.
+        """
+        if self._is_warm:
+            self._is_warm = False
+            await self._lane.run(self._model.close)
 
     async def idle(self) -> None:
         """Wait until the thread is free.

@@ -41,7 +41,13 @@ from rpcb_trio._gateway._store import Store
 from rpcb_trio._gateway._tables import check_routes
 from rpcb_trio._gateway._traced import Traced
 from rpcb_trio._gateway._unsent import BoundedResponses, Unsent
-from rpcb_trio._messages import ERROR_HEADER, KIND_HEADER, REASON_HEADER, REQUEST_ID_HEADER
+from rpcb_trio._messages import (
+    ERROR_HEADER,
+    KIND_HEADER,
+    MODEL_VERSION_HEADER,
+    REASON_HEADER,
+    REQUEST_ID_HEADER,
+)
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -56,6 +62,7 @@ EXPOSED = (
     "rpcb-batch-size",
     BATCH_SIZES_HEADER,
     "rpcb-wait",
+    MODEL_VERSION_HEADER,
 )
 """Response headers that pages of other origins may read."""
 

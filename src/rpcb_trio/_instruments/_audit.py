@@ -104,6 +104,7 @@ class AuditInstrument(Instrument):
                 size=batch.size,
                 work=batch.work,
                 predicted=batch.predicted,
+                version=batch.version,
                 seconds=seconds,
                 runs=tuple(runs),
                 requests=tuple(

@@ -29,6 +29,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """How many batches are computed at once."""
     dead_letter_exchange: str | None = None
     """Where requests go that can't be answered; None where the broker drops them."""
+    version: str | None = None
+    """Of the model; None where it has none."""
 
 
 class Instrument:
@@ -46,6 +48,15 @@ class Instrument:
 
     def settings_changed(self, changes: Mapping[str, tuple[object, object]], setup: Setup) -> None:
         """Settings were changed while the worker runs; `changes` has the old and the new value of each."""
+
+    def swap_started(self, version: str | None) -> None:
+        """Another version of the model begins to warm up; it is to take the place of the present one."""
+
+    def model_swapped(self, version: str | None) -> None:
+        """It has taken the place: every batch from now on is computed by this version."""
+
+    def swap_failed(self, version: str | None, error: Exception) -> None:
+        """It could not be warmed up, so the one before it stays."""
 
     def session_opened(self, queue: str) -> None:
         """A session is open, the first one or a later one: the worker consumes from `queue`."""

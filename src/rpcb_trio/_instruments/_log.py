@@ -65,6 +65,22 @@ class LogInstrument(Instrument):
         for name, (before, after) in changes.items():
             log.info("%s: %s changed from %s to %s", self._name, name, before, after)
 
+    def swap_started(self, version: str | None) -> None:
+        log.info("%s: swap: %s warms up", self._name, _model(version))
+
+    def model_swapped(self, version: str | None) -> None:
+        log.info("%s: swap: %s computes all batches from now on", self._name, _model(version))
+
+    def swap_failed(self, version: str | None, error: Exception) -> None:
+        """A warning with the hook and the place; the traceback at debug."""
+        log.warning(
+            "%s: swap: %s does not take over, and the one before it stays: %s",
+            self._name,
+            _model(version),
+            error,
+        )
+        log.debug("%s: the traceback", self._name, exc_info=error)
+
     def session_opened(self, queue: str) -> None:
         """One line per session; after an outage also how long it took."""
         again = "" if self._outage is None else f"reconnected after {self._outage}; "
@@ -192,6 +208,10 @@ class LogInstrument(Instrument):
 
     def _fields_of(self, request: Request, **more: object) -> dict[str, object]:
         return self._fields(**ids_of(request).as_fields(), **more)
+
+
+def _model(version: str | None) -> str:
+    return "the new model" if version is None else f"version {version}"
 
 
 def _named(request: Request) -> str:

@@ -82,6 +82,8 @@ class AuditBatch(AuditLine, frozen=True, kw_only=True, tag="batch"):
     work: Work
     predicted: float | None
     """The service time that the policy expected; None where it does not predict."""
+    version: str | None = None
+    """Of the model that computed it; None where that has none."""
     seconds: float
     """Its service time, with the further runs where it was split."""
     runs: tuple[Run, ...]

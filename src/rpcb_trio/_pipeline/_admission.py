@@ -41,7 +41,6 @@ class Admission:
     """The way into the pending requests, through `decode`.
 
     Args:
-        codec: decodes what is admitted.
         session: knows whether a caller is still there.
         reply_cache: the replies to earlier requests.
         journal: knows the requests that kill workers.
@@ -51,7 +50,6 @@ class Admission:
 
     def __init__(
         self,
-        codec: Codec,
         session: Session,
         reply_cache: ReplyCache,
         journal: Journal,
@@ -59,7 +57,6 @@ class Admission:
         rules: Rules,
         batcher: Batcher,
     ) -> None:
-        self._codec = codec
         self._session = session
         self._reply_cache = reply_cache
         self._journal = journal
@@ -67,22 +64,17 @@ class Admission:
         self._batcher = batcher
         self._decoding = 0
 
-    @property
-    def takes_bodies(self) -> bool:
-        """See `Codec.takes_bodies`."""
-        return self._codec.takes_bodies
-
-    def is_prompt(self, requests: Sequence[Request]) -> bool:
+    def is_prompt(self, requests: Sequence[Request], codec: Codec) -> bool:
         """Whether none of these needs an await, so that `admit_promptly` will do."""
         awaits = self._reply_cache.is_on or self.rules.checks_caller or not self._has_room(len(requests))
-        return self._codec.takes_bodies and not awaits and all(map(is_plain, requests))
+        return codec.takes_bodies and not awaits and all(map(is_plain, requests))
 
-    def admit_promptly(self, requests: Sequence[Request]) -> list[Pending | Resolved | Answer]:
+    def admit_promptly(self, requests: Sequence[Request], codec: Codec) -> list[Pending | Resolved | Answer]:
         """As `admit`, for several requests, none of them a suspect."""
         now = trio.current_time()
-        return [self._refuse(request) or self._codec.take_body(request, now) for request in requests]
+        return [self._refuse(request) or codec.take_body(request, now) for request in requests]
 
-    async def admit(self, request: Request, *, suspect: bool) -> Pending | Resolved | Answer:
+    async def admit(self, request: Request, codec: Codec, *, suspect: bool) -> Pending | Resolved | Answer:
         """Decode a request, or refuse it: with an error to encode, or with an answer that is ready."""
         settled_early = self._refuse(request) or await self._settle_early(request, suspect=suspect)
         if settled_early is not None:
@@ -94,7 +86,7 @@ class Admission:
                 return Resolved(request, Failure(error))
         self._decoding += 1
         try:
-            decoded = await self._codec.decode(request, suspect=suspect)
+            decoded = await codec.decode(request, suspect=suspect)
         finally:
             self._decoding -= 1
         return Resolved(request, decoded) if isinstance(decoded, Failure) else decoded

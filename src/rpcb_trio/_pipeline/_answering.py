@@ -10,6 +10,7 @@ import trio
 from rpcb_trio._instruments import Instrument, Instruments
 from rpcb_trio._messages import Answer, Failure, Settled
 from rpcb_trio._pipeline._codec import Codec, Resolved
+from rpcb_trio._pipeline._generations import Generations
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._pipeline._reply_cache import ReplyCache
 from rpcb_trio._transports import Rest, Session
@@ -20,7 +21,7 @@ from rpcb_trio.errors import EncodeError, Expired, OutcomeError, ReplyTooBig
 class Answering:
     """Encodes outcomes and settles the answers."""
 
-    codec: Codec
+    generations: Generations
     reply_cache: ReplyCache
     drop_expired: bool
     max_reply_size: int | None
@@ -28,7 +29,9 @@ class Answering:
     instruments: Instruments
     ledger: Ledger
 
-    async def answer(self, outcomes: Sequence[Resolved | Answer], session: Session) -> list[Answer]:
+    async def answer(
+        self, outcomes: Sequence[Resolved | Answer], codec: Codec, session: Session
+    ) -> list[Answer]:
         """Encode the outcomes among these; what is an answer already stays as it is."""
         ready, to_encode = list[Answer](), list[Resolved]()
         for each in outcomes:
@@ -38,7 +41,7 @@ class Answering:
                 ready.append(Answer(each.request, None, each.error))
             else:
                 to_encode.append(each)
-        encoded = await self._encode(to_encode, session)
+        encoded = await self._encode(to_encode, codec, session)
         if self.reply_cache.is_on:
             await self.reply_cache.put(encoded)
         return [*ready, *encoded]
@@ -63,15 +66,15 @@ class Answering:
                 answers[n], settled[n] = answer, ending
         return answers, settled
 
-    async def _encode(self, resolved: Sequence[Resolved], session: Session) -> list[Answer]:
+    async def _encode(self, resolved: Sequence[Resolved], codec: Codec, session: Session) -> list[Answer]:
         if not resolved:
             return []
         requests = [each.request for each in resolved]
         self.ledger.begin(requests)
         most = session.max_reply_size if self.max_reply_size is None else self.max_reply_size
         began = trio.current_time()
-        answers = await self.codec.encode(resolved, most)
-        seconds = trio.current_time() - began if self.codec.has_encode else None
+        answers = await codec.encode(resolved, most)
+        seconds = trio.current_time() - began if codec.has_encode else None
         self.ledger.end(requests)  # not where it is cancelled: then the service's code may run on
         for answer in answers:
             if answer.error is not None:
@@ -81,7 +84,7 @@ class Answering:
 
     async def _errors(self, answers: Sequence[Answer], session: Session) -> list[Answer]:
         failed = [Resolved(each.request, Failure(_why_unsendable(each, session))) for each in answers]
-        return await self._encode(failed, session)
+        return await self._encode(failed, self.generations.current.codec, session)
 
     async def _dead_letters(self, answers: Sequence[Answer], _: Session) -> list[Answer]:
         reason = "neither the reply nor an error in its place can be sent"

@@ -13,6 +13,7 @@ from rpcb_trio._guard import exact_bytes, exact_cost, judge_cost, judge_decode, 
 from rpcb_trio._messages import (
     ERROR_HEADER,
     KIND_HEADER,
+    MODEL_VERSION_HEADER,
     NO_HEADERS,
     REASON_HEADER,
     Answer,
@@ -63,6 +64,33 @@ class Resolved(msgspec.Struct, frozen=True, eq=False):
         return self.outcome.error if isinstance(self.outcome, Failure) else None
 
 
+class Uses:
+    """Counts for what a service is needed yet: the batches and requests that it has begun with."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._over = trio.Event()
+
+    def begin(self) -> None:
+        self._count += 1
+
+    def end(self) -> None:
+        self._count -= 1
+        if not self._count:
+            self._over.set()
+
+    def clear(self) -> None:
+        """End all: their session has ended, and what was begun with it."""
+        self._count = 0
+        self._over.set()
+
+    async def over(self) -> None:
+        """Wait until there is none."""
+        while self._count:
+            self._over = trio.Event()
+            await self._over.wait()
+
+
 class Codec:
     """Calls the hooks `decode`, `cost` and `encode` of one service."""
 
@@ -74,13 +102,31 @@ class Codec:
         batch_headers: bool = False,
         max_body_size: int | None = None,
         journal: Journal | None = None,
+        version: str | None = None,
+        generation: int = 0,
     ) -> None:
+        self.version = version
+        self.generation = generation
+        self.uses: Uses = Uses()
+        self._headers = NO_HEADERS if version is None else {MODEL_VERSION_HEADER: version}
         self._service = service
         self._encode_hook = service.encode or plain_body
         self.hooks = hooks
         self.batch_headers = batch_headers
         self.max_body_size = max_body_size
         self._journal = journal or Journal()
+
+    def following(self, service: BoundService, version: str | None) -> Codec:
+        """The codec of the service that takes the place of this one."""
+        return Codec(
+            service,
+            self.hooks,
+            batch_headers=self.batch_headers,
+            max_body_size=self.max_body_size,
+            journal=self._journal,
+            version=version,
+            generation=self.generation + 1,
+        )
 
     def resolve(self, batch: Batch, outcomes: Sequence[Outcome[Any]]) -> list[Resolved]:
         """Join a batch's members with their outcomes, which are in the same order."""
@@ -122,7 +168,7 @@ class Codec:
 
     def take_body(self, request: Request, now: float, *, suspect: bool = False) -> Pending:
         """A request whose body is its item (see `takes_bodies`), ready for a batch."""
-        return Pending(request, request.body, 1.0, suspect, now)
+        return Pending(request, request.body, 1.0, suspect, now, self.generation)
 
     async def encode(self, resolved: Sequence[Resolved], max_size: int | None = None) -> list[Answer]:
         """Encode outcomes into replies that carry their request's own correlation id.
@@ -185,7 +231,7 @@ class Codec:
             cost = 1.0 if self._service.cost is None else exact_cost(self._service.cost(item))
         except BaseException as error:  # noqa: BLE001 - likewise
             return Failure(judge_cost(error))
-        return Pending(request, item, cost, suspect)
+        return Pending(request, item, cost, suspect, generation=self.generation)
 
     def _encode(self, resolved: Resolved, max_size: int | None) -> Answer:
         outcome = resolved.outcome
@@ -197,7 +243,7 @@ class Codec:
 
     def _answer(self, resolved: Resolved, outcome: Outcome[Any], body: bytes) -> Answer:
         request = resolved.request
-        headers = resolved.headers
+        headers = {**self._headers, **resolved.headers} if resolved.headers else self._headers
         if isinstance(outcome, Failure):
             headers = {**headers, **_headers_of(outcome.error)}
         reply = Reply(

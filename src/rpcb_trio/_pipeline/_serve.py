@@ -18,6 +18,7 @@ from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._pipeline._answering import Answering
 from rpcb_trio._pipeline._checks import MAX_BODY_SIZE, check_numbers
 from rpcb_trio._pipeline._codec import Codec
+from rpcb_trio._pipeline._generations import Generation, Generations
 from rpcb_trio._pipeline._hooks import HOOK_TIMEOUT, Hooks, Offload, in_thread
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
@@ -25,10 +26,10 @@ from rpcb_trio._pipeline._live import LiveSettings, checked_intake_of
 from rpcb_trio._pipeline._reply_cache import ReplyCache
 from rpcb_trio._pipeline._stages import Pipeline
 from rpcb_trio._pipeline._worker import Worker, WorkerLoop
-from rpcb_trio._service import AnyService, BoundService, bind
+from rpcb_trio._service import AnyService, BoundService, bind, check_version
 from rpcb_trio._shares import Shares
 from rpcb_trio._transports import Topology, Transport, as_transport, server_of
-from rpcb_trio.errors import RpcbError, SettingError, WarmUpFailed, first_leaf
+from rpcb_trio.errors import SettingError
 
 P = ParamSpec("P")
 ReturnT = TypeVar("ReturnT")
@@ -52,6 +53,7 @@ async def serve(
     replicas: int = 1,
     devices: Sequence[str] = (),
     executors: Sequence[Executor] | None = None,
+    model_version: str | None = None,
     infer_timeout: float | None = None,
     hook_timeout: float = HOOK_TIMEOUT,
     warm_up_timeout: float = WARM_UP_TIMEOUT,
@@ -102,6 +104,8 @@ async def serve(
         replicas: how many executors compute at once, each in a thread of its own.
         devices: torch devices for the replicas, in turn (`cuda:0`, `cuda:1`).
         executors: executors of your own, instead of `replicas` and `devices`.
+        model_version: of the model, for the header `rpcb-model-version` of replies, metrics, events and the
+            log, in the place of the service's attribute `version`. Without either there is no such header.
         infer_timeout: seconds that one run of `infer` may take; None for 10 minutes, infinity for any time.
             Choose several times what the largest batch takes on a bad day. A thread that takes longer can't
             be killed: what has not started is requeued, and `serve` raises.
@@ -139,6 +143,8 @@ async def serve(
     topology = queue if isinstance(queue, Topology) else Topology(queue=queue)
     transport = as_transport(transport)
     bound = bind(service)
+    del service  # so that nothing here keeps a model that was swapped
+    check_version("model_version", model_version)
     live = LiveSettings(
         batching=AutoPolicy() if batching is None else batching,
         prefetch=prefetch,
@@ -161,20 +167,27 @@ async def serve(
         decode_threads=decode_threads,
         max_deaths=max_deaths,
     )
+    make_executors = None
     if executors is None:
-        executors = _thread_executors(bound, replicas, devices, infer_timeout)
+        make_executors = partial(
+            _thread_executors, replicas=replicas, devices=devices, infer_timeout=infer_timeout
+        )
+        executors = make_executors(bound)
     elif infer_timeout is not None:
         raise SettingError("infer_timeout is for the executors that serve makes; give it to your own instead")
     check_numbers(executors=len(executors))
     offload = offload or in_thread
     death_journal = Journal(max_deaths)
+    hooks = Hooks(offload, most=decode_threads, timeout=hook_timeout)
     codec = Codec(
         bound,
-        Hooks(offload, most=decode_threads, timeout=hook_timeout),
+        hooks,
         batch_headers=batch_headers,
         max_body_size=max_body_size,
         journal=death_journal,
+        version=bound.version if model_version is None else model_version,
     )
+    del bound
     if isinstance(instruments, Instrument):
         raise SettingError("instruments is a single one; give a list of them")
     if instruments is None:
@@ -182,15 +195,22 @@ async def serve(
     notified = Instruments(instruments)
     prefetch, max_pending = checked_intake_of(live, len(executors))
     ledger = Ledger()
+    generations = Generations(
+        Generation(codec=codec, executors=executors),
+        make_executors=make_executors,
+        instruments=notified,
+        offload=offload,
+        warm_up_timeout=warm_up_timeout,
+    )
     pipeline = Pipeline(
-        codec=codec,
-        receivers=1 if bound.decode is None else decode_threads,
-        executors=executors,
+        generations=generations,
+        hooks=hooks,
+        decode_threads=decode_threads,
         live=live,
         prefetch=prefetch,
         max_pending=max_pending,
         answering=Answering(
-            codec=codec,
+            generations=generations,
             reply_cache=ReplyCache(remember_replies, offload),
             drop_expired=expired == "drop",
             max_reply_size=max_reply_size,
@@ -201,6 +221,7 @@ async def serve(
         instruments=notified,
         journal=death_journal,
     )
+    del codec, executors
     loop = WorkerLoop(pipeline, transport, topology, task_status=task_status)
     setup = pipeline.setup(topology)
     notified.notify(Instrument.worker_starting, setup)
@@ -210,8 +231,9 @@ async def serve(
             if journal is None
             else death_journal.opened(journal, topology.queue, offload, required=journal_required)
         ):
-            await _warm_up(executors, warm_up_timeout)
-            await loop.run(setup)
+            await generations.current.warm_up(warm_up_timeout)
+            async with generations.opened(pipeline.forget):
+                await loop.run(setup)
     finally:
         notified.notify(Instrument.worker_stopped, len(ledger))
 
@@ -249,7 +271,10 @@ async def open_worker(*args: Any, **settings: Any) -> AsyncIterator[Worker]:
     """
     _refuse_other_loops()
     async with open_serving_nursery() as nursery:
-        worker: Worker = await nursery.start(partial(serve, *args, **settings))
+        start = partial(serve, *args, **settings)
+        del args, settings  # so that nothing here keeps a model that was swapped
+        worker: Worker = await nursery.start(start)
+        del start
         yield worker
         worker.drain()
 
@@ -260,22 +285,6 @@ def _refuse_other_loops() -> None:
             "a worker needs trio's event loop, which is not running here; start it with trio.run(...) in a "
             "thread or a process of its own, or with python -m rpcb_trio serve"
         )
-
-
-async def _warm_up(executors: Sequence[Executor], most: float) -> None:
-    """Warm all of them up; the first that fails ends this, with its error alone."""
-    failed: RpcbError | None = None
-    try:
-        with trio.move_on_after(most) as scope:
-            async with trio.open_nursery() as nursery:
-                for executor in executors:
-                    nursery.start_soon(executor.warm_up)
-    except* RpcbError as group:
-        failed = first_leaf(group)
-    if failed is not None:
-        raise failed
-    if scope.cancelled_caught:
-        raise WarmUpFailed(f"warming up took longer than {most:g} s (warm_up_timeout); raise it if it may")
 
 
 def _thread_executors(

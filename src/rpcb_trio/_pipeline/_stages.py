@@ -14,17 +14,19 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
+import msgspec
 import trio
 
 from rpcb_trio._batching import Batcher
-from rpcb_trio._executors import Executor
 from rpcb_trio._instruments import Instrument, Instruments, Setup
 from rpcb_trio._messages import Answer, Batch, Failure, Pending, Request, Settled
 from rpcb_trio._pipeline._admission import Admission
 from rpcb_trio._pipeline._answering import Answering
 from rpcb_trio._pipeline._codec import Codec, Resolved
+from rpcb_trio._pipeline._generations import Generations
+from rpcb_trio._pipeline._hooks import Hooks
 from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
@@ -34,8 +36,13 @@ from rpcb_trio.errors import ExecutorHung, OutcomeError, SessionLost
 
 T = TypeVar("T")
 
-Outcomes: TypeAlias = Sequence[Resolved | Answer]
-"""Requests with what becomes of them, ready to be answered."""
+
+class Outcomes(msgspec.Struct, frozen=True):
+    """Requests with what becomes of them, ready to be encoded by the service that computed them."""
+
+    codec: Codec
+    several: Sequence[Resolved | Answer]
+
 
 SETTLE_GRACE = 5.0
 """Seconds, once an executor hangs, for what others compute and what is computed to be answered."""
@@ -45,9 +52,9 @@ SETTLE_GRACE = 5.0
 class Pipeline:
     """What a worker keeps from one session to the next."""
 
-    codec: Codec
-    receivers: int
-    executors: Sequence[Executor]
+    generations: Generations
+    hooks: Hooks
+    decode_threads: int
     live: LiveSettings
     """All that can change, as it is in force."""
     prefetch: int
@@ -70,7 +77,8 @@ class Pipeline:
             max_batch_size=self.live["batching"].max_batch_size,
             max_pending=self.max_pending,
             prefetch=self.prefetch,
-            executors=len(self.executors),
+            executors=len(self.generations.current.executors),
+            version=self.generations.current.version,
             dead_letter_exchange=topology.dead_letter_exchange,
         )
 
@@ -81,7 +89,8 @@ class Pipeline:
             SettingError: one is wrong, or they don't go together.
         """
         before, live = self.live, LiveSettings(**{**self.live, **settings})
-        self.prefetch, self.max_pending = checked_intake_of(live, len(self.executors))
+        executors = len(self.generations.current.executors)
+        self.prefetch, self.max_pending = checked_intake_of(live, executors)
         self.live = live
         if live["batching"] is not before["batching"]:
             live["batching"].succeed(before["batching"])
@@ -89,11 +98,15 @@ class Pipeline:
             self.answering, drop_expired=live["expired"] == "drop", max_reply_size=live["max_reply_size"]
         )
         self.answering.reply_cache.limit(live["remember_replies"])
-        self.codec.batch_headers, self.codec.max_body_size = live["batch_headers"], live["max_body_size"]
-        self.codec.hooks.timeout = live["hook_timeout"]
+        self.generations.change(batch_headers=live["batch_headers"], max_body_size=live["max_body_size"])
+        self.hooks.timeout = live["hook_timeout"]
         if self.stages is not None:
             self.stages.change()
         return differences(before, live)
+
+    def forget(self) -> None:
+        """Have what batches take learned anew."""
+        self.live["batching"].forget()
 
     async def run(self, session: Session, draining: trio.Event) -> None:
         """Serve one session until it is drained, or an executor hangs.
@@ -112,6 +125,7 @@ class Pipeline:
                 await self.stages.run()
             finally:
                 self.stages = None
+                self.generations.session_ended()
                 session.requeue(self.ledger.idle())
             if not (draining.is_set() or self.hung):  # else it would end in silence, and consume no more
                 raise SessionLost("its deliveries ended, though the worker does not drain")
@@ -131,7 +145,7 @@ class Pipeline:
                 self.instruments.notify(Instrument.session_blocked, reason)
 
     async def _end_if_hooks_hang(self, session_scope: trio.CancelScope) -> None:
-        self.end_for(await self.codec.hooks.overrun(), None)
+        self.end_for(await self.hooks.overrun(), None)
         session_scope.cancel()
 
     def end_for(self, error: ExecutorHung, batch: Batch | None) -> None:
@@ -149,6 +163,8 @@ class Stages:
         self._instruments = pipeline.instruments
         self._journal = pipeline.journal
         self._ledger = pipeline.ledger
+        self._generations = pipeline.generations
+        self._receivers = 0
         self._idle = trio.Semaphore(0)
         self._batcher: Batcher
         self._admission: Admission
@@ -158,9 +174,9 @@ class Stages:
 
     async def run(self) -> None:
         """Run them until all that the session delivered is settled."""
-        executors = self._pipeline.executors
+        executors = len(self._generations.current.executors)
         send_pending, pending = trio.open_memory_channel[Sequence[Pending]](math.inf)
-        send_batches, batches = trio.open_memory_channel[Batch](len(executors))
+        send_batches, batches = trio.open_memory_channel[Batch](executors)
         send_computed, computed = trio.open_memory_channel[Outcomes](math.inf)
         async with trio.open_nursery() as self._nursery, trio.open_nursery() as self._intake:
             # The receiving ends stay open to the end: a stage that is cut must not break those that feed it.
@@ -176,27 +192,19 @@ class Stages:
                     max_pending=self._pipeline.max_pending,
                 )
                 self._admission = admission = Admission(
-                    self._pipeline.codec,
                     self._session,
                     self._pipeline.answering.reply_cache,
                     self._journal,
                     rules=rules_of(self._pipeline.live, self._pipeline.max_pending),
                     batcher=batcher,
                 )
-                for _ in range(self._pipeline.receivers):
-                    self._intake.start_soon(
-                        self.receive,
-                        admission,
-                        self._session.requests.clone(),
-                        send_pending.clone(),
-                        send_computed.clone(),
-                    )
+                self._start_receivers(admission, self._session.requests, send_pending, send_computed)
                 self._intake.start_soon(self.batch, batcher, refused)
-                for slot, executor in enumerate(executors):
+                for slot in range(executors):
                     self._nursery.start_soon(
-                        self.compute, executor, slot, batcher, batches.clone(), send_computed.clone()
+                        self.compute, slot, batcher, batches.clone(), send_computed.clone()
                     )
-                for _ in range(len(executors) + 1):  # one encodes while others await confirms
+                for _ in range(executors + 1):  # one encodes while others await confirms
                     self._nursery.start_soon(self.reply, computed.clone())
 
     def change(self) -> None:
@@ -204,6 +212,21 @@ class Stages:
         live, max_pending = self._pipeline.live, self._pipeline.max_pending
         self._admission.rules = rules_of(live, max_pending)
         self._batcher.change(live["batching"], live["shares"], max_pending)
+
+    def _start_receivers(
+        self,
+        admission: Admission,
+        requests: trio.MemoryReceiveChannel[Request],
+        pending: trio.MemorySendChannel[Sequence[Pending]],
+        computed: trio.MemorySendChannel[Outcomes],
+    ) -> None:
+        """Have one for each thread that decodes; without `decode` a single one keeps the order."""
+        takes_bodies = self._generations.current.codec.takes_bodies
+        while self._receivers < (1 if takes_bodies else self._pipeline.decode_threads):
+            self._receivers += 1
+            self._intake.start_soon(
+                self.receive, admission, requests.clone(), pending.clone(), computed.clone()
+            )
 
     async def receive(
         self,
@@ -214,19 +237,23 @@ class Stages:
     ) -> None:
         """Decode each delivery; one that is refused or can't be decoded goes straight to its answer."""
 
-        def pass_on(admitted: Sequence[Pending | Resolved | Answer]) -> None:
+        def pass_on(admitted: Sequence[Pending | Resolved | Answer], codec: Codec) -> None:
             waiting = [each for each in admitted if isinstance(each, Pending)]
             if waiting:
                 pending.send_nowait(waiting)
             if len(waiting) < len(admitted):
                 answered = [each for each in admitted if not isinstance(each, Pending)]
                 self._notify_refused(answered)
-                computed.send_nowait(answered)
+                codec.uses.begin()
+                computed.send_nowait(Outcomes(codec, answered))
 
         with requests, pending, computed:
             async for first in requests:
                 # What needs no decoding goes on at once: turns of the scheduler for each cost a fifth more.
-                taken = [first, *_at_hand(requests)] if admission.takes_bodies else [first]
+                takes_bodies = self._generations.current.codec.takes_bodies
+                taken = [first, *_at_hand(requests)] if takes_bodies else [first]
+                if not takes_bodies:  # the one before it may have taken them
+                    self._start_receivers(admission, requests, pending, computed)
                 await self._admit(taken, admission, pass_on)
                 del first, taken  # while it waits for the next, it keeps no body that is settled by then
 
@@ -234,20 +261,24 @@ class Stages:
         self,
         taken: Sequence[Request],
         admission: Admission,
-        pass_on: Callable[[Sequence[Pending | Resolved | Answer]], None],
+        pass_on: Callable[[Sequence[Pending | Resolved | Answer], Codec], None],
     ) -> None:
         # All are held from here on, though the session may be lost while one waits to be admitted.
         suspects = self._ledger.receive(taken)
         self._instruments.notify(Instrument.requests_received, taken)
-        if not suspects and admission.is_prompt(taken):
-            pass_on(admission.admit_promptly(taken))
+        codec = self._generations.current.codec
+        if not suspects and admission.is_prompt(taken, codec):
+            pass_on(admission.admit_promptly(taken, codec), codec)
             return
         for request in taken:
+            codec = (await self._generations.serving()).codec
+            codec.uses.begin()
             self._ledger.begin([request])
-            pass_on([await admission.admit(request, suspect=request in suspects)])
+            pass_on([await admission.admit(request, codec, suspect=request in suspects)], codec)
             self._ledger.end([request])
+            codec.uses.end()
 
-    def _notify_refused(self, answered: Outcomes) -> None:
+    def _notify_refused(self, answered: Sequence[Resolved | Answer]) -> None:
         for each in answered:
             if each.error is None:
                 self._instruments.notify(Instrument.request_repeated, each.request)
@@ -263,11 +294,12 @@ class Stages:
         self, refused: trio.MemorySendChannel[Outcomes], pending: Pending, error: OutcomeError
     ) -> None:
         self._instruments.notify(Instrument.request_refused, pending.request, error, pending.cost)
-        refused.send_nowait([Resolved(pending.request, Failure(error))])
+        codec = self._generations.current.codec
+        codec.uses.begin()
+        refused.send_nowait(Outcomes(codec, [Resolved(pending.request, Failure(error))]))
 
     async def compute(
         self,
-        executor: Executor,
         slot: int,
         batcher: Batcher,
         batches: trio.MemoryReceiveChannel[Batch],
@@ -282,25 +314,11 @@ class Stages:
         with batches, computed:
             try:
                 while True:
-                    await executor.idle()
+                    await (await self._generations.serving()).executors[slot].idle()
                     self._journal.note(slot, ())  # what an earlier session left there has come to its end
                     self._idle.release()
                     closed = await batches.receive()
-                    self._instruments.notify(Instrument.batch_closed, closed)
-                    running = [member.request for member in closed.members]
-                    self._ledger.begin(running)
-                    isolation = Isolation(executor, self._journal, slot)
-                    started = trio.current_time()
-                    outcomes = await isolation.infer(closed.members)
-                    computed.send_nowait(self._pipeline.codec.resolve(closed, outcomes))
-                    self._ledger.end(running)
-                    batcher.completed(closed, isolation.runs)
-                    seconds = trio.current_time() - started
-                    self._instruments.notify(
-                        Instrument.batch_computed, closed, seconds, tuple(isolation.runs)
-                    )
-                    self._journal.note(slot, ())  # only now: what follows from a batch may crash it, too
-                    del running, outcomes  # while it waits for the next batch, it keeps nothing of this one
+                    await self._compute_batch(closed, slot, batcher, computed)
                     closed = None
             except trio.EndOfChannel:
                 return
@@ -308,6 +326,76 @@ class Stages:
                 self._pipeline.end_for(error, closed)
                 self._intake.cancel_scope.cancel()
                 self._nursery.cancel_scope.deadline = trio.current_time() + SETTLE_GRACE
+
+    async def _compute_batch(
+        self,
+        closed: Batch,
+        slot: int,
+        batcher: Batcher,
+        computed: trio.MemorySendChannel[Outcomes],
+    ) -> None:
+        generation = await self._generations.serving()  # it may be another one than when the batch was closed
+        codec = generation.codec
+        codec.uses.begin()  # the outcomes end it
+        running = [member.request for member in closed.members]
+        self._ledger.begin(running)
+        batch = await self._of_one_version(closed, codec, computed)
+        if batch is None:
+            codec.uses.end()
+            return
+        self._instruments.notify(Instrument.batch_closed, batch)
+        isolation = Isolation(generation.executors[slot], self._journal, slot)
+        started = trio.current_time()
+        outcomes = await isolation.infer(batch.members)
+        computed.send_nowait(Outcomes(codec, codec.resolve(batch, outcomes)))
+        self._ledger.end(running)
+        # What it took says nothing of a model that has taken over meanwhile.
+        batcher.completed(batch, isolation.runs if generation is self._generations.current else ())
+        seconds = trio.current_time() - started
+        self._instruments.notify(Instrument.batch_computed, batch, seconds, tuple(isolation.runs))
+        self._journal.note(slot, ())  # only now: what follows from a batch may crash it, too
+
+    async def _of_one_version(
+        self, batch: Batch, codec: Codec, computed: trio.MemorySendChannel[Outcomes]
+    ) -> Batch | None:
+        """The batch as this version of the service computes it; None where that refuses all in it.
+
+        What another version has decoded is decoded anew, as it would be after a redelivery.
+        """
+        if codec.version is not None:
+            batch = msgspec.structs.replace(batch, version=codec.version)
+        if all(member.generation == codec.generation for member in batch.members):
+            return batch
+        decoded: list[Pending | Failure] = list(batch.members)
+
+        async def decode(place: int, member: Pending) -> None:
+            decoded[place] = await codec.decode(member.request, suspect=member.suspect)
+
+        async with trio.open_nursery() as nursery:
+            for place, member in enumerate(batch.members):
+                if member.generation != codec.generation:
+                    nursery.start_soon(decode, place, member)
+        self._refuse_undecodable(batch, decoded, codec, computed)
+        members = tuple(each for each in decoded if isinstance(each, Pending))
+        return msgspec.structs.replace(batch, members=members) if members else None
+
+    def _refuse_undecodable(
+        self,
+        batch: Batch,
+        decoded: Sequence[Pending | Failure],
+        codec: Codec,
+        computed: trio.MemorySendChannel[Outcomes],
+    ) -> None:
+        refused = [
+            Resolved(member.request, each)
+            for member, each in zip(batch.members, decoded, strict=True)
+            if isinstance(each, Failure)
+        ]
+        if refused:
+            self._ledger.end([each.request for each in refused])
+            self._notify_refused(refused)
+            codec.uses.begin()
+            computed.send_nowait(Outcomes(codec, refused))
 
     async def reply(self, computed: trio.MemoryReceiveChannel[Outcomes]) -> None:
         """Encode and settle; all that is ready goes in one write to the broker.
@@ -317,13 +405,20 @@ class Stages:
         """
         with computed:
             async for first in computed:
-                outcomes = [each for ready in (first, *_at_hand(computed)) for each in ready]
+                outcomes = [first, *_at_hand(computed)]
                 await self._answer(outcomes)
                 del first, outcomes  # as in `receive`
 
-    async def _answer(self, outcomes: Outcomes) -> None:
+    async def _answer(self, outcomes: Sequence[Outcomes]) -> None:
         session = self._session
-        answers = await self._pipeline.answering.answer(outcomes, session)
+        by_codec = dict[Codec, list[Resolved | Answer]]()  # each is encoded by the service that computed it
+        for each in outcomes:
+            by_codec.setdefault(each.codec, []).extend(each.several)
+        answers = list[Answer]()
+        for codec, several in by_codec.items():
+            answers += await self._pipeline.answering.answer(several, codec, session)
+        for each in outcomes:
+            each.codec.uses.end()
         prompt, *apart = session.apart(answers)
         for group in apart:
             self._nursery.start_soon(self.settle, group, range(len(group)), None)

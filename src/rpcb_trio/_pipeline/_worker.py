@@ -16,17 +16,20 @@ not opened again; the broker redelivers what was left.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Unpack
 
 import trio
 
 from rpcb_trio._backoff import Lost, keep_connected
+from rpcb_trio._executors import Executor
 from rpcb_trio._instruments import Instrument, Setup
+from rpcb_trio._pipeline._generations import Generations
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._pipeline._live import Changes, LiveSettings, refuse_others
 from rpcb_trio._pipeline._stages import Pipeline
+from rpcb_trio._service import AnyService
 from rpcb_trio._transports import Session, Topology, Transport
 from rpcb_trio.errors import DrainTimeout, SettingError, first_leaf
 
@@ -37,10 +40,12 @@ class Worker:
     def __init__(
         self,
         ledger: Ledger,
+        generations: Generations,
         drain: Callable[[], None],
         change: Callable[[LiveSettings], Awaitable[Changes]],
     ) -> None:
         self._ledger = ledger
+        self._generations = generations
         self._drain = drain
         self._change = change
 
@@ -48,6 +53,53 @@ class Worker:
     def held(self) -> int:
         """How many requests were delivered to it and are not yet settled."""
         return len(self._ledger)
+
+    @property
+    def version(self) -> str | None:
+        """Of the model that computes now; None where it has none."""
+        return self._generations.current.version
+
+    async def swap(
+        self,
+        service: AnyService,
+        *,
+        version: str | None = None,
+        executors: Sequence[Executor] | None = None,
+        unload_first: bool = False,
+    ) -> None:
+        """Put another version of the service in the place of the present one, without losing a request.
+
+        The new one is made and warmed up beside the present one, which serves meanwhile. Then it takes over
+        between two batches: those that have begun end as they began, all later ones are computed by the new
+        one. Requests that wait and were decoded by the former are decoded anew, so that no batch has items of
+        two services; what the new one can't decode gets its error `decode`. The policy forgets its service
+        times. This returns once the former one's last batch is encoded, and its hook `close` has run.
+
+        Swaps are one at a time, in the order they are asked for. A lost session does them no harm. Cancelled
+        while the new one warms up, it changes nothing.
+
+        Two models are in memory meanwhile. Where there is no room for two, `unload_first` has the present one
+        unloaded before the new one is loaded, as soon as its batches have ended. Until then no batch is
+        computed: requests wait, in the worker up to the prefetch, and in the queue. If the new one can't be
+        loaded, the former one is warmed up again.
+
+        Args:
+            service: as for `serve`: an object, a class or a plain function. A class, or a
+                `functools.partial` of one, is made in a thread, so that the event loop goes on.
+            version: of the new model; the service's attribute `version` if left out.
+            executors: new ones for it, as many as there are; needed where `serve` was given `executors`. By
+                default the new service gets threads, on the same devices.
+            unload_first: whether to unload the present model first. It needs a process executor, or the hook
+                `close`.
+
+        Raises:
+            SettingError: an argument is wrong, or the service is none. The present one stays.
+            WarmUpFailed: its `__init__`, `on_device` or `warm_up` raised, or took longer than
+                `warm_up_timeout`. The present one stays.
+            ExecutorLost: its process died while it warmed up. The present one stays.
+            SwapInterrupted: the worker drains or has ended. What it holds, the present one answers.
+        """
+        await self._generations.swap(service, version, executors, unload_first=unload_first)
 
     def drain(self) -> None:
         """Take no more requests, answer those that are held, then let `serve` return.
@@ -116,6 +168,7 @@ class WorkerLoop:
         if self._draining.is_set():
             return
         self._draining.set()
+        self._pipeline.generations.drain()
         self._all.deadline = trio.current_time() + self._drain_timeout
         if not self._is_open:
             self._notify(Instrument.drain_step, "stop connecting")
@@ -159,7 +212,9 @@ class WorkerLoop:
         if not self._has_started:
             self._has_started = True
             self._notify(Instrument.worker_started, self._setup)
-            self._task_status.started(Worker(self._pipeline.ledger, self.drain, self.change))
+            self._task_status.started(
+                Worker(self._pipeline.ledger, self._pipeline.generations, self.drain, self.change)
+            )
         self._notify(Instrument.session_opened, self._topology.queue)
 
     def lost(self, lost: Lost) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import pytest
@@ -320,6 +321,26 @@ async def test_a_call_is_a_span_whose_context_travels_with_the_request_until_the
         [link] = process.links
         assert is_same(link.context, sent)
         assert trace_of(process) == trace_of(sent)
+
+
+async def test_a_call_in_a_batch_of_another_trace_links_to_it(
+    spans: Spans, autojump_clock: MockClock
+) -> None:
+    broker = MemoryBroker()
+    async with (
+        working(Shouting(), broker, batching=TWOS, instruments=[TracingInstrument()]),
+        open_client(broker) as client,
+        trio.open_nursery() as nursery,
+    ):
+        for body in (b"good 1", b"good 2"):
+            nursery.start_soon(partial(client.call, body, queue=QUEUE))
+    [infer] = spans.named("infer")
+    calls = {trace_of(call): call for call in spans.named("send work")}
+    own = calls.pop(trace_of(infer))
+    [other] = calls.values()
+    assert own.links == ()
+    [link] = other.links
+    assert is_same(link.context, infer)
 
 
 async def test_a_call_that_gets_no_reply_tells_why(spans: Spans, autojump_clock: MockClock) -> None:

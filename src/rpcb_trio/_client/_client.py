@@ -100,7 +100,7 @@ class RpcClient:
         )
         where = queue or f"{exchange}/{routing_key}"
         opentelemetry = spans()
-        if opentelemetry is None:
+        if opentelemetry is None or not opentelemetry.calls_matter():
             return await self._call_in_time(request, timeout, where)
         with opentelemetry.sending(request, self._server) as sending:
             reply = await self._call_in_time(sending.request, timeout, where)

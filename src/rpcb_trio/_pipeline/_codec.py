@@ -30,6 +30,7 @@ from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._unpacking import is_plain, unpacked_body
 from rpcb_trio._service import BoundService
 from rpcb_trio._shown import shown
+from rpcb_trio._tracing import spans
 from rpcb_trio.errors import HookTimeout, KilledWorker, OutcomeError, ReplyTooBig
 
 log = logging.getLogger("rpcb_trio")
@@ -129,14 +130,18 @@ class Codec:
         )
 
     def resolve(self, batch: Batch, outcomes: Sequence[Outcome[Any]]) -> list[Resolved]:
-        """Join a batch's members with their outcomes, which are in the same order."""
+        """Join a batch's members with their outcomes, which are in the same order.
+
+        Called in the task that computes the batch.
+        """
+        shared = _span_of_batch()
         if not self.batch_headers:
             return [
-                Resolved(member.request, outcome)
+                Resolved(member.request, outcome, shared)
                 for member, outcome in zip(batch.members, outcomes, strict=True)
             ]
         return [
-            Resolved(member.request, outcome, batch_headers(batch.id, batch.size, wait))
+            Resolved(member.request, outcome, {**shared, **batch_headers(batch.id, batch.size, wait)})
             for member, outcome, wait in zip(batch.members, outcomes, batch.waits, strict=True)
         ]
 
@@ -283,6 +288,12 @@ class Codec:
             body.in_full,
         )
         return plain_body(failure)
+
+
+def _span_of_batch() -> Mapping[str, object]:
+    """The headers that lead a reply's reader to the trace of its batch, where it is traced."""
+    opentelemetry = spans()
+    return NO_HEADERS if opentelemetry is None else opentelemetry.of_batch() or NO_HEADERS
 
 
 def plain_body(outcome: Outcome[Any]) -> bytes:

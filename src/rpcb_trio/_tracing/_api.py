@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from opentelemetry import propagate, trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, create_key
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, Status, StatusCode
 
@@ -45,6 +45,9 @@ TEXTS = _Texts(longest_baggage=0)
 """Without it, for a batch has requests of many callers."""
 
 TEXTS_WITH_BAGGAGE = _Texts(longest_baggage=4096)
+
+OF_A_BATCH = create_key("rpcb.of_a_batch")
+"""Set in a context whose current span is a batch's."""
 
 NOWHERE = Context()
 """Without a current span, whatever the task was started in."""

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from contextvars import Token
 
 from opentelemetry import trace
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context, attach, detach, set_value
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind
 
 from rpcb_trio._messages import Answer, Batch, Ending, Request, Run, Settled
-from rpcb_trio._tracing._api import NOWHERE, SYSTEM, Attributes, below, context_of, fail, tracer
+from rpcb_trio._tracing._api import NOWHERE, OF_A_BATCH, SYSTEM, Attributes, below, context_of, fail, tracer
 from rpcb_trio._tracing._ids import ids_of
 
 OPERATIONS = {Settled.REJECTED: "reject", Settled.REQUEUED: "requeue"}
@@ -92,7 +92,7 @@ class Processing:
         """Start the span `infer` and make it current, in this task and so in the executor's thread."""
         self._began = now
         self._infer = tracer().start_span("infer", self._context, start_time=self._clock.ns(now))
-        self._token = attach(trace.set_span_in_context(self._infer, NOWHERE))
+        self._token = attach(set_value(OF_A_BATCH, True, trace.set_span_in_context(self._infer, NOWHERE)))  # noqa: FBT003 - a value of any type
 
     def end_infer(self, now: float, runs: Sequence[Run]) -> None:
         """End it, in the task that started it."""

@@ -11,7 +11,7 @@ from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanKind
 
 from rpcb_trio._messages import Outgoing, Reply
-from rpcb_trio._tracing._api import SYSTEM, TEXTS, Attributes, fail, of_server, tracer
+from rpcb_trio._tracing._api import SYSTEM, TEXTS, Attributes, context_of, fail, of_server, tracer
 from rpcb_trio.errors import CallError
 
 
@@ -23,7 +23,10 @@ class Sending:
         self._span = span
 
     def replied(self, reply: Reply) -> None:
-        """Take in the reply."""
+        """Take in the reply, and link to the batch that it comes from where that is in another trace."""
+        batch = context_of(reply.headers)
+        if batch is not None and batch.trace_id != self._span.get_span_context().trace_id:
+            self._span.add_link(batch)
         if reply.error is not None:
             fail(self._span, reply.error, reply.error_reason or "")
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 from opentelemetry import propagate, trace
-from opentelemetry.context import attach, detach
+from opentelemetry.context import attach, detach, get_value
 
 from rpcb_trio._messages import Outgoing, Request
-from rpcb_trio._tracing._api import TEXTS, Attributes, of_server
+from rpcb_trio._tracing._api import OF_A_BATCH, TEXTS, Attributes, of_server
 from rpcb_trio._tracing._processing import Clock, Processing
 from rpcb_trio._tracing._sending import Sending, sending
 from rpcb_trio._tracing._serving import Serving, serving
@@ -31,6 +31,14 @@ class Spans:
         carrier = dict[str, str]()
         propagate.inject(carrier)
         return carrier
+
+    def of_batch(self) -> dict[str, str] | None:
+        """The span of the batch that this task computes as headers, for its replies."""
+        return None if get_value(OF_A_BATCH) is None else self.carried()
+
+    def calls_matter(self) -> bool:
+        """Whether there is anything to record of a call, or to pass on with it."""
+        return self.is_on or trace.get_current_span().get_span_context().is_valid
 
     def clock(self, now: float, wall: float) -> Clock:
         """See `Clock`."""

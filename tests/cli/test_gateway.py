@@ -102,7 +102,9 @@ async def test_the_second_signal_ends_it_at_once_and_its_code_says_which(
             assert await gateway.insist(signal.SIGINT) == 128 + signal.SIGINT
 
 
-async def test_it_can_serve_a_model_itself_without_any_broker_and_answers_the_ancestor_s_curl_line() -> None:
+async def test_it_serves_a_model_without_any_broker_answers_the_ancestor_s_curl_line_and_has_metrics() -> (
+    None
+):
     argv = (
         "gateway",
         "--port",
@@ -118,10 +120,13 @@ async def test_it_can_serve_a_model_itself_without_any_broker_and_answers_the_an
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
             heard = await http.post("/asr", content=body, headers=TYPE)
             page, other = await http.get("/"), await http.post("/api/se", content=body, headers=TYPE)
+            metrics = await http.get("/metrics")
         gateway.send(signal.SIGTERM)
         assert await gateway.end() == 0
     assert len(heard.json()["data"]["sentence"].split()) > 5
     assert (page.status_code, other.status_code) == (200, 404)
+    assert 'rpcb_gateway_requests_total{route="/asr",status="200"} 1.0' in metrics.text
+    assert 'rpcb_requests_total{outcome="success",queue="asr"} 1.0' in metrics.text
     assert "[routes.se] is left out: it needs --serve se=MODULE:ATTRIBUTE" in "".join(gateway.lines)
     assert "[routes.main] is left out: it needs --serve se=MODULE:ATTRIBUTE" in "".join(gateway.lines)
 

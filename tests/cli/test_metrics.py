@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import prometheus_client
 import pytest
 
 from rpcb_trio import SettingError, open_client
@@ -103,8 +104,13 @@ def test_metrics_that_are_asked_for_need_a_port(run_command: Run) -> None:
 
 
 def test_one_setting_turns_them_off() -> None:
-    with counting(asked=False) as registry:
+    with counting(asked=False, processes=True) as registry:
         assert registry is None
+
+
+def test_what_a_service_counts_in_a_thread_stands_beside_the_worker_s_own_counts() -> None:
+    with counting(None) as registry:
+        assert registry is prometheus_client.REGISTRY
 
 
 def test_a_folder_for_several_processes_that_is_none_is_refused_by_the_name_of_its_variable(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -64,14 +64,23 @@ class Histogram:
 
 
 class Tally(dict[str, int]):
-    """Counts by a label's value, of which there is only a bounded number."""
+    """Counts by a label's value, of which there is only a bounded number.
 
-    def add(self, value: str, times: int = 1) -> None:
+    Args:
+        known: values that are there from the beginning, as 0: of a counter that appears as 1, Prometheus sees
+            no increase.
+    """
+
+    def __init__(self, known: Iterable[str]) -> None:
+        super().__init__(dict.fromkeys(known, 0))
+        self._most = len(self) + MOST_CODES
+
+    def add(self, value: str) -> None:
         if value not in self:
             value = shown(value, LONGEST_CODE)
-            if value not in self and len(self) >= MOST_CODES:
+            if value not in self and len(self) >= self._most:
                 value = OTHER
-        self[value] = self.get(value, 0) + times
+        self[value] = self.get(value, 0) + 1
 
 
 Value: TypeAlias = float | Distribution

@@ -8,16 +8,24 @@ from operator import attrgetter
 import trio
 from prometheus_client import CollectorRegistry
 
+from rpcb_trio import errors
 from rpcb_trio._instruments import Condition, HealthInstrument, Setup
 from rpcb_trio._messages import Answer, Batch, Request, Run, Settled, Trigger
 from rpcb_trio._metrics import _series as series
 from rpcb_trio._metrics._collector import collector_of
 from rpcb_trio._metrics._counts import Histogram, Sample, Tally
-from rpcb_trio.errors import BrokerError, OutcomeError
+from rpcb_trio.errors import BrokerError, EncodeError, KilledWorker, NoReplyTo, OutcomeError, ReplyTooBig
 
 SUCCESS = "success"
+CODES = {
+    each.code for each in vars(errors).values() if isinstance(each, type) and issubclass(each, OutcomeError)
+}
+"""Of this package's own errors; a service may have further ones."""
+OUTCOMES = (SUCCESS, *sorted(CODES), Settled.UNROUTABLE, Settled.REJECTED, Settled.REQUEUED)
+
 REFUSED_REPLY = "refused-reply"
 """Why a request was dead-lettered that has no error of its own: the broker refused its reply."""
+REASONS = (NoReplyTo.code, KilledWorker.code, ReplyTooBig.code, EncodeError.code, REFUSED_REPLY)
 
 is_redelivered = attrgetter("redelivered")
 
@@ -36,9 +44,10 @@ class MetricsInstrument(HealthInstrument):
         super().__init__()
         self._collector = collector_of(registry)
         self._setup: Setup | None = None
-        self._outcomes = Tally({SUCCESS: 0})
-        self._dead_letters = Tally()
-        self._triggers = Tally(dict.fromkeys(map(str, Trigger), 0))
+        self._version: str | None = None
+        self._outcomes = Tally(OUTCOMES)
+        self._dead_letters = Tally(REASONS)
+        self._triggers = Tally(Trigger)
         self._durations = Histogram(series.SECONDS)
         self._waits = Histogram(series.SECONDS)
         self._service_times = Histogram(series.SECONDS)
@@ -50,8 +59,11 @@ class MetricsInstrument(HealthInstrument):
 
     def worker_starting(self, setup: Setup) -> None:
         super().worker_starting(setup)
-        self._setup = setup
+        self._setup, self._version = setup, setup.version
         self._collector.add(self)
+
+    def model_swapped(self, version: str | None) -> None:
+        self._version = version
 
     def worker_stopped(self, left: int) -> None:
         self._end_session()
@@ -145,6 +157,8 @@ class MetricsInstrument(HealthInstrument):
         yield series.READY, (queue,), self._condition is Condition.CONSUMING
         yield series.REDELIVERED, (queue,), self._redelivered
         yield series.RECONNECTS, (queue,), max(self._sessions - 1, 0)
+        if (version := self._version) is not None:
+            yield series.MODEL_INFO, (queue, version), 1.0
 
 
 def _outcome(answer: Answer, ending: Settled) -> str:

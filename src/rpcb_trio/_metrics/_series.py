@@ -121,10 +121,17 @@ BUILD_INFO = Series(
     name="rpcb_build_info", kind="gauge", labels=("version",), text="1, with the version of rpcb-trio."
 )
 
+MODEL_INFO = Series(
+    name="rpcb_model_info",
+    kind="gauge",
+    labels=("queue", "version"),
+    text="1, with the version of the model that computes.",
+)
+
 WORKER = (
     *(REQUESTS, REQUEST_SECONDS, QUEUE_WAIT_SECONDS, INFER_SECONDS, INFER_PREDICTED_SECONDS, BATCH_SIZE),
     *(BATCHES, HELD, PENDING, EXECUTORS_BUSY, EXECUTORS, SESSION_UP, SESSION_BLOCKED, READY),
-    *(REDELIVERED, DEAD_LETTERS, RECONNECTS),
+    *(REDELIVERED, DEAD_LETTERS, RECONNECTS, MODEL_INFO),
 )
 GATEWAY = (GATEWAY_REQUESTS, GATEWAY_REQUEST_SECONDS, GATEWAY_IN_FLIGHT)
 ALL = (*WORKER, *GATEWAY, BUILD_INFO)

@@ -40,6 +40,11 @@ class Prometheus:
         assert found["data"]["resultType"] == "vector"
         return [(each["metric"], float(each["value"][1])) for each in found["data"]["result"]]
 
+    async def rules(self) -> list[Mapping[str, Any]]:
+        """All rules, each with its health after its last evaluation, and an alert's state."""
+        answer = await self._http.get("/api/v1/rules")
+        return [rule for group in answer.json()["data"]["groups"] for rule in group["rules"]]
+
     async def until(self, expression: str, *, holds: Callable[[list[Series]], bool] = bool) -> list[Series]:
         """Ask again and again until the series are as they should be; any will do by default."""
         found: list[Series] = []
@@ -53,14 +58,27 @@ class Prometheus:
 
 
 @asynccontextmanager
-async def scraping(folder: Path, **targets: str) -> AsyncIterator[Prometheus]:
-    """A Prometheus that scrapes each target (`host:port`, by its job's name) ten times a second."""
+async def scraping(
+    folder: Path, *, every: str = "100ms", rules: Path | None = None, **targets: str
+) -> AsyncIterator[Prometheus]:
+    """A Prometheus that scrapes each target (`host:port`, by its job's name).
+
+    Args:
+        folder: for its data and its log.
+        every: how often it scrapes, and how long a scrape may take.
+        rules: a file of rules, which it evaluates as often.
+        targets: what it scrapes.
+    """
     program = shutil.which("prometheus") or pytest.fail(REMEDY)
     [port] = free_ports(1)
     jobs: list[dict[str, Any]] = [
         {"job_name": name, "static_configs": [{"targets": [target]}]} for name, target in targets.items()
     ]
-    settings = {"global": {"scrape_interval": "100ms", "scrape_timeout": "100ms"}, "scrape_configs": jobs}
+    settings: dict[str, Any] = {
+        "global": {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every},
+        "rule_files": [str(rules)] if rules else [],
+        "scrape_configs": jobs,
+    }
     file, log = folder / "prometheus.yml", folder / "prometheus.log"
     file.write_text(yaml.safe_dump(settings))
     arguments = [

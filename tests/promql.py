@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import promql_parser as promql
+
+from rpcb_trio._metrics._series import ALL, Series
 
 VARIABLES = {"$__rate_interval": "5m", "$queue": ".*", "$instance": ".*"}
 """What Grafana puts for the variables of a dashboard, with all chosen."""
@@ -51,3 +53,40 @@ def _labels(part: promql.Expr) -> Iterator[str]:
             yield from part.modifier.labels
         case promql.BinaryExpr() if part.modifier is not None and part.modifier.matching is not None:
             yield from part.modifier.matching.labels
+
+
+TARGET = {"job", "instance"}
+"""The labels that Prometheus gives whatever it scrapes."""
+
+OTHERS = {
+    "process_start_time_seconds": set[str](),
+    "rabbitmq_detailed_queue_messages_ready": {"vhost", "queue"},
+    "rabbitmq_detailed_queue_messages_unacked": {"vhost", "queue"},
+    "rabbitmq_detailed_queue_consumers": {"vhost", "queue"},
+}
+"""Series that come from elsewhere: of the process by prometheus_client, and of RabbitMQ."""
+
+
+def names_of(series: Series) -> set[str]:
+    """The names by which queries select a series."""
+    if series.kind == "histogram":
+        return {f"{series.name}_{part}" for part in ("bucket", "sum", "count")}
+    return {series.name}
+
+
+def exported() -> dict[str, set[str]]:
+    """The labels of each series that a scrape may find."""
+    return OTHERS | {name: {*series.labels, "le"} for series in ALL for name in names_of(series)}
+
+
+def faults_of(expr: str, recorded: Collection[str]) -> list[str]:
+    """What a query asks for that is not there: series, or labels that none of its series has.
+
+    Args:
+        expr: the query.
+        recorded: series that rules record, by queue.
+    """
+    known = exported() | {name: {"queue"} for name in recorded}
+    unknown = selected(expr) - known.keys()
+    labels = TARGET.union(*(known.get(name, ()) for name in selected(expr)))
+    return sorted(unknown | (labels_used(expr) - labels))

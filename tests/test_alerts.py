@@ -13,7 +13,8 @@ import yaml
 
 from deploy.dashboards._grafana import DOCS as ADDRESS
 from deploy.dashboards._rows import ROWS
-from tests.promql import selected
+from rpcb_trio._metrics._series import ALL
+from tests.promql import faults_of, names_of, selected
 from tests.test_promises_page import anchors
 
 ROOT = Path(__file__).parent.parent
@@ -24,6 +25,10 @@ GROUPS: list[dict[str, Any]] = yaml.safe_load((FOLDER / "rpcb.yaml").read_text()
 RULES = [rule for group in GROUPS for rule in group["rules"]]
 ALERTS = [rule for rule in RULES if "alert" in rule]
 RECORDED = {rule["record"] for rule in RULES if "record" in rule}
+EXPRESSIONS = [
+    *(query.expr for row in ROWS for panel in row.panels for query in panel.queries),
+    *(rule["expr"] for rule in RULES),
+]
 TESTS: list[dict[str, Any]] = yaml.safe_load((FOLDER / "rpcb.test.yaml").read_text())["tests"]
 
 
@@ -94,7 +99,15 @@ def test_numbers_of_the_service_stand_in_the_first_group_alone() -> None:
     assert not own & set().union(*others)
 
 
-def test_what_rules_and_dashboard_take_from_rules_is_recorded() -> None:
-    queries = [query.expr for row in ROWS for panel in row.panels for query in panel.queries]
-    used = {name for expr in [*queries, *(rule["expr"] for rule in RULES)] for name in selected(expr)}
-    assert {name for name in used if ":" in name} == RECORDED
+def test_rules_and_dashboard_ask_for_series_that_there_are_by_labels_that_they_have() -> None:
+    assert {expr: faults for expr in EXPRESSIONS if (faults := faults_of(expr, RECORDED))} == {}
+
+
+def test_each_series_is_on_the_dashboard_or_in_an_alert() -> None:
+    asked = set().union(*map(selected, EXPRESSIONS))
+    assert [each.name for each in ALL if not asked & names_of(each)] == []
+
+
+def test_each_rule_that_records_is_made_use_of() -> None:
+    asked = set().union(*map(selected, EXPRESSIONS))
+    assert {name for name in asked if ":" in name} == RECORDED

@@ -44,21 +44,28 @@ def rendered(folder: Path) -> list[Object]:
     return list(yaml.load_all(_rendered(folder), Loader=yaml.CSafeLoader))
 
 
-def with_components(folder: Path, *components: str) -> list[Object]:
-    """The worker with components of the kit, by a kustomization that is written into the folder."""
-    parts = {"resources": [KIT / "worker"], "components": [KIT / name for name in components]}
-    text = {key: [os.path.relpath(path, folder) for path in paths] for key, paths in parts.items()}
+def kustomized(folder: Path, **keys: list[Any]) -> list[Object]:
+    """What comes of a kustomization with these keys, which is written into the folder."""
+    text = {
+        key: [os.path.relpath(each, folder) if isinstance(each, Path) else each for each in values]
+        for key, values in keys.items()
+    }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(text))
     return rendered(folder)
 
 
+def with_components(folder: Path, *components: str) -> list[Object]:
+    """The worker with components of the kit."""
+    return kustomized(folder, resources=[KIT / "worker"], components=[KIT / name for name in components])
+
+
 def check(thing: Object) -> None:
     """Whether the API server would take it, without a key that it does not know."""
-    schema = CUSTOM.get((thing["apiVersion"], thing["kind"]))
-    if schema is None:
-        kubernetes_validate.validate(thing, KUBERNETES, strict=True)
+    kind = thing["apiVersion"], thing["kind"]
+    if kind in CUSTOM:
+        _validator(kind).validate(thing)
     else:
-        jsonschema_rs.validate(_strict(schema), thing)
+        kubernetes_validate.validate(thing, KUBERNETES, strict=True)
 
 
 def of_kind(objects: list[Object], kind: str) -> Iterator[Object]:
@@ -67,6 +74,11 @@ def of_kind(objects: list[Object], kind: str) -> Iterator[Object]:
 
 def pods(objects: list[Object]) -> Iterator[Object]:
     return (each["spec"]["template"]["spec"] for each in objects if "template" in each.get("spec", {}))
+
+
+@cache
+def _validator(kind: tuple[str, str]) -> jsonschema_rs.Validator:
+    return jsonschema_rs.validator_for(_strict(CUSTOM[kind]))
 
 
 def _strict(schema: Any) -> Any:

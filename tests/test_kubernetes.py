@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import pytest
+import yaml
 
+from deploy.alerts.__main__ import FILE, RULES, objects_of
 from rpcb_trio._commands._app import parse
 from rpcb_trio._commands._settings._sources import unknown_variables
 from tests.kubernetes import KIT, ROOT, Object, check, of_kind, pods, rendered, with_components
@@ -206,6 +209,17 @@ def test_every_pod_of_the_kit_is_scraped_on_its_own_port() -> None:
         ]
         ports = {each["name"] for each in template["spec"]["containers"][0]["ports"]}
         assert {each["port"] for each in monitor["spec"]["podMetricsEndpoints"]} <= ports
+
+
+def test_the_rules_and_the_dashboard_are_those_that_prometheus_and_grafana_get_without_kubernetes() -> None:
+    assert FILE.read_text() == objects_of(RULES.read_text()), "run python -m deploy.alerts"
+    objects = rendered(KIT / "monitoring")
+    groups = [group for each in of_kind(objects, "PrometheusRule") for group in each["spec"]["groups"]]
+    of_prometheus = yaml.safe_load(RULES.read_text())["groups"]
+    assert sorted(groups, key=itemgetter("name")) == sorted(of_prometheus, key=itemgetter("name"))
+    [dashboard] = of_kind(objects, "ConfigMap")
+    assert dashboard["metadata"]["labels"] == {"grafana_dashboard": "1"}
+    assert dashboard["data"] == {"rpcb.json": (ROOT / "deploy" / "dashboards" / "rpcb.json").read_text()}
 
 
 @pytest.mark.parametrize("component", ["keda-http", "keda-prometheus"])

@@ -1,0 +1,1 @@
+"""Alert rules, and the Prometheus operator's form of them."""

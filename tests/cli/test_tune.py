@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 
 from rpcb_trio._commands._bodies import read_bodies
 from rpcb_trio._commands._outputs import rate
@@ -300,3 +301,30 @@ def test_the_documentations_recordings_are_there(monkeypatch: pytest.MonkeyPatch
     words = shlex.split(command)
     fields = [words[place + 1] for place, word in enumerate(words) if word == "--field"]
     assert len(read_bodies((), None, fields)) > 1
+
+
+def test_for_keda_it_prints_an_object_on_stdout_and_all_else_on_stderr(tune: Tune) -> None:
+    ended = tune("Model", "--rate=20", "--p99=5", "--keda", "--queue=asr")
+    printed = yaml.safe_load(ended.out)
+    assert printed["kind"] == "ScaledObject"
+    assert printed["spec"]["scaleTargetRef"] == {"name": "rpcb-worker"}
+    assert {trigger["metadata"]["queueName"] for trigger in printed["spec"]["triggers"]} == {"asr"}
+    assert f"prefetch = {found(ended)['recommended']['prefetch']}\n" in ended.out
+    assert "terminationGracePeriodSeconds: 35" in ended.out
+    assert "Recommended" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "remedy"),
+    [
+        (["--callers=3", "--p99=5", "--queue=asr"], "--rate"),
+        (["--rate=20", "--queue=asr"], "--p99 or --mean"),
+        (["--rate=20", "--p99=5"], "--queue"),
+    ],
+    ids=["rate", "objective", "queue"],
+)
+def test_what_keda_needs_is_asked_for_before_anything_is_measured(
+    flags: list[str], remedy: str, tune: Tune
+) -> None:
+    refused(tune("Model", "--keda", *flags), "--keda", remedy)
+    assert not Path("warmed").exists()

@@ -17,6 +17,7 @@ from rpcb_trio._measure._load import (
 from rpcb_trio._measure._measurement import Measured, Survey, sizes_up_to, survey
 from rpcb_trio._measure._prospect import Predicted, Prospect, Setting
 from rpcb_trio._measure._replay import Recording, recorded, replay
+from rpcb_trio._measure._scaling import Scaling, check_scaling, scale
 
 __all__ = [
     "PRECISION",
@@ -33,17 +34,20 @@ __all__ = [
     "Predicted",
     "Prospect",
     "Recording",
+    "Scaling",
     "ServiceLaw",
     "Setting",
     "Survey",
     "Tally",
     "advise",
+    "check_scaling",
     "find_highest",
     "fit_law",
     "latency_over_load",
     "law_by_hand",
     "recorded",
     "replay",
+    "scale",
     "send_closed",
     "send_open",
     "sizes_up_to",

@@ -20,17 +20,22 @@ from rpcb_trio._commands._settings._parameters import SERVICE, setting
 from rpcb_trio._commands._settings._shared import ConfigPath, ServiceSettings
 from rpcb_trio._commands._settings._values import as_they_look
 from rpcb_trio._commands.serve._target import load_service
-from rpcb_trio._commands.tune._flags import ExpectedFlags, MeasureFlags
+from rpcb_trio._commands.tune._flags import ExpectedFlags, MeasureFlags, ScalingFlags
+from rpcb_trio._commands.tune._keda import scaled_object
 from rpcb_trio._commands.tune._questions import ask_demand, ask_objective
 from rpcb_trio._commands.tune._report import Found, print_advice, print_measured, summary
 from rpcb_trio._measure import (
+    Advice,
     Demand,
     Objective,
     Prospect,
+    Scaling,
     Setting,
     Survey,
     advise,
+    check_scaling,
     latency_over_load,
+    scale,
     sizes_up_to,
     survey,
 )
@@ -51,6 +56,7 @@ def tune(
     how: Annotated[MeasureFlags, Parameter(name="*")] = MeasureFlags(),
     load: Annotated[ExpectedFlags, Parameter(name="*")] = ExpectedFlags(),
     latency: Latency = ObjectiveFlags(),
+    scaling: Annotated[ScalingFlags, Parameter(name="*")] = ScalingFlags(),
     outputs: Outputs = OutputFlags(),
 ) -> int:
     """Measure what batches of a service take on this machine, and recommend settings for a load.
@@ -62,18 +68,22 @@ def tune(
     if target is None:
         raise SettingError("TARGET is missing; name a service as module:attribute")
     demand, objective = Demand(load.rate, load.callers), latency.read()
+    if scaling.keda:
+        check_scaling(demand, objective)
+        if not scaling.queue:
+            raise SettingError("--keda needs a queue; give --queue, RPCB_QUEUE, or queue in rpcb.toml")
     outputs = outputs.checked()
     bodies = given.read()
     bound = load_service(target, as_they_look("option", service.option))
     devices: Sequence[str | None] = service.device or [None]
     placed = [devices[number % len(devices)] for number in range(how.replicas)]
-    console = Console()
+    console = Console(stderr=scaling.keda)
     surveyed = _survey(
         partial(survey, bound, bodies, placed, sizes_up_to(how.max_batch_size), seconds=how.seconds)
     )
     found = Found(target, surveyed.costs, surveyed.measured)
     print_measured(console, found)
-    if sys.stdin.isatty():
+    if sys.stdin.isatty() and not scaling.keda:
         demand = ask_demand() if demand == Demand() else demand
         objective = ask_objective() if demand != Demand() and objective == Objective() else objective
     if demand == Demand():
@@ -83,6 +93,9 @@ def tune(
         found = _advised(found, load.requests, draws=outputs.plot is not None)
         if found.advice is not None:
             print_advice(console, found.advice, demand, objective)
+    if scaling.keda and found.advice is not None:
+        of_one = _scaled(found, found.advice, scaling.queue_seconds)
+        sys.stdout.write(scaled_object(of_one, scaling.queue, scaling.deployment))
     outputs.write(summary(found), partial(_draw, found))
     return ExitCode.DONE
 
@@ -108,6 +121,12 @@ def _advised(found: Found, requests: int, *, draws: bool) -> Found:
         shown = [advice.recommended, *advice.alternatives]
         curves = latency_over_load(prospect, shown, found.demand, found.objective) if draws else []
     return msgspec.structs.replace(found, advice=advice, curves=curves)
+
+
+def _scaled(found: Found, advice: Advice, queue_seconds: float | None) -> Scaling:
+    worker = advice.recommended
+    [law] = [each.law for each in found.measured if each.replicas == worker.setting.replicas]
+    return scale(worker, law, max(found.costs), found.demand, found.objective, queue_seconds=queue_seconds)
 
 
 def _draw(found: Found) -> Figure:

@@ -1,25 +1,48 @@
-# Does in an image what the Makefile does on a machine: `make install`, then the worker.
-FROM python:3.12-slim
+# syntax=docker/dockerfile:1
+# The worker, the gateway and every other command, with the services of models/:
+#
+#   docker build -t rpcb-trio .
+#   docker build -t rpcb-trio:gpu --build-arg EXTRAS=torch --build-arg TORCH_INDEX= .
+#
+# docs/how-to/deploy.md says how to put a service of your own into it.
+ARG DEBIAN=trixie
 
+FROM debian:${DEBIAN}-slim AS build
 RUN apt-get update \
- && apt-get install -y --no-install-recommends make tini \
+ && apt-get install -y --no-install-recommends python3 python3-venv \
  && rm -rf /var/lib/apt/lists/*
-WORKDIR /app
-COPY pyproject.toml constraints.txt README.md LICENSE Makefile ./
+RUN python3 -m venv /opt/rpcb
+ENV PATH=/opt/rpcb/bin:$PATH
+WORKDIR /build
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src
 COPY models models
-ARG EXTRAS=asr
-RUN make install EXTRAS=$EXTRAS
+# What is installed of pyproject.toml's extras, besides metrics.
+ARG EXTRAS=asr,gateway
+# Where torch comes from, if an extra needs it: built for the processor alone. Empty, it is built for CUDA, and ten times as large.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip wheel --no-deps --wheel-dir wheels . ./models \
+ && pip install --constraint constraints.txt ${TORCH_INDEX:+--extra-index-url $TORCH_INDEX} \
+    "$(echo wheels/rpcb_trio-*.whl)[metrics${EXTRAS:+,$EXTRAS}]" wheels/rpcb_trio_models-*.whl
 
-# By its number, for Kubernetes' runAsNonRoot knows no names.
-RUN useradd --no-create-home --uid 10001 worker
-USER 10001
-STOPSIGNAL SIGTERM
+FROM debian:${DEBIAN}-slim
+# tini is process 1: it passes SIGTERM on, and collects what a model's processes leave behind when they end.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates python3 tini \
+ && rm -rf /var/lib/apt/lists/*
+# By its number, for Kubernetes' runAsNonRoot knows no names. The directory is the death journal's: put a volume there.
+RUN groupadd --gid 10001 worker \
+ && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp worker \
+ && install --directory --owner 10001 --group 10001 --mode 700 /var/lib/rpcb-trio
+COPY --from=build /opt/rpcb /opt/rpcb
 # Probes come from outside the container too: GET /livez and /readyz.
-ENV RPCB_HEALTH_HOST=0.0.0.0 RPCB_HEALTH_PORT=8080
+ENV PATH=/opt/rpcb/bin:$PATH HOME=/tmp PYTHONDONTWRITEBYTECODE=1 \
+    XDG_STATE_HOME=/var/lib RPCB_HEALTH_HOST=0.0.0.0 RPCB_HEALTH_PORT=8080
 EXPOSE 8080
-HEALTHCHECK --interval=15s --timeout=10s --start-period=120s --retries=3 \
-  CMD [".venv/bin/python", "-m", "rpcb_trio", "health"]
-# Process 1 is an init: it collects what a model's processes leave behind when they end.
-ENTRYPOINT ["/usr/bin/tini", "--", ".venv/bin/python", "-m", "rpcb_trio"]
+# Modules of services are found here.
+WORKDIR /srv
+USER 10001
+HEALTHCHECK --interval=15s --timeout=10s --start-period=120s --retries=3 CMD ["rpcb-trio", "health"]
+ENTRYPOINT ["/usr/bin/tini", "--", "rpcb-trio"]
 CMD ["--help"]

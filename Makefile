@@ -7,7 +7,7 @@ ROOTS ?= .rabbitmq
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help install demo dist constraints test test-rabbitmq4 lint types pytest broker compose prometheus producers browser docs format clean
+.PHONY: help install demo dist constraints test test-rabbitmq4 image-check lint types pytest broker compose prometheus producers browser docs format clean
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,6 +29,10 @@ rabbitmq-%: $(ROOTS)/%/usr/sbin/rabbitmq-server $(VENV)/.developed prometheus pr
 $(ROOTS)/%/usr/sbin/rabbitmq-server:
 	@command -v mmdebstrap >/dev/null || $(MAKE) --no-print-directory debian-mmdebstrap || true # `build` says what is missing
 	tests/nodes/build $* $(ROOTS)/$*
+
+image-check: $(VENV)/.developed broker ## the image's steps in a fresh root, and the image run there (as root, on Debian; 3 minutes)
+	@command -v mmdebstrap >/dev/null || $(MAKE) --no-print-directory debian-mmdebstrap || true # the check says what is missing
+	$(BIN)/python -m pytest -s tests/image/check_image.py
 
 lint: $(VENV)/.developed
 	$(BIN)/ruff check .

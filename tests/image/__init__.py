@@ -1,0 +1,1 @@
+"""The image, made and run without a container engine."""

@@ -56,7 +56,7 @@ ERRORS = Row(
         Panel(
             "Errors per second, by code",
             "Error replies.",
-            [Query(rate("rpcb_requests_total", "queue, outcome", FAILED), "{{queue}} {{outcome}}")],
+            [Query(f"{rate('rpcb_requests_total', 'queue, outcome', FAILED)} > 0", "{{queue}} {{outcome}}")],
             "reqps",
             Kind.STACK,
         ),
@@ -69,7 +69,7 @@ ERRORS = Row(
         Panel(
             "Dead letters, by reason",
             "Since the workers' starts.",
-            [Query(total("rpcb_dead_letters_total", "queue, reason"), "{{queue}} {{reason}}")],
+            [Query(f"{total('rpcb_dead_letters_total', 'queue, reason')} > 0", "{{queue}} {{reason}}")],
         ),
     ],
 )

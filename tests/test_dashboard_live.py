@@ -37,9 +37,8 @@ async def busy(registry: CollectorRegistry) -> AsyncIterator[str]:
     broker, health = MemoryBroker(), HealthInstrument("all")
     async with trio.open_nursery() as nursery, open_health_port(0, [health], metrics=registry) as port:
         for queue in QUEUES:
-            instruments = [MetricsInstrument(registry)]
-            start = partial(serve, partly, broker, queue, instruments=instruments, no_reply_to="dead-letter")
-            await nursery.start(start)
+            start = partial(serve, partly, broker, queue, model_version="2", no_reply_to="dead-letter")
+            await nursery.start(partial(start, instruments=[MetricsInstrument(registry)]))
         async with open_client(broker) as client:
             app = make_app(client, {}, GatewayOptions(rpc=("*",)), metrics=registry)
             async with app.router.lifespan_context(app), asking(app) as http:

@@ -136,7 +136,14 @@ VERSIONS = Row(
             "Workers and gateways.",
             [Query(f"count by (version) (rpcb_build_info{{{INSTANCES}}})", "{{version}}")],
             kind=Kind.TABLE,
-            columns=24,
+            columns=12,
+        ),
+        Panel(
+            "Workers, by version of their model",
+            "As their services or their settings name it.",
+            [Query(f"count by (queue, version) (rpcb_model_info{{{WORKERS}}})", "{{queue}} {{version}}")],
+            kind=Kind.TABLE,
+            columns=12,
         ),
     ],
 )

@@ -68,7 +68,9 @@ async def test_a_batch_is_a_span_with_a_link_to_each_request_and_its_trigger_siz
 ) -> None:
     broker = MemoryBroker()
     ask(broker, b"good 1", headers=traceparent(1) | {"x-request-id": "order-17"})
-    async with working(Shouting(), broker, batching=TWOS, instruments=[TracingInstrument()]) as running:
+    async with working(
+        Shouting(), broker, batching=TWOS, instruments=[TracingInstrument()], model_version="7"
+    ) as running:
         await trio.sleep(2.0)
         ask(broker, b"good 2", headers=traceparent(2))
         await running.until_settled(2)
@@ -86,6 +88,7 @@ async def test_a_batch_is_a_span_with_a_link_to_each_request_and_its_trigger_siz
         "rpcb.batch.trigger": "size",
         "rpcb.batch.wait": 2.0,
         "rpcb.batch.cost": 2.0,
+        "rpcb.model.version": "7",
     }
     first, second = process.links
     assert numbers(process) == [1, 2]

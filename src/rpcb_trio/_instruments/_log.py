@@ -63,13 +63,15 @@ class LogInstrument(Instrument):
 
     def settings_changed(self, changes: Mapping[str, tuple[object, object]], setup: Setup) -> None:  # noqa: ARG002 - the hook's arguments
         for name, (before, after) in changes.items():
-            log.info("%s: %s changed from %s to %s", self._name, name, before, after)
+            text = "%s: %s changed from %s to %s"
+            log.info(text, self._name, name, before, after, extra=self._fields())
 
     def swap_started(self, version: str | None) -> None:
-        log.info("%s: swap: %s warms up", self._name, _model(version))
+        log.info("%s: swap: %s warms up", self._name, _model(version), extra=self._fields())
 
     def model_swapped(self, version: str | None) -> None:
-        log.info("%s: swap: %s computes all batches from now on", self._name, _model(version))
+        text = "%s: swap: %s computes all batches from now on"
+        log.info(text, self._name, _model(version), extra=self._fields())
 
     def swap_failed(self, version: str | None, error: Exception) -> None:
         """A warning with the hook and the place; the traceback at debug."""
@@ -78,6 +80,7 @@ class LogInstrument(Instrument):
             self._name,
             _model(version),
             error,
+            extra=self._fields(),
         )
         log.debug("%s: the traceback", self._name, exc_info=error)
 

@@ -68,6 +68,8 @@ class TracingInstrument(Instrument):
         }
         if batch.predicted is not None:
             attributes["rpcb.batch.predicted"] = batch.predicted
+        if batch.version is not None:
+            attributes["rpcb.model.version"] = batch.version
         requests = [member.request for member in batch.members]
         processing = self._process(requests, batch.closed, attributes)
         if processing.is_recording:

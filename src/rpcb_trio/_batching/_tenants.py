@@ -18,9 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
 from heapq import heapify, heappop, heapreplace
-from typing import Final
+from itertools import filterfalse
+from typing import Final, TypeAlias
 
-from rpcb_trio._batching._orders import Levels, arrival
+from rpcb_trio._batching._orders import Levels
 from rpcb_trio._messages import Pending
 from rpcb_trio._shares import Shares
 
@@ -30,7 +31,7 @@ is never free, and a tenant whose requests cost nothing would keep all others wa
 
 
 class _Tenant:
-    __slots__ = ("count", "levels", "name", "paid", "weight")
+    __slots__ = ("count", "head", "levels", "name", "paid", "weight")
 
     def __init__(self, name: str, weight: float, paid: float) -> None:
         self.name = name
@@ -38,11 +39,27 @@ class _Tenant:
         self.paid = paid
         self.levels = Levels()
         self.count = 0
+        self.head: Pending | None = None
+        """The first in turn, if that is known."""
 
     @property
     def length(self) -> float:
         """How many wait, for each share."""
         return self.count / self.weight
+
+    def line(self, ageing: float, gone: Container[Pending]) -> Iterator[Pending]:
+        """All but those that are gone, in their own turn."""
+        return filterfalse(gone.__contains__, self.levels.in_turn(ageing))
+
+
+_Turn: TypeAlias = tuple[float, float, int, int, Pending]
+"""In which round it is paid for, its arrival, its tag, its tenant's number, the request."""
+
+
+def _turn(pending: Pending, tenant: _Tenant, paid: float, number: int, least: float) -> _Turn:
+    request, cost = pending.request, pending.cost
+    paid += (max(least, cost)) / tenant.weight
+    return paid, request.arrived, request.tag, number, pending
 
 
 class Tenants:
@@ -55,6 +72,7 @@ class Tenants:
         self._weight = 0.0
         self._round = 0.0
         self._least = 0.0
+        self._ageing = 0.0
         for each in pending:
             self.join(each)
 
@@ -72,6 +90,7 @@ class Tenants:
         self._of[pending] = tenant
         tenant.levels.join(pending)
         tenant.count += 1
+        tenant.head = None
 
     def leave(self, leaving: Iterable[Pending]) -> None:
         """Leave the lines of their tenants."""
@@ -79,6 +98,7 @@ class Tenants:
             tenant = self._of.pop(each)
             tenant.levels.leave((each,))
             tenant.count -= 1
+            tenant.head = None
             if not tenant.count:
                 del self._tenants[tenant.name]
                 self._weight -= tenant.weight
@@ -98,34 +118,44 @@ class Tenants:
 
         A suspect runs alone: it comes as the first of all, or not at all.
         """
-        heads = []
-        for tenant in self._tenants.values():
-            line = (each for each in tenant.levels.in_turn(ageing) if each not in gone)
-            head = next(line, None)
-            if head is not None:
-                heads.append((head, tenant, line))
-        self._least = least = CHEAPEST * max((head.cost for head, *_ in heads), default=0.0)
+        heads = list(self._heads(ageing, gone))
+        self._least = least = CHEAPEST * max((head.cost for head, _ in heads), default=0.0)
         turns = [
-            (tenant.paid + max(head.cost, least) / tenant.weight, *arrival(head), number, head)
-            for number, (head, tenant, _) in enumerate(heads)
+            _turn(head, tenant, tenant.paid, number, least) for number, (head, tenant) in enumerate(heads)
         ]
         heapify(turns)
         if turns and turns[0][-1].suspect:
             yield turns[0][-1]
             return
+        lines: dict[int, Iterator[Pending]] = {}
         while turns:
-            paid, *_, number, now = turns[0]
-            _, tenant, line = heads[number]
+            paid, _, _, number, now = turns[0]
             if now.suspect:
                 heappop(turns)
                 continue
             yield now
+            tenant = heads[number][1]
+            line = lines.get(number)
+            if line is None:
+                line = lines[number] = tenant.line(ageing, gone)
+                next(line)
             after = next(line, None)
             if after is None:
                 heappop(turns)
             else:
-                paid += max(after.cost, least) / tenant.weight
-                heapreplace(turns, (paid, *arrival(after), number, after))
+                heapreplace(turns, _turn(after, tenant, paid, number, least))
+
+    def _heads(self, ageing: float, gone: Container[Pending]) -> Iterator[tuple[Pending, _Tenant]]:
+        """The first of each tenant. It is looked for only where one has come or gone."""
+        is_known = ageing == self._ageing
+        self._ageing = ageing
+        for tenant in self._tenants.values():
+            head = tenant.head if is_known else None
+            if head is None:
+                head = tenant.head = next(tenant.levels.in_turn(ageing))
+            alive = next(tenant.line(ageing, gone), None) if head in gone else head
+            if alive is not None:
+                yield alive, tenant
 
     def is_over(self, name: str, most: int) -> bool:
         """Whether one more request of a tenant would be more than its share of so many that may wait."""

@@ -160,7 +160,7 @@ class Waiting(Sequence[Pending]):
         expired = self.expired(now)
         costs_differ = self._by_cost is not None and self._by_cost.differ
         may_choose = costs_differ or (self._by_deadline is not None and len(self._by_deadline) > len(expired))
-        turns = tenants.in_turn(policy.ageing, frozenset(expired))
+        turns = tenants.in_turn(policy.ageing if self.has_levels else 0.0, frozenset(expired))
         most = policy.max_batch_size * (WIDE if may_choose else 1)
         return Window(islice(turns, most), expired)
 

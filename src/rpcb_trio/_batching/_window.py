@@ -44,7 +44,7 @@ class Window(Sequence[Pending]):
     @property
     def has_suspects(self) -> bool:
         """Whether there is one that must run alone."""
-        return any(each.suspect for each in self._turns)
+        return bool(self._turns) and self._turns[-1].suspect  # see `Tenants.in_turn`
 
     @cached_property
     def by_cost(self) -> _ByCost | None:

@@ -10,7 +10,9 @@ import pytest
 
 from rpcb_models import simple
 from rpcb_trio import Failure, Outcome, RequestError, Success
-from tests.gateway.fronts import batch_headers, echo, front, one_by_one, told
+from rpcb_trio.gateway import GatewayOptions
+from rpcb_trio.testing import Recorder
+from tests.gateway.fronts import Started, batch_headers, echo, front, one_by_one, told
 
 
 class Picky:
@@ -177,6 +179,28 @@ async def test_a_worker_s_headers_of_its_batches_come_through() -> None:
     async with front({"echo": {"queue": "echo"}}, echo=batch_headers(echo)) as gateway:
         answer = await gateway.http.post("/echo")
     assert (answer.headers["rpcb-batch-size"], float(answer.headers["rpcb-wait"]) >= 0) == ("1", True)
+
+
+@pytest.mark.parametrize(
+    ("tenant", "sent", "travels"),
+    [
+        ("x-tenant", {"X-Tenant": "gold"}, "gold"),
+        ("X-Tenant", {"x-tenant": "a" * 1000}, "a" * 255),
+        ("x-tenant", {"x-other": "gold"}, None),
+        ("reply-to", {"reply-to": "gold"}, None),
+        (None, {"x-tenant": "gold"}, None),
+    ],
+    ids=["named", "long", "missing", "by reply_to", "not set"],
+)
+async def test_the_header_that_names_a_tenant_goes_on_to_the_worker(
+    tenant: str | None, sent: dict[str, str], travels: str | None
+) -> None:
+    worker = Recorder()
+    echoing = Started(echo, {"instruments": [worker]})
+    async with front({"echo": {"queue": "echo"}}, GatewayOptions(tenant=tenant), echo=echoing) as gateway:
+        await gateway.http.post("/echo", headers=sent)
+    [request] = worker.received
+    assert request.headers.get(tenant or "x-tenant") == travels
 
 
 async def test_the_id_of_a_request_is_the_client_s_if_it_makes_sense_and_else_our_own() -> None:

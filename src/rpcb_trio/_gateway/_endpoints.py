@@ -99,7 +99,7 @@ class Endpoints:
         if route.reply_coding == "bytes":
             return self._passed(await self._call(route, to_body(route, values), request, route.content_type))
         is_strict = asks_for_problems(request)
-        ask = partial(self._dispatcher.ask, route, values, travelling(request), is_strict=is_strict)
+        ask = partial(self._dispatcher.ask, route, values, self._travelling(request), is_strict=is_strict)
         with self._dispatcher.place():
             answer, reply = await unless_hung_up(request, ask)
         return success(route, await to_json(route, answer, self._keeper(request)), reply_headers(reply))
@@ -111,7 +111,7 @@ class Endpoints:
             self._routes,
             route,
             values,
-            travelling(request),
+            self._travelling(request),
             is_strict=asks_for_problems(request),
         )
         with self._dispatcher.place():
@@ -123,11 +123,16 @@ class Endpoints:
         content_type = request.headers.get("content-type", BINARY)
         return self._passed(await self._call(route, body, request, plain_or(content_type, BINARY)))
 
+    def _travelling(self, request: Request) -> dict[str, object]:
+        return travelling(request, self._dispatcher.options.tenant)
+
     def _passed(self, reply: Reply) -> Response:
         return passed(reply, retry_after=self._dispatcher.options.retry_after)
 
     async def _call(self, route: Route, body: bytes, request: Request, content_type: str) -> Reply:
-        call = partial(self._dispatcher.call, route, body, travelling(request), content_type=content_type)
+        call = partial(
+            self._dispatcher.call, route, body, self._travelling(request), content_type=content_type
+        )
         with self._dispatcher.place():
             return await unless_hung_up(request, call)
 

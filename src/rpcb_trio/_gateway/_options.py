@@ -53,6 +53,9 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     allowed_host: tuple[str, ...] = ()
     """Host names that requests may be sent to, besides addresses, names without a dot and `public_url`'s; `*`
     in one stands for anything. Others get 421. Without any, all names may be sent to."""
+    tenant: str | None = None
+    """The HTTP header that says whose a request is: it goes on to workers, whose `Shares` go by it. None or
+    `reply-to` where none does; then all users of the gateway are one tenant."""
     trusted_proxy: tuple[str, ...] = ()
     """Addresses or networks of proxies whose `X-Forwarded-Proto` is believed; `*` for all."""
     files: str | None = None

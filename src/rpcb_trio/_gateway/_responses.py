@@ -18,6 +18,7 @@ from rpcb_trio._gateway._problems import Problem, status_of_error
 from rpcb_trio._gateway._replies import plain_or, reply_headers
 from rpcb_trio._gateway._routes import Route
 from rpcb_trio._messages import ERROR_HEADER, REQUEST_ID_HEADER, Reply
+from rpcb_trio._shares import REPLY_TO
 from rpcb_trio._tracing import context_in
 
 BINARY = "application/octet-stream"
@@ -28,6 +29,9 @@ REQUEST_ID = "rpcb.request_id"
 
 INERT = {"content-security-policy": "default-src 'none'; sandbox", "x-content-type-options": "nosniff"}
 """For bytes that a service has made: they may be a web page, and its scripts must not run."""
+
+LONGEST_TENANT = 255
+"""Characters of a tenant's name that travel."""
 
 LINGER = 2.0
 """Seconds for which a refused client may go on sending; to close at once could cost it the response."""
@@ -56,9 +60,15 @@ def request_id_of(request: Mapping[str, Any]) -> str:
     return str(request[REQUEST_ID])
 
 
-def travelling(request: Request) -> dict[str, object]:
-    """The headers that travel with a request to services: its id, and the context of its trace."""
-    return {REQUEST_ID_HEADER: request_id_of(request), **context_in(request.headers)}
+def travelling(request: Request, tenant: str | None) -> dict[str, object]:
+    """The headers that travel with a request to services: its id, the context of its trace, its tenant."""
+    headers: dict[str, object] = {
+        REQUEST_ID_HEADER: request_id_of(request),
+        **context_in(request.headers),
+    }
+    if tenant is not None and tenant != REPLY_TO and (name := request.headers.get(tenant)):
+        headers[tenant] = name[:LONGEST_TENANT]
+    return headers
 
 
 def asks_for_problems(request: Request) -> bool:

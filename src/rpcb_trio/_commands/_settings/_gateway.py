@@ -47,6 +47,9 @@ class GatewaySettings(ConnectionSettings):
     """Name by which the gateway may be reached, besides addresses, names without a dot and that of
     public_url; * in it stands for anything. If none is given, all names are allowed, or no
     others if host is this machine's own address. Repeatable."""
+    tenant: Annotated[str | None, setting(HTTP, "HEADER", shown="none, all users are one tenant")] = None
+    """Header that says whose a request is; it goes on to workers with the same tenant, which are then shared
+    fairly among the users."""
     trusted_proxy: Annotated[tuple[str, ...], several(HTTP, "ADDRESS")] = ()
     """Address or network of a proxy whose X-Forwarded-Proto is believed; * for all. Repeatable."""
     events: Annotated[

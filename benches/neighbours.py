@@ -10,7 +10,7 @@ import random
 import statistics
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -129,8 +129,16 @@ def refusing(broker: Broker, queue: str, rate: float, seed: int) -> Iterator[Non
         thread.join()
 
 
-async def call_at_random(url: str, queue: str, rate: float, seconds: float, seed: int) -> list[float]:
-    """Call at random times; each latency counts from when its call was due."""
+async def call_at_random(
+    url: str,
+    queue: str,
+    rate: float,
+    seconds: float,
+    seed: int,
+    *,
+    begin: Callable[[], None] = lambda: None,
+) -> list[float]:
+    """Call at random times; each latency counts from when its call was due. It begins after the warm-up."""
     dice = random.Random(-1 - seed)  # noqa: S311 - not a secret
     latencies: list[float] = []
     async with open_client(url) as client:
@@ -142,6 +150,7 @@ async def call_at_random(url: str, queue: str, rate: float, seconds: float, seed
         for _ in range(WARM_UP):
             await call(time.perf_counter())
         latencies.clear()
+        begin()
         async with trio.open_nursery() as nursery:
             due = time.perf_counter()
             end = due + seconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -26,6 +26,17 @@ def short(bodies: list[bytes]) -> list[bytes]:
 def slow(bodies: list[bytes]) -> list[bytes]:
     """As long as an accelerator takes that has `2 + 0.2 b` ms for a batch of b."""
     time.sleep(2e-3 + 2e-4 * len(bodies))
+    return bodies
+
+
+HEAVY: Final = (0.040, 0.004)
+"""Seconds of any batch, and of each request in it."""
+
+
+def heavy(bodies: list[bytes]) -> list[bytes]:
+    """As long as an accelerator takes that has `40 + 4 b` ms for a batch of b."""
+    fixed, each = HEAVY
+    time.sleep(fixed + each * len(bodies))
     return bodies
 
 

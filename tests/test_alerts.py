@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "deploy" / "alerts"
 RUNBOOK = ROOT / "docs" / "operating" / "runbook.md"
 PAGE = ROOT / "docs" / "operating" / "alerts.md"
+GUIDE = ROOT / "docs" / "operating" / "guide.md"
 GROUPS: list[dict[str, Any]] = yaml.safe_load((FOLDER / "rpcb.yaml").read_text())["groups"]
 RULES = [rule for group in GROUPS for rule in group["rules"]]
 ALERTS = [rule for rule in RULES if "alert" in rule]
@@ -86,6 +87,12 @@ def test_the_documentation_lists_the_alerts_with_their_severities() -> None:
     listed = re.findall(r"^\| \[`(\w+)`\]\(runbook\.md#(\w+)\) \| (\w+) \|", PAGE.read_text(), re.MULTILINE)
     alerts = [(rule["alert"], rule["alert"].lower(), rule["labels"]["severity"]) for rule in ALERTS]
     assert sorted(listed) == sorted(alerts)
+
+
+def test_the_operating_guide_names_the_alerts_that_wake_somebody() -> None:
+    section = GUIDE.read_text().partition("\n## Alert rules\n")[2].partition("\n## ")[0]
+    critical = {rule["alert"] for rule in ALERTS if rule["labels"]["severity"] == "critical"}
+    assert set(re.findall(r"`(Rpcb\w+)`", section)) == critical
 
 
 def test_the_runbook_has_no_section_of_an_alert_that_is_not_there() -> None:

@@ -173,7 +173,7 @@ class Codec:
 
     def take_body(self, request: Request, now: float, *, suspect: bool = False) -> Pending:
         """A request whose body is its item (see `takes_bodies`), ready for a batch."""
-        return Pending(request, request.body, 1.0, suspect, now, self.generation)
+        return Pending(request, request.body, 1.0, suspect, now, generation=self.generation)
 
     async def encode(self, resolved: Sequence[Resolved], max_size: int | None = None) -> list[Answer]:
         """Encode outcomes into replies that carry their request's own correlation id.

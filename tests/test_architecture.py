@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "rpcb_trio"
 
 ASYNCIO_SIDE = {"asyncio", "aiormq", "pamqp", "trio_asyncio"}
-HEAVY = {"torch", "numpy", "onnxruntime", "av", "cyclopts", "rich"}
+HEAVY = {"torch", "numpy", "onnxruntime", "av", "cyclopts", "rich", "opentelemetry"}
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -16,7 +17,8 @@ from opentelemetry.trace import SpanKind, format_span_id
 from trio.testing import MockClock
 
 from rpcb_trio import FixedPolicy, MemoryBroker, open_client
-from rpcb_trio.errors import ReplyTimeout
+from rpcb_trio._tracing import _opentelemetry
+from rpcb_trio.errors import ReplyTimeout, SettingError
 from rpcb_trio.instruments import TracingInstrument
 from tests.scenarios import QUEUE, Shouting, ask, working
 from tests.spans import Spans, code, facts, is_same, recording, seconds, trace_of
@@ -367,6 +369,15 @@ async def test_without_an_sdk_a_context_is_passed_on_and_nothing_is_recorded(
     bare, traced = running.received
     assert dict(bare.headers) == {}
     assert dict(traced.headers) == traceparent(2) | {"own": 1}
+
+
+def test_whoever_asks_for_spans_without_the_api_is_told_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _opentelemetry.cache_clear()
+    monkeypatch.setitem(sys.modules, "rpcb_trio._tracing._spans", None)
+    with pytest.raises(SettingError, match=r"pip install 'rpcb-trio\[tracing\]'"):
+        TracingInstrument()
 
 
 async def test_a_traceparent_that_a_caller_gives_by_hand_is_the_parent_where_there_is_no_other(

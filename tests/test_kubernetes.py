@@ -14,6 +14,7 @@ from deploy.alerts.__main__ import FILE, RULES, objects_of
 from rpcb_trio._commands._app import parse
 from rpcb_trio._commands._settings._sources import unknown_variables
 from tests.kubernetes import KIT, ROOT, Object, check, of_kind, pods, rendered, with_components
+from tests.promql import faults_of
 
 EXAMPLE = ROOT / "examples" / "kubernetes"
 WHOLE = [*(KIT / name for name in ("worker", "gateway", "monitoring", "rabbitmq-trial", "trial")), EXAMPLE]
@@ -271,3 +272,9 @@ def test_a_shared_journal_is_one_volume_that_many_nodes_may_write(tmp_path: Path
         "name": "journal",
         "persistentVolumeClaim": {"claimName": claim["metadata"]["name"]},
     }
+
+
+def test_keda_asks_prometheus_for_series_that_there_are() -> None:
+    [scaled] = of_kind(rendered(KIT / "keda-prometheus"), "ScaledObject")
+    [trigger] = scaled["spec"]["triggers"]
+    assert faults_of(trigger["metadata"]["query"], recorded=()) == []

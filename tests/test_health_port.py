@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, memory_stream_pair
 
 from rpcb_trio import HealthInstrument, SettingError
-from rpcb_trio.health import HealthPort, _port, open_health_port
+from rpcb_trio.health import Control, HealthPort, _port, open_health_port
 from rpcb_trio.health._http import LONGEST_REQUEST, answer_one
 from rpcb_trio.health._port import LoopLag
 from tests.scenarios import steady
@@ -161,6 +161,105 @@ async def reply_to(data: bytes) -> bytes:
 )
 async def test_what_is_sent_is_answered_as_far_as_it_is_http(data: bytes, status: HTTPStatus) -> None:
     assert (await reply_to(data)).startswith(b"HTTP/1.1 %d " % status)
+
+
+class Reported(msgspec.Struct):
+    """What came of a reload."""
+
+    error: str | None = None
+
+
+def posting(path: str, token: str | None = None, body: bytes = b"") -> bytes:
+    login = "" if token is None else f"Authorization: {token}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: a\r\n{login}Content-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def unreadable() -> str:
+    raise SettingError("control_token_file can't be read")
+
+
+async def said_to(data: bytes, control: Control | None) -> bytes:
+    """What a port with that control answers."""
+    ours, theirs = memory_stream_pair()
+    port = HealthPort([], control=control)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(port.serve_one, theirs)
+        await ours.send_all(data)
+        return b"".join([chunk async for chunk in ours])
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "part"),
+    [
+        (posting("/reload", "Bearer sesame"), 200, b'{"error":null}'),
+        (posting("/reload?now", "bearer  sesame", b"{}"), 200, b'{"error":null}'),
+        (posting("/reload", "Bearer sesam"), 401, b"WWW-Authenticate: Bearer"),
+        (posting("/reload", "Bearer"), 401, b"send the control_token as Authorization: Bearer TOKEN"),
+        (posting("/reload", "Basic sesame"), 401, b""),
+        (posting("/reload", "Bearer \u00e9"), 401, b""),
+        (posting("/reload"), 401, b""),
+        (posting("/reload", "Bearer sesame", b"x" * 9000), 413, b""),
+        (posting("/readyz", "Bearer sesame"), 405, b"Allow: GET, HEAD"),
+        (b"GET /reload HTTP/1.1\r\nHost: a\r\n\r\n", 405, b"Allow: POST"),
+    ],
+    ids=[
+        "the token",
+        "and a body",
+        "another",
+        "none",
+        "basic",
+        "not ASCII",
+        "no header",
+        "long",
+        "path",
+        "GET",
+    ],
+)
+async def test_only_who_bears_the_token_may_have_it_reload(data: bytes, status: int, part: bytes) -> None:
+    reloads: list[Reported] = []
+
+    async def reload() -> Reported:
+        reloads.append(Reported())
+        return reloads[-1]
+
+    said = await said_to(data, Control(lambda: "sesame", reload))
+    assert said.startswith(b"HTTP/1.1 %d " % status)
+    assert part in said
+    assert len(reloads) == (status == 200)
+
+
+async def test_a_reload_that_changes_nothing_and_one_that_nobody_may_ask_for_have_their_status() -> None:
+    async def reload() -> Reported:
+        return Reported("rpcb.toml is wrong")
+
+    asked = posting("/reload", "Bearer sesame")
+    assert (await said_to(asked, Control(lambda: "sesame", reload))).startswith(b"HTTP/1.1 409 ")
+    assert (await said_to(asked, Control(unreadable, reload))).startswith(b"HTTP/1.1 503 ")
+    without = await said_to(asked, None)
+    assert without.startswith(b"HTTP/1.1 404 ")
+    assert b"set control_token_file, or send SIGHUP" in without
+
+
+async def test_a_reload_may_take_longer_than_a_probe_and_is_not_cut_off_by_others() -> None:
+    begun, ending = trio.Event(), trio.Event()
+
+    async def reload() -> Reported:
+        begun.set()
+        await ending.wait()
+        return Reported()
+
+    async with open_health_port(0, [], control=Control(lambda: "sesame", reload)) as port:
+        stream = await trio.open_tcp_stream("127.0.0.1", port.port)
+        await stream.send_all(posting("/reload", "Bearer sesame"))
+        await begun.wait()
+        idle = [await trio.open_tcp_stream("127.0.0.1", port.port) for _ in range(2 * _port.MOST_CONNECTIONS)]
+        assert (await ask(port, "/livez"))[0] == 200
+        ending.set()
+        with trio.fail_after(20):
+            assert b"200 OK" in b"".join([chunk async for chunk in stream])
+        for each in (stream, *idle):
+            await each.aclose()
 
 
 @steady

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import pytest
@@ -12,6 +14,7 @@ from trio.testing import MockClock
 
 from rpcb_trio import AutoPolicy, FixedPolicy, LogInstrument, MemoryBroker, SettingError, Topology
 from rpcb_trio.batching import Policy, Trigger
+from rpcb_trio.transports import Session
 from tests.scenarios import QUEUE, Running, Shouting, answers, ask, expected, steady, taken, working
 
 SECONDS = 1.0
@@ -200,6 +203,30 @@ async def test_a_change_while_no_session_is_open_holds_for_the_next_one(autojump
     assert answers(broker)["33"] == b"failed:too-big"
 
 
+class SlowBroker(MemoryBroker):
+    """Takes a while to connect to."""
+
+    @asynccontextmanager
+    async def open_session(self, topology: Topology, *, prefetch: int) -> AsyncIterator[Session]:
+        await trio.sleep(10)
+        async with super().open_session(topology, prefetch=prefetch) as session:
+            yield session
+
+
+async def test_a_change_while_a_session_is_opened_holds_for_it(autojump_clock: MockClock) -> None:
+    broker = SlowBroker()
+    async with working(Shouting(), broker, batching=FixedPolicy(1), service_time=lambda _: 1000) as running:
+        broker.disconnect()
+        await trio.sleep(10)
+        await running.worker.change(prefetch=20)
+        await trio.sleep(60)
+        ask(broker, *(b"good %d" % n for n in range(30)))
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(running.lost_sessions) == 1
+        assert running.worker.held == 20
+        await running.until_settled(30)
+
+
 async def test_each_change_is_a_line_of_the_log_and_the_setup_is_told_anew(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -209,6 +236,25 @@ async def test_each_change_is_a_line_of_the_log_and_the_setup_is_told_anew(
     assert "asr: max_batch_size changed from 32 to 4" in caplog.messages
     assert "asr: max_pending changed from None to 50" in caplog.messages
     assert [(each.max_batch_size, each.max_pending) for each in running.setups] == [(32, None), (4, 50)]
+
+
+async def test_another_prefetch_holds_at_once_and_what_is_held_stays(autojump_clock: MockClock) -> None:
+    broker = MemoryBroker()
+    ask(broker, *(b"good %d" % n for n in range(60)))
+    async with working(
+        Shouting(), broker, batching=FixedPolicy(2), prefetch=4, service_time=lambda _: 1000
+    ) as running:
+        await trio.testing.wait_all_tasks_blocked()
+        held = [running.worker.held]
+        for policy, prefetch in ((FixedPolicy(2), 10), (FixedPolicy(5), None), (FixedPolicy(1), 2)):
+            await running.worker.change(batching=policy, prefetch=prefetch)
+            await trio.testing.wait_all_tasks_blocked()
+            held.append(running.worker.held)
+        assert held == [4, 14, 14, 16], "a new prefetch comes beside what is held"
+        assert running.setups[-1].prefetch == 2
+        await running.until_settled(60)
+    assert not any(request.redelivered for request in running.received)
+    assert answers(broker).keys() == {str(n) for n in range(60)}
 
 
 class Step(NamedTuple):
@@ -276,7 +322,7 @@ async def run(plan: list[Step]) -> None:
     assert broker.depth(QUEUE) == 0
 
 
-@settings(steady, max_examples=60)
+@settings(steady, max_examples=25)
 @given(st.lists(steps, min_size=1, max_size=8))
 def test_whatever_changes_during_a_flood_each_request_is_answered_once(plan: list[Step]) -> None:
     trio.run(run, plan, clock=MockClock(autojump_threshold=0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -118,7 +119,9 @@ Path("gate").read_text()
 class Serve(Protocol):
     """Runs `serve` against the tests' broker."""
 
-    def __call__(self, *argv: str, url: str = ...) -> AbstractAsyncContextManager[Command]: ...
+    def __call__(
+        self, *argv: str, url: str = ..., terminal: int = ...
+    ) -> AbstractAsyncContextManager[Command]: ...
 
 
 @pytest.fixture
@@ -126,8 +129,10 @@ def serve(broker: Broker, workplace: Path) -> Serve:
     (workplace / "services.py").write_text(SERVICES)
     (workplace / "slow.py").write_text(SLOW_TO_IMPORT)
 
-    def start(*argv: str, url: str = broker.url) -> AbstractAsyncContextManager[Command]:
-        return command("serve", *argv, cwd=workplace, RPCB_URL=url)
+    def start(
+        *argv: str, url: str = broker.url, terminal: int = subprocess.DEVNULL
+    ) -> AbstractAsyncContextManager[Command]:
+        return command("serve", *argv, cwd=workplace, terminal=terminal, RPCB_URL=url)
 
     return start
 

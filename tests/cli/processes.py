@@ -84,13 +84,16 @@ class Command:
 
 
 @asynccontextmanager
-async def command(*argv: str, cwd: Path, **variables: str) -> AsyncIterator[Command]:
-    """Run a command; leaving kills it if it still runs."""
+async def command(
+    *argv: str, cwd: Path, terminal: int = subprocess.DEVNULL, **variables: str
+) -> AsyncIterator[Command]:
+    """Run a command, in a terminal where one is given; leaving kills it if it still runs."""
+    in_terminal = [] if terminal == subprocess.DEVNULL else ["setsid", "--ctty"]
     process = await trio.lowlevel.open_process(
-        [sys.executable, "-m", "rpcb_trio", *argv],
+        [*in_terminal, sys.executable, "-m", "rpcb_trio", *argv],
         cwd=cwd,
         env={**os.environ, **variables},
-        stdin=subprocess.DEVNULL,
+        stdin=terminal,
         stderr=subprocess.PIPE,
     )
     running = Command(process)

@@ -1,4 +1,4 @@
-"""A terminal that hangs up: SIGHUP to all of its foreground."""
+"""A terminal that hangs up: SIGHUP to all that runs in it."""
 
 from __future__ import annotations
 
@@ -45,16 +45,21 @@ async def test_a_hang_up_drains_as_sigterm_does(
     (workplace / "waits.py").write_text(WAITING)
     gate, arrival = Gate(workplace / "gate"), Gate(workplace / "arrival")
     replies = list[Reply]()
+    terminal, inside = os.openpty()
     async with (
-        serve("waits:waiting", "--queue", queue, "--executor", executor) as serving,
+        serve("waits:waiting", "--queue", queue, "--executor", executor, terminal=inside) as serving,
         open_client(broker.url) as client,
         trio.open_nursery() as nursery,
     ):
+        os.close(inside)
         await serving.line_with("consuming from queue")
         nursery.start_soon(collect, client, b"x", queue, replies)
         await arrival.open()
-        for pid in (*children_of(serving.pid), serving.pid):
+        for pid in children_of(serving.pid):
             os.kill(pid, signal.SIGHUP)
+        serving.send(signal.SIGHUP)
+        await serving.line_with("reload: 0 changed live")
+        os.close(terminal)
         await serving.line_with("SIGHUP: draining 1 worker(s)")
         await gate.open()
         assert await serving.end() == 0

@@ -133,6 +133,15 @@ def test_the_page_of_settings_is_up_to_date(run_command: Run) -> None:
     assert set(rows) == {*declared(FileTable), *declared(GatewaySettings)}
 
 
+def test_the_page_on_reloads_lists_what_is_live(run_command: Run) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operating" / "reload.md").read_text()
+    table = page.partition("| | live settings |")[2].partition("\n\n")[0]
+    live = {name for name, (_, _, reader) in declared(FileTable).items() if reader.is_live}
+    assert set(re.findall("`([a-z_]+)`", table)) == live
+    text = " ".join(run_command("serve", "--help-all").out.split())
+    assert text.count("[live]") == len(live)
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_installed_by_a_command(
     shell: str, run_command: Run, workplace: Path, monkeypatch: pytest.MonkeyPatch

@@ -10,9 +10,10 @@ import pytest
 import trio
 
 from rpcb_trio import MemoryBroker, Topology, Worker, serve
+from rpcb_trio._commands import _signals
 from rpcb_trio._commands._signals import OBEYED, SAME_SIGNAL, Signals
 from rpcb_trio._commands.serve._setup import Job
-from rpcb_trio._commands.serve._workers import run_jobs
+from rpcb_trio._commands.serve._workers import RunningJobs
 
 
 def echo(bodies: list[bytes]) -> list[bytes]:
@@ -29,9 +30,16 @@ async def start(checkpoints: int, *, task_status: trio.TaskStatus[Worker]) -> No
         task_status.started(worker)
 
 
+async def run_jobs(jobs: list[Job], signals: Signals) -> int:
+    return await RunningJobs(jobs).run(signals, reload=lambda: None)
+
+
 @pytest.fixture
-def signals() -> Iterator[Signals]:
+def signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[Signals]:
+    """Those of a process whose terminal hangs up, which is what SIGHUP tells then."""
+    monkeypatch.setattr(_signals, "_is_there", lambda: True)
     taken = Signals()
+    monkeypatch.setattr(_signals, "_is_there", lambda: False)
     taken.keep()
     yield taken
     taken.restore()
@@ -119,6 +127,47 @@ async def test_a_signal_after_the_last_worker_has_drained_changes_nothing(signal
         assert await run_jobs([Job(name="only", line="only", start=start_from_memory)], signals) == 0
     for each in OBEYED:
         signal.raise_signal(each)
+
+
+@pytest.fixture
+def without_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Signals]:
+    monkeypatch.setattr(_signals, "_is_there", lambda: False)
+    taken = Signals()
+    yield taken
+    taken.restore()
+
+
+async def test_a_hang_up_signal_is_the_wish_to_reload_where_no_terminal_has_hung_up(
+    without_terminal: Signals, autojump_clock: trio.testing.MockClock
+) -> None:
+    reloads: list[float] = []
+    signal.raise_signal(signal.SIGHUP)  # while the models are imported
+    without_terminal.keep()
+
+    async def run() -> int:
+        for _ in range(3):
+            await trio.sleep(1)
+            signal.raise_signal(signal.SIGHUP)
+        await trio.sleep(1)
+        return 7
+
+    noted = partial(reloads.append, 1)
+    code = await without_terminal.drain_and_stop(run, lambda: pytest.fail("it drains"), reload=noted)
+    assert (code, len(reloads)) == (7, 4)
+
+
+async def test_a_process_that_drains_is_not_hurried_by_the_wish_to_reload(
+    without_terminal: Signals, autojump_clock: trio.testing.MockClock
+) -> None:
+    without_terminal.keep()
+
+    async def run() -> int:
+        for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGHUP):
+            signal.raise_signal(each)
+            await trio.sleep(1)
+        return 0
+
+    assert await without_terminal.drain_and_stop(run, lambda: None) == 0
 
 
 def test_a_signal_while_the_models_are_imported_interrupts_once_for_each_wish() -> None:

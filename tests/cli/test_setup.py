@@ -10,7 +10,7 @@ import pytest
 from rpcb_trio import SettingError, Topology, serve
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._values import as_they_look
-from rpcb_trio._commands.serve._setup import make_job, topology
+from rpcb_trio._commands.serve._setup import held, make_job, topology
 from rpcb_trio._service import bind
 from rpcb_trio.batching import Shares
 from tests.cli.test_settings import EVERY_SETTING, expected
@@ -77,7 +77,7 @@ def test_tenant_and_weight_become_shares_and_let_the_worker_take_more_in() -> No
     job = make_job("asr", "rpcb_models.asr:service", bind(echo), settings)
     given = job.start.keywords  # type: ignore[attr-defined] # it is a partial
     assert given["shares"] == Shares("x-tenant", {"gold": 3, "a=b": 0.5, "*": 1})
-    assert given["prefetch"] == 416
+    assert held(settings)[-1] == 416
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from importlib import import_module, metadata
-from inspect import BoundArguments
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from cyclopts import App, CycloptsError
 
@@ -17,7 +16,7 @@ from rpcb_trio._commands._exits import ExitCode, exit_code_of
 from rpcb_trio._commands._help import ALL, Formatter, epilogue
 from rpcb_trio._commands._logs import report_more
 from rpcb_trio._commands._reference import exit_codes, settings
-from rpcb_trio._commands._settings._sources import Sources, unknown_variables
+from rpcb_trio._commands._settings._sources import Origin, Parsed, Sources, unknown_variables
 from rpcb_trio._commands.serve._command import serve
 from rpcb_trio.errors import SettingError
 
@@ -29,13 +28,14 @@ IMPORTED_WHEN_ASKED_FOR = {
     "gateway": "gateway --config rpcb.toml",
     "health": "health --health-port 8080",
     "load": "load hello --queue shout --rate 50 --seconds 30s",
+    "reload": "reload --url http://localhost:8080 --token-file token",
     "simulate": "simulate audit.jsonl --max-batch-size 64",
     "top": "top --events rpcb.events",
     "tune": "tune shout:shout --body one.wav two.wav --rate 50",
 }
 """Commands in packages of their names, each with an example; a worker does not hold them in memory."""
 
-WITHOUT_A_LOG = ("call", "load", "simulate", "top", "tune")
+WITHOUT_A_LOG = ("call", "load", "reload", "simulate", "top", "tune")
 """Commands that say on stderr which variables are no settings, as the others do in a log or a table."""
 
 
@@ -57,13 +57,17 @@ def _run(argv: list[str]) -> int:
     return command(*bound.args, **bound.kwargs) or ExitCode.DONE
 
 
-def parse(argv: Sequence[str]) -> tuple[Callable[..., Any], BoundArguments]:
+def parse(argv: Sequence[str]) -> Parsed:
     """Read a command line into a command and its arguments, with what variables and the file say.
 
     Raises:
         SettingError: something is wrong, or unknown.
     """
-    sources = Sources()
+    return _parse(Origin.here(argv))
+
+
+def _parse(origin: Origin) -> Parsed:
+    argv, sources = origin.argv, Sources(origin, _parse)
     given = ["--help" if each == ALL else each for each in argv]
     try:
         app = command_line(sources, argv)

@@ -44,7 +44,7 @@ class ExitCode(IntEnum):
         code._value_, code.meaning, code.error = value, meaning, error
         return code
 
-    DONE = 0, "done: drained on the first SIGTERM, SIGINT or SIGHUP (serve), or the reply is here (call)"
+    DONE = 0, "done: drained on the first SIGTERM or SIGINT (serve), or the reply is here (call)"
     CRASHED = 1, "crashed: an unexpected error, with its traceback in the log; or not ready (health)"
     WRONG_SETTING = 2, "a wrong setting, target or usage; nothing was started", SettingError
     LOGIN_REFUSED = 3, f"the broker refused the login ({LOGIN}), or TLS failed", LoginRefused
@@ -53,7 +53,7 @@ class ExitCode(IntEnum):
         "the broker's queue or exchange contradicts the settings, or the user lacks a right",
         TopologyMismatch,
     )
-    UNREACHABLE = 5, "the broker could not be reached at the start", SessionLost
+    UNREACHABLE = 5, "the broker could not be reached at the start, or the process (reload)", SessionLost
     DRAIN_TIMEOUT = 6, "drain-timeout ran out; what was left is redelivered", DrainTimeout
     ERROR_REPLY = 7, "the worker sent an error reply (call)", RemoteError
     UNROUTABLE = 8, "no queue is there (call)", Unroutable
@@ -66,7 +66,8 @@ class ExitCode(IntEnum):
     NO_EVENTS = 15, "no worker publishes events (top)"
     WARM_UP_FAILED = 16, "the service could not be warmed up (serve)", WarmUpFailed
     TOO_BIG = 17, "the request is larger than the broker takes (call)", RequestTooBig
-    STOPPED_BY_SIGHUP = 129, "stopped at once: by the second SIGHUP"
+    NEEDS_RESTART = 18, "a setting that has changed needs a restart (reload)"
+    STOPPED_BY_SIGHUP = 129, "stopped at once: the terminal hung up while it drained"
     STOPPED_BY_SIGINT = 130, "stopped at once: by the second SIGINT (call, demo, load: by the first)"
     STOPPED_BY_SIGTERM = 143, "stopped at once: by the second SIGTERM"
 

@@ -22,6 +22,14 @@ OTHERS = frozenset(
 )
 """Flags of settings that are not common."""
 
+LIVE = frozenset(
+    f"--{name.replace('_', '-')}"
+    for table in (FileTable, GatewaySettings)
+    for name, (_, _, reader) in declared(table).items()
+    if reader.is_live
+)
+"""Flags of settings that a reload changes."""
+
 
 class Formatter(DefaultFormatter):
     """Prints each group under its name, with the common settings of it or with all."""
@@ -36,6 +44,9 @@ class Formatter(DefaultFormatter):
         if not self._shows_all:
             entries = [each for each in entries if OTHERS.isdisjoint(each.positive_names)]
         if entries and (self._shows_all or panel.title != RARE.name):
+            for entry in entries if self._shows_all else ():
+                if not LIVE.isdisjoint(entry.positive_names):
+                    entry.description.append(Text("[live]", style="dim"))
             is_command = panel.format == "command"
             columns = get_default_command_columns if is_command else get_default_parameter_columns
             console.print(Text(f"{panel.title}:", style="bold"))

@@ -102,18 +102,22 @@ def _encodable(text: str) -> str:
 
 def write_logs(settings: LogSettings) -> None:
     """Send the whole process's log to stderr: that of this package apart, and all else by the root logger."""
-    root, level = logging.getLogger(), settings.log_level.upper()
-    root.setLevel(level)
     handler = _handler(settings)
     handler.addFilter(FloodFilter())
-    set_apart(root.level, handler)
-    root.addHandler(handler)
+    set_apart(logging.INFO, handler)
+    set_log_level(settings.log_level)
+    logging.getLogger().addHandler(handler)
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def set_log_level(level: str) -> None:
+    """Write lines of this level and of those above it from now on."""
+    root = logging.getLogger()
+    root.setLevel(level.upper())
+    ApartLogger.level_apart = root.level
     for name in REPEATED:
-        logging.getLogger(name).setLevel(
-            logging.WARNING if settings.log_level == "debug" else logging.CRITICAL
-        )
+        logging.getLogger(name).setLevel(logging.WARNING if level == "debug" else logging.CRITICAL)
 
 
 def report(line: str) -> None:

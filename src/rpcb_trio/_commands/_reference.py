@@ -11,7 +11,7 @@ from cyclopts import App, Argument, Group
 from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._commands._settings._file import FileTable
 from rpcb_trio._commands._settings._gateway import GatewaySettings
-from rpcb_trio._commands._settings._parameters import declared, kind_of
+from rpcb_trio._commands._settings._parameters import Reader, declared, kind_of
 
 
 def settings() -> None:
@@ -38,7 +38,13 @@ def _groups(table: type) -> Iterator[str]:
             [group] = cast("tuple[Group]", argument.parameter.group)
             of_group.setdefault(group, []).append(_row(argument))
     for group in sorted(of_group, key=lambda each: each.sort_key):
-        yield from ("", f"### {group.name}", "", "| key | value | default | |", "|---|---|---|---|")
+        yield from (
+            "",
+            f"### {group.name}",
+            "",
+            "| key | value | default | live | |",
+            "|---|---|---|---|---|",
+        )
         yield from of_group[group]
 
 
@@ -54,7 +60,8 @@ def _row(argument: Argument) -> str:
     elif not isinstance(shown, str):
         shown = "" if default in {None, "", ()} else str(default).lower()
     help_text = " ".join((parameter.help or "").split())
-    return f"| `{argument.field_info.name}` | {value} | {shown} | {_escaped(help_text)} |"
+    live = "yes" if cast("Reader", parameter.converter).is_live else ""
+    return f"| `{argument.field_info.name}` | {value} | {shown} | {live} | {_escaped(help_text)} |"
 
 
 def _escaped(text: str) -> str:

@@ -207,6 +207,11 @@ class Stages:
                 for _ in range(executors + 1):  # one encodes while others await confirms
                     self._nursery.start_soon(self.reply, computed.clone())
 
+    @property
+    def session(self) -> Session:
+        """The one that they serve."""
+        return self._session
+
     def change(self) -> None:
         """Have the settings that the pipeline has now."""
         live, max_pending = self._pipeline.live, self._pipeline.max_pending

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +16,8 @@ from rpcb_trio._exposition import Registry, exposed
 from rpcb_trio._forks import close_in_children
 from rpcb_trio._instruments import Health, HealthInstrument
 from rpcb_trio.errors import SettingError
-from rpcb_trio.health._http import Response, answer_one
+from rpcb_trio.health._control import HINT, Control
+from rpcb_trio.health._http import Response, answer_one, not_allowed
 
 log = logging.getLogger("rpcb_trio")
 
@@ -58,11 +60,18 @@ class HealthPort:
     Args:
         workers: one instrument for each worker.
         metrics: a registry of prometheus_client, for `/metrics`; without it there are none.
+        control: what else may be asked, by who bears its token; without it nothing.
     """
 
-    def __init__(self, workers: Sequence[HealthInstrument], metrics: Registry | None = None) -> None:
+    def __init__(
+        self,
+        workers: Sequence[HealthInstrument],
+        metrics: Registry | None = None,
+        control: Control | None = None,
+    ) -> None:
         self._workers = workers
         self._metrics = metrics
+        self._control = control
         self._scrapes = trio.CapacityLimiter(1)
         self._lag = LoopLag()
         self._open: deque[trio.CancelScope] = deque()
@@ -88,6 +97,8 @@ class HealthPort:
 
     async def respond(self, path: str, accept: str) -> Response:
         """The response to a GET of `path`, with metrics in the format that `accept` asks for."""
+        if path == "/reload":
+            return not_allowed("POST")
         if path != "/metrics" or self._metrics is None:
             return self.answer(path)
         try:
@@ -99,6 +110,19 @@ class HealthPort:
             why = {"error": f"a collector raised {type(error).__name__}; see the log"}
             return Response(HTTPStatus.INTERNAL_SERVER_ERROR, why)
         return Response(HTTPStatus.OK, body, content_type)
+
+    async def post(self, scope: trio.CancelScope, path: str, authorization: str) -> Response:
+        """The response to a POST of `path` on the connection of that scope."""
+        if path != "/reload":
+            return not_allowed("GET, HEAD")
+        if self._control is None:
+            return Response(HTTPStatus.NOT_FOUND, {"error": HINT})
+        refusal = await self._control.refusal(authorization)
+        if refusal is not None:
+            return refusal
+        scope.deadline = math.inf  # a model may have to be loaded
+        self._open.remove(scope)
+        return await self._control.reloaded()
 
     async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
         """Respond until cancelled."""
@@ -114,7 +138,7 @@ class HealthPort:
             self._open.append(scope)
             async with stream:
                 try:
-                    await answer_one(stream, self.respond)
+                    await answer_one(stream, self.respond, partial(self.post, scope))
                 except trio.BrokenResourceError:
                     pass  # the client has closed it
                 except Exception:
@@ -130,6 +154,7 @@ async def open_health_port(
     *,
     host: str = "127.0.0.1",
     metrics: Registry | None = None,
+    control: Control | None = None,
 ) -> AsyncIterator[HealthPort]:
     """Listen for probes. Leaving it closes all connections at once.
 
@@ -138,6 +163,7 @@ async def open_health_port(
         workers: one instrument for each worker.
         host: address to listen on; 0.0.0.0 for all addresses of this machine.
         metrics: a registry of prometheus_client, for `/metrics`; without it there are none.
+        control: for `POST /reload`; without it there is none.
 
     Raises:
         SettingError: it can't listen there.
@@ -152,7 +178,7 @@ async def open_health_port(
         ) from error
     for listener in listeners:  # or the next worker could not listen while a model's child lives
         close_in_children(listener.socket)
-    health = HealthPort(workers, metrics)
+    health = HealthPort(workers, metrics, control)
     health.port = listeners[0].socket.getsockname()[1]
     log.info("health: http://%s:%d%s", host, health.port, health.paths)
     async with trio.open_nursery() as nursery:

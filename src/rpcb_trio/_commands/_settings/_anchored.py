@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from rpcb_trio._commands._settings._parameters import declared
 from rpcb_trio._commands._settings._shared import ConnectionSettings
 
-SettingsT = TypeVar("SettingsT", bound=ConnectionSettings)
+SettingsT = TypeVar("SettingsT")
 
 PATHS = frozenset({"FILE", "DIRECTORY", "PLACE"})
 """Metavars of settings that name a file or a directory."""
@@ -19,14 +19,20 @@ OF_URL = frozenset({"cafile", "capath", "certfile", "keyfile"})
 """Parameters of the broker's URL that do."""
 
 
-def anchored(settings: SettingsT) -> SettingsT:
-    """The settings with absolute paths; to be called before anything of the user's is imported."""
+def anchored(settings: SettingsT, directory: Path | None = None) -> SettingsT:
+    """The settings with absolute paths, as meant in that directory.
+
+    Without one it is the working directory, and to be called before anything of the user's is imported.
+    """
+    directory = directory or Path.cwd()
     settings_of = declared(type(settings)).items()
     found = {key: getattr(settings, key) for key, (_, each, _) in settings_of if each.metavar in PATHS}
     paths: dict[str, Any] = {
-        key: str(Path(value).absolute()) for key, value in found.items() if _is_relative(value)
+        key: str(directory / value) for key, value in found.items() if _is_relative(value)
     }
-    return replace(settings, url=_with_absolute_files(settings.url), **paths)
+    if isinstance(settings, ConnectionSettings):
+        paths["url"] = _with_absolute_files(settings.url, directory)
+    return replace(settings, **paths)  # type: ignore[type-var] # a dataclass
 
 
 def _is_relative(value: str | None) -> bool:
@@ -34,7 +40,7 @@ def _is_relative(value: str | None) -> bool:
     return value not in (None, "off") and "://" not in str(value)
 
 
-def _with_absolute_files(url: str) -> str:
+def _with_absolute_files(url: str, directory: Path) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -42,5 +48,5 @@ def _with_absolute_files(url: str) -> str:
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     if not any(key in OF_URL and not Path(value).is_absolute() for key, value in pairs):
         return url
-    absolute = [(key, str(Path(value).absolute()) if key in OF_URL else value) for key, value in pairs]
+    absolute = [(key, str(directory / value) if key in OF_URL else value) for key, value in pairs]
     return parts._replace(query=urlencode(absolute, quote_via=quote, safe="/")).geturl()

@@ -17,6 +17,9 @@ from rpcb_trio.errors import SettingError
 if TYPE_CHECKING:
     from rpcb_trio.amqp import AmqpTransport
 
+WHAT = {"url_file": "the URL", "password_file": "the password", "control_token_file": "the token"}
+"""What each of the files holds."""
+
 ASSIGNMENT = re.compile(r"(export\s+)?\w+\s*=")
 
 
@@ -67,10 +70,10 @@ def _split(url: str) -> SplitResult:
 
 def _with_login(settings: ConnectionSettings) -> str:
     """The URL with the user and the password that are set beside it, whatever characters these have."""
-    url = bare(settings.url) if settings.url_file is None else _read("url_file", settings.url_file)
+    url = bare(settings.url) if settings.url_file is None else value_in_file("url_file", settings.url_file)
     password = settings.password
     if settings.password_file is not None:
-        password = _read("password_file", settings.password_file)
+        password = value_in_file("password_file", settings.password_file)
     if settings.user is None and password is None:
         return url
     parts = _split(url)
@@ -87,7 +90,12 @@ def _with_login(settings: ConnectionSettings) -> str:
     return parts._replace(netloc=f"{user or 'guest'}{secret}@{place}").geturl()
 
 
-def _read(setting: str, path: str) -> str:
+def value_in_file(setting: str, path: str) -> str:
+    """The one value that a file holds.
+
+    Raises:
+        SettingError: it can't be read, or holds something else; the error does not show it.
+    """
     try:
         return _alone(setting, read_text(Path(path)))
     except OSError as error:
@@ -99,7 +107,7 @@ def _read(setting: str, path: str) -> str:
 def _alone(setting: str, text: str) -> str:
     """The one value that a file holds; an error does not show it, for it may be a password."""
     value = bare(text) if setting == "url_file" else text.strip("\r\n")
-    what = "the URL" if setting == "url_file" else "the password"
+    what = WHAT[setting]
     if not value:
         raise SettingError(f"it is empty; write {what} into it")
     if (lines := len(value.splitlines())) > 1:

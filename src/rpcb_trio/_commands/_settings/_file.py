@@ -28,13 +28,20 @@ import msgspec
 from rpcb_trio._commands._settings._gateway import GatewaySettings
 from rpcb_trio._commands._settings._parameters import declared
 from rpcb_trio._commands._settings._serve import Settings
-from rpcb_trio._commands._settings._shared import HealthSettings, LogSettings, MetricsSettings, Target
+from rpcb_trio._commands._settings._shared import (
+    ControlSettings,
+    HealthSettings,
+    LogSettings,
+    MetricsSettings,
+    Target,
+)
 from rpcb_trio._commands._settings._text import read_text
 from rpcb_trio._gateway import file_of
 from rpcb_trio._shown import did_you_mean
 from rpcb_trio.errors import SettingError
 
 DEFAULT = Path("rpcb.toml")
+HERE = Path()
 
 MISTYPED = re.compile(r"Expected `(\w+)(?: \| null)?`, got `\w+`")
 TOML_TYPES = {
@@ -60,7 +67,7 @@ class WorkerTable(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileTable(WorkerTable, LogSettings, HealthSettings, MetricsSettings):
+class FileTable(WorkerTable, LogSettings, HealthSettings, MetricsSettings, ControlSettings):
     """What the file itself may hold, besides the tables."""
 
 
@@ -89,8 +96,12 @@ class SettingsFile:
         return list(dict.fromkeys(names or self.workers))
 
 
-def read_file(path: Path | None) -> SettingsFile:
-    """Read and check the file that was named, or else `rpcb.toml` if there is one.
+OF_PROCESS = (LogSettings, HealthSettings, MetricsSettings, ControlSettings)
+"""What all workers of a process share."""
+
+
+def read_file(path: Path | None, directory: Path = HERE) -> SettingsFile:
+    """Read and check the file that was named, or else `rpcb.toml` if there is one, in that directory.
 
     A name like `PACKAGE:FILE` is that of a file in an installed package.
 
@@ -98,10 +109,10 @@ def read_file(path: Path | None) -> SettingsFile:
         SettingError: it can't be read, or something in it is wrong.
     """
     name = str(path or DEFAULT)
-    if path is not None and ":" in name and not path.exists():
+    if path is not None and ":" in name and not (directory / path).exists():
         path = file_of("--config", name)
     try:
-        top = tomllib.loads(read_text(path or DEFAULT))
+        top = tomllib.loads(read_text(directory / (path or DEFAULT)))
     except FileNotFoundError:
         if path is not None:
             raise SettingError(f"{name}: there is no such file; --config or RPCB_CONFIG names it") from None
@@ -141,7 +152,7 @@ def _values(table: Table, model: type, where: str) -> Table:
         try:
             found[key] = reader.of_toml(kind, value)
         except ValueError as error:
-            shown = "***" if key == "password" else _shown(value)
+            shown = "***" if reader.is_secret else _shown(value)
             reason = (
                 f"choose from {', '.join(get_args(kind))}"
                 if get_origin(kind) is Literal
@@ -158,7 +169,7 @@ def _plainly(reason: str) -> str:
 
 
 def _remedy(key: str, settings: Mapping[str, object]) -> str:
-    if any(key in declared(table) for table in (LogSettings, HealthSettings, MetricsSettings)):
+    if any(key in declared(table) for table in OF_PROCESS):
         return "; it is for the whole process, so it stands above all tables"
     return did_you_mean(key, settings) or "; rpcb-trio serve --help-all lists them all"
 

@@ -19,6 +19,7 @@ from cyclopts import CoercionError, Group, Parameter, Token, convert
 
 from rpcb_trio._bounds import ANY, Bounds
 from rpcb_trio._commands._settings._values import Unit, read_number, read_whole
+from rpcb_trio._shown import without_passwords
 
 SERVICE = Group("Service", sort_key=0)
 FILE = Group("File", sort_key=1)
@@ -49,6 +50,10 @@ class Reader:
     """Whether it may come from a variable or the file, too, or from a flag alone."""
     is_common: bool = False
     """Whether `--help` shows it, or only `--help-all`."""
+    is_live: bool = False
+    """Whether a process that runs can change it; the others need a restart."""
+    is_secret: bool = False
+    """Whether its value is never shown."""
 
     def __call__(self, hint: Any, tokens: Sequence[Token]) -> Any:
         """Read what was written on the command line or in a variable."""
@@ -75,6 +80,20 @@ class Reader:
         found = msgspec.convert(value, kind)
         self._check(found)
         return found
+
+    def show(self, value: object) -> str:
+        """The value as a person would write it; of a secret only that it is set."""
+        if value is None or value == ():
+            return "not set"
+        if self.is_secret:
+            return "***"
+        if isinstance(value, tuple):
+            return ", ".join(map(self.show, value))
+        if isinstance(value, bool):
+            return str(value).lower()
+        if self.unit is not None and isinstance(value, int | float):
+            return self.unit.show(value)
+        return without_passwords(f"{value:g}" if isinstance(value, float) else str(value))
 
     def _of_text(self, kind: Any, token: Token) -> Any:
         text = token.value
@@ -103,6 +122,8 @@ def setting(
     bounds: Bounds = ANY,
     shown: str | bool | None = None,
     common: bool = False,
+    live: bool = False,
+    secret: bool = False,
     is_setting: bool = True,
     **more: Any,
 ) -> Parameter:
@@ -115,6 +136,8 @@ def setting(
         bounds: what a number may be.
         shown: what the help says of its default, in words, or False for nothing.
         common: whether `--help` shows it, or only `--help-all`.
+        live: whether a reload changes it; the others need a restart.
+        secret: whether its value is never shown.
         is_setting: whether it has a variable and a key in the file as well.
         more: as `cyclopts.Parameter` takes it.
     """
@@ -125,6 +148,8 @@ def setting(
         may_be_empty=metavar not in NAMED,
         is_setting=is_setting,
         is_common=common or not is_setting,
+        is_live=live,
+        is_secret=secret,
     )
     show_default = unit.show if shown is None and unit else shown
     return Parameter(group=group, metavar=metavar, converter=reader, show_default=show_default, **more)

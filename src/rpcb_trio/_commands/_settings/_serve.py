@@ -40,7 +40,7 @@ class Settings(QueueSettings, ServiceSettings):
     """active creates what is missing, passive checks that it is there, never does neither."""
     queue_type: Annotated[Literal["classic", "quorum"], setting(TOPOLOGY)] = "classic"
     """Type of the queue, if it is declared."""
-    consumer_timeout: Annotated[float, setting(BROKER, unit=SECONDS, bounds=POSITIVE)] = (
+    consumer_timeout: Annotated[float, setting(BROKER, unit=SECONDS, bounds=POSITIVE, live=True)] = (
         DEFAULT_CONSUMER_TIMEOUT
     )
     """The broker's own limit for an unacked delivery (consumer_timeout in rabbitmq.conf). A worker that may
@@ -62,29 +62,26 @@ class Settings(QueueSettings, ServiceSettings):
     on_refused_reply: Annotated[Literal["dead-letter", "requeue"], setting(TOPOLOGY)] = "dead-letter"
     """Where a request goes if the broker keeps refusing its reply: to the dead letters, or back."""
 
-    max_batch_size: Annotated[int, setting(BATCHING, "N", bounds=COUNT, common=True)] = 32
+    max_batch_size: Annotated[int, setting(BATCHING, "N", bounds=COUNT, common=True, live=True)] = 32
     """The most requests in one batch."""
-    batching: Annotated[Literal["auto", "fixed"], setting(BATCHING, common=True)] = "auto"
+    batching: Annotated[Literal["auto", "fixed"], setting(BATCHING, common=True, live=True)] = "auto"
     """auto learns when to wait; fixed waits for max-wait."""
     max_wait: Annotated[
         float | None,
-        setting(BATCHING, unit=SECONDS, bounds=FINITE_OR_0, shown="0", common=True),
+        setting(BATCHING, unit=SECONDS, bounds=FINITE_OR_0, shown="0", common=True, live=True),
     ] = None
     """For fixed: how long a batch waits to fill, from the arrival of its oldest request."""
     latency_objective: Annotated[
         float | None,
-        setting(
-            BATCHING,
-            unit=SECONDS,
-            bounds=FINITE,
-            shown="none, reply as soon as possible",
-        ),
+        setting(BATCHING, unit=SECONDS, bounds=FINITE, shown="none, reply as soon as possible", live=True),
     ] = None
     """For auto: fill batches as long as every request still gets its reply within this time, to save device
     time."""
-    max_batch_cost: Annotated[float | None, setting(BATCHING, "COST", bounds=POSITIVE, shown="none")] = None
+    max_batch_cost: Annotated[
+        float | None, setting(BATCHING, "COST", bounds=POSITIVE, shown="none", live=True)
+    ] = None
     """The most padded cost of a batch: its size times the largest cost(item) in it."""
-    batch_size: Annotated[tuple[int, ...], several(BATCHING, "SIZE")] = ()
+    batch_size: Annotated[tuple[int, ...], several(BATCHING, "SIZE", live=True)] = ()
     """For auto: a size the model is compiled for; the service pads a batch to the next one. Repeatable."""
     prefetch: Annotated[
         int | None,
@@ -93,12 +90,19 @@ class Settings(QueueSettings, ServiceSettings):
             "N",
             bounds=Bounds(least=1, most=LARGEST_PREFETCH),
             shown="max-batch-size * (executors + 1), or as max-pending or tenant needs",
+            live=True,
         ),
     ] = None
     """The most requests held unanswered; it bounds the memory."""
     max_pending: Annotated[
         int | None,
-        setting(BATCHING, "N", bounds=COUNT, shown="as the prefetch allows; with tenant, max-batch-size * 8"),
+        setting(
+            BATCHING,
+            "N",
+            bounds=COUNT,
+            shown="as the prefetch allows; with tenant, max-batch-size * 8",
+            live=True,
+        ),
     ] = None
     """The most requests that wait for a batch; further requests are refused at once, as overloaded. With
     tenant, those of the tenant that has more than its share."""
@@ -107,15 +111,15 @@ class Settings(QueueSettings, ServiceSettings):
     )
     """Share the worker fairly among tenants, whatever each sends: the header that says whose a request is; or
     reply-to, for the address that it is answered at."""
-    weight: Annotated[tuple[str, ...], several(BATCHING, "TENANT=N")] = ()
+    weight: Annotated[tuple[str, ...], several(BATCHING, "TENANT=N", live=True)] = ()
     """With tenant: how many shares a tenant has, where it is not 1. All tenants that are not named are one
     together if there is a weight for *. Repeatable."""
-    expired: Annotated[Literal["answer", "drop"], setting(BATCHING)] = "answer"
+    expired: Annotated[Literal["answer", "drop"], setting(BATCHING, live=True)] = "answer"
     """answer expired requests with an error reply, or drop them without a reply."""
 
-    no_reply_to: Annotated[Literal["run", "dead-letter"], setting(REPLIES)] = "run"
+    no_reply_to: Annotated[Literal["run", "dead-letter"], setting(REPLIES, live=True)] = "run"
     """A request without a reply_to: run it and drop the result, or dead-letter it."""
-    max_body_size: Annotated[int, setting(REPLIES, unit=BYTES, bounds=BOUNDS["max_body_size"])] = (
+    max_body_size: Annotated[int, setting(REPLIES, unit=BYTES, bounds=BOUNDS["max_body_size"], live=True)] = (
         MAX_BODY_SIZE
     )
     """The largest request that is decoded; larger ones get the error too-big."""
@@ -126,13 +130,14 @@ class Settings(QueueSettings, ServiceSettings):
             unit=BYTES,
             bounds=BOUNDS["max_reply_size"],
             shown="what the broker takes by default, by its version",
+            live=True,
         ),
     ] = None
     """The largest reply; a larger one becomes the error reply-too-big."""
-    check_caller: Annotated[bool, setting(REPLIES)] = False
+    check_caller: Annotated[bool, setting(REPLIES, live=True)] = False
     """Whether to ask the broker if the caller of a direct reply-to is still there, and not to compute the
     request if not."""
-    remember_replies: Annotated[int, setting(REPLIES, "N", bounds=BOUNDS["remember_replies"])] = 0
+    remember_replies: Annotated[int, setting(REPLIES, "N", bounds=BOUNDS["remember_replies"], live=True)] = 0
     """How many replies to keep, to answer a request that comes again without computing it."""
 
     replicas: Annotated[int, setting(EXECUTORS, "N", bounds=BOUNDS["replicas"], common=True)] = 1
@@ -144,7 +149,9 @@ class Settings(QueueSettings, ServiceSettings):
     ] = None
     """How long one run of infer may take; choose several times what the largest batch takes. Then the worker
     ends, and what it held is redelivered. A process of its own is killed instead."""
-    hook_timeout: Annotated[float, setting(EXECUTORS, unit=SECONDS, bounds=BOUNDS["hook_timeout"])] = 60.0
+    hook_timeout: Annotated[
+        float, setting(EXECUTORS, unit=SECONDS, bounds=BOUNDS["hook_timeout"], live=True)
+    ] = 60.0
     """How long decode and cost, or encode, may take for one request; then the request gets an error."""
     warm_up_timeout: Annotated[float, setting(EXECUTORS, unit=SECONDS, bounds=BOUNDS["warm_up_timeout"])] = (
         1800.0
@@ -156,9 +163,11 @@ class Settings(QueueSettings, ServiceSettings):
     decode_threads: Annotated[int, setting(EXECUTORS, "N", bounds=BOUNDS["decode_threads"])] = 2
     """How many threads decode and encode."""
 
-    drain_timeout: Annotated[float, setting(WORKER, unit=SECONDS, bounds=BOUNDS["drain_timeout"])] = 30.0
+    drain_timeout: Annotated[
+        float, setting(WORKER, unit=SECONDS, bounds=BOUNDS["drain_timeout"], live=True)
+    ] = 30.0
     """After a signal, how long the replies to what is held may take."""
-    batch_headers: Annotated[bool, setting(WORKER)] = False
+    batch_headers: Annotated[bool, setting(WORKER, live=True)] = False
     """Whether replies carry the id and size of their batch, and the wait."""
     journal: Annotated[
         str | None, setting(WORKER, "DIRECTORY", shown="rpcb-trio in XDG_STATE_HOME or ~/.local/state")

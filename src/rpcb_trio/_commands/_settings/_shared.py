@@ -68,7 +68,9 @@ class ConnectionSettings:
     password that has changed."""
     user: Annotated[str | None, setting(BROKER, "NAME", shown=False)] = None
     """The broker's user, for a URL that names none."""
-    password: Annotated[str | None, setting(BROKER, "TEXT", shown=False)] = field(default=None, repr=False)
+    password: Annotated[str | None, setting(BROKER, "TEXT", shown=False, secret=True)] = field(
+        default=None, repr=False
+    )
     """The password as it is, for a URL that has none. Set RPCB_PASSWORD rather than the flag, which other
     users of the machine can see."""
     password_file: Annotated[str | None, setting(BROKER, "FILE", shown=False)] = None
@@ -105,10 +107,26 @@ class ServiceSettings:
 class LogSettings:
     """What the process writes to stderr."""
 
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], setting(LOGGING, common=True)] = "info"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], setting(LOGGING, common=True, live=True)
+    ] = "info"
     """The least level that is written."""
     log_format: Annotated[Literal["text", "json"], setting(LOGGING)] = "text"
     """Lines of text, or a JSON object a line."""
+
+
+@FLAT
+@dataclass(frozen=True, kw_only=True)
+class ControlSettings:
+    """Who may have the process reload over HTTP."""
+
+    control_token: Annotated[str | None, setting(WORKER, "TEXT", shown=False, secret=True)] = field(
+        default=None, repr=False
+    )
+    """Token of those who may POST /reload to health-port. Set RPCB_CONTROL_TOKEN rather than the flag, which
+    other users of the machine can see."""
+    control_token_file: Annotated[str | None, setting(WORKER, "FILE", shown=False)] = None
+    """Or: a file that holds it, read for each of them."""
 
 
 @FLAT

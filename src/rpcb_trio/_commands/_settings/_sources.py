@@ -1,7 +1,8 @@
 """Where settings come from, and how they are merged: a flag, its variable, the file, the default.
 
-Each source is read once. What may be left around the value of a variable is not part of it: quotes and line
-ends of an env file, a byte-order mark, spaces. An empty variable is an unset one.
+Each source is read once, and the file again by each reload. What may be left around the value of a variable
+is not part of it: quotes and line ends of an env file, a byte-order mark, spaces. An empty variable is an
+unset one.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import is_dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass, replace
 from inspect import BoundArguments, signature
 from ipaddress import ip_address
-from typing import Any, TypeVar, get_origin
+from pathlib import Path
+from typing import Any, Self, TypeAlias, TypeVar, get_origin
 from urllib.parse import urlsplit
 
 from cyclopts import App, Argument, ArgumentCollection, Token
@@ -47,29 +49,71 @@ LINK = re.compile(
 """How the names end that Kubernetes makes of a Service, and Docker of a link."""
 
 
-class Sources:
-    """The sources of one command's settings. cyclopts calls it when it has read the flags."""
+@dataclass(frozen=True)
+class Origin:
+    """What a command was started with. A service may change the directory, and the variables."""
 
-    def __init__(self) -> None:
+    argv: tuple[str, ...]
+    variables: Mapping[str, str]
+    directory: Path
+
+    @classmethod
+    def here(cls, argv: Sequence[str] = ()) -> Self:
+        """As they are now."""
+        try:
+            directory = Path.cwd()
+        except OSError:  # it was deleted
+            directory = Path()
+        return cls(tuple(argv), dict(os.environ), directory)
+
+
+Parsed: TypeAlias = tuple[Callable[..., Any], BoundArguments]
+"""A command, and its arguments."""
+
+
+class Sources:
+    """The sources of one command's settings. cyclopts calls it when it has read the flags.
+
+    Args:
+        origin: what the command was started with.
+        parse: reads all of them, once more.
+    """
+
+    def __init__(self, origin: Origin | None = None, parse: Callable[[Origin], Parsed] | None = None) -> None:
+        self.origin = Origin.here() if origin is None else origin
+        self._parse = parse
         self.file = SettingsFile()
         self._command = ""
         self._given: frozenset[str] = frozenset()
         self._before_file: dict[type, Any] = {}
+        self.given: BoundArguments
+        """All arguments of the command, once they are complete."""
 
     def __call__(self, _app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         """Add what variables say where no flag does, and read the file."""
         settings = [each for each in arguments if _is_setting(each)]
         for argument in settings:
             if not argument.tokens:
-                argument.tokens.extend(_tokens_of_variable(argument))
+                argument.tokens.extend(_tokens_of_variable(argument, self.origin.variables))
         self._command = "".join(commands[:1])
         self._given = frozenset(each.field_info.name for each in settings if each.tokens)
         config = arguments.get("--config", None)
         if config is not None:
-            self.file = read_file(config.convert_and_validate() if config.tokens else None)
+            named = config.convert_and_validate() if config.tokens else None
+            self.file = read_file(named, self.origin.directory)
+
+    def again(self) -> BoundArguments:
+        """The command's arguments, as they would be if it were started now as it was.
+
+        Raises:
+            SettingError: something in them is wrong.
+        """
+        assert self._parse is not None  # noqa: S101 - only tests make sources of their own
+        return self._parse(self.origin)[1]
 
     def complete(self, command: Callable[..., Any], bound: BoundArguments) -> None:
         """Fill in from the file what neither a flag nor a variable says."""
+        self.given = bound
         for name, parameter in signature(command).parameters.items():
             if is_dataclass(parameter.default):
                 settings = bound.arguments.get(name, parameter.default)
@@ -109,9 +153,9 @@ def _is_setting(argument: Argument) -> bool:
     return isinstance(reader, Reader) and reader.is_setting
 
 
-def _tokens_of_variable(argument: Argument) -> Iterator[Token]:
+def _tokens_of_variable(argument: Argument, variables: Mapping[str, str]) -> Iterator[Token]:
     name = f"{PREFIX}{argument.field_info.name.upper()}"
-    text = os.environ.get(name, "")
+    text = variables.get(name, "")
     value = bare(text)
     if value and name == PASSWORD:
         value = text.strip("\r\n")

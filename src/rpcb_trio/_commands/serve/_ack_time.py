@@ -6,7 +6,12 @@ and redelivers (https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout)
 
 from __future__ import annotations
 
+import logging
+
+from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._values import SECONDS
+
+log = logging.getLogger("rpcb_trio")
 
 
 def longest_hold(prefetch: int, executors: int, infer_timeout: float) -> float:
@@ -32,3 +37,10 @@ def hold_warning(
         f"{SECONDS.show(consumer_timeout)} (consumer_timeout); lower prefetch or infer_timeout, or raise "
         "consumer_timeout there and here"
     )
+
+
+def warn_of_long_holds(name: str, settings: Settings, executors: int, prefetch: int) -> None:
+    """Warn in the log where a worker may hold a request for too long."""
+    warning = hold_warning(prefetch, executors, settings.infer_timeout, settings.consumer_timeout)
+    if warning is not None:
+        log.warning("%s: %s", name, warning)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rpcb_trio._batching import AutoPolicy, FixedPolicy, Policy
 from rpcb_trio._commands._metrics import counting_for
@@ -19,7 +19,6 @@ from rpcb_trio._commands._settings._broker import shown_url, transport
 from rpcb_trio._commands._settings._parameters import declared
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._values import SECONDS, as_they_look, read_number
-from rpcb_trio._commands.serve._ack_time import hold_warning
 from rpcb_trio._commands.serve._target import load_service
 from rpcb_trio._events import EventInstrument, publish_events
 from rpcb_trio._executors import ProcessExecutor
@@ -31,7 +30,7 @@ from rpcb_trio._instruments import (
     new_start,
     tracing_if_on,
 )
-from rpcb_trio._pipeline import checked_intake, serve
+from rpcb_trio._pipeline import LiveSettings, checked_intake, serve
 from rpcb_trio._service import BoundService, bind_again
 from rpcb_trio._shares import Shares
 from rpcb_trio._transports import Topology, server_of
@@ -43,8 +42,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("rpcb_trio")
 
 OF_SERVE = declared(Settings).keys() & signature(serve).parameters.keys() - {"queue", "batching"}
+LIVE_OF_SERVE = OF_SERVE & LiveSettings.__annotations__.keys()
 OF_TOPOLOGY = declared(Settings).keys() & signature(Topology).parameters.keys()
 """Settings that are arguments of the same name."""
+OF_POLICY = frozenset(
+    {"batching", "max_batch_size", "max_wait", "latency_objective", "max_batch_cost", "batch_size"}
+)
+"""Settings that a policy is made of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +61,6 @@ class Job:
     health: HealthInstrument = field(default_factory=HealthInstrument)
     publishing: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
     """Publishes its events from before its start until after its end."""
-    warning: str | None = None
-    """What the operator should know before the start."""
 
 
 def make_job(
@@ -94,7 +96,6 @@ def make_job(
         publishing = partial(publish_events, broker, _events_exchange(settings.events, settings), events)
     arguments = {each: getattr(settings, each) for each in OF_SERVE} | {
         "batching": policy,
-        "prefetch": prefetch,
         "shares": shares,
         "devices": settings.device,
         "executors": processes,
@@ -107,7 +108,6 @@ def make_job(
         name=name,
         health=health,
         publishing=publishing,
-        warning=hold_warning(prefetch, executors, settings.infer_timeout, settings.consumer_timeout),
         line=f"{name}: serving {target} from queue {settings.queue} of {shown_url(settings)}: "
         f"prefetch {prefetch}, max batch {policy.max_batch_size}, {_batching_line(settings)}, "
         f"{executors} replica(s)",
@@ -179,6 +179,16 @@ def policy_of(settings: Settings) -> Policy:
         batch_sizes=settings.batch_size,
         latency_objective=settings.latency_objective,
     )
+
+
+def live_arguments(settings: Settings, changed: Collection[str]) -> LiveSettings:
+    """What `Worker.change` takes for the settings that have changed."""
+    arguments = {each: getattr(settings, each) for each in changed if each in LIVE_OF_SERVE}
+    if OF_POLICY.intersection(changed):
+        arguments["batching"] = policy_of(settings)
+    if "weight" in changed:
+        arguments["shares"] = shares_of(settings)
+    return cast("LiveSettings", arguments)  # of the same names
 
 
 def topology(settings: Settings) -> Topology:

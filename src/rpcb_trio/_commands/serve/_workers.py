@@ -1,7 +1,7 @@
 """How a process of workers lives and ends.
 
-1. The workers are started one after another, in one nursery.
-2. The first SIGTERM, SIGINT or SIGHUP ends the start of those that are not started, and drains the others.
+1. The workers are started one after another, in one nursery. Once all have started, SIGHUP reloads.
+2. The first SIGTERM or SIGINT ends the start of those that are not started, and drains the others.
 3. When all have drained, the process ends with 0. A worker whose drain_timeout runs out does not hurry the
    others; the process then ends with the code for it.
 4. The second signal cancels all at once, unless it came so soon that it counts as the first; the broker
@@ -13,7 +13,7 @@ A worker that crashes ends the process: the nursery cancels the others, and what
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -26,30 +26,42 @@ from rpcb_trio.errors import DrainTimeout, WarmUpFailed
 log = logging.getLogger("rpcb_trio")
 
 
-async def run_jobs(jobs: Sequence[Job], signals: Signals) -> int:
-    """Run the workers until a signal ends them; returns the exit code.
+class RunningJobs:
+    """The workers of a process."""
 
-    Raises:
-        DrainTimeout: in a group, one for each worker that was not drained in time.
-        WarmUpFailed, SettingError, LoginRefused, TopologyMismatch, SessionLost: as `serve`, in groups.
-    """
-    workers = _Workers(jobs)
-    return await signals.drain_and_stop(workers.serve, workers.drain, f" {len(jobs)} worker(s)")
-
-
-class _Workers:
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._jobs = jobs
         self._starting = trio.CancelScope()
-        self._started: list[Worker] = []
         self._overdue: list[DrainTimeout] = []
+        self.by_name: dict[str, Worker] = {}
+        """Those that have started."""
+        self.ready = trio.Event()
+        """All of them have."""
 
-    async def serve(self) -> int:
+    @property
+    def hindrance(self) -> str | None:
+        """See `Reloadable`."""
+        if self._starting.cancel_called:
+            return "the process drains"
+        return None if self.ready.is_set() else "not all workers have started; ask again once they have"
+
+    async def run(self, signals: Signals, reload: Callable[[], object]) -> int:
+        """Run them until a signal ends them; returns the exit code.
+
+        Raises:
+            DrainTimeout: in a group, one for each worker that was not drained in time.
+            WarmUpFailed, SettingError, LoginRefused, TopologyMismatch, SessionLost: as `serve`, in groups.
+        """
+        what = f" {len(self._jobs)} worker(s)"
+        return await signals.drain_and_stop(self._serve, self._drain, what, reload=reload)
+
+    async def _serve(self) -> int:
         async with trio.open_nursery() as nursery:
             with self._starting:
                 for job in self._jobs:
                     log.info(job.line)
-                    self._started.append(await nursery.start(self._serve_one, job))
+                    self.by_name[job.name] = await nursery.start(self._serve_one, job)
+                self.ready.set()
             if self._starting.cancel_called:  # the last to start may have done so at that very moment
                 self._drain_started()
         if self._overdue:
@@ -67,10 +79,10 @@ class _Workers:
             log.warning("%s: not drained in time; the others still drain", job.name)
             self._overdue.append(error)
 
-    def drain(self) -> None:
+    def _drain(self) -> None:
         self._starting.cancel()
         self._drain_started()
 
     def _drain_started(self) -> None:
-        for worker in self._started:
+        for worker in self.by_name.values():
             worker.drain()

@@ -24,7 +24,7 @@ from rpcb_trio._commands._settings._broker import shown_url, transport
 from rpcb_trio._commands._settings._parameters import flag, setting
 from rpcb_trio._commands._settings._shared import ConfigPath, ConnectionSettings, LogSettings
 from rpcb_trio._commands._settings._values import SECONDS
-from rpcb_trio._commands._signals import OBEYED
+from rpcb_trio._commands._signals import ENDING
 from rpcb_trio._commands.top._keys import pressed, single_keys
 from rpcb_trio._commands.top._screen import Screen
 from rpcb_trio._events import LiveSummary, QueueSummary, WorkerSummary, watch_events
@@ -138,7 +138,7 @@ class _Display:
 
     async def _go_on(self, interval: float, show: Callable[[], None], terminal: int | None) -> None:
         """Show it again and again, until a signal or `q`."""
-        with trio.open_signal_receiver(*OBEYED) as signals:
+        with trio.open_signal_receiver(*ENDING) as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._repeat, interval, show)
                 nursery.start_soon(self._obey_keys, terminal, show, nursery.cancel_scope)

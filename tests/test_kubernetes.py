@@ -236,6 +236,12 @@ def test_keda_scales_the_worker_and_nobody_else_sets_how_many_there_are(
         assert trigger["type"] == "prometheus" or trigger["metadata"].keys() <= SCALER
 
 
+def test_what_keda_asks_prometheus_for_is_measured(tmp_path: Path) -> None:
+    [scaled] = of_kind(with_components(tmp_path, "keda-prometheus"), "ScaledObject")
+    [trigger] = scaled["spec"]["triggers"]
+    assert faults_of(trigger["metadata"]["query"], ()) == []
+
+
 def test_a_prefix_reaches_every_name_that_an_object_gives_to_another() -> None:
     objects = rendered(EXAMPLE)
     [scaled], [login] = of_kind(objects, "ScaledObject"), of_kind(objects, "TriggerAuthentication")

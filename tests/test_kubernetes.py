@@ -278,9 +278,3 @@ def test_a_shared_journal_is_one_volume_that_many_nodes_may_write(tmp_path: Path
         "name": "journal",
         "persistentVolumeClaim": {"claimName": claim["metadata"]["name"]},
     }
-
-
-def test_keda_asks_prometheus_for_series_that_there_are() -> None:
-    [scaled] = of_kind(rendered(KIT / "keda-prometheus"), "ScaledObject")
-    [trigger] = scaled["spec"]["triggers"]
-    assert faults_of(trigger["metadata"]["query"], recorded=()) == []

@@ -49,8 +49,8 @@ SESSIONS = Row(
 ERRORS = Row(
     "Errors, redeliveries, dead letters",
     "**What goes wrong?** The code says whose fault it is. Redeliveries after a restart are normal; a "
-    "steady rate of them means that something kills workers or sessions. Callers of dead letters get no "
-    "reply.",
+    "steady rate of them means that something kills workers or sessions. Most callers of dead letters "
+    "wait in vain.",
     "how-to/errors.html",
     [
         Panel(

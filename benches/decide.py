@@ -19,7 +19,7 @@ import msgspec
 
 from benches.report import print_table, progress, write_json
 from rpcb_trio import AutoPolicy, FixedPolicy
-from rpcb_trio.batching import Batch, Decision, Pending, Policy, Run
+from rpcb_trio.batching import Batch, Decision, Pending, Policy, Run, Shares
 from rpcb_trio.simulation import Arrival, padded, simulate
 
 LAW: Final = padded(0.002, 0.0002)
@@ -37,7 +37,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     "deadlines": lambda _, now: Arrival(now, deadline=now + PATIENCE),
     "deadlines, overload": lambda chance, now: Arrival(now, deadline=now + chance.uniform(0.005, 0.25)),
     "costs": lambda chance, now: Arrival(now, cost=chance.lognormvariate(1.0, 0.6)),
+    "one tenant": lambda _, now: Arrival(now, caller="0"),
+    "100 tenants": lambda chance, now: Arrival(now, caller=f"{chance.randrange(100)}"),
 }
+SHARED: Final = {"one tenant", "100 tenants"}
+"""The kinds that tenants share."""
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +93,10 @@ class Timed(Policy):
     def max_batch_size(self) -> int:
         return self._policy.max_batch_size
 
+    @property
+    def ageing(self) -> float:
+        return self._policy.ageing
+
     def arrived(self, pending: Pending) -> None:
         start = time.perf_counter()
         self._policy.arrived(pending)
@@ -118,7 +126,11 @@ def _round(policy: str, kind: str, waiting: int, requests: int) -> Cost:
     chance = Random(2)  # noqa: S311 - noise, no secret
     start = time.perf_counter()
     found = simulate(
-        timed, Backlog(KINDS[kind], waiting, requests), LAW, noise=lambda: chance.lognormvariate(0.0, 0.1)
+        timed,
+        Backlog(KINDS[kind], waiting, requests),
+        LAW,
+        noise=lambda: chance.lognormvariate(0.0, 0.1),
+        shares=Shares() if kind in SHARED else None,
     )
     micros = 1e6 / len(found.requests)
     return Cost(

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from benches.plots import BARE, OURS, PUBLISHED
 from benches.policy.cells import Open, Overload
 from benches.policy.loads import MIDDLE, exponential
+from benches.shares import HALF, simulated_p99
 from rpcb_trio import AutoPolicy, FixedPolicy
 from rpcb_trio.batching import Policy
 from rpcb_trio.simulation import LockStep, Simulation, linear, simulate
@@ -79,6 +80,7 @@ def main(folder: Path = Path("docs/images")) -> None:
         ("lock-step", draw_lock_step),
         ("open", draw_open),
         ("overload", draw_overload),
+        ("shares", draw_shares),
     ):
         figure = Figure(figsize=(7, 3), layout="constrained")
         draw(figure)
@@ -173,6 +175,25 @@ def draw_overload(figure: Figure) -> None:
     axes.set_ylim(0, 102)
     axes.set_xlabel("load; 1 is what full batches can serve")
     axes.set_ylabel("answered in time, %")
+    axes.legend()
+
+
+def draw_shares(figure: Figure) -> None:
+    """A tenant's 99th percentile by what another one sends, with shares and without."""
+    axes = figure.subplots()
+    loads = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
+    for name, colour, shares in (("without shares", PUBLISHED, False), ("with shares", OURS, True)):
+        p99s = [fmean(simulated_p99(load, 10.0, seed, shares=shares) for seed in range(2)) for load in loads]
+        print(name, dict(zip(loads, map(round, p99s), strict=True)))
+        axes.plot(loads, p99s, "o-", color=colour, markersize=4, label=name)
+    axes.axvline(HALF, color=BARE, linewidth=1)
+    axes.text(HALF, 0.8, " its half", color=BARE, transform=axes.get_xaxis_transform())
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(loads, [f"{load:g}" for load in loads])
+    axes.minorticks_off()
+    axes.set_xlabel("what the other tenant sends; 1 is all that full batches can serve")
+    axes.set_ylabel("99th percentile, ms")
     axes.legend()
 
 

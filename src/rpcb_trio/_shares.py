@@ -43,22 +43,21 @@ class Shares(msgspec.Struct, frozen=True):
 
     def tenant_of(self, request: Request) -> str:
         """The name of a request's tenant; empty where it says nothing of it."""
-        name = None if self.tenant == REPLY_TO else _as_text(request.headers.get(self.tenant))
-        if name is None:
-            name = request.reply_to or ""
-        return OTHERS if name not in self.weights and OTHERS in self.weights else name
+        header, weights = self.tenant, self.weights
+        name = (header != REPLY_TO and _as_text(request.headers.get(header))) or request.reply_to or ""
+        return OTHERS if weights and name not in weights and OTHERS in weights else name
 
     def weight_of(self, tenant: str) -> float:
         """How many shares it has."""
         return self.weights.get(tenant, 1.0)
 
 
-def _as_text(value: object) -> str | None:
+def _as_text(value: object) -> str:
     """What a header says: client libraries send texts as bytes, and numbers as they are."""
     if isinstance(value, str):
-        return value or None
+        return value
     if isinstance(value, bytes | bytearray):
-        return value.decode(errors="backslashreplace") or None
+        return value.decode(errors="backslashreplace")
     if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return str(value)
-    return None
+    return ""

@@ -15,7 +15,7 @@ from rpcb_trio import FixedPolicy, MemoryBroker
 from rpcb_trio.batching import Policy
 from rpcb_trio.instruments import AuditInstrument
 from tests.cli.conftest import Ended
-from tests.scenarios import Shouting, ask, working
+from tests.scenarios import ANSWERS, Shouting, ask, working
 
 Run = Callable[..., Ended]
 SAME_DEVICE = ("--fixed-seconds=0.1", "--per-cost-seconds=0.02")
@@ -36,6 +36,7 @@ async def record(
     policy: Policy,
     gaps: Sequence[float],
     expiration: float | None,
+    callers: str | None,
 ) -> None:
     broker = MemoryBroker()
     audit = AuditInstrument(file, worker)
@@ -45,7 +46,9 @@ async def record(
     ) as running:
         for number, gap in enumerate(gaps):
             await trio.sleep(gap)
-            ask(broker, b"brief %d" % number, expiration=expiration)
+            reply_to = ANSWERS if callers is None else callers[number]
+            broker.declare(reply_to)
+            ask(broker, b"brief %d" % number, expiration=expiration, reply_to=reply_to)
         await running.until_settled(len(gaps))
 
 
@@ -57,6 +60,7 @@ def recording(
     policy: Policy | None = None,
     gaps: Sequence[float] = GAPS,
     expiration: float | None = None,
+    callers: str | None = None,
 ) -> Path:
     """Append what a worker wrote that served in virtual time."""
     trio.run(
@@ -68,6 +72,7 @@ def recording(
             policy=policy or FixedPolicy(4, 0.05),
             gaps=gaps,
             expiration=expiration,
+            callers=callers,
         ),
         clock=MockClock(autojump_threshold=0),
     )
@@ -121,6 +126,22 @@ def test_auto_is_the_policy_unless_another_is_named(run_command: Run, workplace:
     ended = run_command("simulate", str(recording(workplace / "a")))
     assert ended.code == 0
     assert ["policy", "FixedPolicy", "AutoPolicy"] in [line.split() for line in ended.out.splitlines()]
+
+
+def test_with_tenants_a_flood_no_longer_stands_before_the_others(run_command: Run, workplace: Path) -> None:
+    flood = {"gaps": [0.0] * 40, "callers": "a" * 38 + "bb"}
+    file = str(recording(workplace / "a", policy=FixedPolicy(4), **flood))  # type: ignore[arg-type] # both kinds
+    how = (file, "--batching=fixed", *SAME_DEVICE, "--tenant=reply-to", "--json=found.json")
+    ended = run_command("simulate", *how, "--max-pending=64", "--weight=other=2")
+    rows = [line.split()[-2:] for line in ended.out.splitlines() if "p99 of" in line]
+    found = json.loads((workplace / "found.json").read_text())
+    assert found["simulated"]["refused"] == 0
+    assert found["p99_by_tenants"]["the busiest tenant"] == pytest.approx([1.9, 1.9], rel=0.2)
+    before, after = found["p99_by_tenants"]["the others"]
+    assert (before, after) == pytest.approx((1.9, 0.18), rel=0.2)
+    assert len(rows) == 2
+    ended = run_command("simulate", *how, "--max-pending=8")
+    assert json.loads((workplace / "found.json").read_text())["simulated"]["refused"] == 40 - 8
 
 
 def test_more_replicas_compute_at_once(run_command: Run, workplace: Path) -> None:
@@ -193,6 +214,8 @@ def test_for_a_recording_of_batches_that_are_all_alike_it_must_be_given_what_bat
         (["--fixed-seconds=0", "--per-cost-seconds=0"], ["fixed-seconds 0"]),
         (["--fixed-seconds=nan", "--per-cost-seconds=0"], ["--fixed-seconds: nan"]),
         (["--replicas=0"], ["--replicas"]),
+        (["--weight=gold=3"], ["weight is gold=3, but tenant is not set"]),
+        (["--tenant=x", "--max-pending=3"], ["max_pending is 3, but max_batch_size is 4"]),
         (["--json=nowhere/found.json"], ["--json", "nowhere/found.json"]),
     ],
 )

@@ -17,6 +17,7 @@ from rpcb_trio._batching import Policy
 from rpcb_trio._instruments import Audit, AuditBatch, AuditRequest, read_audit
 from rpcb_trio._measure._law import Observation, ServiceLaw, fit_law
 from rpcb_trio._messages import Ending
+from rpcb_trio._shares import Shares
 from rpcb_trio.errors import Expired, Overloaded, SettingError, TooLate
 from rpcb_trio.simulation import (
     Arrival,
@@ -107,7 +108,13 @@ def recorded(file: Path, worker: str | None) -> Recording:
 
 
 def replay(
-    recording: Recording, policy: Callable[[], Policy], law: ServiceLaw, replicas: int
+    recording: Recording,
+    policy: Callable[[], Policy],
+    law: ServiceLaw,
+    replicas: int,
+    *,
+    shares: Shares | None = None,
+    max_pending: int | None = None,
 ) -> tuple[Simulation, Simulation]:
     """All starts as recorded, and as a policy (a new one for each start) would have served them.
 
@@ -121,6 +128,8 @@ def replay(
             law,
             executors=replicas,
             noise=law.noise(seed=number),
+            shares=shares,
+            max_pending=max_pending,
         )
         for number, start in enumerate(before)
     ]
@@ -144,6 +153,7 @@ def _as_simulated(audit: Audit, typical: float) -> Simulation:
             priority=request.priority,
             deadline=None if request.deadline is None else at + request.deadline,
             caller=request.caller,
+            tenant=request.tenant,
         )
         finished = None if latency is None else at + latency
         requests.append(SimulatedRequest(arrival, refused, finished, number))

@@ -16,9 +16,10 @@ from rpcb_trio._commands._outputs import OutputFlags, Outputs, progress_bar
 from rpcb_trio._commands._settings._parameters import flag
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._values import SECONDS
-from rpcb_trio._commands.serve._setup import policy_of
+from rpcb_trio._commands.serve._setup import policy_of, shares_of
 from rpcb_trio._commands.simulate._report import Replayed, print_replayed, replay_title, summary
 from rpcb_trio._measure import Recording, ServiceLaw, law_by_hand, recorded, replay
+from rpcb_trio._pipeline import checked_intake
 from rpcb_trio.errors import SettingError
 
 if TYPE_CHECKING:
@@ -45,6 +46,13 @@ class ReplayFlags:
     """The most padded cost of a batch."""
     latency_objective: Annotated[float | None, flag(POLICY, unit=SECONDS, bounds=FINITE, shown=False)] = None
     """For auto: the latency to fill batches for."""
+    max_pending: Annotated[int | None, flag(POLICY, metavar="N", bounds=COUNT)] = None
+    """The most requests that wait; without it, any number, or with --tenant as serve has it."""
+    tenant: Annotated[str | None, flag(POLICY, metavar="HEADER")] = None
+    """Share the device among tenants, as serve does: reply-to for the recorded callers; else the recorded
+    tenants."""
+    weight: Annotated[tuple[str, ...], flag(POLICY, metavar="TENANT=N", shown=False)] = ()
+    """With --tenant: how many shares a tenant has, where it is not 1. Repeatable."""
     replicas: Annotated[int | None, flag(DEVICE, metavar="N", bounds=COUNT)] = None
     """How many batches are computed at once, none slower for the others; without it, as recorded."""
     fixed_seconds: Annotated[float | None, flag(DEVICE, unit=SECONDS, shown=False)] = None
@@ -74,6 +82,9 @@ def simulate(
         max_wait=how.max_wait,
         max_batch_cost=how.max_batch_cost,
         latency_objective=how.latency_objective,
+        max_pending=how.max_pending,
+        tenant=how.tenant,
+        weight=how.weight,
         replicas=how.replicas or recording.replicas,
     )
     found = _replayed(recording, settings, _law(recording, how.fixed_seconds, how.per_cost_seconds))
@@ -91,9 +102,17 @@ def _law(recording: Recording, fixed: float | None, per_cost: float | None) -> S
 
 
 def _replayed(recording: Recording, settings: Settings, law: ServiceLaw) -> Replayed:
+    max_pending, shares = settings.max_pending, shares_of(settings)
+    if shares is not None:
+        _, max_pending = checked_intake(
+            None, max_pending, shares, max_batch_size=settings.max_batch_size, executors=settings.replicas
+        )
+    policy = partial(policy_of, settings)
     with progress_bar() as progress:
         progress.add_task("simulating", total=None)
-        before, after = replay(recording, partial(policy_of, settings), law, settings.replicas)
+        before, after = replay(
+            recording, policy, law, settings.replicas, shares=shares, max_pending=max_pending
+        )
     return Replayed(recording, settings, law, before, after)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,11 @@ from rich.console import Console
 
 from rpcb_trio._commands._outputs import ms, new_table, say
 from rpcb_trio._commands._settings._serve import Settings
-from rpcb_trio._commands.serve._setup import policy_of
+from rpcb_trio._commands.serve._setup import policy_of, shares_of
 from rpcb_trio._measure import Recording, ServiceLaw
+from rpcb_trio._shares import REPLY_TO
 from rpcb_trio.errors import Overloaded
-from rpcb_trio.simulation import Simulation
+from rpcb_trio.simulation import SimulatedRequest, Simulation
 
 CALLERS = (
     "Callers in lock step are replayed at the recorded times; under the other policy they would have sent at "
@@ -42,6 +44,8 @@ def print_replayed(console: Console, found: Replayed) -> None:
     before, after = figures(found.recorded), figures(found.simulated)
     for name, (key, shown) in ROWS.items():
         table.add_row(name, shown(before[key]), shown(after[key]))
+    for tenants, latencies in _by_tenants(found).items():
+        table.add_row(f"p99 of {tenants}", *map(ms, latencies))
     console.print(table)
     for note in _notes(found):
         say(console, note)
@@ -49,13 +53,17 @@ def print_replayed(console: Console, found: Replayed) -> None:
 
 def summary(found: Replayed) -> dict[str, Any]:
     """As it is written as JSON. Times are in seconds."""
-    names = ("batching", "max_batch_size", "max_wait", "max_batch_cost", "latency_objective", "replicas")
+    names = (
+        *("batching", "max_batch_size", "max_wait", "max_batch_cost", "latency_objective"),
+        *("max_pending", "tenant", "weight", "replicas"),
+    )
     return {
         "worker": found.recording.worker,
         "settings": {name: getattr(found.settings, name) for name in names},
         "law": found.law.summary,
         "recorded": figures(found.recorded),
         "simulated": figures(found.simulated),
+        "p99_by_tenants": _by_tenants(found),
     }
 
 
@@ -74,6 +82,29 @@ def figures(found: Simulation) -> dict[str, Any]:
         "batches": len(found.batches),
         "mean_batch_size": found.mean_batch_size,
         "largest_batch": max((batch.size for batch in found.batches), default=0),
+    }
+
+
+def _by_tenants(found: Replayed) -> dict[str, tuple[float, float]]:
+    """Where tenants share the device: the p99 of the one with the most requests, and of all others."""
+    shares = shares_of(found.settings)
+    if shares is None:
+        return {}
+
+    def tenant_of(request: SimulatedRequest) -> str | None:
+        arrival = request.arrival
+        is_named = shares.tenant != REPLY_TO and arrival.tenant is not None
+        return arrival.tenant if is_named else arrival.caller
+
+    [(busiest, _)] = Counter(map(tenant_of, found.recorded.requests)).most_common(1)
+
+    def p99(simulation: Simulation, *, others: bool) -> float:
+        chosen = [each for each in simulation.requests if (tenant_of(each) != busiest) is others]
+        return Simulation(tuple(chosen), ()).percentile(99)
+
+    return {
+        name: (p99(found.recorded, others=others), p99(found.simulated, others=others))
+        for name, others in (("the busiest tenant", False), ("the others", True))
     }
 
 
@@ -103,7 +134,7 @@ def _notes(found: Replayed) -> list[str]:
         "Latency is from a request's arrival to its computed result; only served requests count.",
         CALLERS,
     ]
-    if before["refused"]:
+    if before["refused"] and found.settings.max_pending is None and found.settings.tenant is None:
         notes.append("No request is refused as overloaded in the simulation: it has no max_pending.")
     if found.law.largest and after["largest_batch"] > found.law.largest:
         notes.append(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from rpcb_trio import open_client
+from rpcb_trio import RpcClient, open_client
 from rpcb_trio._commands import _control
 from tests.cli.conftest import Ended, Serve
 from tests.rabbitmq import Broker
@@ -25,7 +25,8 @@ target = "moving:shout"
 queue = "{one}"
 max_batch_size = {size}
 [workers.two]
-target = "moving:shout"
+target = "moving:Greeting"
+option = ["word={word}"]
 queue = "{two}"
 drain_timeout = "{drain}"
 replicas = {replicas}
@@ -40,6 +41,23 @@ os.environ["RPCB_MAX_BATCH_SIZE"] = "1"
 
 def shout(bodies):
     return [body.upper() for body in bodies]
+
+class Greeting:
+    def __init__(self, word):
+        self.word = word
+
+    def warm_up(self):
+        if self.word == "none":
+            raise RuntimeError("no weights")
+
+    def decode(self, body):
+        return body
+
+    def infer(self, bodies):
+        return [self.word.encode() + body for body in bodies]
+
+    def encode(self, outcome):
+        return outcome.value
 """
 
 Reload = Callable[..., Awaitable[Ended]]
@@ -54,9 +72,23 @@ class Written:
         self.write()
 
     def write(
-        self, *, size: int = 8, drain: str = "30s", replicas: int = 1, level: str = "info", more: str = ""
+        self,
+        *,
+        size: int = 8,
+        drain: str = "30s",
+        replicas: int = 1,
+        level: str = "info",
+        word: str = "good",
+        more: str = "",
     ) -> None:
-        values = {"size": size, "drain": drain, "replicas": replicas, "level": level, "more": more}
+        values = {
+            "size": size,
+            "drain": drain,
+            "replicas": replicas,
+            "level": level,
+            "word": word,
+            "more": more,
+        }
         self._path.write_text(FILE.format(one=self.one, two=self.two, **values))
 
 
@@ -72,6 +104,22 @@ def written(workplace: Path, broker: Broker) -> Written:
 def reload(run_command: Callable[..., Ended]) -> Reload:
     """Runs the command in a thread of this process."""
     return lambda *argv: trio.to_thread.run_sync(partial(run_command, "reload", *argv))
+
+
+async def swap_models(reload: Callable[[], Awaitable[Ended]], client: RpcClient, written: Written) -> None:
+    written.write(size=5, word="new", more="model_version = '2'")
+    ended = await reload()
+    assert ended.code == 0
+    assert "two: option: changed live, word=good -> word=new" in ended.out.splitlines()
+    reply = await client.call(b"!", queue=written.two, timeout=30)
+    assert (reply.body, reply.headers["rpcb-model-version"]) == (b"new!", "2")
+    written.write(size=6, word="none", more="model_version = '3'")
+    ended = await reload()
+    assert ended.code == 16
+    assert "two: option: could not be changed, word=new -> word=none (" in ended.out
+    assert "one: max_batch_size: changed live, 5 -> 6" in ended.out
+    reply = await client.call(b"!", queue=written.two, timeout=30)
+    assert (reply.body, reply.headers["rpcb-model-version"]) == (b"new!", "2")
 
 
 async def test_a_reload_changes_what_it_can_of_every_worker_and_tells_of_the_rest(
@@ -127,6 +175,7 @@ async def test_a_reload_changes_what_it_can_of_every_worker_and_tells_of_the_res
         serving.send(signal.SIGHUP)
         await serving.line_with("one: max_batch_size changed from 3 to 5")
         await serving.line_with("reload: 3 changed live, 0 need(s) a restart")
+        await swap_models(partial(reload, here), client, written)
         assert (await client.call(b"hello", queue=written.one, timeout=30)).body == b"HELLO"
         serving.send(signal.SIGTERM)
         assert await serving.end() == 0

@@ -64,7 +64,7 @@ class ExitCode(IntEnum):
     PROBLEMS_FOUND = 13, "there is a problem to solve (doctor)"
     NOT_MET = 14, "more errors than max-errors allows, or no rate meets the objective (load)"
     NO_EVENTS = 15, "no worker publishes events (top)"
-    WARM_UP_FAILED = 16, "the service could not be warmed up (serve)", WarmUpFailed
+    WARM_UP_FAILED = 16, "the service could not be warmed up (serve, reload)", WarmUpFailed
     TOO_BIG = 17, "the request is larger than the broker takes (call)", RequestTooBig
     NEEDS_RESTART = 18, "a setting that has changed needs a restart (reload)"
     STOPPED_BY_SIGHUP = 129, "stopped at once: the terminal hung up while it drained"

@@ -98,7 +98,7 @@ class Reloading:
         if report.error is not None:
             log.error("reload: %s; the settings that were in force stay", report.error)
             return report
-        for change in report.restarts:
+        for change in (*report.of("restart"), *report.of("failed")):
             log.warning("reload: %s", change)
         log.info("reload: %s", report)
         return report

@@ -14,6 +14,8 @@ SettingsT = TypeVar("SettingsT")
 
 NOT_SET = "not set"
 
+SAID = {"live": "changed live", "restart": "needs a restart", "failed": "could not be changed"}
+
 
 class Change(msgspec.Struct, frozen=True):
     """One setting that has another value than the one in force. The values are written as a person would."""
@@ -23,13 +25,15 @@ class Change(msgspec.Struct, frozen=True):
     setting: str
     before: str
     after: str
-    outcome: Literal["live", "restart"]
-    """Whether it was changed, or needs a restart."""
+    outcome: Literal["live", "restart", "failed"]
+    """Whether it was changed, needs a restart, or could not be changed."""
+    why: str | None = None
+    """Why it could not."""
 
     def __str__(self) -> str:
         whose = "" if self.worker is None else f"{self.worker}: "
-        what = "changed live" if self.outcome == "live" else "needs a restart"
-        return f"{whose}{self.setting}: {what}, {self.before} -> {self.after}"
+        why = "" if self.why is None else f" ({self.why})"
+        return f"{whose}{self.setting}: {SAID[self.outcome]}, {self.before} -> {self.after}{why}"
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,17 +45,17 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     """Why nothing was changed, where that is so."""
 
-    @property
-    def restarts(self) -> Sequence[Change]:
-        """Those that need a restart."""
-        return [each for each in self.changes if each.outcome == "restart"]
+    def of(self, outcome: str) -> Sequence[Change]:
+        """Those with this outcome."""
+        return [each for each in self.changes if each.outcome == outcome]
 
     def __str__(self) -> str:
         """In a line."""
         if self.error is not None:
             return f"{self.error}; nothing was changed"
-        live = len(self.changes) - len(self.restarts)
-        return f"{live} changed live, {len(self.restarts)} need(s) a restart, {self.unchanged} unchanged"
+        live, restart, failed = (len(self.of(each)) for each in SAID)
+        and_failed = f", {failed} could not be changed" if failed else ""
+        return f"{live} changed live, {restart} need(s) a restart{and_failed}, {self.unchanged} unchanged"
 
 
 def changes_between(worker: str | None, before: object, after: object) -> Iterator[Change]:

@@ -34,7 +34,9 @@ DEFAULT_CONSUMER_TIMEOUT = 1800.0
 class Settings(QueueSettings, ServiceSettings):
     """One worker: where its requests come from and how they are computed."""
 
-    model_version: Annotated[str | None, setting(SERVICE, "TEXT", shown="the service's own")] = None
+    model_version: Annotated[str | None, setting(SERVICE, "TEXT", shown="the service's own", live=True)] = (
+        None
+    )
     """Version of the model, for the replies' header rpcb-model-version, metrics, events and the log."""
     declare: Annotated[Literal["active", "passive", "never"], setting(TOPOLOGY)] = "active"
     """active creates what is missing, passive checks that it is there, never does neither."""

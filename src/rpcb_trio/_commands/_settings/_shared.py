@@ -47,6 +47,7 @@ Target = Annotated[
         "of the file are served.",
         shown=False,
         common=True,
+        live=True,
     ),
 ]
 Workers = Annotated[
@@ -96,7 +97,7 @@ class QueueSettings(ConnectionSettings):
 class ServiceSettings:
     """What a service is made with, and where it computes."""
 
-    option: Annotated[tuple[str, ...], several(SERVICE, "NAME=VALUE", common=True)] = ()
+    option: Annotated[tuple[str, ...], several(SERVICE, "NAME=VALUE", common=True, live=True)] = ()
     """Keyword argument for a class. Repeatable."""
     device: Annotated[tuple[str, ...], several(EXECUTORS, "DEVICE", common=True)] = ()
     """Torch device of a replica (cuda:0); given in turn. Repeatable."""

@@ -25,7 +25,13 @@ from rpcb_trio.errors import SettingError
 
 ASKED = Group("Which process", sort_key=0)
 
-GRAVITY = (ExitCode.UNREACHABLE, ExitCode.WRONG_SETTING, ExitCode.NEEDS_RESTART, ExitCode.DONE)
+GRAVITY = (
+    ExitCode.UNREACHABLE,
+    ExitCode.WRONG_SETTING,
+    ExitCode.WARM_UP_FAILED,
+    ExitCode.NEEDS_RESTART,
+    ExitCode.DONE,
+)
 """Of several endings the first of these is the command's."""
 
 
@@ -87,7 +93,9 @@ def _shown(name: str, ask_it: Callable[[], Report]) -> ExitCode:
         return ExitCode.WRONG_SETTING
     for line in (*report.changes, f"{name}: {report}"):
         sys.stdout.write(f"{line}\n")
-    return ExitCode.NEEDS_RESTART if report.restarts else ExitCode.DONE
+    if report.of("failed"):
+        return ExitCode.WARM_UP_FAILED
+    return ExitCode.NEEDS_RESTART if report.of("restart") else ExitCode.DONE
 
 
 def _signal(pid: int) -> Report:

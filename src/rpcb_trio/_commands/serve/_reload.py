@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import is_dataclass
+from contextlib import contextmanager
+from dataclasses import is_dataclass, replace
 from inspect import BoundArguments
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import trio
@@ -21,17 +22,34 @@ from rpcb_trio._commands._settings._changes import (
     live_of,
     with_live,
 )
+from rpcb_trio._commands._settings._file import WorkerTable
 from rpcb_trio._commands._settings._parameters import declared
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._shared import LogSettings
 from rpcb_trio._commands._settings._sources import Sources
+from rpcb_trio._commands._settings._values import as_they_look
 from rpcb_trio._commands.serve._ack_time import warn_of_long_holds
 from rpcb_trio._commands.serve._asked import Asked, asked_of
-from rpcb_trio._commands.serve._setup import held, live_arguments, topology
+from rpcb_trio._commands.serve._setup import held, live_arguments, processes_of, topology
+from rpcb_trio._commands.serve._target import load_service
 from rpcb_trio._pipeline import Worker
-from rpcb_trio.errors import SettingError
+from rpcb_trio._service import BoundService
+from rpcb_trio.errors import RpcbError, SettingError
 
 log = logging.getLogger("rpcb_trio")
+
+
+OF_MODEL = ("option", "model_version")
+"""Settings of the model, besides its target."""
+
+
+class _Wanted(NamedTuple):
+    """What is to be in force."""
+
+    asked: Mapping[str, Asked]
+    of_process: Mapping[type, Any]
+    services: Mapping[str, BoundService]
+    """Of the workers that get another model."""
 
 
 class Reload:
@@ -55,26 +73,36 @@ class Reload:
         Raises:
             SettingError: something is wrong.
         """
-        given, asked = await trio.to_thread.run_sync(self._read)
-        of_process = _tables(given)
-        changes = [each for name in {**self._in_force, **asked} for each in self._changes(name, asked)]
-        for kind, table in of_process.items():
+        wanted = await trio.to_thread.run_sync(self._read)
+        changes = [
+            each for name in {**self._in_force, **wanted.asked} for each in self._changes(name, wanted.asked)
+        ]
+        for kind, table in wanted.of_process.items():
             changes += changes_between(None, self._of_process[kind], table)
-        await self._apply(asked, changes)
-        self._apply_to_process(of_process)
-        settings = len(declared(Settings)) * len(self._in_force)
-        settings += sum(len(declared(kind)) for kind in of_process)
+        self._apply_to_process(wanted.of_process)
+        changing = {each.worker for each in changes if each.outcome == "live"}
+        for name in self._in_force.keys() & wanted.asked.keys() & changing:
+            await self._change(name, wanted.asked[name])
+        for name, service in wanted.services.items():
+            if name in changing and (why := await self._swap(name, service, wanted.asked[name])) is not None:
+                changes = [_failed(each, why) if _is_of_model(each, name) else each for each in changes]
+        settings = len(declared(WorkerTable)) * len(self._in_force)
+        settings += sum(len(declared(kind)) for kind in wanted.of_process)
         return Report(changes=tuple(changes), unchanged=settings - len(changes))
 
-    def _read(self) -> tuple[BoundArguments, dict[str, Asked]]:
+    def _read(self) -> _Wanted:
         given = self._sources.again()
         asked = _asked(given)
-        for name, (_, settings) in asked.items():
-            _check(name, settings)
         if self._is_single and given.arguments.get("target") is not None:
             [name], [only] = self._in_force, asked.values()
             asked = {name: only}  # its queue is its name
-        return given, asked
+        services = dict[str, BoundService]()
+        for name, each in asked.items():
+            with _naming(name):
+                _check(each.settings)
+                if name in self._in_force and _model_of(each) != _model_of(self._in_force[name]):
+                    services[name] = load_service(each.target, as_they_look("option", each.settings.option))
+        return _Wanted(asked, _tables(given), services)
 
     def _changes(self, name: str, asked: Mapping[str, Asked]) -> Iterator[Change]:
         before, after = self._in_force.get(name), asked.get(name)
@@ -82,23 +110,36 @@ class Reload:
             old, new = (each.target if each else NOT_SET for each in (before, after))
             yield Change(name, "target", old, new, "restart")
             return
-        if before.target != after.target:
-            yield Change(name, "target", before.target, after.target, "restart")
         changes = list(changes_between(name, before.settings, after.settings))
+        if before.target != after.target:
+            changes.insert(0, Change(name, "target", before.target, after.target, "live"))
         if not _go_together(with_live(before.settings, after.settings)):  # only with others that can't change
             changes = [msgspec.structs.replace(each, outcome="restart") for each in changes]
         yield from changes
 
-    async def _apply(self, asked: Mapping[str, Asked], changes: list[Change]) -> None:
-        changing = {each.worker for each in changes if each.outcome == "live"}
-        for name in self._in_force.keys() & asked.keys() & changing:
-            target, before = self._in_force[name]
-            after = with_live(before, asked[name].settings)
-            arguments = live_arguments(after, live_of(before, after))
-            if arguments:
-                await self._workers[name].change(**arguments)
-            self._in_force[name] = Asked(target, after)
+    async def _change(self, name: str, asked: Asked) -> None:
+        """Change the limits of a worker."""
+        target, before = self._in_force[name]
+        after = replace(
+            with_live(before, asked.settings), option=before.option, model_version=before.model_version
+        )
+        arguments = live_arguments(after, live_of(before, after))
+        if arguments:
+            await self._workers[name].change(**arguments)
+        self._in_force[name] = Asked(target, after)
+        if after != before:
             warn_of_long_holds(name, after, *held(after)[1:])
+
+    async def _swap(self, name: str, service: BoundService, asked: Asked) -> str | None:
+        """Put another model into a worker; returns why it could not be."""
+        settings = with_live(self._in_force[name].settings, asked.settings)
+        try:
+            processes = processes_of(name, asked.target, settings)
+            await self._workers[name].swap(service, version=settings.model_version, executors=processes)
+        except RpcbError as error:
+            return str(error)
+        self._in_force[name] = Asked(asked.target, settings)
+        return None
 
     def _apply_to_process(self, tables: Mapping[type, Any]) -> None:
         for kind, after in tables.items():
@@ -125,18 +166,20 @@ def _tables(given: BoundArguments) -> dict[type, Any]:
     }
 
 
-def _check(name: str, settings: Settings) -> None:
-    """Check what a start would refuse.
+def _check(settings: Settings) -> None:
+    """Check what a start would refuse."""
+    held(settings)
+    topology(settings)
+    url_of(settings)
 
-    Raises:
-        SettingError: the settings don't go together.
-    """
+
+@contextmanager
+def _naming(worker: str) -> Iterator[None]:
+    """Begin what is wrong with the worker's name."""
     try:
-        held(settings)
-        topology(settings)
-        url_of(settings)
+        yield
     except SettingError as error:
-        raise SettingError(f"{name}: {error}") from error
+        raise SettingError(f"{worker}: {error}") from error
 
 
 def _go_together(settings: Settings) -> bool:
@@ -145,3 +188,16 @@ def _go_together(settings: Settings) -> bool:
     except SettingError:
         return False
     return True
+
+
+def _model_of(asked: Asked) -> tuple[object, ...]:
+    """What a swap changes."""
+    return (asked.target, *(getattr(asked.settings, each) for each in OF_MODEL))
+
+
+def _is_of_model(change: Change, worker: str) -> bool:
+    return change.worker == worker and change.setting in {"target", *OF_MODEL}
+
+
+def _failed(change: Change, why: str) -> Change:
+    return msgspec.structs.replace(change, outcome="failed", why=why)

@@ -77,7 +77,7 @@ def make_job(
     """
     shares = shares_of(settings)
     policy, executors, prefetch = held(settings)
-    processes = _processes(name, target, settings, executors) if settings.executor == "process" else None
+    processes = processes_of(name, target, settings)
     health = HealthInstrument(name)
     broker = transport(settings, name=name)
     start = new_start()
@@ -122,7 +122,7 @@ def held(settings: Settings) -> tuple[Policy, int, int]:
         SettingError: the settings don't go together.
     """
     policy = policy_of(settings)
-    executors = max(settings.replicas, len(settings.device))
+    executors = _executors(settings)
     prefetch, _ = checked_intake(
         settings.prefetch,
         settings.max_pending,
@@ -131,6 +131,10 @@ def held(settings: Settings) -> tuple[Policy, int, int]:
         executors=executors,
     )
     return policy, executors, prefetch
+
+
+def _executors(settings: Settings) -> int:
+    return max(settings.replicas, len(settings.device))
 
 
 def shares_of(settings: Settings) -> Shares | None:
@@ -231,8 +235,10 @@ def _batching_line(settings: Settings) -> str:
     return "auto batching"
 
 
-def _processes(name: str, target: str, settings: Settings, count: int) -> list[ProcessExecutor]:
-    """Executors that each make a service of their own, as this process has made one."""
+def processes_of(name: str, target: str, settings: Settings) -> list[ProcessExecutor] | None:
+    """Executors that each make a service of their own, as this process has made one; None for threads."""
+    if settings.executor != "process":
+        return None
     return [
         ProcessExecutor(
             partial(load_service, target, as_they_look("option", settings.option), bind_again),
@@ -242,7 +248,7 @@ def _processes(name: str, target: str, settings: Settings, count: int) -> list[P
             warm_up_timeout=settings.warm_up_timeout,
             max_deaths=settings.max_deaths,
         )
-        for number in range(count)
+        for number in range(_executors(settings))
     ]
 
 

@@ -31,6 +31,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """Where requests go that can't be answered; None where the broker drops them."""
     version: str | None = None
     """Of the model; None where it has none."""
+    server: tuple[str, int] | None = None
+    """Host and port of the broker; None where the transport does not know them."""
 
 
 class Instrument:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from rpcb_trio._tracing import Processing
 
 
-def tracing_if_on(server: tuple[str, int] | None) -> list[Instrument]:
+def tracing_if_on() -> list[Instrument]:
     """A `TracingInstrument`, where an SDK is set up."""
     opentelemetry = spans()
-    return [TracingInstrument(server=server)] if opentelemetry is not None and opentelemetry.is_on else []
+    return [TracingInstrument()] if opentelemetry is not None and opentelemetry.is_on else []
 
 
 class TracingInstrument(Instrument):
@@ -30,16 +30,13 @@ class TracingInstrument(Instrument):
     service's `infer` runs, so spans that it starts, and calls of other services, go below it. Without an SDK
     it makes none. Each worker needs an instrument of its own.
 
-    Args:
-        server: host and port of the broker, for the attributes `server.address` and `server.port`.
-
     Raises:
         SettingError: `opentelemetry-api` is not installed.
     """
 
-    def __init__(self, *, server: tuple[str, int] | None = None) -> None:
+    def __init__(self) -> None:
         self._spans = loaded_spans()
-        self._server = server
+        self._server: tuple[str, int] | None = None
         self._queue = ""
         self._clock = self._spans.clock(0.0, 0.0)
         self._running: dict[int, Processing] = {}
@@ -48,7 +45,7 @@ class TracingInstrument(Instrument):
         """Those that are recorded."""
 
     def worker_starting(self, setup: Setup) -> None:
-        self._queue = setup.queue
+        self._queue, self._server = setup.queue, setup.server
         self._clock = self._spans.clock(trio.current_time(), time.time())
 
     def request_repeated(self, request: Request) -> None:

@@ -191,7 +191,7 @@ async def serve(
     if isinstance(instruments, Instrument):
         raise SettingError("instruments is a single one; give a list of them")
     if instruments is None:
-        instruments = [*tracing_if_on(server_of(transport)), LogInstrument(topology.queue)]
+        instruments = [*tracing_if_on(), LogInstrument(topology.queue)]
     notified = Instruments(instruments)
     prefetch, max_pending = checked_intake_of(live, len(executors))
     ledger = Ledger()
@@ -220,6 +220,7 @@ async def serve(
         ledger=ledger,
         instruments=notified,
         journal=death_journal,
+        server=server_of(transport),
     )
     del codec, executors
     loop = WorkerLoop(pipeline, transport, topology, task_status=task_status)

@@ -64,6 +64,8 @@ class Pipeline:
     ledger: Ledger
     instruments: Instruments
     journal: Journal
+    server: tuple[str, int] | None = None
+    """Host and port of the broker, where they are known."""
     hung: ExecutorHung | None = None
     """Why the worker must end, if it must: the first executor that did not return."""
     stages: Stages | None = None
@@ -80,6 +82,7 @@ class Pipeline:
             executors=len(self.generations.current.executors),
             version=self.generations.current.version,
             dead_letter_exchange=topology.dead_letter_exchange,
+            server=self.server,
         )
 
     def change(self, settings: LiveSettings) -> Changes:

@@ -19,7 +19,7 @@ from rpcb_trio._instruments import LogInstrument, tracing_if_on
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._pipeline import serve
 from rpcb_trio._service import BoundService
-from rpcb_trio._transports import MemoryBroker, Topology, server_of
+from rpcb_trio._transports import MemoryBroker, Topology
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -68,7 +68,7 @@ async def serving_here(
             publishing = EventInstrument(name)
             await stack.enter_async_context(publish_events(broker, events, publishing))
             instruments = [
-                *tracing_if_on(server_of(broker)),
+                *tracing_if_on(),
                 LogInstrument(name),
                 publishing,
                 *counting_for(registry),

@@ -33,7 +33,7 @@ from rpcb_trio._instruments import (
 from rpcb_trio._pipeline import LiveSettings, checked_intake, serve
 from rpcb_trio._service import BoundService, bind_again
 from rpcb_trio._shares import Shares
-from rpcb_trio._transports import Topology, server_of
+from rpcb_trio._transports import Topology
 from rpcb_trio.errors import SettingError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def make_job(
     broker = transport(settings, name=name)
     start = new_start()
     instruments: list[Instrument] = [
-        *tracing_if_on(server_of(broker)),
+        *tracing_if_on(),
         LogInstrument(name),
         health,
         *counting_for(registry),

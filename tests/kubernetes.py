@@ -44,11 +44,13 @@ def rendered(folder: Path) -> list[Object]:
     return list(yaml.load_all(_rendered(folder), Loader=yaml.CSafeLoader))
 
 
-def kustomized(folder: Path, **keys: list[Any]) -> list[Object]:
+def kustomized(folder: Path, **keys: Any) -> list[Object]:
     """What comes of a kustomization with these keys, which is written into the folder."""
     text = {
-        key: [os.path.relpath(each, folder) if isinstance(each, Path) else each for each in values]
-        for key, values in keys.items()
+        key: [os.path.relpath(each, folder) if isinstance(each, Path) else each for each in value]
+        if isinstance(value, list)
+        else value
+        for key, value in keys.items()
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(text))
     return rendered(folder)

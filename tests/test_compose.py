@@ -102,7 +102,7 @@ def test_workers_share_a_journal_and_have_time_to_drain(service: str) -> None:
 
 
 def test_a_service_of_one_s_own_comes_from_a_folder_that_is_named() -> None:
-    given = {"RPCB_SERVICES": "/srv/mine", "RPCB_TARGET": "model:Model", "RPCB_QUEUE": "model"}
+    given = {"SERVICES": "/srv/mine", "RPCB_TARGET": "model:Model", "RPCB_QUEUE": "model"}
     for name in ("own", "gpu"):
         described = described_with(**given)["services"][name]
         assert "/srv/mine:/srv:ro" in described["volumes"]

@@ -13,7 +13,8 @@ import yaml
 from deploy.alerts.__main__ import FILE, RULES, objects_of
 from rpcb_trio._commands._app import parse
 from rpcb_trio._commands._settings._sources import unknown_variables
-from tests.kubernetes import KIT, ROOT, Object, check, of_kind, pods, rendered, with_components
+from tests.blocks import blocks_of
+from tests.kubernetes import KIT, ROOT, Object, check, kustomized, of_kind, pods, rendered, with_components
 from tests.promql import faults_of
 
 EXAMPLE = ROOT / "examples" / "kubernetes"
@@ -234,6 +235,32 @@ def test_keda_scales_the_worker_and_nobody_else_sets_how_many_there_are(
     for trigger in scaled["spec"]["triggers"]:
         assert all(isinstance(value, str) for value in trigger["metadata"].values())
         assert trigger["type"] == "prometheus" or trigger["metadata"].keys() <= SCALER
+
+
+def config_of(folder: Path, text: str, **keys: Any) -> str:
+    """The name of the ConfigMap that the worker's pod mounts, with this text in rpcb.toml."""
+    folder.mkdir()
+    (folder / "rpcb.toml").write_text(text)
+    generator = [{"name": "rpcb-worker", "behavior": "replace", "files": ["rpcb.toml"]}]
+    objects = kustomized(folder, resources=[KIT / "worker"], configMapGenerator=generator, **keys)
+    [config], [pod] = of_kind(objects, "ConfigMap"), pods(objects)
+    assert config["data"] == {"rpcb.toml": text}
+    mounted: str = next(each["configMap"]["name"] for each in pod["volumes"] if each["name"] == "config")
+    assert mounted == config["metadata"]["name"]
+    return mounted
+
+
+def test_another_rpcb_toml_replaces_the_pods_unless_its_config_map_keeps_its_name(
+    tmp_path: Path,
+) -> None:
+    page = ROOT / "docs" / "how-to" / "kubernetes.md"
+    [keeps] = [each.text for each in blocks_of(page, "yaml") if "disableNameSuffixHash" in each.text]
+    assert config_of(tmp_path / "a", "max_batch_size = 8") != config_of(tmp_path / "b", "max_batch_size = 9")
+    names = {
+        config_of(tmp_path / f"{size}", f"max_batch_size = {size}", **yaml.safe_load(keeps))
+        for size in (8, 9)
+    }
+    assert names == {"rpcb-worker"}
 
 
 def test_what_keda_asks_prometheus_for_is_measured(tmp_path: Path) -> None:

@@ -109,6 +109,7 @@ async def test_a_worker_runs_as_a_number_on_a_read_only_root_is_healthy_and_drai
             assert "ead-only" in container.run("touch", path).stderr
         assert list(volumes["/var/lib/rpcb-trio"].iterdir())  # the journal
         assert "rpcb_ready" in container.run(*METRICS, settings["RPCB_HEALTH_PORT"]).stdout
+        container.run("sh", "-c", "kill -HUP 1")  # as `kubectl exec` does
         answered = 0
         async with open_client(broker.url) as client, trio.open_nursery() as nursery:
             first = trio.Event()
@@ -126,6 +127,7 @@ async def test_a_worker_runs_as_a_number_on_a_read_only_root_is_healthy_and_drai
             code, log = await trio.to_thread.run_sync(container.wait)
             print(log)  # noqa: T201 - who asked for it reads it
             assert code == 0
+            assert "reload: " in log
             assert "drained" in log
             with broker.channel() as channel:
                 left = channel.queue_declare(queue, passive=True).method.message_count

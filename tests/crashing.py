@@ -212,6 +212,33 @@ class Warmed:
         return getattr(outcome, "value", b"failed")
 
 
+BALLAST = 64 * 2**20
+
+
+class Growing:
+    """Keeps more with each batch that says so; where `slow` is, it takes its time to warm up or fails."""
+
+    def __init__(self, slow: str) -> None:
+        self._slow = Path(slow)
+        self._kept: list[bytes] = []
+
+    def warm_up(self) -> None:
+        while self._slow.exists():
+            if self._slow.read_text() == "fail":
+                raise ValueError("no weights")
+            wait(0.01)
+
+    def decode(self, body: bytes) -> bytes:
+        return body
+
+    def infer(self, items: list[bytes]) -> list[Any]:
+        self._kept += [b"x" * BALLAST for item in items if item == b"grow"]
+        return [os.getpid() for _ in items]
+
+    def encode(self, outcome: Any) -> bytes:
+        return str(getattr(outcome, "value", outcome)).encode()
+
+
 def make_with_device() -> Any:
     """A maker of a model on a device, which is lost over a word; it is played by torch's own error."""
     import torch  # noqa: PLC0415 - it takes a second

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
+import weakref
 from typing import Any
 
 import pytest
@@ -96,6 +98,26 @@ def test_tenant_and_weight_become_shares_and_let_the_worker_take_more_in() -> No
 def test_shares_that_can_not_be_are_refused_with_the_remedy(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(SettingError, match=says):
         make_job("asr", "rpcb_models.asr:service", bind(echo), Settings(queue="q", **settings))
+
+
+@pytest.mark.parametrize("limit", ["max_batches", "max_memory"])
+def test_what_only_a_process_can_have_is_refused_for_threads(limit: str) -> None:
+    settings = Settings(queue="q", **{limit: 10**9})  # type: ignore[arg-type] # either is a number
+    with pytest.raises(SettingError, match=rf"^{limit} is for executor = process; leave it out, or set exec"):
+        make_job("asr", "rpcb_models.asr:service", bind(echo), settings)
+
+
+def test_a_job_that_was_started_keeps_no_model() -> None:
+    service = bind(echo)
+    job = make_job("asr", "rpcb_models.asr:service", service, Settings(queue="q"))
+    model = weakref.ref(service)
+    del service
+    assert model() is not None
+    job.taken()
+    gc.collect()
+    assert model() is None
+    with pytest.raises(AssertionError, match="started once"):
+        job.start()
 
 
 def test_events_may_not_go_where_requests_come_from() -> None:

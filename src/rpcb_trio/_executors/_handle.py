@@ -102,6 +102,11 @@ class Process:
             raise InferError(f"items or results can't be passed between two processes: {error}") from error
 
     @property
+    def pid(self) -> int:
+        """Its number, as long as it is not ended."""
+        return self._process.pid
+
+    @property
     def is_alive(self) -> bool:
         """Whether it can compute."""
         return self._end.alive and not self._is_dead(0.0)

@@ -12,6 +12,7 @@ import trio
 from rpcb_trio._backoff import Backoff
 from rpcb_trio._executors._handle import Process, ProcessDied, pickled
 from rpcb_trio._executors._model import INFER_TIMEOUT, WARM_UP_TIMEOUT
+from rpcb_trio._executors._recycling import Recycling
 from rpcb_trio.errors import ExecutorHung, ExecutorLost, KilledWorker, WrongResultCount
 
 MOST_STARTS = 5
@@ -43,9 +44,13 @@ class ProcessExecutor:
         infer_timeout: seconds that one run of `infer` may take; None for 10 minutes, infinity for any time.
         warm_up_timeout: seconds that warming up may take where the process is started again.
         max_deaths: after how many deaths over it alone an item is computed no more.
+        max_batches: after how many runs of `infer` a fresh process takes its place; None for never. The fresh
+            one warms up first, while this one computes, so that there are two models in memory meanwhile.
+        max_memory: the same, above how many bytes of resident memory after a batch, its children's not
+            counted; None for never.
 
     Raises:
-        SettingError: `make` can't be pickled.
+        SettingError: `make` can't be pickled, or a limit is wrong.
     """
 
     def __init__(
@@ -57,6 +62,8 @@ class ProcessExecutor:
         infer_timeout: float | None = None,
         warm_up_timeout: float = WARM_UP_TIMEOUT,
         max_deaths: int = 3,
+        max_batches: int | None = None,
+        max_memory: int | None = None,
     ) -> None:
         self._make = pickled(make)
         self._device = device
@@ -67,25 +74,35 @@ class ProcessExecutor:
         self._limiter = trio.CapacityLimiter(1)
         self._process: Process | None = None
         self._due = math.inf
+        self._recycling = Recycling(
+            lambda: Process(self._make, self._device),
+            self._take_over,
+            name=name,
+            max_batches=max_batches,
+            max_memory=max_memory,
+            warm_up_timeout=warm_up_timeout,
+        )
 
     async def warm_up(self) -> None:
         """Start the process; have it make the service, place it on its device, and call its `warm_up`.
 
         Raises:
-            SettingError: the service can't be made there, or the device is not there.
+            SettingError: the service can't be made there, or the device is not there, or the process exceeds
+                `max_memory` from the start.
             ExecutorLost: the process died of that.
         """
         try:
-            await self._start()
+            process = await self._start()
         except ProcessDied as died:
             raise ExecutorLost(f"its process died while it warmed up: {died}") from None
+        self._recycling.refuse_too_large(process)
 
     async def idle(self) -> None:
         """Wait until nothing is computed; what a cancelled `infer` left is killed where it takes too long."""
         with trio.move_on_at(self._due):
             async with self._limiter:
                 return
-        self.close()
+        self._end_process()
         await self._comes_back()
 
     async def infer(self, items: Sequence[Any]) -> Sequence[Any]:
@@ -109,15 +126,27 @@ class ProcessExecutor:
 
     async def aclose(self) -> None:
         """Kill the process, if there is one, without blocking the event loop meanwhile."""
-        process, self._process = self._process, None
-        if process is not None:
+        for process in self._given_up():
             await trio.to_thread.run_sync(process.end, abandon_on_cancel=True)
 
     def close(self) -> None:
         """Kill the process, if there is one."""
+        for process in self._given_up():
+            process.end()
+
+    def _given_up(self) -> list[Process]:
+        processes, self._process = [self._process, self._recycling.given_up()], None
+        return [each for each in processes if each is not None]
+
+    def _end_process(self) -> None:
         process, self._process = self._process, None
         if process is not None:
             process.end()
+
+    def _take_over(self) -> None:
+        """Have the fresh process from now on, if there is one and this one computes nothing."""
+        if not self._limiter.borrowed_tokens:
+            self._process = self._recycling.taken(self._process) or self._process
 
     async def _result_of(self, item: Any) -> Any:
         try:
@@ -143,20 +172,25 @@ class ProcessExecutor:
 
     async def _run(self, items: Sequence[Any]) -> Any:
         if self._process is not None and not self._process.is_alive:
-            self.close()  # it died of what was cancelled
+            self._end_process()  # it died of what was cancelled
+        self._take_over()
         process = self._process or await self._restart()
         self._due = trio.current_time() + self._infer_timeout
         try:
             with trio.move_on_at(self._due):
-                return await self._in_thread(lambda: process.infer(items))
+                try:
+                    return await self._in_thread(lambda: process.infer(items))
+                finally:
+                    self._recycling.computed(process)
+                    self._take_over()
             await self._kill()
         except ProcessDied as died:
-            self.close()
+            self._end_process()
             log.warning("%s: its process died over a batch of %d: %s", self._name, len(items), died)
             raise
 
     async def _kill(self) -> NoReturn:
-        self.close()
+        self._end_process()
         await self._comes_back()
         raise ProcessDied(f"killed, since infer took longer than {self._infer_timeout:g} s")
 
@@ -184,6 +218,7 @@ class ProcessExecutor:
             with trio.move_on_after(most):
                 await self._in_thread(process.prepare)
                 self._process = process
+                self._recycling.begun()
                 return process
         except BaseException:
             process.end()

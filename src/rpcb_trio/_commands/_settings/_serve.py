@@ -162,6 +162,13 @@ class Settings(QueueSettings, ServiceSettings):
     max_deaths: Annotated[int, setting(EXECUTORS, "N", bounds=BOUNDS["max_deaths"])] = 3
     """How many workers must have died while they ran a request, and nothing else, until it goes to the dead
     letters."""
+    unload_first: Annotated[bool, setting(EXECUTORS, live=True)] = False
+    """For a swap of the model: unload the present one first, where there is no memory for two. Requests wait
+    meanwhile."""
+    max_batches: Annotated[int | None, setting(EXECUTORS, "N", bounds=COUNT, shown="none")] = None
+    """For executor = process: after so many batches a fresh process takes its place, once it is warm."""
+    max_memory: Annotated[int | None, setting(EXECUTORS, unit=BYTES, bounds=COUNT, shown="none")] = None
+    """The same, where the process has more resident memory than this after a batch."""
     decode_threads: Annotated[int, setting(EXECUTORS, "N", bounds=BOUNDS["decode_threads"])] = 2
     """How many threads decode and encode."""
 

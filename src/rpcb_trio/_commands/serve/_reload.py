@@ -135,7 +135,12 @@ class Reload:
         settings = with_live(self._in_force[name].settings, asked.settings)
         try:
             processes = processes_of(name, asked.target, settings)
-            await self._workers[name].swap(service, version=settings.model_version, executors=processes)
+            await self._workers[name].swap(
+                service,
+                version=settings.model_version,
+                executors=processes,
+                unload_first=settings.unload_first,
+            )
         except RpcbError as error:
             return str(error)
         self._in_force[name] = Asked(asked.target, settings)

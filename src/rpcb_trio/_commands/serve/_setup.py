@@ -51,7 +51,7 @@ OF_POLICY = frozenset(
 """Settings that a policy is made of."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Job:
     """One worker, ready to be started: its line for the log, and `serve` with all its arguments."""
 
@@ -61,6 +61,15 @@ class Job:
     health: HealthInstrument = field(default_factory=HealthInstrument)
     publishing: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
     """Publishes its events from before its start until after its end."""
+
+    def taken(self) -> Callable[..., Any]:
+        """`start`, which is forgotten here: it would keep the model, though another took its place."""
+        start, self.start = self.start, _started
+        return start
+
+
+def _started() -> None:
+    raise AssertionError("a job is started once")
 
 
 def make_job(
@@ -122,6 +131,9 @@ def held(settings: Settings) -> tuple[Policy, int, int]:
         SettingError: the settings don't go together.
     """
     policy = policy_of(settings)
+    for limit in ("max_batches", "max_memory"):
+        if getattr(settings, limit) is not None and settings.executor == "thread":
+            raise SettingError(f"{limit} is for executor = process; leave it out, or set executor to process")
     executors = _executors(settings)
     prefetch, _ = checked_intake(
         settings.prefetch,
@@ -236,7 +248,11 @@ def _batching_line(settings: Settings) -> str:
 
 
 def processes_of(name: str, target: str, settings: Settings) -> list[ProcessExecutor] | None:
-    """Executors that each make a service of their own, as this process has made one; None for threads."""
+    """Executors that each make a service of their own, as this process has made one; None for threads.
+
+    Raises:
+        SettingError: a limit is wrong.
+    """
     if settings.executor != "process":
         return None
     return [
@@ -247,6 +263,8 @@ def processes_of(name: str, target: str, settings: Settings) -> list[ProcessExec
             infer_timeout=settings.infer_timeout,
             warm_up_timeout=settings.warm_up_timeout,
             max_deaths=settings.max_deaths,
+            max_batches=settings.max_batches,
+            max_memory=settings.max_memory,
         )
         for number in range(_executors(settings))
     ]

@@ -71,7 +71,7 @@ class RunningJobs:
     async def _serve_one(self, job: Job, task_status: trio.TaskStatus[Worker]) -> None:
         try:
             async with job.publishing():
-                await job.start(task_status=task_status)
+                await job.taken()(task_status=task_status)
         except WarmUpFailed as error:
             log.debug("%s: the traceback", job.name, exc_info=error)
             raise WarmUpFailed(f"{job.name}: {error}") from error

@@ -13,7 +13,7 @@ import pytest
 
 from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._commands._settings._serve import Settings
-from rpcb_trio._commands._settings._shared import HealthSettings
+from rpcb_trio._commands._settings._shared import ControlSettings, HealthSettings
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "promises.md").read_text()
@@ -112,7 +112,7 @@ def test_every_line_of_the_page_on_the_log_is_one_that_the_code_writes() -> None
 @pytest.mark.parametrize("page", ["promises.md", "how-to/security.md"])
 def test_every_flag_a_page_names_is_a_setting(page: str) -> None:
     text = (ROOT / "docs" / page).read_text()
-    settings = {field.name for kind in (Settings, HealthSettings) for field in fields(kind)}
+    settings = {field.name for kind in (Settings, HealthSettings, ControlSettings) for field in fields(kind)}
     named = {flag.replace("-", "_") for flag in re.findall(r"[ `]--([a-z-]+)", text)}
     assert len(named) > 5
     assert named <= settings

@@ -136,10 +136,14 @@ def test_the_page_of_settings_is_up_to_date(run_command: Run) -> None:
 def test_the_page_on_reloads_lists_what_is_live(run_command: Run) -> None:
     page = (Path(__file__).parents[2] / "docs" / "operating" / "reload.md").read_text()
     table = page.partition("| | live settings |")[2].partition("\n\n")[0]
-    live = {name for name, (_, _, reader) in declared(FileTable).items() if reader.is_live}
-    assert set(re.findall("`([a-z_]+)`", table)) == live
-    text = " ".join(run_command("serve", "--help-all").out.split())
-    assert text.count("[live]") == len(live)
+    of_gateway = page.partition("These are live: ")[2].partition(". ")[0]
+    for command, kinds, shown in (
+        ("serve", (FileTable,), table),
+        ("gateway", (GatewaySettings, LogSettings), of_gateway),
+    ):
+        live = {name for kind in kinds for name, (_, _, reader) in declared(kind).items() if reader.is_live}
+        assert set(re.findall("`([a-z_]+)`", shown)) == live
+        assert " ".join(run_command(command, "--help-all").out.split()).count("[live]") == len(live)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

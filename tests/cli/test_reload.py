@@ -9,12 +9,14 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 import trio
 
 from rpcb_trio import RpcClient, open_client
 from rpcb_trio._commands import _control
 from tests.cli.conftest import Ended, Serve
+from tests.cli.processes import command
 from tests.rabbitmq import Broker
 
 FILE = """
@@ -184,6 +186,41 @@ async def test_a_reload_changes_what_it_can_of_every_worker_and_tells_of_the_res
             5,
             f"rpcb-trio: process {serving.pid} can't be asked: Connection refused",
         )
+
+
+GATEWAY = """
+[gateway]
+port = {port}
+serve = ["echo=echoing:echo"]
+max_upload = "{size}"
+"""
+
+
+async def test_a_gateway_reloads_its_limits_and_needs_a_restart_for_its_routes(
+    workplace: Path, reload: Reload
+) -> None:
+    (workplace / "echoing.py").write_text("def echo(bodies):\n    return bodies\n")
+    file = workplace / "rpcb.toml"
+    file.write_text(GATEWAY.format(port=0, size="1KiB"))
+    async with command("gateway", cwd=workplace) as gateway:
+        line = await gateway.line_with("gateway: http://127.0.0.1:")
+        url = line.partition("gateway: ")[2].partition(",")[0]
+        async with httpx.AsyncClient(base_url=url) as http:
+            assert (await http.post("/rpc/echo", content=b"x" * 100)).status_code == 200
+            file.write_text(GATEWAY.format(port=1, size="10B") + "[routes.more]\nqueue = 'more'\n")
+            ended = await reload(f"--pid={gateway.pid}")
+            assert ended.code == 18
+            assert ended.out.splitlines()[:3] == [
+                "port: needs a restart, 0 -> 1",
+                "max_upload: changed live, 1KiB -> 10B",
+                'routes.more: needs a restart, not set -> {"queue":"more"}',
+            ]
+            assert (await http.post("/rpc/echo", content=b"x" * 100)).status_code == 413
+        file.write_text("[gateway]\nport = 'none'\n")
+        gateway.send(signal.SIGHUP)
+        await gateway.line_with("reload: rpcb.toml [gateway]: port", "the settings that were in force stay")
+        gateway.send(signal.SIGTERM)
+        assert await gateway.end() == 0
 
 
 def test_it_says_what_is_missing_where_nothing_is_found(

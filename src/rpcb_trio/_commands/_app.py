@@ -94,7 +94,7 @@ def command_line(sources: Sources, argv: Sequence[str] = ()) -> App:
         help="Dynamic-batching RPC worker for RabbitMQ: computes requests in batches, answers each caller.",
         help_epilogue="A command's settings: rpcb-trio COMMAND --help. All of them: rpcb-trio settings.",
         help_format="markdown",
-        help_formatter=Formatter(shows_all=ALL in argv),
+        help_formatter=Formatter(shows_all=ALL in argv, of_gateway="gateway" in argv[:1]),
         version=partial(metadata.version, NAME),
         config=(sources,),
     )

@@ -14,7 +14,7 @@ import socket
 import struct
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -98,8 +98,8 @@ def ask(pid: int) -> Report:
     Raises:
         Unreachable: it does not answer.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.connect(_name(pid))
             if os.geteuid() and _user_of(connection) != os.geteuid():
                 raise Unreachable(f"process {pid} is another user's")
@@ -107,8 +107,8 @@ def ask(pid: int) -> Report:
             answer = b""
             while len(answer) < MOST_BYTES and (chunk := connection.recv(65536)):
                 answer += chunk
-        except OSError as error:
-            raise Unreachable(f"process {pid} can't be asked: {error.strerror}") from error
+    except OSError as error:
+        raise Unreachable(f"process {pid} can't be asked: {error.strerror}") from error
     try:
         return msgspec.json.decode(answer, type=Report)
     except msgspec.DecodeError:
@@ -118,14 +118,15 @@ def ask(pid: int) -> Report:
 def _listener() -> socket.socket | None:
     if not IS_THERE:
         return None
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(_name(os.getpid()))
-        listener.listen(16)
-    except OSError as error:
-        log.debug("there is no control socket: %s", error)
-        listener.close()
-        return None
+    with ExitStack() as stack:
+        try:
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            listener.bind(_name(os.getpid()))
+            listener.listen(16)
+        except OSError as error:  # a service manager may forbid such sockets
+            log.debug("there is no control socket: %s", error)
+            return None
+        stack.pop_all()
     return listener
 
 

@@ -22,20 +22,21 @@ OTHERS = frozenset(
 )
 """Flags of settings that are not common."""
 
-LIVE = frozenset(
-    f"--{name.replace('_', '-')}"
+LIVE = {
+    table: frozenset(
+        f"--{name.replace('_', '-')}" for name, (_, _, reader) in declared(table).items() if reader.is_live
+    )
     for table in (FileTable, GatewaySettings)
-    for name, (_, _, reader) in declared(table).items()
-    if reader.is_live
-)
-"""Flags of settings that a reload changes."""
+}
+"""Flags of settings that a reload changes, of a worker and its process, and of the gateway."""
 
 
 class Formatter(DefaultFormatter):
     """Prints each group under its name, with the common settings of it or with all."""
 
-    def __init__(self, *, shows_all: bool) -> None:
+    def __init__(self, *, shows_all: bool, of_gateway: bool = False) -> None:
         super().__init__()
+        self._live = {*LIVE[GatewaySettings], "--log-level"} if of_gateway else LIVE[FileTable]
         self._shows_all = shows_all
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
@@ -45,7 +46,7 @@ class Formatter(DefaultFormatter):
             entries = [each for each in entries if OTHERS.isdisjoint(each.positive_names)]
         if entries and (self._shows_all or panel.title != RARE.name):
             for entry in entries if self._shows_all else ():
-                if not LIVE.isdisjoint(entry.positive_names):
+                if not self._live.isdisjoint(entry.positive_names):
                     entry.description.append(Text("[live]", style="dim"))
             is_command = panel.format == "command"
             columns = get_default_command_columns if is_command else get_default_parameter_columns

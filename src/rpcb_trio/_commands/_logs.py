@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import msgspec
@@ -109,6 +110,14 @@ def write_logs(settings: LogSettings) -> None:
     logging.getLogger().addHandler(handler)
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def change_log_level(before: LogSettings, after: LogSettings) -> LogSettings:
+    """Have the level that is set now; returns what is in force."""
+    if before.log_level != after.log_level:
+        set_log_level(after.log_level)
+        log.info("log_level changed from %s to %s", before.log_level, after.log_level)
+    return replace(before, log_level=after.log_level)
 
 
 def set_log_level(level: str) -> None:

@@ -48,7 +48,7 @@ class Endpoints:
         self._dispatcher = dispatcher
         self._routes = routes
         self._store = store
-        self._buffer = Buffer(dispatcher.options)
+        self._buffer = Buffer(lambda: dispatcher.options)
 
     def of(self, route: Route) -> Endpoint:
         if route.parts:

@@ -48,7 +48,7 @@ class HungUp(Exception):
 class Buffer:
     """Bounds the bytes of all uploads together; `held` says how many there are."""
 
-    def __init__(self, options: GatewayOptions) -> None:
+    def __init__(self, options: Callable[[], GatewayOptions]) -> None:
         self._options = options
         self.held = 0
 
@@ -63,9 +63,10 @@ class Buffer:
 
     def check(self, size: int, more: int) -> None:
         """Raise as `take`, but hold nothing."""
-        if size > self._options.max_upload:
-            raise _too_big(self._options.max_upload)
-        if self.held + more > self._options.max_buffered:
+        options = self._options()
+        if size > options.max_upload:
+            raise _too_big(options.max_upload)
+        if self.held + more > options.max_buffered:
             raise busy(f"uploads hold {self.held} bytes")
 
 

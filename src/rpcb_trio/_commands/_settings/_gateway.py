@@ -37,7 +37,9 @@ class GatewaySettings(ConnectionSettings):
     serve: Annotated[tuple[str, ...], several(HTTP, "NAME=MODULE:ATTRIBUTE", common=True)] = ()
     """Service that this process serves itself, on an embedded broker instead of RabbitMQ; the route of this
     name reaches it, and so does POST /rpc/NAME. Repeatable."""
-    timeout: Annotated[float, setting(HTTP, unit=SECONDS, bounds=FINITE, common=True)] = DEFAULTS.timeout
+    timeout: Annotated[float, setting(HTTP, unit=SECONDS, bounds=FINITE, common=True, live=True)] = (
+        DEFAULTS.timeout
+    )
     """How long a reply is awaited, by routes that do not set it; it travels with the request."""
     cors: Annotated[tuple[str, ...], several(HTTP, "ORIGIN")] = ()
     """Origin whose pages may call, as https://example.org; * for all. Repeatable."""
@@ -47,7 +49,9 @@ class GatewaySettings(ConnectionSettings):
     """Name by which the gateway may be reached, besides addresses, names without a dot and that of
     public_url; * in it stands for anything. If none is given, all names are allowed, or no
     others if host is this machine's own address. Repeatable."""
-    tenant: Annotated[str | None, setting(HTTP, "HEADER", shown="none, all users are one tenant")] = None
+    tenant: Annotated[
+        str | None, setting(HTTP, "HEADER", shown="none, all users are one tenant", live=True)
+    ] = None
     """Header that says whose a request is; it goes on to workers with the same tenant, which are then shared
     fairly among the users."""
     trusted_proxy: Annotated[tuple[str, ...], several(HTTP, "ADDRESS")] = ()
@@ -62,17 +66,23 @@ class GatewaySettings(ConnectionSettings):
     """What the URLs of files begin with."""
     drain_timeout: Annotated[float, setting(HTTP, unit=SECONDS, bounds=FINITE_OR_0)] = 30.0
     """After a signal, how long the answers to what is in flight may take."""
-    max_in_flight: Annotated[int, setting(LIMITS, "N", bounds=COUNT, common=True)] = DEFAULTS.max_in_flight
+    max_in_flight: Annotated[int, setting(LIMITS, "N", bounds=COUNT, common=True, live=True)] = (
+        DEFAULTS.max_in_flight
+    )
     """The most calls at once; further requests get 503."""
-    max_upload: Annotated[int, setting(LIMITS, unit=BYTES, bounds=COUNT, common=True)] = DEFAULTS.max_upload
+    max_upload: Annotated[int, setting(LIMITS, unit=BYTES, bounds=COUNT, common=True, live=True)] = (
+        DEFAULTS.max_upload
+    )
     """The largest body of a request; a larger one gets 413."""
-    max_buffered: Annotated[int, setting(LIMITS, unit=BYTES, bounds=COUNT)] = DEFAULTS.max_buffered
+    max_buffered: Annotated[int, setting(LIMITS, unit=BYTES, bounds=COUNT, live=True)] = DEFAULTS.max_buffered
     """The most of all bodies that are held at once; further requests get 503."""
     max_unsent: Annotated[int, setting(LIMITS, unit=BYTES, bounds=COUNT)] = DEFAULTS.max_unsent
     """The most of all answers that wait to be read; beyond it the slowest clients are cut off."""
-    max_streams: Annotated[int, setting(LIMITS, "N", bounds=NOT_NEGATIVE)] = DEFAULTS.max_streams
+    max_streams: Annotated[int, setting(LIMITS, "N", bounds=NOT_NEGATIVE, live=True)] = DEFAULTS.max_streams
     """The most browsers that watch the live view; further ones get 503."""
-    upload_timeout: Annotated[float, setting(LIMITS, unit=SECONDS, bounds=POSITIVE)] = DEFAULTS.upload_timeout
+    upload_timeout: Annotated[float, setting(LIMITS, unit=SECONDS, bounds=POSITIVE, live=True)] = (
+        DEFAULTS.upload_timeout
+    )
     """How long an upload may take; then it gets 408."""
     files: Annotated[str | None, setting(FILES, "PLACE", shown="a temporary directory")] = None
     """Where files live that an answer's url leads to: a directory, or a URL that fsspec knows

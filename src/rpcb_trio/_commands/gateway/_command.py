@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import resource
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -16,9 +16,11 @@ from cyclopts import Parameter
 
 from rpcb_trio._client import open_client
 from rpcb_trio._commands._apart import set_all_apart
+from rpcb_trio._commands._control import open_control_socket
 from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._commands._logs import write_logs
 from rpcb_trio._commands._metrics import counting
+from rpcb_trio._commands._reloading import Reloading
 from rpcb_trio._commands._settings._anchored import anchored
 from rpcb_trio._commands._settings._broker import shown_url, transport
 from rpcb_trio._commands._settings._gateway import GatewaySettings
@@ -26,6 +28,7 @@ from rpcb_trio._commands._settings._shared import ConfigPath, LogSettings
 from rpcb_trio._commands._settings._sources import Sources, warn_of_unknown_variables
 from rpcb_trio._commands._signals import Signals
 from rpcb_trio._commands.gateway._embedded import Services, load_services, rerouted, serving_here
+from rpcb_trio._commands.gateway._reload import GatewayReload
 from rpcb_trio._events import EventWatch, watch_events
 from rpcb_trio._gateway import GatewayOptions, Routes, read_routes
 from rpcb_trio._transports import MemoryBroker, NoticeTransport
@@ -48,7 +51,7 @@ def gateway(
 ) -> int:
     """Serve HTTP in front of services: the [routes.NAME] of the file, and POST /rpc/NAME.
 
-    The first SIGTERM, SIGINT or SIGHUP drains, the second one stops at once.
+    The first SIGTERM or SIGINT drains, the second one stops at once. SIGHUP reads the settings again.
     """
     settings = anchored(settings)
     write_logs(logs)
@@ -72,8 +75,22 @@ def gateway(
             signals.keep()
             set_all_apart()
             drain = trio.Event()
-            run = partial(_run, settings, options, routes, services, registry, listener, drain)
-            return trio.run(signals.drain_and_stop, run, drain.set)
+            reload = GatewayReload(sources, drain)
+            run = partial(_run, settings, options, routes, services, registry, listener, drain, reload)
+            return trio.run(_reloading, run, signals, drain, reload)
+
+
+async def _reloading(
+    run: Callable[[], Awaitable[int]], signals: Signals, drain: trio.Event, reload: GatewayReload
+) -> int:
+    """Run it, and reload when asked to."""
+    reloading = Reloading(reload, reload)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reloading.run)
+        async with open_control_socket(reloading):
+            code = await signals.drain_and_stop(run, drain.set, reload=reloading.ask)
+        nursery.cancel_scope.cancel()
+    return code
 
 
 async def _run(  # noqa: PLR0917 - all that is served
@@ -84,6 +101,7 @@ async def _run(  # noqa: PLR0917 - all that is served
     registry: CollectorRegistry | None,
     listener: socket.socket,
     drain: trio.Event,
+    reload: GatewayReload,
 ) -> int:
     from rpcb_trio.gateway import make_app, serve_app  # noqa: PLC0415 - an extra
 
@@ -93,6 +111,7 @@ async def _run(  # noqa: PLR0917 - all that is served
         _events(broker, exchange) as events,
     ):
         app = make_app(client, routes, options, events=events, metrics=registry)
+        reload.begin(app.state.dispatcher)
         listener.listen()
         log.info(_line(settings, routes, services, listener))
         cut = await serve_app(app, listener, drain=drain, drain_timeout=settings.drain_timeout)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import trio
 
-from rpcb_trio._commands._logs import set_log_level
+from rpcb_trio._commands._logs import change_log_level
 from rpcb_trio._commands._settings._broker import url_of
 from rpcb_trio._commands._settings._changes import (
     NOT_SET,
@@ -148,11 +148,8 @@ class Reload:
 
     def _apply_to_process(self, tables: Mapping[type, Any]) -> None:
         for kind, after in tables.items():
-            before = self._of_process[kind]
-            self._of_process[kind] = in_force = with_live(before, after)
-            if isinstance(in_force, LogSettings) and in_force != before:
-                set_log_level(in_force.log_level)
-                log.info("log_level changed from %s to %s", before.log_level, in_force.log_level)
+            if isinstance(after, LogSettings):
+                self._of_process[kind] = change_log_level(self._of_process[kind], after)
 
 
 def _asked(given: BoundArguments) -> dict[str, Asked]:

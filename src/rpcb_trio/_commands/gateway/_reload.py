@@ -1,0 +1,100 @@
+"""What a reload changes in a gateway."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+import trio
+
+from rpcb_trio._commands._logs import change_log_level
+from rpcb_trio._commands._settings._anchored import anchored
+from rpcb_trio._commands._settings._changes import (
+    NOT_SET,
+    Change,
+    Report,
+    changes_between,
+    live_of,
+    with_live,
+)
+from rpcb_trio._commands._settings._gateway import GatewaySettings
+from rpcb_trio._commands._settings._parameters import declared
+from rpcb_trio._commands._settings._shared import LogSettings
+from rpcb_trio._commands._settings._sources import Sources
+from rpcb_trio._gateway import GatewayOptions, read_routes
+from rpcb_trio._shown import shown
+
+LONGEST_ROUTE = 200
+
+
+class Optioned(Protocol):
+    """What goes by the gateway's options."""
+
+    options: GatewayOptions
+
+
+class GatewayReload:
+    """Reads the settings again, and has the gateway go by those that can change while it runs.
+
+    Args:
+        sources: where the settings come from.
+        drain: is set once the gateway drains.
+    """
+
+    def __init__(self, sources: Sources, drain: trio.Event) -> None:
+        self._sources = sources
+        self._drain = drain
+        self._settings, self._logs, self._routes = _tables(sources)
+        self._served: Optioned
+        self.ready = trio.Event()
+
+    def begin(self, served: Optioned) -> None:
+        """Have its options changed from now on."""
+        self._served = served
+        self.ready.set()
+
+    @property
+    def hindrance(self) -> str | None:
+        """See `Reloadable`."""
+        if self._drain.is_set():
+            return "the process drains"
+        return None if self.ready.is_set() else "it has not started; ask again once it has"
+
+    async def __call__(self) -> Report:
+        """Change what can change.
+
+        Raises:
+            SettingError: something is wrong; nothing was changed.
+        """
+        settings, logs, routes = await trio.to_thread.run_sync(self._read)
+        changes = [*changes_between(None, self._settings, settings), *changes_between(None, self._logs, logs)]
+        for name in {**self._routes, **routes}:
+            before, after = self._routes.get(name), routes.get(name)
+            if before != after:
+                changes.append(Change(None, f"routes.{name}", _shown(before), _shown(after), "restart"))
+        live = live_of(self._settings, settings)
+        self._served.options = msgspec.structs.replace(self._served.options, **live)
+        self._settings = with_live(self._settings, settings)
+        self._logs = change_log_level(self._logs, logs)
+        kinds = (GatewaySettings, LogSettings)
+        unchanged = (
+            sum(len(declared(each)) for each in kinds) + len({**self._routes, **routes}) - len(changes)
+        )
+        return Report(changes=tuple(changes), unchanged=unchanged)
+
+    def _read(self) -> tuple[GatewaySettings, LogSettings, dict[str, dict[str, object]]]:
+        sources: Sources = self._sources.again().arguments["sources"]
+        settings, logs, routes = _tables(sources)
+        _ = settings.options, read_routes(routes)  # what a start would refuse
+        return settings, logs, routes
+
+
+def _tables(sources: Sources) -> tuple[GatewaySettings, LogSettings, dict[str, dict[str, object]]]:
+    given = sources.given.arguments
+    return anchored(given["settings"], sources.origin.directory), given["logs"], dict(sources.file.routes)
+
+
+def _shown(route: object) -> str:
+    return (
+        NOT_SET if route is None else shown(msgspec.json.encode(route, enc_hook=str).decode(), LONGEST_ROUTE)
+    )

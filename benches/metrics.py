@@ -42,8 +42,8 @@ def measure(broker: Broker, pairs: int, scale: float, case: str) -> tuple[list[f
 def main(
     *,
     case: str = "flood",
-    processes: int = 3,
-    pairs: int = 12,
+    processes: int = 6,
+    pairs: int = 8,
     scale: float = 1.0,
     url: str | None = None,
     json: Path | None = None,

@@ -59,13 +59,13 @@ class Prometheus:
 
 @asynccontextmanager
 async def scraping(
-    folder: Path, *, every: str = "100ms", rules: Path | None = None, **targets: str
+    folder: Path, *, every: str = "1s", rules: Path | None = None, **targets: str
 ) -> AsyncIterator[Prometheus]:
     """A Prometheus that scrapes each target (`host:port`, by its job's name).
 
     Args:
         folder: for its data and its log.
-        every: how often it scrapes, and how long a scrape may take.
+        every: how often it scrapes, and how long a scrape may take; what a failed one left out is stale.
         rules: a file of rules, which it evaluates as often.
         targets: what it scrapes.
     """

@@ -66,15 +66,15 @@ async def test_prometheus_finds_what_a_worker_does_and_what_its_service_counts_i
             await prometheus.until('speech_items_total{kind="deadly"}', holds=only(1))
             await prometheus.until('speech_items_total{kind="plain"}', holds=only(4))
             await prometheus.until("sum(speech_weights)", holds=only(1))  # of the process that lives
-            [(labels, _)] = await prometheus.query("rpcb_request_duration_seconds_count == 4")
+            [(labels, _)] = await prometheus.until("rpcb_request_duration_seconds_count == 4")
             assert labels["queue"] == queue
             rates = "sum by (le, queue) (rate(rpcb_request_duration_seconds_bucket[1m]))"
             [(_, seconds)] = await prometheus.until(
-                f"histogram_quantile(0.95, {rates})", holds=lambda found: found[0][1] > 0
+                f"histogram_quantile(0.95, {rates})", holds=lambda found: bool(found) and found[0][1] > 0
             )
             assert seconds < 600
-            assert await prometheus.query("sum(rpcb_batches_total) == 4")
-            assert await prometheus.query("process_resident_memory_bytes > 1e6")
+            await prometheus.until("sum(rpcb_batches_total)", holds=only(4))
+            await prometheus.until("process_resident_memory_bytes > 1e6")
         serving.send(signal.SIGTERM)
         assert await serving.end() == 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from operator import attrgetter
 
 import trio
 from prometheus_client import CollectorRegistry
@@ -26,8 +25,6 @@ OUTCOMES = (SUCCESS, *sorted(CODES), Settled.UNROUTABLE, Settled.REJECTED, Settl
 REFUSED_REPLY = "refused-reply"
 """Why a request was dead-lettered that has no error of its own: the broker refused its reply."""
 REASONS = (NoReplyTo.code, KilledWorker.code, ReplyTooBig.code, EncodeError.code, REFUSED_REPLY)
-
-is_redelivered = attrgetter("redelivered")
 
 
 class MetricsInstrument(HealthInstrument):
@@ -82,7 +79,7 @@ class MetricsInstrument(HealthInstrument):
     def requests_received(self, requests: Sequence[Request]) -> None:
         self._held += len(requests)
         self._pending += len(requests)
-        self._redelivered += sum(map(is_redelivered, requests))
+        self._redelivered += len([request for request in requests if request.redelivered])
 
     def request_repeated(self, request: Request) -> None:  # noqa: ARG002 - it is only counted
         self._pending -= 1

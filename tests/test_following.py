@@ -64,17 +64,19 @@ async def test_the_json_log_has_the_ids_of_a_failed_request_as_fields(
     assert line["message"].startswith("asr: request '1' (request id order-17) of 'answers'")
 
 
-async def test_the_json_log_has_the_batch_and_its_queue_as_fields(
+async def test_the_json_log_has_at_debug_which_batch_a_request_is_in(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker = MemoryBroker()
-    ask(broker, b"good 1")
+    ask(broker, b"good 1", headers=HEADERS)
     with caplog.at_level(logging.DEBUG, "rpcb_trio"):
         async with working(Shouting(), broker, instruments=[LogInstrument("asr")]) as running:
             await running.until_settled(1)
     lines = [json.loads(JsonFormatter().format(each)) for each in caplog.records if "batch" in each.message]
     [batch] = running.batches
-    assert [(line["queue"], line["batch"]) for line in lines] == [("work", batch.id)] * 2
+    assert [(line["queue"], line["batch"]) for line in lines] == [("work", batch.id)] * 3
+    [in_it] = [line for line in lines if line.get("request_id") == "order-17"]
+    assert in_it["message"] == f"asr: request '1' (request id order-17) of 'answers' is in batch {batch.id}"
 
 
 async def test_the_audit_has_the_ids_of_each_request_computed_or_refused(

@@ -128,7 +128,7 @@ def test_any_number_of_kinds_costs_a_bounded_memory() -> None:
     flood = FloodFilter()
     for number in range(3 * MOST_KINDS):
         record = logging.LogRecord("rpcb_trio", 30, "", 1, "failed", (), None)
-        record.kind = f"code-{number}"
+        record.code = f"code-{number}"
         assert flood.filter(record)
     assert len(flood._windows) == MOST_KINDS
 

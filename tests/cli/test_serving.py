@@ -146,6 +146,9 @@ async def test_json_logs_are_one_object_a_line(serve: Serve, queue: str) -> None
         serving.send(signal.SIGTERM)
         assert await serving.end() == 0
     records = [json.loads(line) for line in serving.lines]
-    assert all(record.keys() == {"time", "level", "logger", "message"} for record in records)
+    assert all(
+        record.keys() - {"worker", "queue"} == {"time", "level", "logger", "message"} for record in records
+    )
+    assert {record["queue"] for record in records if "drain:" in record["message"]} == {queue}
     assert records[0]["time"].endswith("Z")
     assert {record["logger"] for record in records} == {"rpcb_trio"}

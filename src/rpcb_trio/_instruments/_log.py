@@ -34,7 +34,9 @@ ENDINGS = {
 
 
 class LogInstrument(Instrument):
-    """Writes a worker's sessions, failures and drain steps to the logger `rpcb_trio`; batches at debug.
+    """Writes a worker's sessions, failures and drain steps to the logger `rpcb_trio`.
+
+    At debug also its batches, and which requests are in them.
 
     Each record has `worker` and `queue` among its attributes, and, of what it tells of, `correlation_id`,
     `request_id`, `trace_id`, `code` (an error's) and `batch` (its id).
@@ -153,6 +155,7 @@ class LogInstrument(Instrument):
         return True
 
     def batch_closed(self, batch: Batch) -> None:
+        """At debug a line, and one for each of its requests."""
         if log.isEnabledFor(logging.DEBUG):
             log.debug(
                 "%s: batch %d closed by %s with %d request(s), longest wait %.1f ms",
@@ -163,6 +166,9 @@ class LogInstrument(Instrument):
                 1e3 * max(batch.waits),
                 extra=self._fields(batch=batch.id),
             )
+            for request in (member.request for member in batch.members):
+                fields = self._fields_of(request, batch=batch.id)
+                log.debug("%s: %s is in batch %d", self._name, _named(request), batch.id, extra=fields)
 
     def batch_computed(self, batch: Batch, seconds: float, runs: Sequence[Run]) -> None:
         """A line at debug, with the time that the policy had predicted, where it predicts."""

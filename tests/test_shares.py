@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import islice, takewhile
 from random import Random
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,17 @@ from rpcb_trio import AutoPolicy, FixedPolicy, Request, SettingError
 from rpcb_trio._batching._orders import deadline_of
 from rpcb_trio._batching._waiting import Waiting
 from rpcb_trio.batching import Decision, Pending, Policy, Shares, Trigger
-from rpcb_trio.simulation import Arrival, Mixed, OpenLoad, Simulation, linear, poisson, simulate
+from rpcb_trio.simulation import (
+    Arrival,
+    Law,
+    Mixed,
+    OpenLoad,
+    Simulation,
+    linear,
+    padded,
+    poisson,
+    simulate,
+)
 from tests.pendings import Event, Played, histories, pending
 from tests.scenarios import steady
 
@@ -160,7 +171,7 @@ arrivals = st.lists(
 )
 
 
-@steady
+@few
 @given(arrivals, weights, st.sampled_from([1, 2, 4, 8]), st.integers(1, 2))
 def test_no_batch_is_smaller_for_the_shares(
     arrivals: list[Arrival], weights: dict[str, float], size: int, executors: int
@@ -211,36 +222,46 @@ def test_whatever_happens_every_request_leaves_once_and_no_limit_is_exceeded(
     assert left == Counter(played.came)
 
 
-def flood(rate: float, seconds: float, name: str, seed: int = 0) -> OpenLoad:
-    times = takewhile(seconds.__gt__, poisson(rate, Random(f"{name} {seed}")))  # noqa: S311 - no secret
-    return OpenLoad([Arrival(at, caller=name, tenant=name) for at in times])
+class Device(NamedTuple):
+    """How long batches take, what requests cost, and how many a second full batches serve at least."""
+
+    law: Law
+    cost: Callable[[Random], float]
+    capacity: float
 
 
-def p99_beside(
-    neighbours: Sequence[OpenLoad], shares: Shares | None, max_pending: int | None = None
-) -> float:
-    """Of one who asks for two fifths of what full batches can serve."""
-    load = Mixed([flood(0.4 * CAPACITY, SECONDS, "quiet"), *neighbours])
-    found = simulate(AutoPolicy(), load, LAW, shares=shares, max_pending=max_pending)
-    own = [each for each in found.requests if each.arrival.caller == "quiet"]
-    assert not any(each.refused for each in own) or shares is None
-    return Simulation(tuple(own), found.batches).percentile(99)
+SAME = Device(linear(0.010, 0.001), lambda _: 1.0, 32 / 0.042)
+PADDED = Device(padded(0.010, 0.0005), lambda chance: chance.lognormvariate(1.0, 0.8), 330.0)
+SECONDS = 4.0
 
 
-LAW = linear(0.010, 0.001)
-CAPACITY = 32 / 0.042
-SECONDS = 5.0
+def sender(name: str, rate: float, device: Device) -> OpenLoad:
+    chance = Random(name)  # noqa: S311 - no secret
+    times = list(takewhile(SECONDS.__gt__, poisson(rate * device.capacity, chance)))
+    return OpenLoad([Arrival(at, device.cost(chance), caller=name, tenant=name) for at in times])
 
 
-@pytest.mark.parametrize("times", [2, 10])
-@pytest.mark.parametrize("shares", [Shares(), Shares("x-tenant")], ids=["reply-to", "header"])
-def test_one_that_floods_raises_the_p99_of_another_by_less_than_a_fifth(times: int, shares: Shares) -> None:
+def p99_beside(loud: float, device: Device, shares: Shares | None) -> float:
+    """Of one who asks for two fifths of the capacity, beside one who asks for so much."""
+    load = Mixed([sender("quiet", 0.4, device), sender("loud", loud, device)])
+    max_pending = None if shares is None else 256
+    found = simulate(AutoPolicy(), load, device.law, shares=shares, max_pending=max_pending)
+    own = tuple(each for each in found.requests if each.arrival.caller == "quiet")
+    assert not any(each.refused for each in own)
+    return Simulation(own, found.batches).percentile(99)
+
+
+def test_one_that_floods_raises_the_p99_of_another_by_less_than_a_fifth() -> None:
     """Against what it is beside the same neighbour while that sends no more than its half."""
-    before = p99_beside([flood(0.5 * CAPACITY, SECONDS, "loud")], shares, max_pending=256)
-    during = p99_beside([flood(times * CAPACITY, SECONDS, "loud")], shares, max_pending=256)
-    assert during < 1.2 * before
-    if times == 2:
-        assert p99_beside([flood(2 * CAPACITY, SECONDS, "loud")], None) > 10 * before
+    during = p99_beside(4.0, SAME, Shares())
+    assert during < 1.2 * p99_beside(0.5, SAME, Shares())
+    assert during < 0.1 * p99_beside(4.0, SAME, None)
+
+
+def test_where_batches_are_chosen_by_cost_as_well_it_raises_it_by_less_than_half() -> None:
+    during = p99_beside(4.0, PADDED, Shares("x-tenant"))
+    assert during < 1.5 * p99_beside(0.5, PADDED, Shares("x-tenant"))
+    assert during < 0.1 * p99_beside(4.0, PADDED, None)
 
 
 def test_where_too_many_wait_the_tenant_with_the_most_is_refused_and_no_other() -> None:

@@ -42,7 +42,7 @@ from rpcb_trio import (
     serve,
 )
 from rpcb_trio.amqp import AmqpTransport
-from rpcb_trio.batching import Batch, Decision, Pending, Policy, Run, Trigger
+from rpcb_trio.batching import Batch, Decision, Pending, Policy, Run, Shares, Trigger
 from rpcb_trio.errors import Busy, CallError, Kind, Overloaded, RpcbError
 from rpcb_trio.events import BatchEvent, EventInstrument, StateEvent, publish_events, watch_events
 from rpcb_trio.executors import Closable, Executor
@@ -58,7 +58,7 @@ from rpcb_trio.instruments import (
     read_audit,
 )
 from rpcb_trio.metrics import MetricsInstrument
-from rpcb_trio.simulation import Arrival, Load, LockStep, OpenLoad, Simulation, linear, simulate
+from rpcb_trio.simulation import Arrival, Law, Load, LockStep, OpenLoad, Simulation, linear, simulate
 from rpcb_trio.testing import Served, push_batch, served
 from rpcb_trio.transports import CallerSession, NoticeTransport, Session, Transport
 
@@ -275,7 +275,9 @@ def try_out() -> None:
     found = simulate(FixedPolicy(max_batch_size=12), load, linear(0.150, 0.025))
     assert_type(found, Simulation)
     assert_type(found.mean_latency, float)
-    simulate(Greedy(), OpenLoad([Arrival(0.5, deadline=2)]), law=lambda work: 0.1 * work.padded)
+    shares = Shares("x-tenant", {"gold": 3})
+    law: Law = lambda work: 0.1 * work.padded  # noqa: E731 - as above
+    simulate(Greedy(), OpenLoad([Arrival(0.5, deadline=2, tenant="gold")]), law, shares=shares)
 
 
 app = make_app(URL, {"shout": Route(queue="shout")}, GatewayOptions(max_in_flight=64), metrics=REGISTRY)

@@ -31,6 +31,9 @@ class Tagged:
         self.batches.append(items)
         return [(*item, self.version) for item in items]
 
+    def close(self) -> None:
+        """Be unloaded, where threads compute it."""
+
     def encode(self, outcome: Outcome[tuple[str, str, str]]) -> bytes:
         match outcome:
             case Success(value=parts):

@@ -20,6 +20,8 @@ from tests.rabbitmq import free_ports
 REMEDY = "Prometheus is needed: install it (on Debian, as root: apt-get install prometheus)"
 PATIENCE = 60.0
 """Seconds after which a test that waits has failed."""
+EVERY = "1s"
+"""How often it scrapes, and how long a scrape may take; what a failed one left out is stale."""
 POLL = 0.05
 """Seconds between two questions; nothing tells when it has scraped."""
 
@@ -58,14 +60,11 @@ class Prometheus:
 
 
 @asynccontextmanager
-async def scraping(
-    folder: Path, *, every: str = "1s", rules: Path | None = None, **targets: str
-) -> AsyncIterator[Prometheus]:
+async def scraping(folder: Path, *, rules: Path | None = None, **targets: str) -> AsyncIterator[Prometheus]:
     """A Prometheus that scrapes each target (`host:port`, by its job's name).
 
     Args:
         folder: for its data and its log.
-        every: how often it scrapes, and how long a scrape may take; what a failed one left out is stale.
         rules: a file of rules, which it evaluates as often.
         targets: what it scrapes.
     """
@@ -75,7 +74,7 @@ async def scraping(
         {"job_name": name, "static_configs": [{"targets": [target]}]} for name, target in targets.items()
     ]
     settings: dict[str, Any] = {
-        "global": {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every},
+        "global": dict.fromkeys(("scrape_interval", "scrape_timeout", "evaluation_interval"), EVERY),
         "rule_files": [str(rules)] if rules else [],
         "scrape_configs": jobs,
     }

@@ -83,7 +83,7 @@ async def test_a_real_prometheus_answers_every_query_and_evaluates_every_rule(tm
     at_rabbitmq(registry)
     async with (
         busy(registry) as target,
-        scraping(tmp_path, every="500ms", rules=FOLDER / "rpcb.yaml", all=target) as prometheus,
+        scraping(tmp_path, rules=FOLDER / "rpcb.yaml", all=target) as prometheus,
     ):
         for query in QUERIES:
             expected = QUEUES if "{{queue}}" in query.legend else {""}

@@ -129,7 +129,7 @@ RABBITMQ = Row(
 VERSIONS = Row(
     "Versions",
     "**What has changed?** A new version of the program, or of a model, is the first suspect.",
-    "how-to/deploy.html#a-new-version-without-loss",
+    "operating/versions.html",
     [
         Panel(
             "Processes, by version of rpcb-trio",

@@ -21,6 +21,7 @@ from rpcb_trio import (
     FixedPolicy,
     HealthInstrument,
     Instrument,
+    LiveSettings,
     LogInstrument,
     MemoryBroker,
     Outcome,
@@ -47,7 +48,7 @@ from rpcb_trio.errors import Busy, CallError, Kind, Overloaded, RpcbError
 from rpcb_trio.events import BatchEvent, EventInstrument, StateEvent, publish_events, watch_events
 from rpcb_trio.executors import Closable, Executor
 from rpcb_trio.gateway import GatewayOptions, Route, make_app
-from rpcb_trio.health import HealthPort, open_health_port
+from rpcb_trio.health import Control, HealthPort, Reloaded, open_health_port
 from rpcb_trio.instruments import (
     Answer,
     AuditInstrument,
@@ -206,6 +207,9 @@ async def work() -> None:
         assert_type(worker.held, int)
         await worker.swap(partial(Lengths), version="2", unload_first=True)
         assert_type(worker.version, str | None)
+        limits: LiveSettings = {"batching": AutoPolicy(16), "max_pending": 64}
+        changes = await worker.change(**limits)
+        assert_type(changes["prefetch"], tuple[object, object])
     async with open_worker(
         Lengths, URL, "lengths", executors=[executor, on_a_gpu, other], batching=Greedy()
     ) as worker:
@@ -242,13 +246,23 @@ def call_and_block() -> bytes:
         client.close()
 
 
+class Nothing:
+    """What came of a reload: it changed nothing."""
+
+    error: str | None = None
+
+
+async def reload() -> Reloaded:
+    return Nothing()
+
+
 async def observe() -> None:
     events = EventInstrument("lengths")
     health = HealthInstrument("lengths")
     async with (
         publish_events(notices, "rpcb.events", events),
         watch_events(URL, "rpcb.events") as watch,
-        open_health_port(0, [health], metrics=REGISTRY) as port,
+        open_health_port(0, [health], metrics=REGISTRY, control=Control(lambda: "token", reload)) as port,
     ):
         assert_type(port, HealthPort)
         assert_type(health.health.condition, Condition)

@@ -135,7 +135,7 @@ def simulated_p99(load: float, seconds: float, seed: int, *, shares: bool) -> fl
 
     def sender(name: str, part: float) -> OpenLoad:
         dice = random.Random(f"{name} {seed}")  # noqa: S311 - not a secret
-        times = takewhile(seconds.__gt__, poisson(part * CAPACITY, dice)) if part else ()
+        times = takewhile(lambda at: at < seconds, poisson(part * CAPACITY, dice)) if part else ()
         return OpenLoad([Arrival(at, caller=name) for at in times])
 
     found = simulate(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benches import client, echo, neighbours, readme
+from benches import client, echo, neighbours, readme, shares
 from benches.broker import fresh_queue
 from benches.cases import CASES, COMMAND, FLOOR, PIKA_SELECT, SERVERS, Case
 from benches.load import Load, send
@@ -111,6 +111,19 @@ def test_readme_answers_every_caller(
     assert found[3]["published_mean_ms"] == 510
     assert plot.stat().st_size > 0
     assert "rabbit-rpc-batch" in capsys.readouterr().out
+
+
+def test_shares_simulates_a_tenant_beside_one_that_floods(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shares.main(load=(2.0,), broker_load=None, seconds=3, rounds=1, json=results)
+    half, flood = found_in(results, "shares")
+    assert [(each["where"], each["load"]) for each in (half, flood)] == [
+        ("simulation", 0.5),
+        ("simulation", 2),
+    ]
+    assert flood["alone"]["median"] > 2 * flood["shared"]["median"]
+    assert "2, simulation" in capsys.readouterr().out
 
 
 def test_neighbours_measures_the_honest_load_with_and_without_one_that_is_refused(

@@ -41,6 +41,8 @@ async def test_a_flood_does_not_stand_before_the_requests_of_others(autojump_clo
         assert set(early.values()) == {b"failed:overloaded"}, "in no time, while the first batch is computed"
     refused = Counter({**early, **answers(broker)}.values())[b"failed:overloaded"]
     assert refused == 999 + 2 - 32, "8 batches may wait"
+    reasons = {str(error) for _, error in running.refusals}
+    assert reasons == {"32 requests wait already (max_pending); tenant loud has its share of them"}
     assert tenants(running)[:2] == [{"loud": 1}, {"loud": 2, "quiet": 2}]
     assert running.sizes == [1, *[4] * 8]
 

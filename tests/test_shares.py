@@ -237,7 +237,7 @@ SECONDS = 4.0
 
 def sender(name: str, rate: float, device: Device) -> OpenLoad:
     chance = Random(name)  # noqa: S311 - no secret
-    times = list(takewhile(SECONDS.__gt__, poisson(rate * device.capacity, chance)))
+    times = list(takewhile(lambda at: at < SECONDS, poisson(rate * device.capacity, chance)))
     return OpenLoad([Arrival(at, device.cost(chance), caller=name, tenant=name) for at in times])
 
 

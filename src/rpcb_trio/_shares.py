@@ -8,11 +8,14 @@ from collections.abc import Mapping
 import msgspec
 
 from rpcb_trio._bounds import Bounds
-from rpcb_trio._messages import Request
+from rpcb_trio._messages import Request, caller_hash
+from rpcb_trio._shown import shown
 from rpcb_trio.errors import SettingError
 
 REPLY_TO = "reply-to"
 OTHERS = "*"
+LONGEST = 255
+"""Characters of a name that is shown."""
 WEIGHTS = Bounds(least=0.001, most=1000)
 NO_WEIGHTS: Mapping[str, float] = {}
 
@@ -43,9 +46,15 @@ class Shares(msgspec.Struct, frozen=True):
 
     def tenant_of(self, request: Request) -> str:
         """The name of a request's tenant; empty where it says nothing of it."""
-        header, weights = self.tenant, self.weights
-        name = (header != REPLY_TO and _as_text(request.headers.get(header))) or request.reply_to or ""
+        weights = self.weights
+        said = None if self.tenant == REPLY_TO else request.headers.get(self.tenant)
+        name = (said is not None and _as_text(said)) or request.reply_to or ""
         return OTHERS if weights and name not in weights and OTHERS in weights else name
+
+    def shown_tenant(self, request: Request) -> str:
+        """The name as a log or a file may show it: of an address only the hash."""
+        tenant = self.tenant_of(request)
+        return caller_hash(tenant) if tenant == request.reply_to else shown(tenant, LONGEST)
 
     def weight_of(self, tenant: str) -> float:
         """How many shares it has."""

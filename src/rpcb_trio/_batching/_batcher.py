@@ -60,6 +60,10 @@ class Batcher:
         """Whether one more is beyond its tenant's share of so many that may wait; without shares, always."""
         return self._waiting.pending.is_over_its_share(request, most)
 
+    def overloaded(self, request: Request, most: int) -> Overloaded:
+        """Why one more is refused where so many may wait."""
+        return self._waiting.overloaded(request, most)
+
     async def run(self) -> None:
         """Form batches until the arrivals end and nothing is pending; then close `batches`."""
         with self._arrivals, self._batches:
@@ -189,10 +193,10 @@ class _WaitingRoom:
             last = None if each.request.redelivered else self.pending.last_of_the_longest()
             if last is not None:
                 self.pending.leave((last,))
-                self._refuse(
-                    last,
-                    Overloaded(
-                        f"{self._most:g} requests wait already (max_pending), and its tenant has more than "
-                        "its share of them"
-                    ),
-                )
+                self._refuse(last, self.overloaded(last.request, int(self._most)))
+
+    def overloaded(self, request: Request, most: int) -> Overloaded:
+        reason = f"{most} requests wait already (max_pending)"
+        if self._shares is not None:
+            reason += f"; tenant {self._shares.shown_tenant(request)} has its share of them"
+        return Overloaded(reason)

@@ -144,7 +144,7 @@ class AuditInstrument(Instrument):
             position=position,
             correlation_id=ids.correlation_id,
             caller=None if caller is None else caller_hash(caller),
-            tenant=None if shares is None else _tenant(shares, request),
+            tenant=None if shares is None else shares.shown_tenant(request),
             priority=request.priority,
             cost=cost,
             arrived=request.arrived,
@@ -176,9 +176,3 @@ class AuditInstrument(Instrument):
 def _unix(at: float) -> float:
     """A moment on trio's clock as seconds since 1970."""
     return time.time() - (trio.current_time() - at)
-
-
-def _tenant(shares: Shares, request: Request) -> str:
-    """Its name; of a caller's address only the hash, as in `caller`."""
-    tenant = shares.tenant_of(request)
-    return caller_hash(tenant) if tenant == request.reply_to else shown(tenant, LONGEST_NAME)

@@ -18,7 +18,7 @@ from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._reply_cache import ReplyCache
 from rpcb_trio._pipeline._unpacking import is_plain
 from rpcb_trio._transports import Session
-from rpcb_trio.errors import BodyTooBig, CallerGone, NoReplyTo, Overloaded
+from rpcb_trio.errors import BodyTooBig, CallerGone, NoReplyTo
 
 TURNS = 2
 """Of the scheduler, within which the batcher has taken a batch if an executor is idle."""
@@ -79,11 +79,11 @@ class Admission:
         settled_early = self._refuse(request) or await self._settle_early(request, suspect=suspect)
         if settled_early is not None:
             return settled_early
-        if self.rules.max_pending is not None and not request.redelivered:
+        most = self.rules.max_pending
+        if most is not None and not request.redelivered:
             await self._let_a_batch_go()
             if self._is_full(request):
-                error = Overloaded(f"{self.rules.max_pending} requests wait already (max_pending)")
-                return Resolved(request, Failure(error))
+                return Resolved(request, Failure(self._batcher.overloaded(request, most)))
         self._decoding += 1
         try:
             decoded = await codec.decode(request, suspect=suspect)

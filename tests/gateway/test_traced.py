@@ -67,7 +67,9 @@ async def test_a_request_is_followed_from_http_to_its_batch_and_back_by_one_id(
 
     lines = [json.loads(JsonFormatter().format(each)) for each in caplog.records]
     mine = [line for line in lines if line.get("request_id") == "order-17"]
-    at_the_worker, at_the_gateway = mine[0], mine[-1]
+    at_the_worker, in_a_batch = (next(each for each in mine if key in each) for key in ("code", "batch"))
+    at_the_gateway = next(each for each in mine if "path" in each)
+    assert in_a_batch["correlation_id"] == at_the_worker["correlation_id"]
     assert (at_the_worker["queue"], at_the_worker["code"], at_the_worker["trace_id"]) == (
         queue,
         "infer",

@@ -59,12 +59,13 @@ TARGET = {"job", "instance"}
 """The labels that Prometheus gives whatever it scrapes."""
 
 OTHERS = {
+    "up": set[str](),
     "process_start_time_seconds": set[str](),
     "rabbitmq_detailed_queue_messages_ready": {"vhost", "queue"},
     "rabbitmq_detailed_queue_messages_unacked": {"vhost", "queue"},
     "rabbitmq_detailed_queue_consumers": {"vhost", "queue"},
 }
-"""Series that come from elsewhere: of the process by prometheus_client, and of RabbitMQ."""
+"""Series that come from elsewhere: from Prometheus itself, from prometheus_client, and from RabbitMQ."""
 
 
 def names_of(series: Series) -> set[str]:

@@ -264,6 +264,29 @@ def test_where_batches_are_chosen_by_cost_as_well_it_raises_it_by_less_than_half
     assert during < 0.1 * p99_beside(4.0, PADDED, None)
 
 
+@pytest.mark.parametrize(
+    "make", [AutoPolicy, lambda: FixedPolicy(32, max_batch_cost=200.0)], ids=["auto", "fixed"]
+)
+def test_in_the_long_run_tenants_are_served_by_their_weights_whatever_the_policy_chooses_by(
+    make: Callable[[], Policy],
+) -> None:
+    """By cost, deadline and priority; the smaller tenant sends dearer requests, all of them urgent."""
+    loads = []
+    for name, mean, priority in (("a", 1.0, 0), ("b", 2.0, 9)):
+        chance = Random(name)  # noqa: S311 - no secret
+        times = takewhile(lambda at: at < SECONDS, poisson(500, chance))
+        for at in times:
+            cost, deadline = chance.lognormvariate(mean, 0.8), at + chance.uniform(0.2, 1.0)
+            loads.append(Arrival(at, cost, priority, deadline, caller=name))
+    shares = Shares(weights={"a": 3})
+    found = simulate(make(), OpenLoad(loads), PADDED.law, shares=shares, max_pending=256)
+    paid: dict[str | None, float] = defaultdict(float)
+    for each in found.requests:
+        if each.finished is not None and each.finished < SECONDS:
+            paid[each.arrival.caller] += each.arrival.cost
+    assert paid["a"] / paid["b"] == pytest.approx(3, rel=0.15)
+
+
 def test_where_too_many_wait_the_tenant_with_the_most_is_refused_and_no_other() -> None:
     loud = OpenLoad([Arrival(0.0, caller="loud") for _ in range(100)])
     quiet = OpenLoad([Arrival(0.5 + number / 100, caller="quiet") for number in range(10)])

@@ -238,6 +238,7 @@ async def test_a_reload_that_changes_nothing_and_one_that_nobody_may_ask_for_hav
     assert (await said_to(asked, Control(unreadable, reload))).startswith(b"HTTP/1.1 503 ")
     without = await said_to(asked, None)
     assert without.startswith(b"HTTP/1.1 404 ")
+    assert (await said_to(b"GET /reload HTTP/1.1\r\nHost: a\r\n\r\n", None)).startswith(b"HTTP/1.1 404 ")
     assert b"set control_token_file, or send SIGHUP" in without
 
 

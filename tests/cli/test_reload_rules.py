@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from rpcb_trio import AutoPolicy, FixedPolicy, SettingError
+from rpcb_trio import AutoPolicy, FixedPolicy, LiveSettings, SettingError
 from rpcb_trio._commands._app import parse
+from rpcb_trio._commands._settings._parameters import declared
+from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands.serve._reload import Reload
+from rpcb_trio._commands.serve._setup import live_arguments
 from rpcb_trio.errors import WarmUpFailed
 
 pytestmark = pytest.mark.usefixtures("workplace")
@@ -57,9 +60,10 @@ class Process:
         self.workers = {name: Fake() for name in ("one", "two", "q")}
         self._reload = Reload(bound, self.workers)  # type: ignore[arg-type] # they do as much as it needs
 
-    async def reload(self, text: str) -> list[str]:
+    async def reload(self, text: str | None = None) -> list[str]:
         """Write the file and have it read; returns the lines of the report."""
-        self._file.write_text(text)
+        if text is not None:
+            self._file.write_text(text)
         return [str(each) for each in (await self._reload()).changes]
 
 
@@ -183,6 +187,27 @@ async def test_what_a_start_would_refuse_is_refused_and_nothing_is_changed(
     assert str(refused.value).startswith(error)
     assert all(not each.changes and not each.swaps for each in process.workers.values())
     assert await process.reload(written()) == []
+
+
+async def test_a_file_that_is_gone_is_no_wish_to_have_the_defaults(workplace: Path) -> None:
+    (workplace / "models.py").write_text(MODELS)
+    file = workplace / "rpcb.toml"
+    file.write_text("max_pending = 60")
+    process = Process("models:echo", "--queue=q")
+    file.unlink()
+    with pytest.raises(SettingError, match=r"^rpcb.toml: it is gone; put it back"):
+        await process.reload()
+    assert await process.reload("") == ["q: max_pending: changed live, 60 -> not set"]
+
+
+OF_MODEL = {"option", "model_version", "unload_first"}
+
+
+def test_every_setting_that_is_declared_live_is_given_to_the_worker() -> None:
+    live = {name for name, (_, _, reader) in declared(Settings).items() if reader.is_live}
+    told = {name for name in live if live_arguments(Settings(queue="q", tenant="x"), [name])}
+    assert live - told == OF_MODEL | {"consumer_timeout"}, "these are for a swap, and for a warning"
+    assert {name for name in LiveSettings.__annotations__ if hasattr(Settings, name)} <= live
 
 
 async def test_flags_and_variables_of_the_start_come_before_the_file(

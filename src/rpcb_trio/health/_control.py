@@ -45,8 +45,9 @@ class Control(msgspec.Struct, frozen=True):
         if token is None:
             return Response(HTTPStatus.NOT_FOUND, {"error": HINT})
         scheme, _, given = authorization.partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode()):
+        if scheme.lower() == "bearer" and hmac.compare_digest(_bytes(given.strip()), _bytes(token)):
             return None
+        log.warning("a reload over HTTP was refused: the token is missing or wrong")
         why = "the token is missing or wrong; send the control_token as Authorization: Bearer TOKEN"
         return Response(HTTPStatus.UNAUTHORIZED, {"error": why}, headers=((b"WWW-Authenticate", b"Bearer"),))
 
@@ -54,3 +55,7 @@ class Control(msgspec.Struct, frozen=True):
         """Reload, and report: 200 where the settings were read, 409 where nothing was changed."""
         report = await self.reload()
         return Response(HTTPStatus.OK if report.error is None else HTTPStatus.CONFLICT, report)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")  # a variable may hold what is no text

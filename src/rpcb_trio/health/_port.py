@@ -97,7 +97,7 @@ class HealthPort:
 
     async def respond(self, path: str, accept: str) -> Response:
         """The response to a GET of `path`, with metrics in the format that `accept` asks for."""
-        if path == "/reload":
+        if path == "/reload" and self._control is not None:
             return not_allowed("POST")
         if path != "/metrics" or self._metrics is None:
             return self.answer(path)

@@ -80,6 +80,7 @@ class SettingsFile:
     workers: Mapping[str, Table] = field(default_factory=dict)
     gateway: Table = field(default_factory=dict)
     routes: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    is_there: bool = True
 
     def select(self, names: Sequence[str]) -> list[str]:
         """The workers to run: those that are named, or all.
@@ -116,7 +117,7 @@ def read_file(path: Path | None, directory: Path = HERE) -> SettingsFile:
     except FileNotFoundError:
         if path is not None:
             raise SettingError(f"{name}: there is no such file; --config or RPCB_CONFIG names it") from None
-        return SettingsFile()
+        return SettingsFile(is_there=False)
     except SettingError as error:
         raise SettingError(f"{name}: {error}") from None
     except RecursionError:

@@ -25,6 +25,7 @@ from rpcb_trio._commands._settings._gateway import GatewaySettings
 from rpcb_trio._commands._settings._parameters import PREFIX, Reader, declared, kind_of
 from rpcb_trio._commands._settings._text import bare
 from rpcb_trio._shown import did_you_mean, shown
+from rpcb_trio.errors import SettingError
 
 log = logging.getLogger("rpcb_trio")
 
@@ -82,7 +83,7 @@ class Sources:
     def __init__(self, origin: Origin | None = None, parse: Callable[[Origin], Parsed] | None = None) -> None:
         self.origin = Origin.here() if origin is None else origin
         self._parse = parse
-        self.file = SettingsFile()
+        self.file = SettingsFile(is_there=False)
         self._command = ""
         self._given: frozenset[str] = frozenset()
         self._before_file: dict[type, Any] = {}
@@ -109,7 +110,11 @@ class Sources:
             SettingError: something in them is wrong.
         """
         assert self._parse is not None  # noqa: S101 - only tests make sources of their own
-        return self._parse(self.origin)[1]
+        _, given = self._parse(self.origin)
+        sources = given.arguments["sources"]
+        if self.file.is_there and not sources.file.is_there:  # an editor may be replacing it
+            raise SettingError(f"{self.file.name}: it is gone; put it back, or restart without it")
+        return given
 
     def complete(self, command: Callable[..., Any], bound: BoundArguments) -> None:
         """Fill in from the file what neither a flag nor a variable says."""

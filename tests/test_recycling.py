@@ -1,10 +1,13 @@
-"""A process executor's process is replaced by a fresh one, warm before the other ends: real processes."""
+"""A process executor's process is replaced by a fresh one, warm before the other ends."""
 
 from __future__ import annotations
 
+import os
+import threading
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil  # type: ignore[import-untyped] # it carries no types
 import pytest
@@ -12,6 +15,8 @@ import trio
 
 from rpcb_trio import FixedPolicy, MemoryBroker, ProcessExecutor, SettingError, open_client, open_worker
 from rpcb_trio._executors import _recycling
+from rpcb_trio._executors._handle import ProcessDied
+from rpcb_trio.errors import WarmUpFailed
 from tests import crashing
 from tests.scenarios import QUEUE
 from tests.test_process_executor import PATIENCE, running
@@ -41,7 +46,7 @@ async def test_after_so_many_batches_a_fresh_process_takes_over_and_the_former_c
     async with running(partial(crashing.Growing, str(slow)), max_batches=3) as executor:
         first = await pid_of(executor)
         assert [await pid_of(executor) for _ in range(2)] == [first] * 2
-        slow.write_text("slowly")
+        slow.touch()
         assert [await pid_of(executor) for _ in range(20)] == [first] * 20, "the fresh one is not warm yet"
         slow.unlink()
         assert await next_pid(executor, first) in {child.pid for child in psutil.Process().children()}
@@ -62,34 +67,6 @@ async def test_a_process_that_has_grown_too_large_is_replaced_and_one_that_is_to
     with pytest.raises(SettingError, match=r"^max_memory is 1048576 bytes, but .* has \d{8,} once its model"):
         await too_large.warm_up()
     too_large.close()
-
-
-async def test_where_the_fresh_one_fails_the_present_one_goes_on_and_it_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(_recycling, "FIRST_RETRY", 0.0)
-    slow = tmp_path / "slow"
-    async with running(partial(crashing.Growing, str(slow)), max_batches=1) as executor:
-        slow.write_text("fail")
-        first = await pid_of(executor)
-        while "so the present one goes on (Growing: warm_up failed: ValueError: no w" not in caplog.text:
-            assert await pid_of(executor) == first
-            await trio.sleep(0.01)
-        slow.unlink()
-        await next_pid(executor, first)
-
-
-async def test_a_fresh_process_that_warms_up_too_long_is_given_up(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    slow = tmp_path / "slow"
-    make = partial(crashing.Growing, str(slow))
-    async with running(make, max_batches=1, warm_up_timeout=0.1) as executor:
-        slow.write_text("slowly")
-        first = await pid_of(executor)
-        while "a fresh process can't be warmed up" not in caplog.text:
-            assert await pid_of(executor) == first
-            await trio.sleep(0.01)
 
 
 async def test_one_process_is_replaced_at_a_time_and_no_request_is_lost_by_that() -> None:
@@ -119,12 +96,102 @@ async def test_one_process_is_replaced_at_a_time_and_no_request_is_lost_by_that(
     _recycling._turn.release()
 
 
-async def test_a_process_that_dies_while_the_fresh_one_warms_up_is_started_anew(tmp_path: Path) -> None:
-    slow = tmp_path / "slow"
-    async with running(partial(crashing.Growing, str(slow)), max_batches=1) as executor:
-        first = await pid_of(executor)
-        psutil.Process(first).kill()
-        await next_pid(executor, first)
+class Played:
+    """Stands for a process: it warms up as the `course` says, or at once, and computes its number."""
+
+    course: ClassVar[list[Callable[[Played], None]]] = []
+    started: ClassVar[list[Played]] = []
+    pid = os.getpid()
+
+    def __init__(self, *_: object) -> None:
+        self.number = len(self.started)
+        self.started.append(self)
+        self.ended = threading.Event()
+
+    @property
+    def is_alive(self) -> bool:
+        return not self.ended.is_set()
+
+    def prepare(self) -> None:
+        if self.number < len(self.course):
+            self.course[self.number](self)
+
+    def infer(self, items: list[bytes]) -> list[int]:
+        if not self.is_alive:
+            raise ProcessDied("SIGKILL")
+        return [self.number for _ in items]
+
+    def end(self) -> None:
+        self.ended.set()
+
+    def wait_for_ever(self) -> None:
+        assert self.ended.wait(PATIENCE)
+        raise ProcessDied("SIGKILL")
+
+
+def at_once(_: Played) -> None:
+    """Warm up at once."""
+
+
+def fail(_: Played) -> None:
+    raise WarmUpFailed("no weights")
+
+
+@pytest.fixture
+def course(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Callable[[Played], None]]]:
+    monkeypatch.setattr("rpcb_trio._executors._process.Process", Played)
+    monkeypatch.setattr(_recycling, "FIRST_RETRY", 0.0)
+    monkeypatch.setattr(Played, "course", [])
+    monkeypatch.setattr(Played, "started", [])
+    yield Played.course
+    assert all(each.ended.wait(PATIENCE) for each in Played.started)
+    assert _recycling._turn.acquire(timeout=PATIENCE), "the next one may be replaced"
+    _recycling._turn.release()
+
+
+async def test_where_the_fresh_one_fails_the_present_one_goes_on_and_it_is_tried_again(
+    course: list[Callable[[Played], None]], caplog: pytest.LogCaptureFixture
+) -> None:
+    course += [at_once, fail, fail, at_once]
+    async with running(max_batches=1) as executor:
+        assert await next_pid(executor, 0) == 3
+    told = "a fresh process can't be warmed up, so the present one goes on (no weights); next attempt in 0 s"
+    assert caplog.messages.count(f"executor: {told}") == 2
+
+
+async def test_a_fresh_process_that_warms_up_too_long_is_given_up(
+    course: list[Callable[[Played], None]],
+) -> None:
+    course += [at_once, Played.wait_for_ever, at_once]
+    async with running(max_batches=1, warm_up_timeout=0.01) as executor:
+        assert await next_pid(executor, 0) == 2
+
+
+async def test_a_process_that_dies_while_the_fresh_one_warms_up_is_started_anew(
+    course: list[Callable[[Played], None]],
+) -> None:
+    is_warm = threading.Event()
+
+    def slowly(_: Played) -> None:
+        assert is_warm.wait(PATIENCE)
+
+    course += [at_once, slowly, at_once]
+    async with running(max_batches=3) as executor:
+        assert [await pid_of(executor) for _ in range(3)] == [0] * 3
+        Played.started[0].end()
+        assert await pid_of(executor) == 2
+        is_warm.set()
+        assert await next_pid(executor, 2) == 1
+
+
+async def test_closing_an_executor_ends_the_fresh_process_too_though_it_warms_up(
+    course: list[Callable[[Played], None]],
+) -> None:
+    course += [at_once, Played.wait_for_ever]
+    async with running(max_batches=1) as executor:
+        await pid_of(executor)
+        await executor.aclose()
+        assert len(Played.started) == 2
 
 
 @pytest.mark.parametrize("limit", ["max_batches", "max_memory"])

@@ -24,9 +24,9 @@ def broker_at(url: str | None) -> Iterator[Broker]:
 
 
 @contextmanager
-def fresh_queue(broker: Broker, name: str | None = None) -> Iterator[str]:
-    """A queue as the worker would declare it, of a name that nobody else has; it is gone at the end."""
-    name = name or broker.fresh_name("bench")
+def fresh_queue(broker: Broker) -> Iterator[str]:
+    """A queue as the worker would declare it; it is gone at the end."""
+    name = broker.fresh_name("bench")
     with broker.channel() as channel:
         channel.queue_declare(name, durable=True)
         try:

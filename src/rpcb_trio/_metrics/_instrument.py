@@ -111,11 +111,18 @@ class MetricsInstrument(HealthInstrument):
             ]
         if not answers:
             return
-        failed = [answer.error for answer in answers if answer.error is not None]
-        self._outcomes[SUCCESS] += len(answers) - len(failed)
-        for error in failed:
+        durations = [now - answer.request.arrived for answer in answers if answer.error is None]
+        self._outcomes[SUCCESS] += len(durations)
+        if len(durations) < len(answers):
+            durations += self._count_failed(answers, now)
+        self._durations.observe_all(durations)
+
+    def _count_failed(self, answers: Sequence[Answer], now: float) -> list[float]:
+        """Returns how long each took."""
+        failed = [(answer.request, answer.error) for answer in answers if answer.error is not None]
+        for _, error in failed:
             self._outcomes.add(error.code)
-        self._durations.observe_all([now - answer.request.arrived for answer in answers])
+        return [now - request.arrived for request, _ in failed]
 
     def _count_unreplied(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
         for answer, ending in zip(answers, settled, strict=True):

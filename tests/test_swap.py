@@ -480,6 +480,13 @@ async def test_a_thread_keeps_nothing_of_the_former_model_once_it_is_closed() ->
         assert len(Heavy.alive) == 1
 
 
+async def test_the_object_that_serves_already_is_no_other_version() -> None:
+    service = Heavy()
+    async with open_worker(service, MemoryBroker(), QUEUE, instruments=[]) as worker:
+        with pytest.raises(SettingError, match=r"^Heavy is the object that serves already; give"):
+            await worker.swap(service)
+
+
 async def test_each_reply_names_the_version_an_error_reply_too_and_none_where_there_is_none(
     autojump_clock: MockClock,
 ) -> None:

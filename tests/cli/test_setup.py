@@ -12,6 +12,7 @@ import pytest
 from rpcb_trio import SettingError, Topology, serve
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._values import as_they_look
+from rpcb_trio._commands.serve import _setup
 from rpcb_trio._commands.serve._setup import held, make_job, topology
 from rpcb_trio._service import bind
 from rpcb_trio.batching import Shares
@@ -105,6 +106,17 @@ def test_what_only_a_process_can_have_is_refused_for_threads(limit: str) -> None
     settings = Settings(queue="q", **{limit: 10**9})  # type: ignore[arg-type] # either is a number
     with pytest.raises(SettingError, match=rf"^{limit} is for executor = process; leave it out, or set exec"):
         make_job("asr", "rpcb_models.asr:service", bind(echo), settings)
+
+
+def test_each_process_has_the_limits_that_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, Any]] = []
+    monkeypatch.setattr(_setup, "ProcessExecutor", lambda *_, **arguments: given.append(arguments))
+    _setup.processes_of(
+        "asr",
+        "rpcb_models.simple:echo",
+        Settings(queue="q", executor="process", replicas=2, max_batches=7, max_memory=2**30),
+    )
+    assert [(each["max_batches"], each["max_memory"]) for each in given] == [(7, 2**30)] * 2
 
 
 def test_a_job_that_was_started_keeps_no_model() -> None:

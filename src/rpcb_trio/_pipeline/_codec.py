@@ -117,6 +117,10 @@ class Codec:
         self.max_body_size = max_body_size
         self._journal = journal or Journal()
 
+    def closes_with(self, service: BoundService) -> bool:
+        """Whether that is of the very object behind this one, which its `close` would take away from both."""
+        return service.close is not None and service.close == self._service.close
+
     def following(self, service: BoundService, version: str | None) -> Codec:
         """The codec of the service that takes the place of this one."""
         return Codec(

@@ -266,6 +266,10 @@ class Generations:
 
     async def _made(self, swap: _Swap) -> Generation:
         bound = await self._offload(lambda: _bound(swap.service))
+        if self.current.codec.closes_with(bound):
+            raise SettingError(
+                f"{bound.name} is the object that serves already; give a new one, or its class"
+            )
         version = bound.version if swap.version is None else swap.version
         executors = swap.executors
         if executors is None:

@@ -244,9 +244,11 @@ async def test_a_drain_gives_up_a_swap_that_loads_and_the_present_one_answers_wh
     assert new.is_closed
 
 
-async def expect_interrupted(running: Running, service: Tagged) -> None:
+async def expect_interrupted(running: Running, service: Tagged, *, unload_first: bool = False) -> None:
     with pytest.raises(SwapInterrupted, match="drains or has ended, so its model was not swapped"):
-        await running.worker.swap(service, executors=[Loaded(service, loading=100)])
+        await running.worker.swap(
+            service, executors=[Loaded(service, loading=100)], unload_first=unload_first
+        )
 
 
 async def test_a_swap_that_is_cancelled_while_it_loads_changes_nothing(autojump_clock: MockClock) -> None:
@@ -416,6 +418,16 @@ async def test_a_drain_while_nothing_is_loaded_answers_what_is_held_once_somethi
         await trio.sleep(1)
         running.worker.drain()
     assert by_version(broker) == {1: "2"}
+
+
+async def test_a_worker_with_nothing_to_answer_does_not_wait_for_a_model(autojump_clock: MockClock) -> None:
+    broker, old, new = MemoryBroker(), Tagged("1"), Tagged("2")
+    async with trio.open_nursery() as nursery:
+        async with working(old, broker, executors=[Loaded(old)]) as running:
+            nursery.start_soon(partial(expect_interrupted, running, new, unload_first=True))
+            await trio.sleep(2)
+        assert trio.current_time() == 2.0
+    assert (old.is_closed, new.is_closed) == (True, True)
 
 
 async def test_unload_first_is_refused_for_a_model_that_can_not_be_unloaded() -> None:

@@ -28,6 +28,10 @@ class Model:
     def decode(self, body): return body
     def infer(self, items): return items
     def encode(self, outcome): return b""
+
+class Leaving(Model):
+    def __init__(self):
+        raise SystemExit("no weights")
 """
 
 
@@ -70,6 +74,7 @@ class Process:
 @pytest.fixture
 def process(workplace: Path) -> Process:
     (workplace / "models.py").write_text(MODELS)
+    (workplace / "leaving.py").write_text("raise KeyboardInterrupt")
     (workplace / "rpcb.toml").write_text(written())
     return Process()
 
@@ -167,17 +172,33 @@ async def test_a_model_in_processes_gets_as_many_new_ones(workplace: Path) -> No
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("max_batch_size = 0\n" + written(), "rpcb.toml: max_batch_size = 0: 0: it must be at least 1."),
+        ("max_batch_size = 0\n" + written(), "rpcb.toml: max_batch_size = 0: it must be at least 1"),
         (written(one="max_wait = 1"), "one: max_wait is for batching = fixed"),
         (written(two="max_pending = 3"), "two: max_pending is 3, but max_batch_size is 32"),
         (written(one="option = ['length=3']"), "one: models:Model: there is no option length"),
         (written(target="models:none"), "one: models:none: models has no attribute none"),
         (written(two="url = 'amqp://x'\nurl_file = 'y'"), "two: url and url_file are both set"),
         (written().replace("'b'", "'a'"), "one and two serve different targets from one queue, a"),
+        (written(one="model_version = 'é'"), "one: model_version is 'é'; use printable ASCII"),
+        (written(target="models:Leaving"), "one: models:Leaving: creating it fails: SystemExit: no weights"),
+        (written(target="leaving:Model"), "one: leaving:Model: importing leaving fails: KeyboardInterrupt ("),
         ("[workers", "rpcb.toml: it can't be read"),
         ("", "TARGET is missing"),
     ],
-    ids=["a key", "batching", "together", "an option", "a target", "a url", "a queue", "TOML", "nothing"],
+    ids=[
+        "a key",
+        "batching",
+        "together",
+        "an option",
+        "a target",
+        "a url",
+        "a queue",
+        "a version",
+        "an exit",
+        "an interrupt",
+        "TOML",
+        "nothing",
+    ],
 )
 async def test_what_a_start_would_refuse_is_refused_and_nothing_is_changed(
     text: str, error: str, process: Process

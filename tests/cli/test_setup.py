@@ -90,6 +90,7 @@ def test_tenant_and_weight_become_shares_and_let_the_worker_take_more_in() -> No
         ({"tenant": "x", "weight": ("gold",)}, r"^weight is gold; write it as TENANT=N, as in gold=3$"),
         ({"tenant": "x", "weight": ("=3",)}, r"^weight is =3; write it as TENANT=N"),
         ({"tenant": "x", "weight": ("gold=much",)}, r"^weight is gold=much; write it as TENANT=N"),
+        ({"tenant": "x", "weight": ("a=1", "a=2")}, r"^weight of 'a' is set twice; leave one out$"),
         ({"tenant": "x", "weight": ("gold=nan",)}, r"^weight is gold=nan; write it as TENANT=N"),
         ({"tenant": "x", "weight": ("gold=0",)}, r"^weight of 'gold' is 0.0; it must be at least 0.001$"),
         ({"tenant": "x", "prefetch": 64}, r"^prefetch is 64, .* at least 192 "),

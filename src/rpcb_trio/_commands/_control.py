@@ -108,7 +108,9 @@ def ask(pid: int) -> Report:
             while len(answer) < MOST_BYTES and (chunk := connection.recv(65536)):
                 answer += chunk
     except OSError as error:
-        raise Unreachable(f"process {pid} can't be asked: {error.strerror}") from error
+        raise Unreachable(
+            f"process {pid} can't be asked: {error.strerror}; is it serve or gateway, and has it started?"
+        ) from error
     try:
         return msgspec.json.decode(answer, type=Report)
     except msgspec.DecodeError:

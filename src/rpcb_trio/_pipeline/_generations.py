@@ -142,6 +142,8 @@ class Generations:
         self._ends = False
         self._loaded: trio.Event | None = None
         """Is set once a model is loaded again; None while one is."""
+        self._loading = trio.CancelScope()
+        """Of the last swap that had unloaded a model and loads another one."""
         self._nursery: TaskGroup
 
     async def serving(self) -> Generation:
@@ -174,6 +176,7 @@ class Generations:
                 yield
             finally:
                 self.drain()
+                self._loading.cancel()  # nobody waits for a model any more
 
     def drain(self) -> None:
         """Give up all swaps, unless one has unloaded the model, without which nothing is answered."""
@@ -294,6 +297,7 @@ class Generations:
         self._loaded = trio.Event()
         await former.codec.uses.over()
         await former.close()
+        self._loading = swap.scope
         try:
             await self._load(following)
         except Exception:

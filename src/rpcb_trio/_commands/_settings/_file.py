@@ -157,7 +157,7 @@ def _values(table: Table, model: type, where: str) -> Table:
             reason = (
                 f"choose from {', '.join(get_args(kind))}"
                 if get_origin(kind) is Literal
-                else _plainly(str(error).partition(" - at ")[0])
+                else _plainly(str(error).partition(" - at ")[0]).removeprefix(f"{shown}: ")
             )
             raise SettingError(f"{where}: {key} = {shown}: {reason}") from error
     return found
@@ -166,7 +166,7 @@ def _values(table: Table, model: type, where: str) -> Table:
 def _plainly(reason: str) -> str:
     """Msgspec's words for a value of another type, without Python's names for types."""
     found = MISTYPED.fullmatch(reason)
-    return reason if found is None else f"it must be {TOML_TYPES.get(found[1], found[1])}"
+    return reason.removesuffix(".") if found is None else f"it must be {TOML_TYPES.get(found[1], found[1])}"
 
 
 def _remedy(key: str, settings: Mapping[str, object]) -> str:

@@ -61,6 +61,8 @@ def reload(
     It prints a line for each setting that differs, and ends with 0 if all of them were changed live.
     """
     if token_file is not None:
+        if url is None:
+            raise SettingError("--token-file is for --url; give --url, too, or leave it out")
         control = ControlSettings(control_token_file=token_file)
     codes = {_shown(name, ask_it) for name, ask_it in _asked(pid, url, control).items()}
     return next(each for each in GRAVITY if each in codes)

@@ -33,7 +33,7 @@ from rpcb_trio._commands.serve._asked import Asked, asked_of
 from rpcb_trio._commands.serve._setup import held, live_arguments, processes_of, topology
 from rpcb_trio._commands.serve._target import load_service
 from rpcb_trio._pipeline import Worker
-from rpcb_trio._service import BoundService
+from rpcb_trio._service import BoundService, check_version
 from rpcb_trio.errors import RpcbError, SettingError
 
 log = logging.getLogger("rpcb_trio")
@@ -101,7 +101,8 @@ class Reload:
             with _naming(name):
                 _check(each.settings)
                 if name in self._in_force and _model_of(each) != _model_of(self._in_force[name]):
-                    services[name] = load_service(each.target, as_they_look("option", each.settings.option))
+                    options = as_they_look("option", each.settings.option)
+                    services[name] = load_service(each.target, options, may_end=False)
         return _Wanted(asked, _tables(given), services)
 
     def _changes(self, name: str, asked: Mapping[str, Asked]) -> Iterator[Change]:
@@ -170,6 +171,7 @@ def _tables(given: BoundArguments) -> dict[type, Any]:
 
 def _check(settings: Settings) -> None:
     """Check what a start would refuse."""
+    check_version("model_version", settings.model_version)
     held(settings)
     topology(settings)
     url_of(settings)

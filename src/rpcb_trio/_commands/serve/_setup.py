@@ -161,7 +161,12 @@ def shares_of(settings: Settings) -> Shares | None:
                 f"weight is {', '.join(settings.weight)}, but tenant is not set; set both or none"
             )
         return None
-    return Shares(settings.tenant, dict(map(_weight, settings.weight)))
+    weights = dict[str, float]()
+    for name, weight in map(_weight, settings.weight):
+        if name in weights:
+            raise SettingError(f"weight of {name!r} is set twice; leave one out")
+        weights[name] = weight
+    return Shares(settings.tenant, weights)
 
 
 def _weight(text: str) -> tuple[str, float]:

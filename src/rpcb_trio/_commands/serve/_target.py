@@ -41,13 +41,22 @@ def load_service(
     target: str,
     options: Mapping[str, object] = NO_OPTIONS,
     accept: Callable[[Any], BoundService] = bind,
+    *,
+    may_end: bool = True,
 ) -> BoundService:
     """Import what TARGET names and accept it as a service; a class is made with `options`.
+
+    Args:
+        target: as `load_attribute` takes it.
+        options: for a class.
+        accept: makes a service of what is found.
+        may_end: whether its code may end the process, as by `sys.exit`; not where others are served already.
 
     Raises:
         SettingError: it is not there, can't be imported, does not take the options, or is no service.
     """
-    found = load_attribute(target)
+    failures = Exception if may_end else BaseException
+    found = load_attribute(target, failures)
     refuse_green_threads(GREEN_REMEDY)
     if options:
         _refuse_options(target, found, options)
@@ -57,12 +66,12 @@ def load_service(
         bound = accept(found(**options) if options else found)
     except SettingError as error:
         raise SettingError(f"{target}: {error}") from error
-    except Exception as error:
+    except failures as error:
         raise SettingError(f"{target}: creating it fails: {_traced(error)}") from error
     return bound
 
 
-def load_attribute(target: str) -> Any:
+def load_attribute(target: str, failures: type[BaseException] = Exception) -> Any:
     """Import what `module:attribute` names; modules of the working directory are found as well.
 
     A name without a colon is that of an installed service (see `installed_services`).
@@ -80,7 +89,7 @@ def load_attribute(target: str) -> Any:
             f"{target}: {module_name} is a file; name its module, as in {_as_module(module_name)}:{path}"
         )
     find_modules_here()
-    found: Any = _import(target, module_name)
+    found: Any = _import(target, module_name, failures)
     for name in path.split("."):
         if not hasattr(found, name):
             whole = found.__name__ if isinstance(found, ModuleType) else type(found).__name__
@@ -154,7 +163,7 @@ def find_modules_here() -> None:
         sys.path.insert(0, here)
 
 
-def _import(target: str, name: str) -> ModuleType:
+def _import(target: str, name: str, failures: type[BaseException]) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -166,11 +175,11 @@ def _import(target: str, name: str) -> ModuleType:
         raise SettingError(
             f"{target}: importing {name} fails: {_traced(error)}; install what it needs"
         ) from error
-    except Exception as error:
+    except failures as error:
         raise SettingError(f"{target}: importing {name} fails: {_traced(error)}") from error
 
 
-def _traced(error: Exception) -> str:
+def _traced(error: BaseException) -> str:
     """An error of the user's own code in one line, with its place there; the traceback at debug."""
     log.debug("the traceback", exc_info=error)
     frames = traceback.extract_tb(error.__traceback__)

@@ -234,7 +234,7 @@ async def test_each_change_is_a_line_of_the_log_and_the_setup_is_told_anew(
     async with working(Shouting(), MemoryBroker(), instruments=[LogInstrument("asr")]) as running:
         await running.worker.change(batching=AutoPolicy(4), max_pending=50)
     assert "asr: max_batch_size changed from 32 to 4" in caplog.messages
-    assert "asr: max_pending changed from None to 50" in caplog.messages
+    assert "asr: max_pending changed from not set to 50" in caplog.messages
     assert [(each.max_batch_size, each.max_pending) for each in running.setups] == [(32, None), (4, 50)]
 
 

@@ -199,6 +199,7 @@ max_upload = "{size}"
 async def test_a_gateway_reloads_its_limits_and_needs_a_restart_for_its_routes(
     workplace: Path, reload: Reload
 ) -> None:
+    (workplace / "token").write_text("sesame")
     (workplace / "echoing.py").write_text("def echo(bodies):\n    return bodies\n")
     file = workplace / "rpcb.toml"
     file.write_text(GATEWAY.format(port=0, size="1KiB"))
@@ -207,6 +208,8 @@ async def test_a_gateway_reloads_its_limits_and_needs_a_restart_for_its_routes(
         url = line.partition("gateway: ")[2].partition(",")[0]
         async with httpx.AsyncClient(base_url=url) as http:
             assert (await http.post("/rpc/echo", content=b"x" * 100)).status_code == 200
+            ended = await reload("--url", url, "--token-file", "token")
+            assert (ended.code, "that is a gateway, which reloads at SIGHUP" in ended.line) == (2, True)
             file.write_text(GATEWAY.format(port=1, size="10B") + "[routes.more]\nqueue = 'more'\n")
             ended = await reload(f"--pid={gateway.pid}")
             assert ended.code == 18

@@ -64,7 +64,8 @@ class LogInstrument(Instrument):
             )
 
     def settings_changed(self, changes: Mapping[str, tuple[object, object]], setup: Setup) -> None:  # noqa: ARG002 - the hook's arguments
-        for name, (before, after) in changes.items():
+        for name, values in changes.items():
+            before, after = ("not set" if each is None else each for each in values)
             text = "%s: %s changed from %s to %s"
             log.info(text, self._name, name, before, after, extra=self._fields())
 

@@ -17,6 +17,8 @@ CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 3600.0
 """A model that is loaded takes its time."""
 
+OF_GATEWAY = "that is a gateway, which reloads at SIGHUP, or by --pid on its own machine"
+
 LONGEST_ANSWER = 1 << 20
 LONGEST_LINE = 300
 
@@ -35,7 +37,8 @@ def ask_at(url: str, token: str | None) -> Report:
     try:
         if status in (HTTPStatus.OK, HTTPStatus.CONFLICT):
             return msgspec.json.decode(body, type=Report)
-        said = msgspec.json.decode(body, type=_Refused).error
+        refused = msgspec.json.decode(body, type=_Refused)
+        said = OF_GATEWAY if refused.request_id else refused.error
     except msgspec.DecodeError:
         said = f"HTTP {status}: that is no health port of rpcb-trio serve"
     raise SettingError(f"{url}: {shown(said, LONGEST_LINE)}")
@@ -43,6 +46,8 @@ def ask_at(url: str, token: str | None) -> Report:
 
 class _Refused(msgspec.Struct):
     error: str
+    request_id: str | None = None
+    """Gateways alone have it."""
 
 
 def _checked(url: str) -> SplitResult:

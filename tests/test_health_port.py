@@ -229,6 +229,15 @@ async def test_only_who_bears_the_token_may_have_it_reload(data: bytes, status: 
     assert len(reloads) == (status == 200)
 
 
+@pytest.mark.parametrize("login", ["Bearer", "Bearer ", "Bearer \t"], ids=["bare", "space", "tab"])
+async def test_an_empty_token_is_none_that_anybody_could_bear(login: str) -> None:
+    async def reload() -> Reported:
+        raise AssertionError("nobody may ask for it")
+
+    said = await said_to(posting("/reload", login), Control(lambda: "", reload))
+    assert said.startswith(b"HTTP/1.1 404 ")
+
+
 async def test_a_reload_that_changes_nothing_and_one_that_nobody_may_ask_for_have_their_status() -> None:
     async def reload() -> Reported:
         return Reported("rpcb.toml is wrong")

@@ -10,8 +10,10 @@ import pytest
 
 from rpcb_trio import AutoPolicy, FixedPolicy, LiveSettings, SettingError
 from rpcb_trio._commands._app import parse
+from rpcb_trio._commands._settings._control import token_of
 from rpcb_trio._commands._settings._parameters import declared
 from rpcb_trio._commands._settings._serve import Settings
+from rpcb_trio._commands._settings._shared import ControlSettings
 from rpcb_trio._commands.serve._reload import Reload
 from rpcb_trio._commands.serve._setup import live_arguments
 from rpcb_trio.errors import WarmUpFailed
@@ -261,3 +263,15 @@ async def test_no_password_is_shown(workplace: Path) -> None:
     lines += await process.reload("url = 'amqp://me:sesame@host'")
     assert "q: url: needs a restart, amqp://guest:***@localhost:5672/ -> amqp://me:***@host" in lines
     assert not [line for line in lines if "sesame" in line]
+
+
+def test_a_token_of_nothing_but_spaces_is_refused_by_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(" sesame \n")
+    assert token_of(ControlSettings(control_token_file=str(file))) == "sesame"
+    file.write_text("  \n")
+    with pytest.raises(SettingError, match=r"^control_token_file is empty, so anybody could reload; set a"):
+        token_of(ControlSettings(control_token_file=str(file)))
+    for blank in ("", "  "):
+        with pytest.raises(SettingError, match=r"^control_token is empty, so anybody could reload; set a"):
+            token_of(ControlSettings(control_token=blank))

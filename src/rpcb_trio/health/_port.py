@@ -121,7 +121,8 @@ class HealthPort:
         if refusal is not None:
             return refusal
         scope.deadline = math.inf  # a model may have to be loaded
-        self._open.remove(scope)
+        if scope in self._open:  # not where others have just taken its place
+            self._open.remove(scope)
         return await self._control.reloaded()
 
     async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:

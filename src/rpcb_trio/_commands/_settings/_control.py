@@ -11,10 +11,17 @@ def token_of(settings: ControlSettings) -> str | None:
     """The token, as the file holds it now; None where none is set.
 
     Raises:
-        SettingError: it is set in two places, or can't be read.
+        SettingError: it is set in two places, or empty, or can't be read.
     """
-    if settings.control_token_file is None:
-        return settings.control_token
-    if settings.control_token is not None:
-        raise SettingError("control_token and control_token_file are both set; leave one of them out")
-    return value_in_file("control_token_file", settings.control_token_file).strip()
+    name, token = "control_token", settings.control_token
+    if settings.control_token_file is not None:
+        if token is not None:
+            raise SettingError("control_token and control_token_file are both set; leave one of them out")
+        name = "control_token_file"
+        token = value_in_file(name, settings.control_token_file)
+    if token is None:
+        return None
+    token = token.strip()
+    if not token:
+        raise SettingError(f"{name} is empty, so anybody could reload; set a token, or leave it out")
+    return token

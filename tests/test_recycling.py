@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -182,6 +183,32 @@ async def test_a_process_that_dies_while_the_fresh_one_warms_up_is_started_anew(
         assert await pid_of(executor) == 2
         is_warm.set()
         assert await next_pid(executor, 2) == 1
+
+
+async def test_a_process_that_dies_once_the_fresh_one_is_warm_is_replaced_by_that(
+    course: list[Callable[[Played], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_computing = threading.Event()
+
+    def while_it_computes(_: Played) -> None:
+        assert is_computing.wait(PATIENCE)
+
+    def die(played: Played, items: list[bytes]) -> list[int]:
+        if items == [b"die"] and played.number == 0:
+            is_computing.set()
+            while not executor._recycling._is_warm:
+                time.sleep(0.001)
+            played.end()
+            raise ProcessDied("SIGKILL")
+        return compute(played, items)
+
+    compute = Played.infer
+    monkeypatch.setattr(Played, "infer", die)
+    course += [at_once, while_it_computes]
+    async with running(max_batches=1) as executor:
+        assert await pid_of(executor) == 0
+        assert await pid_of(executor, b"die") == 1
+        assert Played.started[1].is_alive
 
 
 async def test_closing_an_executor_ends_the_fresh_process_too_though_it_warms_up(

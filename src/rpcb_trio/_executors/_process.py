@@ -143,6 +143,11 @@ class ProcessExecutor:
         if process is not None:
             process.end()
 
+    def _replace(self, process: Process) -> None:
+        """End it, unless a fresh one has taken its place already."""
+        if process is self._process:
+            self._end_process()
+
     def _take_over(self) -> None:
         """Have the fresh process from now on, if there is one and this one computes nothing."""
         if not self._limiter.borrowed_tokens:
@@ -183,14 +188,14 @@ class ProcessExecutor:
                 finally:
                     self._recycling.computed(process)
                     self._take_over()
-            await self._kill()
+            await self._kill(process)
         except ProcessDied as died:
-            self._end_process()
+            self._replace(process)
             log.warning("%s: its process died over a batch of %d: %s", self._name, len(items), died)
             raise
 
-    async def _kill(self) -> NoReturn:
-        self._end_process()
+    async def _kill(self, process: Process) -> NoReturn:
+        self._replace(process)
         await self._comes_back()
         raise ProcessDied(f"killed, since infer took longer than {self._infer_timeout:g} s")
 

@@ -430,6 +430,22 @@ async def test_a_worker_with_nothing_to_answer_does_not_wait_for_a_model(autojum
     assert (old.is_closed, new.is_closed) == (True, True)
 
 
+async def test_a_worker_that_ends_while_its_model_is_unloaded_loads_no_other(
+    autojump_clock: MockClock,
+) -> None:
+    class Slow(Loaded):
+        async def aclose(self) -> None:
+            await trio.sleep(3)
+            await super().aclose()
+
+    broker, old, new = MemoryBroker(), Tagged("1"), Tagged("2")
+    async with trio.open_nursery() as nursery:
+        async with working(old, broker, executors=[Slow(old)]) as running:
+            nursery.start_soon(partial(expect_interrupted, running, new, unload_first=True))
+            await trio.sleep(1)
+        assert trio.current_time() == 3.0
+
+
 async def test_unload_first_is_refused_for_a_model_that_can_not_be_unloaded() -> None:
     async with open_worker(Shouting(), MemoryBroker(), QUEUE, instruments=[]) as worker:
         with pytest.raises(SettingError, match=r"^unload_first needs .* the hook close, which frees what"):

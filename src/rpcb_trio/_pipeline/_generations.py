@@ -139,7 +139,7 @@ class Generations:
         """Is to be closed."""
         self._one_at_a_time = trio.Lock()
         self._revocable = set[_Swap]()
-        self._ends = False
+        self._ends = self._has_ended = False
         self._loaded: trio.Event | None = None
         """Is set once a model is loaded again; None while one is."""
         self._loading = trio.CancelScope()
@@ -176,7 +176,8 @@ class Generations:
                 yield
             finally:
                 self.drain()
-                self._loading.cancel()  # nobody waits for a model any more
+                self._has_ended = True  # nobody waits for a model any more
+                self._loading.cancel()
 
     def drain(self) -> None:
         """Give up all swaps, unless one has unloaded the model, without which nothing is answered."""
@@ -248,8 +249,7 @@ class Generations:
             if swap.unload_first:
                 await self._load_after(former, following, swap)
             else:
-                await self._load(following)
-                self._make_irrevocable(swap)
+                await self._load(following, swap)
             self._forget()
             following.codec.batch_headers = former.codec.batch_headers  # they may have changed meanwhile
             following.codec.max_body_size = former.codec.max_body_size
@@ -280,9 +280,12 @@ class Generations:
             executors = self._make_executors(bound)
         return Generation(codec=self.current.codec.following(bound, version), executors=executors)
 
-    async def _load(self, generation: Generation) -> None:
+    async def _load(self, generation: Generation, swap: _Swap) -> None:
+        """Load it for good: from here on the swap can't be given up."""
         try:
             await generation.warm_up(self._warm_up_timeout)
+            if not swap.unload_first:
+                self._make_irrevocable(swap)
         except BaseException:
             await generation.close()
             raise
@@ -298,8 +301,10 @@ class Generations:
         await former.codec.uses.over()
         await former.close()
         self._loading = swap.scope
+        if self._has_ended:
+            swap.scope.cancel()
         try:
-            await self._load(following)
+            await self._load(following, swap)
         except Exception:
             await former.warm_up(self._warm_up_timeout)
             self._open()

@@ -190,6 +190,26 @@ async def test_a_wrong_change_is_refused_by_its_name_and_changes_nothing(
     assert running.changes == []
 
 
+class Unwilling(FixedPolicy):
+    """Can't take the place of another one."""
+
+    def succeed(self, earlier: Policy) -> None:
+        raise RuntimeError(f"never after {earlier.max_batch_size}")
+
+
+async def test_a_policy_that_can_not_succeed_the_earlier_one_changes_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    broker = MemoryBroker()
+    async with working(Shouting(), broker, batching=FixedPolicy(2), service_time=slow) as running:
+        with pytest.raises(RuntimeError, match="never after 2"):
+            await running.worker.change(batching=Unwilling(8), max_body_size=1)
+        ask(broker, *(b"good %d" % n for n in range(8)))
+        await running.until_settled(8)
+        assert await running.worker.change(batching=FixedPolicy(4)) == {"max_batch_size": (2, 4)}
+    assert max(running.sizes) == 2
+
+
 async def test_a_change_while_no_session_is_open_holds_for_the_next_one(autojump_clock: MockClock) -> None:
     broker = MemoryBroker()
     async with working(Shouting(), broker, batching=FixedPolicy(8), service_time=slow) as running:

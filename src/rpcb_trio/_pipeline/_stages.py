@@ -93,10 +93,10 @@ class Pipeline:
         """
         before, live = self.live, LiveSettings(**{**self.live, **settings})
         executors = len(self.generations.current.executors)
-        self.prefetch, self.max_pending = checked_intake_of(live, executors)
-        self.live = live
+        intake = checked_intake_of(live, executors)
         if live["batching"] is not before["batching"]:
-            live["batching"].succeed(before["batching"])
+            live["batching"].succeed(before["batching"])  # a user's own may raise
+        self.live, (self.prefetch, self.max_pending) = live, intake
         self.answering = replace(
             self.answering, drop_expired=live["expired"] == "drop", max_reply_size=live["max_reply_size"]
         )

@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from rpcb_trio._commands._exits import Unreachable
 from rpcb_trio._commands._reloading import Reloading
 from rpcb_trio._commands._settings._changes import Report
 from rpcb_trio._forks import close_in_children
@@ -38,10 +39,6 @@ PATIENCE = 5.0
 
 MOST_BYTES = 2**20
 """Of a report."""
-
-
-class Unreachable(Exception):
-    """No process answers there; the message says why."""
 
 
 @asynccontextmanager

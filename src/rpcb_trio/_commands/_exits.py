@@ -33,6 +33,10 @@ LOGIN = "user, password, virtual host, certificate"
 LOST = "its process can't be started, or its device is lost"
 
 
+class Unreachable(Exception):
+    """No process answers there; the message says why."""
+
+
 class ExitCode(IntEnum):
     """Every exit code, with its meaning, and the error that ends a command with it."""
 

@@ -6,7 +6,6 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import trio
 
@@ -22,6 +21,7 @@ from rpcb_trio._events._events import (
 )
 from rpcb_trio._instruments import HealthInstrument, Setup, new_start
 from rpcb_trio._messages import Answer, Batch, Request, Run, Settled
+from rpcb_trio._process_memory import memory_of
 from rpcb_trio._shown import shown
 from rpcb_trio._tracing import ids_of
 from rpcb_trio.errors import BrokerError, OutcomeError
@@ -29,8 +29,6 @@ from rpcb_trio.errors import BrokerError, OutcomeError
 BUFFER = 64
 """Events of each kind that may wait to be published. They are published ten times a second, so this also
 bounds what they cost a worker with very many small batches; each costs some 0.1 ms."""
-
-STATM = Path("/proc/self/statm")
 
 
 class _Computed:
@@ -190,7 +188,7 @@ class EventInstrument(HealthInstrument):
             answered=self._answered,
             failed=self._failed,
             batches=self._batches,
-            rss=_resident(),
+            rss=memory_of(os.getpid()),
             dropped=self.buffer.dropped,
         )
 
@@ -205,11 +203,3 @@ def _name(text: str) -> str:
 
 def _ms(seconds: float) -> float:
     return round(1000 * seconds, 3)
-
-
-def _resident() -> int | None:
-    """The process's memory in bytes, by Linux."""
-    try:
-        return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return None

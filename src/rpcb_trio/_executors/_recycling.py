@@ -10,8 +10,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import trio
@@ -19,6 +17,7 @@ import trio
 from rpcb_trio._backoff import Backoff
 from rpcb_trio._bounds import COUNT
 from rpcb_trio._executors._handle import Process
+from rpcb_trio._process_memory import memory_of
 from rpcb_trio.errors import SettingError
 
 FIRST_RETRY, LAST_RETRY = 60.0, 3600.0
@@ -182,13 +181,6 @@ class Recycling:
             error,
             wait,
         )
-
-
-def memory_of(pid: int) -> int | None:
-    """The resident memory of a process in bytes, as Linux tells it; None elsewhere, and once it is gone."""
-    with suppress(OSError, IndexError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return None
 
 
 def _give_turn_back(_: object) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Annotated
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 import msgspec
 from cyclopts import Group
 
-from rpcb_trio._commands._exits import ExitCode
+from rpcb_trio._commands._exits import ExitCode, Unreachable
+from rpcb_trio._commands._health_port import ask, checked_url
 from rpcb_trio._commands._settings._parameters import flag
 from rpcb_trio._commands._settings._shared import ConfigPath, HealthSettings
 from rpcb_trio._instruments import Health
@@ -23,7 +23,6 @@ ASKED = Group("What is asked", sort_key=0)
 TIMEOUT = 5.0
 """Seconds for an answer."""
 
-LONGEST_ANSWER = 1 << 20
 LONGEST_LINE = 10_000
 
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - it is not listened on here
@@ -43,7 +42,7 @@ def health(
 
     It prints one line, and ends with 0 if they are, else with 1.
     """
-    ready, line = _ask(_checked(url or _own_url(probes)))
+    ready, line = _ask(checked_url(url or _own_url(probes), "http://127.0.0.1:8080/readyz"))
     sys.stdout.write(f"{line}\n")
     return ExitCode.DONE if ready else ExitCode.CRASHED
 
@@ -55,33 +54,14 @@ def _own_url(probes: HealthSettings) -> str:
     return f"http://{host}:{probes.health_port}/readyz"
 
 
-def _checked(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        has_port = parts.port is None or parts.port > 0
-    except ValueError:
-        has_port = False
-    if not has_port or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingError(f"--url {url}: write it as http://127.0.0.1:8080/readyz")
-    return parts
-
-
 def _ask(url: SplitResult) -> tuple[bool, str]:
     """Whether all is well, and the line that says so."""
-    kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
-    connection = kind(url.hostname or "", url.port, timeout=TIMEOUT)
     try:
-        connection.request("GET", url.path or "/")
-        response = connection.getresponse()
-        body = response.read(LONGEST_ANSWER)
-    except (OSError, HTTPException, UnicodeError) as error:  # UnicodeError: HTTP can't carry the URL
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        where = f"{url.hostname}:{connection.port}"
-        return False, f"not ready: {where} can't be asked: {reason}; does serve run with --health-port?"
-    finally:
-        connection.close()
-    is_well = response.status == HTTPStatus.OK
-    return is_well, f"{'ready' if is_well else 'not ready'}: {_workers(body) or f'HTTP {response.status}'}"
+        status, body = ask(url, "GET", url.path or "/", seconds=TIMEOUT)
+    except Unreachable as error:
+        return False, f"not ready: {error}"
+    is_well = status == HTTPStatus.OK
+    return is_well, f"{'ready' if is_well else 'not ready'}: {_workers(body) or f'HTTP {status}'}"
 
 
 class _Probed(msgspec.Struct):

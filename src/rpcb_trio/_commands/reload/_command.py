@@ -13,8 +13,8 @@ from typing import Annotated
 from cyclopts import Group
 
 from rpcb_trio._bounds import COUNT
-from rpcb_trio._commands._control import IS_THERE, Unreachable, ask, own_processes
-from rpcb_trio._commands._exits import ExitCode
+from rpcb_trio._commands._control import IS_THERE, ask, own_processes
+from rpcb_trio._commands._exits import ExitCode, Unreachable
 from rpcb_trio._commands._logs import report_more
 from rpcb_trio._commands._settings._changes import Report
 from rpcb_trio._commands._settings._control import token_of

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from rpcb_trio import AutoPolicy, FixedPolicy, LiveSettings, SettingError
 from rpcb_trio._commands._app import parse
@@ -275,3 +277,24 @@ def test_a_token_of_nothing_but_spaces_is_refused_by_its_name(tmp_path: Path) ->
     for blank in ("", "  "):
         with pytest.raises(SettingError, match=r"^control_token is empty, so anybody could reload; set a"):
             token_of(ControlSettings(control_token=blank))
+
+
+async def test_a_service_that_is_still_made_does_not_keep_a_process_that_ends(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, begun = threading.Event(), trio.Event()
+
+    def load(*_: object, **__: object) -> None:
+        trio.from_thread.run_sync(begun.set)
+        assert made.wait(60)
+
+    monkeypatch.setattr("rpcb_trio._commands.serve._reload.load_service", load)
+    try:
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(process.reload, written(one="model_version = '2'"))
+                await begun.wait()
+                nursery.cancel_scope.cancel()
+    finally:
+        made.set()
+    assert not process.workers["one"].swaps

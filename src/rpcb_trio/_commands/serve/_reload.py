@@ -73,7 +73,8 @@ class Reload:
         Raises:
             SettingError: something is wrong.
         """
-        wanted = await trio.to_thread.run_sync(self._read)
+        # A service that takes its time must not keep a process that has drained from its end.
+        wanted = await trio.to_thread.run_sync(self._read, abandon_on_cancel=True)
         changes = [
             each for name in {**self._in_force, **wanted.asked} for each in self._changes(name, wanted.asked)
         ]

@@ -244,10 +244,14 @@ async def test_a_drain_gives_up_a_swap_that_loads_and_the_present_one_answers_wh
     assert new.is_closed
 
 
-async def expect_interrupted(running: Running, service: Tagged, *, unload_first: bool = False) -> None:
+async def expect_interrupted(
+    running: Running, service: Tagged, executors: int = 1, *, unload_first: bool = False
+) -> None:
     with pytest.raises(SwapInterrupted, match="drains or has ended, so its model was not swapped"):
         await running.worker.swap(
-            service, executors=[Loaded(service, loading=100)], unload_first=unload_first
+            service,
+            executors=[Loaded(service, loading=100) for _ in range(executors)],
+            unload_first=unload_first,
         )
 
 
@@ -428,6 +432,21 @@ async def test_a_worker_with_nothing_to_answer_does_not_wait_for_a_model(autojum
             await trio.sleep(2)
         assert trio.current_time() == 2.0
     assert (old.is_closed, new.is_closed) == (True, True)
+
+
+async def test_a_worker_that_drains_waits_for_no_model_once_all_is_answered(
+    autojump_clock: MockClock,
+) -> None:
+    broker, old, new = MemoryBroker(), Tagged("1"), Tagged("2")
+    async with trio.open_nursery() as nursery:
+        executors = [Loaded(old, lambda _: 1.0) for _ in range(2)]
+        async with working(old, broker, executors=executors) as running:
+            ask(broker, b"r 1")
+            await trio.sleep(0.5)
+            nursery.start_soon(partial(expect_interrupted, running, new, 2, unload_first=True))
+            await trio.sleep(1)
+        assert trio.current_time() == 1.5
+    assert by_version(broker) == {1: "1"}
 
 
 async def test_a_worker_that_ends_while_its_model_is_unloaded_loads_no_other(

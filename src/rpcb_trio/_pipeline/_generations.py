@@ -152,6 +152,15 @@ class Generations:
             await self._loaded.wait()
         return self.current
 
+    async def batching(self) -> Generation:
+        """The one whose executor the next batch is for.
+
+        A worker that drains does not wait for a model here: nothing may be left that needs one.
+        """
+        while self._loaded is not None and not self._ends:
+            await self._loaded.wait()
+        return self.current
+
     def session_ended(self) -> None:
         """Note that nothing of a session needs a service any more."""
         for each in (self._former, self.current):
@@ -182,6 +191,9 @@ class Generations:
     def drain(self) -> None:
         """Give up all swaps, unless one has unloaded the model, without which nothing is answered."""
         self._ends = True
+        if self._loaded is not None:  # see `batching`
+            loaded, self._loaded = self._loaded, trio.Event()
+            loaded.set()
         for each in self._revocable:
             each.scope.cancel()
 

@@ -322,7 +322,7 @@ class Stages:
         with batches, computed:
             try:
                 while True:
-                    await (await self._generations.serving()).executors[slot].idle()
+                    await (await self._generations.batching()).executors[slot].idle()
                     self._journal.note(slot, ())  # what an earlier session left there has come to its end
                     self._idle.release()
                     closed = await batches.receive()

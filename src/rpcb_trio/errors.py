@@ -264,7 +264,7 @@ class ExecutorLost(ExecutorHung):
     """A `ProcessExecutor` can't start its process; the worker has ended."""
 
     def __init__(self, why: str) -> None:
-        RpcbError.__init__(self, f"the executor is lost: {why}; what the worker held is redelivered")
+        RpcbError.__init__(self, f"the executor is lost: {why}")
 
 
 class DeviceLost(ExecutorHung):

@@ -277,6 +277,8 @@ def test_a_token_of_nothing_but_spaces_is_refused_by_its_name(tmp_path: Path) ->
     for blank in ("", "  "):
         with pytest.raises(SettingError, match=r"^control_token is empty, so anybody could reload; set a"):
             token_of(ControlSettings(control_token=blank))
+    with pytest.raises(SettingError, match=r"^control_token has characters that HTTP does not carry; use"):
+        token_of(ControlSettings(control_token="s\N{LATIN SMALL LETTER E WITH ACUTE}same"))  # noqa: S106 - of the test
 
 
 async def test_a_service_that_is_still_made_does_not_keep_a_process_that_ends(

@@ -214,7 +214,9 @@ class ProcessExecutor:
                 last = error
             log.warning("%s: its process can't be started (attempt %d): %s", self._name, attempt, last)
             await trio.sleep(waits.after(0))
-        raise ExecutorLost(f"its process can't be started any more: {last}")
+        raise ExecutorLost(
+            f"its process can't be started any more: {last}; what the worker held is redelivered"
+        )
 
     async def _start(self, most: float = math.inf) -> Process:
         process = Process(self._make, self._device)

@@ -24,4 +24,6 @@ def token_of(settings: ControlSettings) -> str | None:
     token = token.strip()
     if not token:
         raise SettingError(f"{name} is empty, so anybody could reload; set a token, or leave it out")
+    if not (token.isascii() and token.isprintable()):
+        raise SettingError(f"{name} has characters that HTTP does not carry; use printable ASCII")
     return token

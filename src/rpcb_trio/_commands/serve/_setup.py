@@ -262,7 +262,7 @@ def processes_of(name: str, target: str, settings: Settings) -> list[ProcessExec
         return None
     return [
         ProcessExecutor(
-            partial(load_service, target, as_they_look("option", settings.option), bind_again),
+            partial(load_service, target, as_they_look("option", settings.option), bind_again, may_end=False),
             device=settings.device[number % len(settings.device)] if settings.device else None,
             name=f"{name}-{number}",
             infer_timeout=settings.infer_timeout,

@@ -50,7 +50,8 @@ def load_service(
         target: as `load_attribute` takes it.
         options: for a class.
         accept: makes a service of what is found.
-        may_end: whether its code may end the process, as by `sys.exit`; not where others are served already.
+        may_end: whether its code may end the process, as by `sys.exit`; not where it would end
+            without a word: in a process that serves already, and in an executor's.
 
     Raises:
         SettingError: it is not there, can't be imported, does not take the options, or is no service.

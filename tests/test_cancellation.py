@@ -34,7 +34,7 @@ from tests.journal import Journal, check_books
 from tests.scenarios import ANSWERS, QUEUE, Running, Shouting, Stubborn, ask, working
 
 STAGES = ["receive", "batch", "compute", "reply", "settle"]
-AROUND_THEM = ["serve", "watch", "_stop_when_draining", "_end_if_hooks_hang", "_report_blockages"]
+AROUND_THEM = ["serve", "watch", "_stop_when_draining", "_end_if_hooks_hang", "_report_blockages", "follow"]
 SWAPPING = ["swap_models", "_run", "warm_up", "_close", "decode"]
 
 

@@ -59,7 +59,18 @@ from rpcb_trio.instruments import (
     read_audit,
 )
 from rpcb_trio.metrics import MetricsInstrument
-from rpcb_trio.simulation import Arrival, Law, Load, LockStep, OpenLoad, Simulation, linear, simulate
+from rpcb_trio.simulation import (
+    Arrival,
+    Law,
+    Load,
+    LockStep,
+    OpenLoad,
+    SimulatedWorker,
+    Simulation,
+    linear,
+    simulate,
+    simulate_fleet,
+)
 from rpcb_trio.testing import Served, push_batch, served
 from rpcb_trio.transports import CallerSession, NoticeTransport, Session, Transport
 
@@ -287,6 +298,8 @@ async def test() -> None:
 def try_out() -> None:
     load: Load = LockStep(callers=10, think=lambda: 0.001, requests=100)
     found = simulate(FixedPolicy(max_batch_size=12), load, linear(0.150, 0.025))
+    fleet = [SimulatedWorker(AutoPolicy(), linear(slow, 0.025), prefetch=None) for slow in (0.150, 0.600)]
+    found = simulate_fleet(fleet, load, delay=0.001)
     assert_type(found, Simulation)
     assert_type(found.mean_latency, float)
     shares = Shares("x-tenant", {"gold": 3})

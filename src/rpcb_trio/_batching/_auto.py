@@ -14,13 +14,13 @@ from itertools import islice
 
 from rpcb_trio._batching._limits import LimitedPolicy, Limits
 from rpcb_trio._batching._orders import deadline_of
-from rpcb_trio._batching._policy import Decision, Policy
+from rpcb_trio._batching._policy import Decision, Demand, Policy
 from rpcb_trio._batching._returning import Expected, ReturningCallers
 from rpcb_trio._batching._selection import Choice, best_count, best_prefix, best_window, choose_in_time
 from rpcb_trio._batching._service_time import ServiceTime
 from rpcb_trio._batching._waiting import Turns, Waiting
 from rpcb_trio._bounds import FINITE
-from rpcb_trio._messages import Batch, Ending, Pending, Run, Trigger, Work
+from rpcb_trio._messages import Batch, Ending, Pending, Request, Run, Trigger, Work
 
 HORIZON = 0.5
 """A caller that comes back within this share of what a batch of one takes has returned; a later one is not
@@ -35,6 +35,9 @@ SHORTEST_HOLD = 1e-6
 CLOSELY = 0.005
 """Seconds: so often, at most, is learned from runs of the same work. Else a fast model would pay more for
 that than for itself."""
+
+CHOOSY = 32
+"""Batches; for so many is remembered that costs differ, or that deadlines pressed."""
 
 TRUSTED = 3
 """So many runs are observed before any request is refused as too late; the first may be slow."""
@@ -79,6 +82,8 @@ class AutoPolicy(LimitedPolicy):
         self._computed = 0
         self._learned: Work | None = None
         self._learned_at = -math.inf
+        self._choosy = 0
+        """For so many batches more it is taken for granted that requests differ."""
 
     @property
     def settings(self) -> Mapping[str, object]:
@@ -116,6 +121,10 @@ class AutoPolicy(LimitedPolicy):
                 self._learn(run, now)
         work = runs[0].work if len(runs) == 1 else batch.work
         self._mean_cost = mean = work.total / work.size
+        if work.padded > work.total:
+            self._choosy = CHOOSY
+        elif self._choosy:
+            self._choosy -= 1
         if self._time.known:  # else the last one will do
             self._horizon = HORIZON * self._predict(Work(1, mean, mean))
         self._callers.completed([member.request.reply_to for member in batch.members], now, self._horizon)
@@ -156,6 +165,22 @@ class AutoPolicy(LimitedPolicy):
                 return Decision(expired=expired, hold_until=until)
         return self._close(choice, trigger or Trigger.FLUSH, expired)
 
+    def demand(self, ending: Sequence[Request], now: float) -> Demand:
+        """As many as make one batch; a large choice where requests differ."""
+        most = self.max_batch_size
+        if self._objective is not None:
+            count = most  # it waits for as many
+        else:
+            coming = self._callers.expected(now).count
+            coming += self._callers.returning(request.reply_to for request in ending)
+            count = min(most, round(coming))
+        mean = self._mean_cost
+        return Demand(
+            count,
+            math.inf if self._choosy else most,
+            lambda size: self._predict(Work(size, mean, size * mean)),
+        )
+
     def _choose(self, together: Turns, now: float) -> Choice:
         """The best rate, where that lets all in it be in time; else those that time is left for."""
         batch = self._best_rate(together)
@@ -164,6 +189,7 @@ class AutoPolicy(LimitedPolicy):
         done = now + self._prudent(Work.of([each.cost for each in batch]))
         if all(done <= deadline_of(each) for each in batch):
             return Choice((), batch)
+        self._choosy = CHOOSY
         choice = choose_in_time(together, now, self._limits, self._prudent)
         if choice.batch or not self._refused_all:
             self._refused_all = not choice.batch

@@ -28,6 +28,9 @@ class Batcher:
         refuse: called with each request that will not be computed, and the reason.
         shares: lets tenants share the worker; None for requests in turn, whosever they are.
         max_pending: how many may wait before one tenant makes room for another; without `shares`, any number.
+        held_back: until when more may come that belongs into the next batch; asked before each decision.
+        holds: called whenever the policy holds a batch.
+        told: what the policy is told of an arrival.
     """
 
     def __init__(
@@ -40,13 +43,18 @@ class Batcher:
         refuse: Callable[[Pending, OutcomeError], None],
         shares: Shares | None = None,
         max_pending: int | None = None,
+        held_back: Callable[[], float] = lambda: -math.inf,
+        holds: Callable[[], None] = lambda: None,
+        told: Callable[[Pending], Pending] = lambda pending: pending,
     ) -> None:
         self._arrivals = arrivals
         self._batches = batches
+        self._held_back = held_back
+        self._holds = holds
         self._idle = idle
         self._policy = policy
         self._refuse = refuse
-        self._waiting = _WaitingRoom(arrivals, policy, refuse, shares, max_pending)
+        self._waiting = _WaitingRoom(arrivals, policy, refuse, shares, max_pending, told=told)
         self._hold = trio.CancelScope()
         """Of what waits until the policy's `hold_until`."""
 
@@ -84,6 +92,10 @@ class Batcher:
         """
         self._policy = self._waiting.policy = policy
         self._waiting.share(shares, max_pending)
+        self.ask_again()
+
+    def ask_again(self) -> None:
+        """Ask the policy at once where it, or `held_back`, holds a batch."""
         self._hold.cancel()
 
     def completed(self, batch: Batch, runs: Sequence[Run]) -> None:
@@ -101,23 +113,33 @@ class Batcher:
                 await waiting.receive()
                 continue
             now = trio.current_time()
-            shown = waiting.pending.shown(now, self._policy)
-            decision = self._policy.decide(shown, now, final=waiting.final, others_idle=self._idle.value)
-            waiting.pending.charge(decision.batch)
-            waiting.pending.leave((*decision.batch, *decision.expired, *decision.too_late))
-            self._refuse_some(decision)
-            if decision.batch:
-                return Batch(
-                    id=next(_batch_ids),
-                    members=decision.batch,
-                    trigger=decision.trigger,
-                    closed=now,
-                    predicted=decision.predicted,
-                )
-            if decision.expired or decision.too_late:
-                continue  # what is left may be ready to go
-            with trio.move_on_at(decision.hold_until) as self._hold:
+            until = self._held_back()
+            if now >= until or waiting.final:
+                decision = self._decide(now)
+                if decision.batch:
+                    return Batch(
+                        id=next(_batch_ids),
+                        members=decision.batch,
+                        trigger=decision.trigger,
+                        closed=now,
+                        predicted=decision.predicted,
+                    )
+                if decision.expired or decision.too_late:
+                    continue  # what is left may be ready to go
+                until = decision.hold_until
+                self._holds()
+            with trio.move_on_at(until) as self._hold:
                 await waiting.receive()
+
+    def _decide(self, now: float) -> Decision:
+        """Ask the policy, and have leave what it names."""
+        pending = self._waiting.pending
+        shown = pending.shown(now, self._policy)
+        decision = self._policy.decide(shown, now, final=self._waiting.final, others_idle=self._idle.value)
+        pending.charge(decision.batch)
+        pending.leave((*decision.batch, *decision.expired, *decision.too_late))
+        self._refuse_some(decision)
+        return decision
 
     def _refuse_some(self, decision: Decision) -> None:
         for pending in decision.expired:
@@ -141,9 +163,12 @@ class _WaitingRoom:
         refuse: Callable[[Pending, OutcomeError], None],
         shares: Shares | None,
         max_pending: int | None,
+        *,
+        told: Callable[[Pending], Pending],
     ) -> None:
         self._arrivals = arrivals
         self.policy = policy
+        self._told = told
         self._refuse = refuse
         self.pending = Waiting()
         self._shares: Shares | None = None
@@ -178,7 +203,7 @@ class _WaitingRoom:
     def _admit(self, arrivals: Sequence[Pending]) -> None:
         self.pending.join(arrivals)
         for each in arrivals:
-            self.policy.arrived(each)
+            self.policy.arrived(self._told(each))
         if len(self.pending) > self._most:
             self._make_room(arrivals)
 

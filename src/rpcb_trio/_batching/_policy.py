@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from rpcb_trio._messages import Batch, Pending, Run, Trigger
+from rpcb_trio._messages import Batch, Pending, Request, Run, Trigger
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +33,17 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     predicted: float | None = None
     """How many seconds the batch is expected to take; None where that is not known."""
     hold_until: float = math.inf
+
+
+class Demand(msgspec.Struct, frozen=True):
+    """What the next batch needs of the requests that are not here yet."""
+
+    coming: int
+    """How many are expected to come at about the time when they are asked for."""
+    most: float
+    """It has no use for more."""
+    seconds: Callable[[int], float]
+    """How long a batch of so many takes; 0.0 where that is not known."""
 
 
 class Policy(ABC):
@@ -78,6 +89,15 @@ class Policy(ABC):
 
         The earlier one is asked nothing more. What waits was told to that one alone.
         """
+
+    def demand(self, ending: Sequence[Request], now: float) -> Demand | None:  # noqa: ARG002 - for those that learn
+        """What the next batch needs; None, and the worker's prefetch is always as large as it may be.
+
+        Args:
+            ending: the requests of batches that are about to be computed.
+            now: a reading of `trio.current_time()`.
+        """
+        return None
 
     def arrived(self, pending: Pending) -> None:  # noqa: B027 - not every policy learns
         """Learn of a request that is pending since `pending.ready`."""

@@ -28,6 +28,8 @@ MEMORY: Final = 0.85
 """What of a caller's past still counts after each further batch that held it."""
 BELIEVED: Final = 0.5
 """A caller is awaited if at least this share of its answers is followed by a request: more often than not."""
+LITTLE: Final = 3.0
+"""So few answers say nothing yet of a caller."""
 DOUBT: Final = 1.5
 """So many answers that nothing followed are taken for granted: to come back once may be chance."""
 DEVIATIONS: Final = 8
@@ -161,6 +163,16 @@ class ReturningCallers:
                 known.came_back(at - each.completed)
                 return
         known.elsewhere += 1
+
+    def returning(self, callers: Iterable[object]) -> float:
+        """How many of these may come back once they are answered: all but those that are known not to."""
+        unknown = self._callers.get(NEW_CALLERS)
+        known = (self._callers.get(each, unknown) for each in callers)
+        return sum(
+            1.0 if caller is None or caller.answered < LITTLE else caller.share
+            for caller in known
+            if caller is None or caller.answered < LITTLE or caller.share >= BELIEVED
+        )
 
     def expected(self, now: float) -> Expected:
         """What is still on the way back at `now`."""

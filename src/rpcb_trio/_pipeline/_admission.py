@@ -62,7 +62,8 @@ class Admission:
         self._journal = journal
         self.rules = rules
         self._batcher = batcher
-        self._decoding = 0
+        self.decoding = 0
+        """How many requests are decoded now."""
 
     def is_prompt(self, requests: Sequence[Request], codec: Codec) -> bool:
         """Whether none of these needs an await, so that `admit_promptly` will do."""
@@ -84,11 +85,11 @@ class Admission:
             await self._let_a_batch_go()
             if self._is_full(request):
                 return Resolved(request, Failure(self._batcher.overloaded(request, most)))
-        self._decoding += 1
+        self.decoding += 1
         try:
             decoded = await codec.decode(request, suspect=suspect)
         finally:
-            self._decoding -= 1
+            self.decoding -= 1
         return Resolved(request, decoded) if isinstance(decoded, Failure) else decoded
 
     def _refuse(self, request: Request) -> Resolved | Answer | None:
@@ -128,4 +129,4 @@ class Admission:
 
     def _has_room(self, count: int) -> bool:
         most = self.rules.max_pending
-        return most is None or self._batcher.backlog + self._decoding + count <= most
+        return most is None or self._batcher.backlog + self.decoding + count <= most

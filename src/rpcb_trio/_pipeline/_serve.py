@@ -42,6 +42,7 @@ async def serve(
     *,
     batching: Policy | None = None,
     prefetch: int | None = None,
+    prefetch_follows: bool = False,
     max_pending: int | None = None,
     shares: Shares | None = None,
     expired: Literal["answer", "drop"] = "answer",
@@ -82,6 +83,9 @@ async def serve(
         prefetch: how many requests may be held unacked; this bounds the memory. By default the least that
             keeps all executors busy, `max_batch_size * (executors + 1)`; with `max_pending` also enough that
             one more is delivered while so many wait and all batches are full.
+        prefetch_follows: for several workers on a queue: whether no more is asked for than the next batches
+            need, up to the prefetch, so that a worker which computes holds nothing that another one would do
+            sooner. It has no effect where the queue has a single active consumer.
         max_pending: how many decoded requests may wait for a batch; further ones are refused at once, with
             the error `overloaded`. None: only the prefetch bounds them, and the rest wait at the broker; with
             `shares` it is 8 batches.
@@ -148,6 +152,7 @@ async def serve(
     live = LiveSettings(
         batching=AutoPolicy() if batching is None else batching,
         prefetch=prefetch,
+        prefetch_follows=prefetch_follows,
         max_pending=max_pending,
         shares=shares,
         expired=expired,
@@ -221,6 +226,7 @@ async def serve(
         instruments=notified,
         journal=death_journal,
         server=server_of(transport),
+        may_follow=not topology.arguments.get("x-single-active-consumer"),
     )
     del codec, executors
     loop = WorkerLoop(pipeline, transport, topology, task_status=task_status)

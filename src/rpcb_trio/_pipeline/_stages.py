@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
 import msgspec
 import trio
 
-from rpcb_trio._batching import Batcher
+from rpcb_trio._batching import Batcher, Intake, Learned, Prefetching
 from rpcb_trio._instruments import Instrument, Instruments, Setup
 from rpcb_trio._messages import Answer, Batch, Failure, Pending, Request, Settled
 from rpcb_trio._pipeline._admission import Admission
@@ -31,6 +31,7 @@ from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._pipeline._live import Changes, LiveSettings, checked_intake_of, differences, rules_of
+from rpcb_trio._pipeline._prefetching import Follower
 from rpcb_trio._transports import Rest, Session, Topology
 from rpcb_trio.errors import ExecutorHung, OutcomeError, SessionLost
 
@@ -70,6 +71,12 @@ class Pipeline:
     """Why the worker must end, if it must: the first executor that did not return."""
     stages: Stages | None = None
     """Of the session that is open."""
+    begun: int = 0
+    """The prefetch with which the session was opened."""
+    may_follow: bool = True
+    """Whether several workers may consume the queue at a time."""
+    learned: Learned = field(default_factory=Learned)
+    """Of the batches and the broker, for the prefetch."""
 
     def setup(self, topology: Topology) -> Setup:
         """What instruments are given."""
@@ -107,6 +114,20 @@ class Pipeline:
             self.stages.change()
         return differences(before, live)
 
+    @property
+    def follows(self) -> bool:
+        """Whether the prefetch follows what the next batches need."""
+        return self.may_follow and self.live["prefetch_follows"]
+
+    @property
+    def first_prefetch(self) -> int:
+        """That of a session which is opened now."""
+        if not (self.follows and self.learned.follows):
+            return self.prefetch
+        return min(
+            self.prefetch, self.live["batching"].max_batch_size * len(self.generations.current.executors)
+        )
+
     def forget(self) -> None:
         """Have what batches take learned anew."""
         self.live["batching"].forget()
@@ -124,6 +145,7 @@ class Pipeline:
             watchers.start_soon(self._stop_when_draining, session, draining)
             watchers.start_soon(self._end_if_hooks_hang, watchers.cancel_scope)
             self.stages = Stages(self, session)
+            watchers.start_soon(self.stages.follow)
             try:
                 await self.stages.run()
             finally:
@@ -169,6 +191,8 @@ class Stages:
         self._generations = pipeline.generations
         self._receivers = 0
         self._idle = trio.Semaphore(0)
+        self._rule = self._prefetching()
+        self._follower = Follower(session, self._rule, self._ask_again)
         self._batcher: Batcher
         self._admission: Admission
         self._nursery: trio.Nursery
@@ -193,6 +217,9 @@ class Stages:
                     refuse=partial(self._refuse, refused),
                     shares=self._pipeline.live["shares"],
                     max_pending=self._pipeline.max_pending,
+                    held_back=self._held_back,
+                    holds=self._holds,
+                    told=self._rule.arrived,
                 )
                 self._admission = admission = Admission(
                     self._session,
@@ -215,11 +242,52 @@ class Stages:
         """The one that they serve."""
         return self._session
 
+    async def follow(self) -> None:
+        """Let the prefetch follow what the batches need.
+
+        Raises:
+            SessionLost: the session is.
+        """
+        await self._follower.run()
+
+    def _prefetching(self) -> Prefetching:
+        pipeline = self._pipeline
+        return Prefetching(
+            Intake(lambda: len(self._ledger), self._count_waiting, self._session.room),
+            lambda: pipeline.live["batching"],
+            executors=len(self._generations.current.executors),
+            most=pipeline.prefetch,
+            is_set=not pipeline.follows,
+            begun=pipeline.begun,
+            learned=pipeline.learned,
+        )
+
+    def _ask_again(self) -> None:
+        self._batcher.ask_again()
+
+    def _count_waiting(self) -> int:
+        unread = self._session.requests.statistics().current_buffer_used
+        return unread + self._admission.decoding + self._batcher.backlog
+
+    def _held_back(self) -> float:
+        """Until when what was asked for belongs into the next batch."""
+        rule = self._rule
+        if not rule.follows or trio.current_time() >= rule.hold_until:
+            return -math.inf
+        is_full = self._batcher.backlog >= self._pipeline.live["batching"].max_batch_size
+        return -math.inf if is_full else rule.hold_until
+
+    def _holds(self) -> None:
+        if self._rule.holds():
+            self._follower.wake()
+
     def change(self) -> None:
         """Have the settings that the pipeline has now."""
         live, max_pending = self._pipeline.live, self._pipeline.max_pending
         self._admission.rules = rules_of(live, max_pending)
         self._batcher.change(live["batching"], live["shares"], max_pending)
+        self._rule.change(most=self._pipeline.prefetch, is_set=not self._pipeline.follows)
+        self._follower.wake()
 
     def _start_receivers(
         self,
@@ -351,6 +419,8 @@ class Stages:
         if batch is None:
             codec.uses.end()
             return
+        if self._rule.closed(batch, trio.current_time()):
+            self._follower.wake()
         self._instruments.notify(Instrument.batch_closed, batch)
         isolation = Isolation(generation.executors[slot], self._journal, slot)
         started = trio.current_time()
@@ -359,7 +429,10 @@ class Stages:
         self._ledger.end(running)
         # What it took says nothing of a model that has taken over meanwhile.
         batcher.completed(batch, isolation.runs if generation is self._generations.current else ())
-        seconds = trio.current_time() - started
+        now = trio.current_time()
+        seconds = now - started
+        if self._rule.completed(batch, seconds, now):
+            self._follower.wake()
         self._instruments.notify(Instrument.batch_computed, batch, seconds, tuple(isolation.runs))
         self._journal.note(slot, ())  # only now: what follows from a batch may crash it, too
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from typing import Unpack
 
 import trio
@@ -31,7 +31,7 @@ from rpcb_trio._pipeline._live import Changes, LiveSettings, refuse_others
 from rpcb_trio._pipeline._stages import Pipeline
 from rpcb_trio._service import AnyService
 from rpcb_trio._transports import Session, Topology, Transport
-from rpcb_trio.errors import DrainTimeout, SessionLost, SettingError, first_leaf
+from rpcb_trio.errors import DrainTimeout, SettingError, first_leaf
 
 
 class Worker:
@@ -111,10 +111,11 @@ class Worker:
     async def change(self, **settings: Unpack[LiveSettings]) -> Changes:
         """Have other settings from the next request and the next batch on; the requests that are held stay.
 
-        It takes these arguments of `serve`: `batching`, `prefetch`, `max_pending`, `shares`, `expired`,
-        `no_reply_to`, `max_body_size`, `max_reply_size`, `check_caller`, `remember_replies`, `hook_timeout`,
-        `batch_headers`, `drain_timeout`. What is left out stays as it is. A new policy takes over what the
-        earlier one has learned (`Policy.succeed`), and is asked at once where that one holds a batch.
+        It takes these arguments of `serve`: `batching`, `prefetch`, `prefetch_follows`, `max_pending`,
+        `shares`, `expired`, `no_reply_to`, `max_body_size`, `max_reply_size`, `check_caller`,
+        `remember_replies`, `hook_timeout`, `batch_headers`, `drain_timeout`. What is left out stays as it is.
+        A new policy takes over what the earlier one has learned (`Policy.succeed`), and is asked at once
+        where that one holds a batch.
 
             await worker.change(batching=AutoPolicy(16), max_pending=64)
 
@@ -150,8 +151,6 @@ class WorkerLoop:
         self._connecting = trio.CancelScope()
         """Cancelled when a drain finds no session open."""
         self._has_started = self._is_open = False
-        self._prefetch = pipeline.prefetch
-        """With which the session consumes."""
 
     @property
     def _drain_timeout(self) -> float:
@@ -164,16 +163,7 @@ class WorkerLoop:
             setup = self._pipeline.setup(self._topology)
             self._notify(Instrument.settings_changed, changes, setup)
         await trio.lowlevel.checkpoint()
-        if self._pipeline.stages is not None:
-            await self._follow_prefetch(self._pipeline.stages.session)
         return changes
-
-    async def _follow_prefetch(self, session: Session) -> None:
-        """Consume with the prefetch that is set, where the session began with another one."""
-        with suppress(SessionLost):  # the next one begins with it
-            while self._prefetch != self._pipeline.prefetch:
-                self._prefetch = self._pipeline.prefetch
-                await session.reconsume(prefetch=self._prefetch)
 
     def drain(self) -> None:
         if self._draining.is_set():
@@ -212,11 +202,10 @@ class WorkerLoop:
             raise DrainTimeout(self._drain_timeout, left)
 
     def _open_session(self) -> AbstractAsyncContextManager[Session]:
-        self._prefetch = self._pipeline.prefetch
-        return self._transport.open_session(self._topology, prefetch=self._prefetch)
+        self._pipeline.begun = self._pipeline.first_prefetch
+        return self._transport.open_session(self._topology, prefetch=self._pipeline.begun)
 
     async def _serve(self, session: Session) -> None:
-        await self._follow_prefetch(session)  # it may have been changed while the session was opened
         await self._pipeline.run(session, self._draining)
 
     def opened(self) -> None:

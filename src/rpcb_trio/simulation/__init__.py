@@ -9,6 +9,7 @@ figures to the last digit.
 """
 
 from rpcb_trio._public import publish
+from rpcb_trio.simulation._fleet import SimulatedWorker, simulate_fleet
 from rpcb_trio.simulation._found import SimulatedBatch, SimulatedRequest, Simulation
 from rpcb_trio.simulation._loads import (
     Arrival,
@@ -32,11 +33,13 @@ __all__ = [
     "OpenLoad",
     "SimulatedBatch",
     "SimulatedRequest",
+    "SimulatedWorker",
     "Simulation",
     "linear",
     "padded",
     "poisson",
     "simulate",
+    "simulate_fleet",
 ]
 
 publish(__name__)

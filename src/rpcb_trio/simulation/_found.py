@@ -43,6 +43,8 @@ class SimulatedBatch(msgspec.Struct, frozen=True):
     trigger: Trigger
     predicted: float | None
     seconds: float
+    worker: int = 0
+    """Which worker of a fleet computed it, in their order."""
 
 
 class Simulation(msgspec.Struct, frozen=True):

@@ -97,6 +97,8 @@ class Consumer:
     async def backlog(self) -> QueueFacts:
         """See `Session.backlog`."""
         async with self._asking():
+            if self._has_stopped:
+                return QueueFacts(ready=0, consumers=0)
             found = await self._consumption.control.declare_queue(self._queue, passive=True)
             return QueueFacts(ready=found.ready, consumers=found.consumers)
 

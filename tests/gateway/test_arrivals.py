@@ -112,3 +112,9 @@ def test_a_host_or_a_proxy_that_can_t_be_one_is_a_wrong_setting(
 ) -> None:
     with pytest.raises(SettingError, match=f"{setting} has"):
         GatewayOptions(**options)
+
+
+@pytest.mark.parametrize("tenant", ["", "x tenant", "x-tenant:"], ids=["empty", "space", "colon"])
+def test_a_tenant_that_no_http_header_can_name_is_refused(tenant: str) -> None:
+    with pytest.raises(SettingError, match=r"^tenant is '.*'; name an HTTP header, as x-tenant, or set it"):
+        GatewayOptions(tenant=tenant)

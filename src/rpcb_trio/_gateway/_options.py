@@ -13,6 +13,8 @@ from rpcb_trio.errors import SettingError
 
 MIB = 2**20
 
+HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""What HTTP takes as the name of a header."""
 ORIGIN = re.compile(r"https?://[^/?#\s]+", re.ASCII)
 """As browsers send it (RFC 6454, 6.2)."""
 
@@ -24,7 +26,7 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of the gateway. Times are in seconds, sizes in bytes.
 
     Raises:
-        SettingError: an origin, a URL, a host or a proxy is malformed.
+        SettingError: a header, an origin, a URL, a host or a proxy is malformed.
     """
 
     timeout: float = 30.0
@@ -69,7 +71,11 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What those URLs begin with; None for what the request was sent to."""
 
     def __post_init__(self) -> None:
-        """Check what a browser would silently ignore."""
+        """Check what would silently have no effect."""
+        if self.tenant is not None and not HEADER.fullmatch(self.tenant):
+            raise SettingError(
+                f"tenant is {self.tenant!r}; name an HTTP header, as x-tenant, or set it to reply-to"
+            )
         for origin in self.cors:
             if origin != "*" and not ORIGIN.fullmatch(origin):
                 raise SettingError(f"cors is {origin}; write it as https://example.org, without a path, or *")

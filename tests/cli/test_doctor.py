@@ -13,6 +13,7 @@ import trio
 from yarl import URL
 
 from rpcb_trio import MemoryBroker, Topology, serve
+from rpcb_trio._commands._app import parse
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands.doctor._checkup import send_through
 from rpcb_trio._commands.doctor._findings import Level
@@ -306,3 +307,10 @@ def test_a_device_that_is_not_there_is_a_problem_as_serve_would_have_it(
     assert ended.code == 13
     assert "device is cuda:0" in ended.out
     assert rows(ended)["device"] == ("ok", "cpu")
+
+
+@pytest.mark.usefixtures("workplace")
+def test_it_takes_each_flag_of_serve() -> None:
+    of_process = ("--health-port=8080", "--log-level=debug", "--metrics", "--control-token-file=token")
+    command, _ = parse(["doctor", "shout:shout", "--queue=q", "--tenant=x", *of_process])
+    assert command.__name__ == "doctor"

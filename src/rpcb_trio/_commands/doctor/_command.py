@@ -17,7 +17,14 @@ from rpcb_trio._commands._outputs import new_table, say
 from rpcb_trio._commands._settings._broker import shown_url, transport
 from rpcb_trio._commands._settings._parameters import SERVICE, flag, setting
 from rpcb_trio._commands._settings._serve import Settings
-from rpcb_trio._commands._settings._shared import ConfigPath, LogSettings, Workers
+from rpcb_trio._commands._settings._shared import (
+    ConfigPath,
+    ControlSettings,
+    HealthSettings,
+    LogSettings,
+    MetricsSettings,
+    Workers,
+)
 from rpcb_trio._commands._settings._sources import Sources, unknown_variables
 from rpcb_trio._commands._settings._values import as_they_look
 from rpcb_trio._commands.doctor._checkup import examine, send_through
@@ -45,6 +52,10 @@ def doctor(
     config: ConfigPath = None,  # noqa: ARG001 - `Sources` has read it
     worker: Workers = (),
     settings: Settings = Settings(),
+    log: Annotated[LogSettings, Parameter(name="*", show=False)] = LogSettings(),  # noqa: ARG001 - it takes the flags of serve
+    probes: Annotated[HealthSettings, Parameter(name="*", show=False)] = HealthSettings(),  # noqa: ARG001
+    metrics: MetricsSettings = MetricsSettings(),  # noqa: ARG001
+    control: ControlSettings = ControlSettings(),  # noqa: ARG001
     sources: Annotated[Sources, Parameter(parse=False)],
 ) -> int:
     """Check whether a worker with these settings would work, and say what to change.

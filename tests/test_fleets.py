@@ -252,3 +252,21 @@ async def test_a_prefetch_begins_and_ceases_to_follow_while_requests_are_served(
             ask(broker, *(b"good %d" % n for n in range(40)))
             await trio.sleep(10)
         assert len(running.settled) == 120
+
+
+async def test_a_worker_whose_replies_were_blocked_asks_for_more_once_they_are_settled(
+    autojump_clock: MockClock,
+) -> None:
+    broker = MemoryBroker()
+    async with working(
+        Shouting(), broker, batching=AutoPolicy(8), service_time=lambda _: 1.0, prefetch_follows=True
+    ) as running:
+        ask(broker, b"good 1", b"good 2", b"good 3")
+        await trio.sleep(0.5)
+        broker.block("memory")
+        await running.worker.change(batching=AutoPolicy(1))  # more is held than may be from now on
+        await trio.sleep(20)
+        ask(broker, b"good 4")
+        broker.unblock()
+        await running.until_settled(4)
+        assert trio.current_time() < 30

@@ -214,6 +214,13 @@ class Prefetching:
                 self.hold_until = max(self.hold_until, now + EARLY * self._trip)
         return self._learned.follows or followed
 
+    def settled(self) -> bool:
+        """Some are settled, so there may be room for others. Returns whether to look.
+
+        What an idle executor was to take may have been refused, and what was held may have left no room.
+        """
+        return self.follows and self._busy < self._executors
+
     def arrived(self, pending: Pending) -> Pending:
         """A request is pending; returns it as the policy is to be told of it.
 

@@ -520,6 +520,8 @@ class Stages:
 
     def _notify_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
         self._ledger.settle([answer.request for answer in answers])
+        if self._rule.settled():
+            self._follower.wake()
         self._instruments.notify(Instrument.requests_settled, answers, settled)
 
 

@@ -30,7 +30,7 @@ class Batcher:
         max_pending: how many may wait before one tenant makes room for another; without `shares`, any number.
         held_back: until when more may come that belongs into the next batch; asked before each decision.
         holds: called whenever the policy holds a batch.
-        told: what the policy is told of an arrival.
+        told: what the policy is told of requests that arrive together.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Batcher:
         max_pending: int | None = None,
         held_back: Callable[[], float] = lambda: -math.inf,
         holds: Callable[[], None] = lambda: None,
-        told: Callable[[Pending], Pending] = lambda pending: pending,
+        told: Callable[[Sequence[Pending]], Sequence[Pending]] = lambda arrivals: arrivals,
     ) -> None:
         self._arrivals = arrivals
         self._batches = batches
@@ -164,7 +164,7 @@ class _WaitingRoom:
         shares: Shares | None,
         max_pending: int | None,
         *,
-        told: Callable[[Pending], Pending],
+        told: Callable[[Sequence[Pending]], Sequence[Pending]],
     ) -> None:
         self._arrivals = arrivals
         self.policy = policy
@@ -202,8 +202,8 @@ class _WaitingRoom:
 
     def _admit(self, arrivals: Sequence[Pending]) -> None:
         self.pending.join(arrivals)
-        for each in arrivals:
-            self.policy.arrived(self._told(each))
+        for each in self._told(arrivals):
+            self.policy.arrived(each)
         if len(self.pending) > self._most:
             self._make_room(arrivals)
 

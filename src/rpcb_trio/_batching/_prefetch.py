@@ -221,16 +221,17 @@ class Prefetching:
         """
         return self.follows and self._busy < self._executors
 
-    def arrived(self, pending: Pending) -> Pending:
-        """A request is pending; returns it as the policy is to be told of it.
+    def arrived(self, arrivals: Sequence[Pending]) -> Sequence[Pending]:
+        """Requests are pending; returns them as the policy is to be told of them.
 
         When one that has lain in the queue was sent is not known. It must not pass for the next request of a
         caller who was just answered.
         """
         if not self.backlog:
-            return pending
-        self.backlog -= 1
-        return msgspec.structs.replace(pending, ready=-math.inf)
+            return arrivals
+        old, new = arrivals[: self.backlog], arrivals[self.backlog :]
+        self.backlog -= len(old)
+        return [*(msgspec.structs.replace(each, ready=-math.inf) for each in old), *new]
 
     def holds(self) -> bool:
         """The policy holds a batch, though an executor is idle. Returns whether to look for more."""

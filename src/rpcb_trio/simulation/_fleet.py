@@ -199,7 +199,8 @@ class _Worker:
         )
         pending = Pending(request, None, arrival.cost, ready=now)
         self._waiting.join([pending])
-        self._policy.arrived(pending if self._follow is None else self._follow.arrived(pending))
+        for each in [pending] if self._follow is None else self._follow.arrived([pending]):
+            self._policy.arrived(each)
         self._decide()
 
     def _room(self, settled: Iterable[Request]) -> int:

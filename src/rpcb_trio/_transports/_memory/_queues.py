@@ -44,6 +44,11 @@ class Consumer:
         self._last_tag = 0
 
     @property
+    def has_room(self) -> bool:
+        """Whether one more delivery keeps within the prefetch."""
+        return len(self._unacked) < self._prefetch
+
+    @property
     def room(self) -> int:
         """How many more deliveries keep within the prefetch."""
         return max(0, self._prefetch - len(self._unacked))
@@ -150,8 +155,11 @@ class Queue:
             self._drop_expired()
 
     def _next_with_room(self) -> Consumer | None:
-        with_room = (each for each in self._consumers if each.room)
-        return max(with_room, key=lambda each: each.priority, default=None)
+        found: Consumer | None = None
+        for each in self._consumers:
+            if each.has_room and (found is None or each.priority > found.priority):
+                found = each
+        return found
 
     def _drop_expired(self) -> None:
         now = trio.current_time()

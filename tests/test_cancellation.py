@@ -22,7 +22,16 @@ from trio.testing import MockClock
 from rpcb_trio import Failure, FixedPolicy, MemoryBroker, Outcome, Request, Success, Topology, _backoff
 from rpcb_trio._backoff import keep_connected
 from rpcb_trio._batching import _batcher
-from rpcb_trio._pipeline import _admission, _generations, _isolation, _journal, _reply_cache, _stages, _worker
+from rpcb_trio._pipeline import (
+    _admission,
+    _generations,
+    _isolation,
+    _journal,
+    _pipeline,
+    _reply_cache,
+    _stages,
+    _worker,
+)
 from rpcb_trio._pipeline._deaths import DeathRecord
 from rpcb_trio._pipeline._ledger import identity
 from rpcb_trio._service import BoundService
@@ -233,5 +242,5 @@ async def test_every_await_of_every_stage_is_among_those_that_are_cut(
     unlikely = {(inspect.getfile(_worker), at + lines.index(each)) for each in lines if "_follow" in each}
     lines, at = inspect.getsourcelines(_generations.Generations.opened)
     of_a_manager = {(inspect.getfile(_generations), at + line) for line in range(len(lines))}
-    rooms = awaits(_admission, _reply_cache, _generations, _stages, _batcher, _isolation, _worker)
+    rooms = awaits(_admission, _reply_cache, _generations, _pipeline, _stages, _batcher, _isolation, _worker)
     assert (rooms | of_the_loop) - of_a_manager - unlikely - places == set()

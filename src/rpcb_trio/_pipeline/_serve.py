@@ -23,8 +23,8 @@ from rpcb_trio._pipeline._hooks import HOOK_TIMEOUT, Hooks, Offload, in_thread
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._pipeline._live import LiveSettings, checked_intake_of
+from rpcb_trio._pipeline._pipeline import Pipeline
 from rpcb_trio._pipeline._reply_cache import ReplyCache
-from rpcb_trio._pipeline._stages import Pipeline
 from rpcb_trio._pipeline._worker import Worker, WorkerLoop
 from rpcb_trio._service import AnyService, BoundService, bind, check_version
 from rpcb_trio._shares import Shares

@@ -28,7 +28,7 @@ from rpcb_trio._instruments import Instrument, Setup
 from rpcb_trio._pipeline._generations import Generations
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._pipeline._live import Changes, LiveSettings, refuse_others
-from rpcb_trio._pipeline._stages import Pipeline
+from rpcb_trio._pipeline._pipeline import Pipeline
 from rpcb_trio._service import AnyService
 from rpcb_trio._transports import Session, Topology, Transport
 from rpcb_trio.errors import DrainTimeout, SettingError, first_leaf

@@ -1,0 +1,123 @@
+"""All that an operator can change, at any time and in any order: swaps, settings, lost sessions, a drain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from rpcb_trio import AutoPolicy, MemoryBroker, Reply
+from rpcb_trio.batching import Shares
+from rpcb_trio.errors import SwapInterrupted, WarmUpFailed
+from tests.scenarios import Running, ask, steady, taken, working
+from tests.versions import Loaded, Tagged, all_by
+
+SECONDS = 20.0
+PLENTY = 1000.0
+EXECUTORS = 2
+
+times = st.floats(0, SECONDS)
+waits = st.floats(0, SECONDS / 4)
+swaps = st.lists(st.tuples(waits, waits, st.booleans(), st.booleans()), max_size=3)
+"""When after the one before, how long it loads, whether the former is unloaded first, whether it fails."""
+intakes = st.sampled_from(
+    [
+        {"prefetch_follows": True, "shares": None},
+        {"prefetch_follows": False, "shares": None},
+        {"prefetch_follows": False, "shares": Shares()},
+    ]
+)
+changes = st.lists(st.tuples(waits, st.sampled_from([1, 2, 8]), intakes), max_size=4)
+
+
+class Course(NamedTuple):
+    """What happens to a worker, and when."""
+
+    arrivals: Sequence[float]
+    first: dict[str, Any]
+    swaps: Sequence[tuple[float, float, bool, bool]]
+    changes: Sequence[tuple[float, int, dict[str, Any]]]
+    losses: Sequence[float]
+    drain: float | None
+
+
+courses = st.builds(
+    Course,
+    arrivals=st.lists(times, min_size=1, max_size=30),
+    first=intakes,
+    swaps=swaps,
+    changes=changes,
+    losses=st.lists(times, max_size=2),
+    drain=st.none() | times,
+)
+
+
+def executors_of(service: Tagged, loading: float = 0.0, failure: Exception | None = None) -> Sequence[Loaded]:
+    return [
+        Loaded(service, lambda size: 0.5 + 0.1 * size, loading=loading, failure=failure)
+        for _ in range(EXECUTORS)
+    ]
+
+
+async def arrive(broker: MemoryBroker, number: int, at: float) -> None:
+    await trio.sleep(at)
+    ask(broker, b"r %d" % number)
+
+
+async def lose(broker: MemoryBroker, at: float) -> None:
+    await trio.sleep(at)
+    broker.disconnect()
+
+
+async def swap(running: Running, swaps: Sequence[tuple[float, float, bool, bool]]) -> None:
+    for number, (pause, loading, unload_first, fails) in enumerate(swaps, start=1):
+        await trio.sleep(pause)
+        service = Tagged(f"{number}")
+        executors = executors_of(service, loading, WarmUpFailed("no") if fails else None)
+        with suppress(SwapInterrupted, WarmUpFailed):
+            await running.worker.swap(service, executors=executors, unload_first=unload_first)
+
+
+async def change(running: Running, changes: Sequence[tuple[float, int, dict[str, Any]]]) -> None:
+    for pause, size, intake in changes:
+        await trio.sleep(pause)
+        await running.worker.change(batching=AutoPolicy(size), **intake)
+
+
+async def play(course: Course) -> Sequence[Reply]:
+    """All replies of a worker that takes this course."""
+    broker, first = MemoryBroker(), Tagged("0")
+    settings = {"executors": executors_of(first), "drain_timeout": PLENTY, **course.first}
+    async with (
+        working(first, broker, batching=AutoPolicy(4), **settings) as running,
+        trio.open_nursery() as nursery,
+    ):
+        for number, at in enumerate(course.arrivals):
+            nursery.start_soon(arrive, broker, number, at)
+        for at in course.losses:
+            nursery.start_soon(lose, broker, at)
+        nursery.start_soon(swap, running, course.swaps)
+        nursery.start_soon(change, running, course.changes)
+        if course.drain is None:
+            with trio.fail_after(PLENTY):
+                await running.until_settled(len(course.arrivals))
+        else:
+            await trio.sleep(course.drain)
+            running.worker.drain()
+    return list(taken(broker))
+
+
+@settings(steady, max_examples=100)
+@given(courses)
+def test_whatever_changes_at_once_each_request_is_answered_once_and_by_one_version(course: Course) -> None:
+    replies = trio.run(play, course, clock=MockClock(autojump_threshold=0))
+    answered = [reply.correlation_id for reply in replies]
+    assert len(set(answered)) == len(answered)
+    assert len(answered) == len(course.arrivals) or course.drain is not None
+    for reply in replies:
+        assert reply.body == all_by(f"{reply.headers['rpcb-model-version']}", f"r {reply.correlation_id}")

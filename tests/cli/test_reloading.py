@@ -7,8 +7,10 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from rpcb_trio import SettingError
+from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._commands._reloading import Reloading
 from rpcb_trio._commands._settings._changes import Change, Report
+from rpcb_trio._commands.reload._command import _shown
 
 
 class Process:
@@ -40,7 +42,9 @@ async def test_a_wish_that_comes_too_early_is_granted_once_all_has_started(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reloading.run)
         reloading.ask()
-        assert await reloading.report() == Report(error="it starts"), "who waits is told at once"
+        assert await reloading.report() == Report(error="it starts", is_passing=True), (
+            "who waits is told at once"
+        )
         await trio.sleep(5)
         assert process.begun == []
         process.start()
@@ -99,3 +103,18 @@ async def test_whatever_goes_wrong_the_process_goes_on_and_the_next_reload_may_s
         assert (await reloading.report()).error is None
         nursery.cancel_scope.cancel()
     assert f"reload: {error}; the settings that were in force stay" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("report", "code"),
+    [
+        (Report(changes=(Change("asr", "prefetch", "1", "2", "live"),)), ExitCode.DONE),
+        (Report(changes=(Change("asr", "replicas", "1", "2", "restart"),)), ExitCode.NEEDS_RESTART),
+        (Report(changes=(Change("asr", "target", "a:b", "a:c", "failed"),)), ExitCode.WARM_UP_FAILED),
+        (Report(error="replicas = 0: it must be at least 1"), ExitCode.WRONG_SETTING),
+        (Report(error="it drains", is_passing=True), ExitCode.UNREACHABLE),
+    ],
+    ids=["live", "restart", "failed", "wrong", "passing"],
+)
+def test_the_command_ends_with_a_code_that_says_what_came_of_it(report: Report, code: ExitCode) -> None:
+    assert _shown("process 1", lambda: report) == code

@@ -67,7 +67,7 @@ class Reloading:
     async def report(self) -> Report:
         """Ask for one, and wait for its report. Cancelled, the reload is done all the same."""
         if self._running.hindrance is not None:
-            return Report(error=self._running.hindrance)
+            return Report(error=self._running.hindrance, is_passing=True)
         wish = _Wish()
         await self._send_wishes.send(wish)
         await wish.granted.wait()
@@ -89,7 +89,10 @@ class Reloading:
     async def _report(self) -> Report:
         try:
             hindrance = self._running.hindrance
-            report = await self._reload() if hindrance is None else Report(error=hindrance)
+            if hindrance is None:
+                report = await self._reload()
+            else:
+                report = Report(error=hindrance, is_passing=True)
         except SettingError as error:
             report = Report(error=str(error))
         except Exception as error:

@@ -44,6 +44,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """How many settings are as they were."""
     error: str | None = None
     """Why nothing was changed, where that is so."""
+    is_passing: bool = False
+    """Whether that says nothing of the settings: the process starts, or drains."""
 
     def of(self, outcome: str) -> Sequence[Change]:
         """Those with this outcome."""

@@ -92,7 +92,7 @@ def _shown(name: str, ask_it: Callable[[], Report]) -> ExitCode:
         return ExitCode.UNREACHABLE
     if report.error is not None:
         report_more(f"{name}: {report}")
-        return ExitCode.WRONG_SETTING
+        return ExitCode.UNREACHABLE if report.is_passing else ExitCode.WRONG_SETTING
     for line in (*report.changes, f"{name}: {report}"):
         sys.stdout.write(f"{line}\n")
     if report.of("failed"):

@@ -243,14 +243,22 @@ async def test_what_a_following_prefetch_does_not_go_with_is_refused(
 
 
 async def test_a_prefetch_begins_and_ceases_to_follow_while_requests_are_served(
-    autojump_clock: MockClock,
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broker = MemoryBroker()
+    broker, changed, reconsume = MemoryBroker(), list[int](), MemorySession.reconsume
+
+    async def reconsume_and_note(session: MemorySession, *, prefetch: int, priority: int = 0) -> None:
+        changed.append(prefetch)
+        await reconsume(session, prefetch=prefetch, priority=priority)
+
+    monkeypatch.setattr(MemorySession, "reconsume", reconsume_and_note)
     async with working(Shouting(), broker, service_time=lambda _: 1.0) as running:
         for follows in (True, False, True):
+            changed.clear()
             await running.worker.change(prefetch_follows=follows)
             ask(broker, *(b"good %d" % n for n in range(40)))
             await trio.sleep(10)
+            assert (0 in changed) if follows else (changed == [FULL]), "no room meanwhile, or all"
         assert len(running.settled) == 120
 
 

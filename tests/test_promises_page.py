@@ -52,6 +52,11 @@ def names_in(file: str) -> set[str]:
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
+def test_no_two_promises_have_one_name() -> None:
+    named = [row[0] for row in rows(PAGE) if not row[0].isdecimal()]
+    assert len(set(named)) == len(named)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_test_that_a_page_names_exists(page: Path) -> None:
     named = TEST.findall(page.read_text())

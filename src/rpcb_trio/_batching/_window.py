@@ -70,7 +70,7 @@ class Window(Sequence[Pending]):
         """The oldest first."""
         return iter(sorted(self._turns, key=arrival))
 
-    def sorted_in_turn(self, chosen: Iterable[Pending], ageing: float) -> list[Pending]:  # noqa: ARG002
+    def sorted_in_turn(self, chosen: Iterable[Pending], ageing: float) -> list[Pending]:  # noqa: ARG002 - likewise
         """The chosen in turn."""
         places = {each: place for place, each in enumerate(self._turns)}
         return sorted(chosen, key=places.__getitem__)

@@ -104,11 +104,6 @@ class Stages:
                 for _ in range(executors + 1):  # one encodes while others await confirms
                     self._nursery.start_soon(self.reply, computed.clone())
 
-    @property
-    def session(self) -> Session:
-        """The one that they serve."""
-        return self._session
-
     async def follow(self) -> None:
         """Let the prefetch follow what the batches need.
 

@@ -53,9 +53,9 @@ def doctor(
     worker: Workers = (),
     settings: Settings = Settings(),
     log: Annotated[LogSettings, Parameter(name="*", show=False)] = LogSettings(),  # noqa: ARG001 - it takes the flags of serve
-    probes: Annotated[HealthSettings, Parameter(name="*", show=False)] = HealthSettings(),  # noqa: ARG001
-    metrics: MetricsSettings = MetricsSettings(),  # noqa: ARG001
-    control: ControlSettings = ControlSettings(),  # noqa: ARG001
+    probes: Annotated[HealthSettings, Parameter(name="*", show=False)] = HealthSettings(),  # noqa: ARG001 - likewise
+    metrics: MetricsSettings = MetricsSettings(),  # noqa: ARG001 - likewise
+    control: ControlSettings = ControlSettings(),  # noqa: ARG001 - likewise
     sources: Annotated[Sources, Parameter(parse=False)],
 ) -> int:
     """Check whether a worker with these settings would work, and say what to change.

@@ -48,11 +48,6 @@ class Consumer:
         """Whether one more delivery keeps within the prefetch."""
         return len(self._unacked) < self._prefetch
 
-    @property
-    def room(self) -> int:
-        """How many more deliveries keep within the prefetch."""
-        return max(0, self._prefetch - len(self._unacked))
-
     def room_without(self, tags: Iterable[int]) -> int:
         """The room once these deliveries are settled."""
         settled = sum(1 for tag in tags if tag in self._unacked)

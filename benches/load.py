@@ -144,17 +144,17 @@ class Producer:
         self._latencies: dict[int, float] = {}
 
     def produce(self) -> Sent:
-        """Send one alone, for as long as the server starts; then the warm-up, then all that counts."""
+        """Send one alone, for as long as the server starts; then the warm-up, then all that counts.
+
+        Each part begins when all before it is answered: what counts is neither sent nor answered before the
+        server's time is read.
+        """
         load = self._load
         self._exchange(ClosedLoop(1, 1), 1)
-        schedule: Schedule = (
-            OpenLoop(load.total, load.rate, load.seed)
-            if load.rate
-            else ClosedLoop(load.total, load.in_flight)
-        )
-        self._exchange(schedule, load.warm_up)
+        self._exchange(self._schedule(load.warm_up - 1), load.warm_up - 1)
+        schedule = self._schedule(load.messages)
         cpu, started = cpu_seconds(load.server), time.perf_counter()
-        self._exchange(schedule, load.total)
+        self._exchange(schedule, load.messages)
         cpu, ended = cpu_seconds(load.server) - cpu, time.perf_counter()
         counted = [1e3 * self._latencies[number] for number in range(load.warm_up, load.total)]
         return Sent(
@@ -166,9 +166,16 @@ class Producer:
             p99_ms=percentile(counted, 99),
         )
 
-    def _exchange(self, schedule: Schedule, until: int) -> None:
-        while len(self._latencies) < until:
-            due = schedule.due(len(self._due), len(self._latencies))
+    def _schedule(self, messages: int) -> Schedule:
+        load = self._load
+        if load.rate:
+            return OpenLoop(messages, load.rate, load.seed)
+        return ClosedLoop(messages, load.in_flight)
+
+    def _exchange(self, schedule: Schedule, messages: int) -> None:
+        before = len(self._due)
+        while len(self._latencies) < before + messages:
+            due = schedule.due(len(self._due) - before, len(self._latencies) - before)
             if due:
                 first = len(self._due)
                 self._due += due
@@ -176,7 +183,7 @@ class Producer:
                 self._wire.socket.sendall(
                     b"".join([self._template.replace(PLACE, NUMBER % number) for number in numbers])
                 )
-            answered = self._replies.take(schedule.patience(len(self._due)))
+            answered = self._replies.take(schedule.patience(len(self._due) - before))
             now = time.perf_counter()
             for number in answered:
                 if number in self._latencies:

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from rpcb_trio import MemoryBroker, Outcome, Success, open_client, serve
+from rpcb_trio._commands._apart import own_stderr
 from rpcb_trio.health import open_health_port
 from tests.amqp.wires import pair, under_both, wired
 
@@ -39,6 +40,19 @@ def forked_child() -> Iterator[None]:
 @under_both
 async def test_the_broker_sees_the_end_of_a_connection_though_a_forked_child_lives_on() -> None:
     near, far = pair()
+    with far, ExitStack() as child:
+        async with wired(near):
+            child.enter_context(forked_child())
+        far.settimeout(10)
+        assert far.recv(1) == b""
+
+
+@under_both
+async def test_streams_that_a_log_has_closed_keep_no_connection_open_in_a_child() -> None:
+    near, far = pair()
+    streams = [own_stderr() for _ in range(20)]  # children close what is theirs in any order
+    for each in streams:
+        each.close()
     with far, ExitStack() as child:
         async with wired(near):
             child.enter_context(forked_child())

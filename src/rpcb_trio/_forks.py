@@ -17,9 +17,10 @@ T = TypeVar("T")
 
 
 class Closable(Protocol):
-    """A socket, of the standard library or of trio."""
+    """A socket, of the standard library or of trio, or what does as they do."""
 
-    def detach(self) -> int: ...
+    def detach(self) -> int:
+        """Its descriptor, which it knows no more; -1 where it is closed."""
 
 
 _ours = WeakSet[Closable]()

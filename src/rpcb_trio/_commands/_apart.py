@@ -93,6 +93,9 @@ class _Copy(io.FileIO):
     """A descriptor for what stderr is. A forked child has none, for it may close its stderr."""
 
     def detach(self) -> int:
+        """As of a socket: -1 where it is closed."""
+        if self.closed:
+            return -1
         descriptor = self.fileno()
         super().__init__(STDERR, "w", closefd=False)
         return descriptor

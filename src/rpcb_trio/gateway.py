@@ -11,6 +11,7 @@ from rpcb_trio._gateway import (
     Problem,
     Route,
     Status,
+    Tensor,
     check_routes,
     read_routes,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "Problem",
     "Route",
     "Status",
+    "Tensor",
     "check_routes",
     "make_app",
     "read_routes",

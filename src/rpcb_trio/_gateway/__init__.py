@@ -6,7 +6,7 @@ What is imported here needs none of the extra's libraries; `rpcb_trio.gateway` h
 from rpcb_trio._gateway._extensions import Envelope, file_of
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._problems import Problem
-from rpcb_trio._gateway._routes import Field, Part, Route, Routes, Status
+from rpcb_trio._gateway._routes import Field, Part, Route, Routes, Status, Tensor
 from rpcb_trio._gateway._tables import check_routes, read_routes
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Route",
     "Routes",
     "Status",
+    "Tensor",
     "check_routes",
     "file_of",
     "read_routes",

@@ -22,6 +22,8 @@ from rpcb_trio._events import EventWatch
 from rpcb_trio._gateway._composites import BATCH_SIZES_HEADER
 from rpcb_trio._gateway._dispatcher import Dispatcher
 from rpcb_trio._gateway._endpoints import Endpoints
+from rpcb_trio._gateway._faces._paths import face_paths
+from rpcb_trio._gateway._faces._signature import declared
 from rpcb_trio._gateway._live import Live
 from rpcb_trio._gateway._middleware import (
     LONGEST_PATH,
@@ -108,9 +110,11 @@ def make_app(
             *meter.paths,
             HttpRoute("/events", live.endpoint),
             HttpRoute("/rpc/{name:path}", endpoints.rpc, methods=["POST"]),
+            *face_paths(endpoints, checked, {name: declared(each) for name, each in checked.items()}),
             *(
                 HttpRoute(path, endpoints.of(each), methods=[each.method])
                 for each in checked.values()
+                if each.preset is None
                 for path in _spellings(each.path)
             ),
         ],

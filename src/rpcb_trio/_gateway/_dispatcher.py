@@ -41,6 +41,11 @@ class Dispatcher:
         """Whether a request would get to the broker."""
         return not self.is_draining and self.client is not None and self.client.is_connected
 
+    @property
+    def free(self) -> int:
+        """How many more requests may await a reply."""
+        return max(self.options.max_in_flight - self.in_flight, 0)
+
     def refuse_if_full(self) -> None:
         """Refuse a request before its upload, if `max_in_flight` are in flight.
 
@@ -89,6 +94,22 @@ class Dispatcher:
             Problem: there is no answer.
         """
         body = to_body(route, values)
+        return await self.ask_with(route, body, headers, is_strict=is_strict, at_most=at_most)
+
+    async def ask_with(
+        self,
+        route: Route,
+        body: bytes,
+        headers: Mapping[str, object],
+        *,
+        is_strict: bool = False,
+        at_most: float = math.inf,
+    ) -> tuple[Any, Reply]:
+        """As `ask`, with a body that has been made.
+
+        Raises:
+            Problem: there is no answer.
+        """
         reply = await self.call(route, body, headers, content_type=route.content_type, at_most=at_most)
         read = partial(read_answer, route, reply, is_strict=is_strict)
         return (await anyio.to_thread.run_sync(read) if len(reply.body) > FEW else read()), reply

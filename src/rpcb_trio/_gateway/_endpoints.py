@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import anyio
 from starlette.requests import Request
@@ -43,9 +43,15 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 Handler = Callable[[Request, Upload], Awaitable[Response]]
 
 
+class Refusal(Protocol):
+    """Makes a response of a problem."""
+
+    def __call__(self, problem: Problem, *, retry_after: int, is_lingering: bool) -> Response: ...
+
+
 class Endpoints:
     def __init__(self, dispatcher: Dispatcher, routes: Routes, store: Store) -> None:
-        self._dispatcher = dispatcher
+        self.dispatcher = dispatcher
         self._routes = routes
         self._store = store
         self._buffer = Buffer(lambda: dispatcher.options)
@@ -61,7 +67,7 @@ class Endpoints:
         """`/rpc/NAME`: bytes in, bytes out."""
         name = request.path_params["name"]
         route = self._routes.get(name)
-        if route is None and self._dispatcher.options.allows_queue(name):
+        if route is None and self.dispatcher.options.allows_queue(name):
             route = Route(queue=name)
 
         async def handle(request: Request, upload: Upload) -> Response:
@@ -73,24 +79,34 @@ class Endpoints:
         """An endpoint whose problems become responses, in the route's envelope where it has one."""
         path = "/rpc/{name}" if route is None else route.path
 
+        def refusal(request: Request) -> Refusal:
+            return partial(failure, None if asks_for_problems(request) else route, request=request)
+
+        return self.guarded(path, handle, refusal)
+
+    def guarded(self, path: str, handle: Handler, refusal: Callable[[Request], Refusal]) -> Endpoint:
+        """An endpoint that reads uploads within bounds, and whose problems become responses.
+
+        Args:
+            path: that of its route.
+            handle: answers a request.
+            refusal: for a request, what makes a response of a problem.
+        """
+
         async def endpoint(request: Request) -> Response:
             note_route(request, path)
-            options = self._dispatcher.options
+            options = self.dispatcher.options
             with Upload(request, self._buffer, options.upload_timeout) as upload:
                 try:
                     refuse_foreign_page(request, options)
-                    self._dispatcher.refuse_if_full()
+                    self.dispatcher.refuse_if_full()
                     return await handle(request, upload)
                 except HungUp:
                     return Response(status_code=CLIENT_CLOSED_REQUEST)
                 except Problem as problem:
-                    return failure(
-                        None if asks_for_problems(request) else route,
-                        problem,
-                        request,
-                        retry_after=options.retry_after,
-                        is_lingering=not upload.is_complete,
-                    )
+                    refuse = refusal(request)
+                    is_lingering = not upload.is_complete
+                    return refuse(problem, retry_after=options.retry_after, is_lingering=is_lingering)
 
         return endpoint
 
@@ -99,22 +115,22 @@ class Endpoints:
         if route.reply_coding == "bytes":
             return self._passed(await self._call(route, to_body(route, values), request, route.content_type))
         is_strict = asks_for_problems(request)
-        ask = partial(self._dispatcher.ask, route, values, self._travelling(request), is_strict=is_strict)
-        with self._dispatcher.place():
+        ask = partial(self.dispatcher.ask, route, values, self.travelling(request), is_strict=is_strict)
+        with self.dispatcher.place():
             answer, reply = await unless_hung_up(request, ask)
         return success(route, await to_json(route, answer, self._keeper(request)), reply_headers(reply))
 
     async def _compose(self, route: Route, request: Request, upload: Upload) -> Response:
         values = await upload.form(route.form)
         composition = Composition(
-            self._dispatcher,
+            self.dispatcher,
             self._routes,
             route,
             values,
-            self._travelling(request),
+            self.travelling(request),
             is_strict=asks_for_problems(request),
         )
-        with self._dispatcher.place():
+        with self.dispatcher.place():
             answer = await unless_hung_up(request, partial(composition.run, self._keeper(request)))
         return success(route, written(answer), composition.headers())
 
@@ -123,21 +139,19 @@ class Endpoints:
         content_type = request.headers.get("content-type", BINARY)
         return self._passed(await self._call(route, body, request, plain_or(content_type, BINARY)))
 
-    def _travelling(self, request: Request) -> dict[str, object]:
-        return travelling(request, self._dispatcher.options.tenant)
+    def travelling(self, request: Request) -> dict[str, object]:
+        return travelling(request, self.dispatcher.options.tenant)
 
     def _passed(self, reply: Reply) -> Response:
-        return passed(reply, retry_after=self._dispatcher.options.retry_after)
+        return passed(reply, retry_after=self.dispatcher.options.retry_after)
 
     async def _call(self, route: Route, body: bytes, request: Request, content_type: str) -> Reply:
-        call = partial(
-            self._dispatcher.call, route, body, self._travelling(request), content_type=content_type
-        )
-        with self._dispatcher.place():
+        call = partial(self.dispatcher.call, route, body, self.travelling(request), content_type=content_type)
+        with self.dispatcher.place():
             return await unless_hung_up(request, call)
 
     def _keeper(self, request: Request) -> Keep:
-        start = self._dispatcher.options.public_url or str(request.base_url)
+        start = self.dispatcher.options.public_url or str(request.base_url)
 
         async def keep(content: bytes, media_type: str) -> str:
             return f"{start.rstrip('/')}/files/{await self._store.keep(content, media_type)}"

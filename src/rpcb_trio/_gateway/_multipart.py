@@ -36,6 +36,7 @@ class FormPart:
     def __init__(self) -> None:
         self.disposition: bytes | None = None
         self.name = ""
+        self.filename = ""
         self.is_file = False
         self.pieces: list[bytes] = []
         self.size = 0
@@ -149,6 +150,7 @@ class Multipart:
             raise no_form("a part of it has no name")
         part.name = _text(options[b"name"], self._charset)
         part.is_file = b"filename" in options
+        part.filename = _text(options.get(b"filename", b""), self._charset)
 
     def _take_data(self, data: bytes, start: int, end: int) -> None:
         part = self.parts[-1]

@@ -7,6 +7,7 @@ from importlib import metadata
 from typing import Any
 
 from rpcb_trio._gateway._extensions import envelope_of
+from rpcb_trio._gateway._faces._operations import operations
 from rpcb_trio._gateway._forms import JSON, URLENCODED
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._routes import Field, Route, Routes
@@ -70,7 +71,9 @@ def openapi(routes: Routes, options: GatewayOptions) -> Schema:
     """The document, of OpenAPI 3.1."""
     paths: Schema = {}
     for name, route in routes.items():
-        paths[route.path] = {route.method.lower(): _operation(name, route, routes)}
+        if route.preset is None:
+            paths[route.path] = {route.method.lower(): _operation(name, route, routes)}
+    paths |= operations(routes)
     names = [name for name, route in routes.items() if not route.parts]
     if names or options.rpc:
         paths["/rpc/{name}"] = {"post": _rpc(names, options)}

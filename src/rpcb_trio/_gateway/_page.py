@@ -114,6 +114,7 @@ def _described(routes: Routes, options: GatewayOptions, samples: list[Path], *, 
                 ),
             }
             for name, route in routes.items()
+            if route.preset is None  # its requests are made by that API's own clients
         ],
         "rpc": [name for name, route in routes.items() if not route.parts],  # names that /rpc/NAME takes
         "rpc_any": bool(options.rpc),  # whether it takes others, too

@@ -133,6 +133,8 @@ def _as_text(value: str | float) -> str:
 
 
 def _decoded(route: Route, body: bytes) -> Any:
+    if route.reply_coding == "bytes":
+        return body
     if route.reply_coding == "msgpack":
         return msgspec.msgpack.decode(body)
     try:

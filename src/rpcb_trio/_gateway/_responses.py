@@ -114,12 +114,28 @@ def failure(
         retry_after: seconds, of a 503.
         is_lingering: whether the request's body is not read to its end.
     """
-    headers = {**problem.headers, ERROR_HEADER: plain_or(problem.code, "?")}
-    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["retry-after"] = str(retry_after)
-    kind = Lingering if is_lingering else Response
     envelope = envelope_of(route)
     if route is not None and envelope is not None:
         status, body = envelope.failure(problem, route.form)
-        return kind(body, status, headers, JSON)
-    return kind(problem.as_json(request_id=request_id_of(request)), problem.status, headers, PROBLEM_JSON)
+        media_type = JSON
+    else:
+        status, media_type = problem.status, PROBLEM_JSON
+        body = problem.as_json(request_id=request_id_of(request))
+    return failure_as(problem, status, body, media_type, retry_after=retry_after, is_lingering=is_lingering)
+
+
+def failure_as(
+    problem: Problem,
+    status: int,
+    body: bytes,
+    media_type: str,
+    *,
+    retry_after: int = 0,
+    is_lingering: bool = False,
+) -> Response:
+    """A response with the problem in a shape of its own; see `failure`."""
+    headers = {**problem.headers, ERROR_HEADER: plain_or(problem.code, "?")}
+    if HTTPStatus.SERVICE_UNAVAILABLE in (problem.status, status):
+        headers.setdefault("retry-after", str(retry_after))
+    kind = Lingering if is_lingering else Response
+    return kind(body, status, headers, media_type)

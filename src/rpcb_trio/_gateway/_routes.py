@@ -9,6 +9,7 @@ import msgspec
 
 Coding = Literal["bytes", "msgpack", "json"]
 Plain = str | int | float | bool
+Preset = Literal["openai-transcriptions", "openai-embeddings", "open-inference"]
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,6 +60,29 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return {source.partition(".")[0] for source in self.fields.values()} & set(names)
 
 
+class Tensor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One input or output of a route that speaks the Open Inference Protocol."""
+
+    datatype: str = ""
+    """As that protocol has them: FP32, INT64, BOOL, BYTES, ...; by default any, of any shape."""
+    shape: tuple[int, ...] = ()
+    """Of one row, without the first dimension, which counts the rows; -1 for any."""
+    text: bool = True
+    """Of BYTES: whether the service takes text; else bytes."""
+
+    @property
+    def is_any(self) -> bool:
+        """Whether it has each datatype and each shape."""
+        return not self.datatype
+
+    def fits(self, row: tuple[int, ...]) -> bool:
+        """Whether a row may have this shape."""
+        if self.is_any:
+            return True
+        pairs = zip(self.shape, row, strict=False)
+        return len(row) == len(self.shape) and all(each in (-1, got) for each, got in pairs)
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One path of the gateway, and the service behind it."""
 
@@ -98,16 +122,27 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """`PACKAGE:FILE.js` of an ES module that extends the page for this route; see docs/how-to/gateway.md."""
     parts: Mapping[str, Part] = {}
     """The calls of a composite route; its answer has one field for each."""
+    preset: Preset | None = None
+    """A known API that the route speaks, on that API's paths; the route's name is the model's."""
+    inputs: Mapping[str, Tensor] = {}
+    """Of `open-inference`: the tensors that it takes. By default they follow from the annotations of a
+    service in this process; of another service they may be any, and the service judges."""
+    outputs: Mapping[str, Tensor] = {}
+    """Of `open-inference`: the tensors that it answers with; by default they follow from the replies."""
 
     @property
     def body_coding(self) -> Coding:
         """The coding in which the body is written."""
-        return self.body or ("msgpack" if self.form else "bytes")
+        return self.body or ("msgpack" if self.form or self.preset else "bytes")
 
     @property
     def content_type(self) -> str:
-        """The content type of a body that is made of a form. MessagePack has none that services know."""
-        return "application/json" if self.body_coding == "json" else "application/octet-stream"
+        """The content type of a body that the gateway makes."""
+        if self.body_coding == "json":
+            return "application/json"
+        # Earlier services know none for MessagePack; those behind a preset may go by it.
+        is_told = self.preset is not None and self.body_coding == "msgpack"
+        return "application/msgpack" if is_told else "application/octet-stream"
 
     @property
     def reply_coding(self) -> Coding:

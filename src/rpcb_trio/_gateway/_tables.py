@@ -11,6 +11,13 @@ from typing import Any
 import msgspec
 
 from rpcb_trio._gateway._extensions import envelope_of, file_of
+from rpcb_trio._gateway._faces._presets import (
+    PRESETS,
+    about_own_paths,
+    about_preset,
+    settled,
+    share_a_path,
+)
 from rpcb_trio._gateway._options import is_named_by_broker
 from rpcb_trio._gateway._routes import Field, Part, Route, Routes
 from rpcb_trio._shown import did_you_mean
@@ -49,21 +56,20 @@ def check_routes(routes: Routes) -> Routes:
     Raises:
         SettingError: something in them is wrong.
     """
-    placed = {
-        name: msgspec.structs.replace(each, path=each.path or f"/{name}") for name, each in routes.items()
-    }
+    placed = {name: settled(name, each) for name, each in routes.items()}
     by_path: dict[str, str] = {}
     for name, route in placed.items():
-        for complaint in _complaints(route, placed):
+        for complaint in _complaints(name, route, placed):
             raise SettingError(f"[routes.{name}]: {complaint}")
         other = by_path.setdefault(route.path, name)
-        if other != name:
+        if other != name and not share_a_path(route, placed[other]):
             raise SettingError(f"[routes.{name}]: path {route.path} is that of [routes.{other}]; set another")
     return placed
 
 
 def _read(name: str, table: Any) -> Route:
     try:
+        _refuse_unknown_preset(name, table.get("preset"))
         form = {field: _spelt_out(spec) for field, spec in table.get("form", {}).items()}
         return msgspec.convert({**table, "form": form}, Route)
     except msgspec.ValidationError as error:
@@ -71,6 +77,12 @@ def _read(name: str, table: Any) -> Route:
         raise SettingError(f"[routes.{name}]: {complaint}") from error
     except AttributeError as error:
         raise SettingError(f"[routes.{name}]: write it, and its form, as tables") from error
+
+
+def _refuse_unknown_preset(name: str, preset: object) -> None:
+    if isinstance(preset, str) and preset not in PRESETS:
+        hint = did_you_mean(preset, PRESETS) or f"; there are {', '.join(PRESETS)}"
+        raise SettingError(f"[routes.{name}]: there is no preset {preset}{hint}")
 
 
 def _unknown_key(found: re.Match[str]) -> str:
@@ -83,8 +95,10 @@ def _spelt_out(spec: Any) -> Any:
     return {"type": spec} if isinstance(spec, str) else spec
 
 
-def _complaints(route: Route, routes: Routes) -> Iterator[str]:
+def _complaints(name: str, route: Route, routes: Routes) -> Iterator[str]:
+    yield from about_preset(name, route)
     yield from _about_path(route.path)
+    yield from about_own_paths(route, routes)
     for field, spec in route.form.items():
         yield from _about_field(field, spec)
     yield from _about_extensions(route)
@@ -135,7 +149,7 @@ def _about_request(route: Route) -> Iterator[str]:
         yield "exchange goes with routing_key; leave it or queue out"
     if route.body_coding == "bytes" and (len(route.form) > 1 or route.constants):
         yield "body = bytes takes the only field of the form; set body to msgpack or json, or name one field"
-    if route.body_coding != "bytes" and not route.form:
+    if route.body_coding != "bytes" and not route.form and route.preset is None:
         yield f"body = {route.body_coding} is made of a form; describe it in [routes.NAME.form]"
 
 

@@ -86,8 +86,8 @@ class Upload:
     def __exit__(self, *_: object) -> None:
         self._buffer.held -= self._taken
 
-    async def whole(self, most: int | None = None) -> bytes:
-        """The body as it is, of at most so many bytes.
+    async def whole(self, most: int | None = None, what: str = "a form without files") -> bytes:
+        """The body as it is, of at most so many bytes; `what` names it where it has more.
 
         Raises:
             Problem: it is too large, too slow or in too many pieces, or all uploads together are too large.
@@ -99,7 +99,7 @@ class Upload:
                 async for piece in coming:
                     pieces.append(piece)
                     if most is not None and self._taken > most:
-                        raise _too_big(most, "a form without files")
+                        raise _too_big(most, what)
             return await self._aside(partial(b"".join, pieces))
 
     async def form(self, fields: Fields) -> dict[str, Value]:
@@ -116,17 +116,24 @@ class Upload:
             return complete(fields, sent, has_files=False)
         kind = kind_of(content_type, fields)
         if kind == MULTIPART:
-            return complete(fields, await self._multipart(content_type, fields) | sent)
+            return complete(fields, await self.multipart(partial(of_multipart, fields=fields)) | sent)
         read = partial(of_json if kind == JSON else of_urlencoded, await self.whole(LONGEST_TEXTS), fields)
         return complete(fields, await self._aside(read) | sent, has_files=False)
 
-    async def _multipart(self, content_type: str, fields: Fields) -> dict[str, Value]:
+    async def multipart(self, read: Callable[[Multipart], T]) -> T:
+        """What the function reads in the form; in a thread if it is large.
+
+        Raises:
+            Problem: as `whole`; or the body is no `multipart/form-data`.
+            HungUp: as `whole`.
+        """
+        content_type = self._request.headers.get("content-type", "")
         with self._within_bounds(), Multipart(content_type) as form:
             async with aclosing(self._pieces()) as coming:
                 async for piece in coming:
                     form.write(piece)
             form.finish()
-            return await self._aside(partial(of_multipart, form, fields))
+            return await self._aside(partial(read, form))
 
     async def _aside(self, work: Callable[[], T]) -> T:
         """Do work that takes the longer the larger the body is; in a thread if it is large."""

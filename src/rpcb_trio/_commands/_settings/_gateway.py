@@ -37,6 +37,9 @@ class GatewaySettings(ConnectionSettings):
     serve: Annotated[tuple[str, ...], several(HTTP, "NAME=MODULE:ATTRIBUTE", common=True)] = ()
     """Service that this process serves itself, on an embedded broker instead of RabbitMQ; the route of this
     name reaches it, and so does POST /rpc/NAME. Repeatable."""
+    preset: Annotated[tuple[str, ...], several(HTTP, "NAME=PRESET")] = ()
+    """Known API that the service of this name is reached by, too: openai-transcriptions, openai-embeddings or
+    open-inference. Without a route of that name its queue is NAME. Repeatable."""
     timeout: Annotated[float, setting(HTTP, unit=SECONDS, bounds=FINITE, common=True, live=True)] = (
         DEFAULTS.timeout
     )

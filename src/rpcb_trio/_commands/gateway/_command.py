@@ -29,6 +29,7 @@ from rpcb_trio._commands._settings._sources import Sources, warn_of_unknown_vari
 from rpcb_trio._commands._signals import Signals
 from rpcb_trio._commands.gateway._embedded import Services, load_services, rerouted, serving_here
 from rpcb_trio._commands.gateway._reload import GatewayReload
+from rpcb_trio._commands.gateway._route_tables import route_tables
 from rpcb_trio._events import EventWatch, watch_events
 from rpcb_trio._gateway import GatewayOptions, Routes, read_routes
 from rpcb_trio._transports import MemoryBroker, NoticeTransport
@@ -58,7 +59,7 @@ def gateway(
     warn_of_unknown_variables()
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the client gets the error
     _check_extra()
-    routes = read_routes(sources.file.routes)
+    routes = read_routes(route_tables(sources.file.routes, settings))
     if not routes and not settings.rpc and not settings.serve:
         raise SettingError(
             "there is nothing to answer: write [routes.NAME] into rpcb.toml, name a queue with --rpc, or a "

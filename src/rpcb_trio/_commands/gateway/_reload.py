@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import trio
@@ -21,6 +21,7 @@ from rpcb_trio._commands._settings._gateway import GatewaySettings
 from rpcb_trio._commands._settings._parameters import declared
 from rpcb_trio._commands._settings._shared import LogSettings
 from rpcb_trio._commands._settings._sources import Sources
+from rpcb_trio._commands.gateway._route_tables import route_tables
 from rpcb_trio._gateway import GatewayOptions, read_routes
 from rpcb_trio._shown import shown
 
@@ -82,16 +83,17 @@ class GatewayReload:
         )
         return Report(changes=tuple(changes), unchanged=unchanged)
 
-    def _read(self) -> tuple[GatewaySettings, LogSettings, dict[str, dict[str, object]]]:
+    def _read(self) -> tuple[GatewaySettings, LogSettings, dict[str, dict[str, Any]]]:
         sources: Sources = self._sources.again().arguments["sources"]
         settings, logs, routes = _tables(sources)
         _ = settings.options, read_routes(routes)  # what a start would refuse
         return settings, logs, routes
 
 
-def _tables(sources: Sources) -> tuple[GatewaySettings, LogSettings, dict[str, dict[str, object]]]:
+def _tables(sources: Sources) -> tuple[GatewaySettings, LogSettings, dict[str, dict[str, Any]]]:
     given = sources.given.arguments
-    return anchored(given["settings"], sources.origin.directory), given["logs"], dict(sources.file.routes)
+    settings = anchored(given["settings"], sources.origin.directory)
+    return settings, given["logs"], route_tables(sources.file.routes, settings)
 
 
 def _shown(route: object) -> str:

@@ -1,0 +1,1 @@
+"""Known APIs: what routes with a preset speak, on those APIs' own paths."""

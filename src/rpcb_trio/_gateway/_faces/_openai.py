@@ -1,0 +1,97 @@
+"""What all of OpenAI's paths share: how failures look, which models there are."""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.routing import Route as HttpRoute
+
+from rpcb_trio._gateway._faces._presets import OPENAI, of_preset
+from rpcb_trio._gateway._forms import JSON
+from rpcb_trio._gateway._problems import Problem
+from rpcb_trio._gateway._responses import failure_as
+from rpcb_trio._gateway._routes import Route, Routes
+from rpcb_trio.errors import CallInterrupted
+
+OWNER = "rpcb-trio"
+"""Who owns all models."""
+
+NO_BROKER = ("no-broker", CallInterrupted.code)
+"""Codes of a 503 that no other pace of the client would have spared it."""
+
+LONGEST_NAME = 100
+"""Characters of a model's name that an error quotes."""
+
+UNKNOWN_MODEL = "model_not_found"
+"""The code of OpenAI's own error."""
+
+
+def refuse(problem: Problem, *, retry_after: int = 0, is_lingering: bool = False) -> Response:
+    """A response with the problem as OpenAI's clients read it.
+
+    What is overloaded is 429 to them, and they send it again after `retry-after`.
+    """
+    is_full = problem.status == HTTPStatus.SERVICE_UNAVAILABLE and problem.code not in NO_BROKER
+    status = HTTPStatus.TOO_MANY_REQUESTS if is_full else HTTPStatus(problem.status)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        kind = "rate_limit_error"
+    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        kind = "server_error"
+    else:
+        kind = "invalid_request_error"
+    error = {"message": problem.detail, "type": kind, "param": problem.field, "code": problem.code}
+    body = msgspec.json.encode({"error": error})
+    return failure_as(problem, status, body, JSON, retry_after=retry_after, is_lingering=is_lingering)
+
+
+def invalid(field: str, why: str) -> Problem:
+    """400: one of the request's parameters is wrong."""
+    return Problem(HTTPStatus.BAD_REQUEST, "invalid_value", f"{field}: {why}", field=field)
+
+
+def model_of(routes: Routes, name: str) -> Route:
+    """The route of a model.
+
+    Raises:
+        Problem: 404, there is none.
+    """
+    if name not in routes:
+        why = f"there is no model {name[:LONGEST_NAME]!r} here; there is {', '.join(routes)}"
+        raise Problem(HTTPStatus.NOT_FOUND, UNKNOWN_MODEL, why, field="model")
+    return routes[name]
+
+
+def models_paths(routes: Routes) -> list[BaseRoute]:
+    """`/v1/models`, and what is below it; none where no route is one of OpenAI's."""
+    since = int(time.time())
+    models = {
+        name: {"id": name, "object": "model", "created": since, "owned_by": OWNER}
+        for name in of_preset(routes, *OPENAI)
+    }
+
+    async def every(_: Request) -> Response:
+        return _json({"object": "list", "data": list(models.values())})
+
+    async def one(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name in models:
+            return _json(models[name])
+        why = f"there is no model {name[:LONGEST_NAME]!r} here; there is {', '.join(models)}"
+        problem = Problem(HTTPStatus.NOT_FOUND, UNKNOWN_MODEL, why, field="model")
+        return refuse(problem)
+
+    if not models:
+        return []
+    return [
+        *(HttpRoute(path, every) for path in ("/v1/models", "/v1/models/")),
+        HttpRoute("/v1/models/{name:path}", one),
+    ]
+
+
+def _json(value: object) -> Response:
+    return Response(msgspec.json.encode(value), media_type=JSON)

@@ -1,0 +1,96 @@
+"""The paths that routes with presets are asked on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.routing import Route as HttpRoute
+
+from rpcb_trio._gateway._dispatcher import Dispatcher
+from rpcb_trio._gateway._endpoints import Endpoints, Handler, Refusal
+from rpcb_trio._gateway._faces._embeddings import Embeddings
+from rpcb_trio._gateway._faces._open_inference import SERVER, Model, described
+from rpcb_trio._gateway._faces._open_inference import refuse as refuse_inference
+from rpcb_trio._gateway._faces._openai import models_paths
+from rpcb_trio._gateway._faces._openai import refuse as refuse_openai
+from rpcb_trio._gateway._faces._presets import PATHS, of_preset
+from rpcb_trio._gateway._faces._signature import Signature
+from rpcb_trio._gateway._faces._transcriptions import Transcriptions
+from rpcb_trio._gateway._forms import JSON
+from rpcb_trio._gateway._problems import Problem
+from rpcb_trio._gateway._routes import Routes
+
+LONGEST_PATH = 200
+"""Characters of a path that an error quotes."""
+
+
+def face_paths(endpoints: Endpoints, routes: Routes, signatures: Mapping[str, Signature]) -> list[BaseRoute]:
+    """Those of all presets that routes have; none where none has any."""
+    speech = of_preset(routes, "openai-transcriptions")
+    vectors = of_preset(routes, "openai-embeddings")
+    paths = models_paths(routes)
+    if speech:
+        handle = Transcriptions(endpoints, speech).handle
+        paths += _posted(endpoints, PATHS["openai-transcriptions"], handle, refuse_openai)
+    if vectors:
+        handle = Embeddings(endpoints, vectors).handle
+        paths += _posted(endpoints, PATHS["openai-embeddings"], handle, refuse_openai)
+    return paths + _inference_paths(endpoints, of_preset(routes, "open-inference"), signatures)
+
+
+def _inference_paths(
+    endpoints: Endpoints, routes: Routes, signatures: Mapping[str, Signature]
+) -> list[BaseRoute]:
+    if not routes:
+        return []
+    dispatcher = endpoints.dispatcher
+    paths: list[BaseRoute] = [
+        _told("/v2", SERVER),
+        _told("/v2/health/live", {"live": True}),
+        _readiness("/v2/health/ready", dispatcher, {}),
+    ]
+    for name, route in routes.items():
+        below = f"/v2/models/{name}"
+        signature = signatures[name]
+        infer = Model(endpoints, name, route, signature).infer
+        paths += [
+            _told(below, described(name, signature)),
+            _readiness(f"{below}/ready", dispatcher, {"name": name}),
+            *_posted(endpoints, route.path, infer, refuse_inference),
+        ]
+
+    async def nowhere(request: Request) -> Response:
+        path = request.url.path[:LONGEST_PATH]
+        why = f"there is no {path} here; there is /v2/models/NAME, without a version, for {', '.join(routes)}"
+        return refuse_inference(Problem(HTTPStatus.NOT_FOUND, "not-found", why))
+
+    return [*paths, HttpRoute("/v2/{path:path}", nowhere, methods=["GET", "POST"])]
+
+
+def _told(path: str, facts: Mapping[str, Any]) -> HttpRoute:
+    body = msgspec.json.encode(facts)
+
+    async def told(_: Request) -> Response:
+        return Response(body, media_type=JSON)
+
+    return HttpRoute(path, told)
+
+
+def _readiness(path: str, dispatcher: Dispatcher, facts: Mapping[str, Any]) -> HttpRoute:
+    async def ready(_: Request) -> Response:
+        status = HTTPStatus.OK if dispatcher.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+        body = msgspec.json.encode({**facts, "ready": dispatcher.is_ready})
+        return Response(body, status, media_type=JSON)
+
+    return HttpRoute(path, ready)
+
+
+def _posted(endpoints: Endpoints, path: str, handle: Handler, refuse: Refusal) -> list[HttpRoute]:
+    endpoint = endpoints.guarded(path, handle, lambda _: refuse)
+    return [HttpRoute(each, endpoint, methods=["POST"]) for each in (path, f"{path}/")]

@@ -65,8 +65,10 @@ class AudioRequest(msgspec.Struct, frozen=True):
 
     audio: bytes
     format: str | None = None
-    segments: Any = msgspec.UNSET
+    timestamps: Any = msgspec.UNSET
     """True (or the text) where the reply of recognition may have its third field; all else is ignored."""
+    language: Any = msgspec.UNSET
+    """For recognition: the language that is spoken, as `en` or `zh-CN`; by default the service's own."""
 
 
 class SpokenSegment(msgspec.Struct, frozen=True):

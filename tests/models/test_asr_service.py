@@ -162,9 +162,9 @@ def test_long_recordings_are_no_batch_of_hours_and_the_worker_divides_them() -> 
     assert len(asr.infer([whole_hours])) == 1
 
 
-async def test_who_asks_for_segments_gets_them_and_nobody_else_an_extra_key() -> None:
+async def test_who_asks_for_timestamps_gets_segments_and_nobody_else_an_extra_key() -> None:
     audio = recordings()[1].path.read_bytes()
-    bodies = [request(audio), msgspec.msgpack.encode(AudioRequest(audio, "wav", segments=True))]
+    bodies = [request(audio), msgspec.msgpack.encode(AudioRequest(audio, "wav", timestamps=True))]
     plain, timed = (msgspec.msgpack.decode(reply.body) for reply in await push_batch(service, bodies))
     assert list(plain) == ["sentence", "other"]
     assert list(timed) == ["sentence", "other", "segments"]
@@ -176,13 +176,13 @@ async def test_who_asks_for_segments_gets_them_and_nobody_else_an_extra_key() ->
 @pytest.mark.parametrize(
     ("asked", "given"), [("true", True), (1, True), ("no", False), (None, False), ([], False)]
 )
-def test_what_is_no_wish_for_segments_is_ignored(*, asked: object, given: bool) -> None:
-    body = msgspec.msgpack.encode({"audio": audio_file("wav"), "format": "wav", "segments": asked})
+def test_what_is_no_wish_for_timestamps_is_ignored(*, asked: object, given: bool) -> None:
+    body = msgspec.msgpack.encode({"audio": audio_file("wav"), "format": "wav", "timestamps": asked})
     assert SpeechRecognition(Lengths(), speech_only=False).decode(body).with_times == given
 
 
-async def test_who_asks_for_segments_of_a_room_without_a_voice_gets_none() -> None:
-    body = msgspec.msgpack.encode(AudioRequest(wav_bytes(room(2.0)), "wav", segments=True))
+async def test_who_asks_for_timestamps_in_a_room_without_a_voice_gets_no_segments() -> None:
+    body = msgspec.msgpack.encode(AudioRequest(wav_bytes(room(2.0)), "wav", timestamps=True))
     (reply,) = await push_batch(service, [body])
     assert msgspec.msgpack.decode(reply.body) == {"sentence": "", "other": 200, "segments": []}
 

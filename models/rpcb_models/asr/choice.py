@@ -1,4 +1,4 @@
-"""Which recogniser runs, by name and plain options, so that one line of configuration decides it."""
+"""Which recognisers run, by name and plain options, so that one line of configuration decides it."""
 
 from __future__ import annotations
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from rpcb_models.asr.languages import UNNAMED
 from rpcb_models.asr.recogniser import Recogniser
 from rpcb_models.asr.segments import Segment, spoken, whole
 from rpcb_models.asr.voice_activity import VoiceActivity
@@ -25,15 +26,15 @@ class Said:
 
 
 class Hearing:
-    """A recogniser behind a gate for speech. Used from several threads at once; loads nothing by itself.
+    """Recognisers behind a gate for speech. Used from several threads at once; loads nothing by itself.
 
     Args:
-        recogniser: What hears the words.
-        gate: Whether only what is speech is passed on to it.
+        recognisers: What hears the words: one, or one for each language, the default first.
+        gate: Whether only what is speech is passed on.
     """
 
-    def __init__(self, recogniser: Recogniser, *, gate: bool = True) -> None:
-        self.recogniser = recogniser
+    def __init__(self, recognisers: Recogniser | Mapping[str, Recogniser], *, gate: bool = True) -> None:
+        self._recognisers = recognisers if isinstance(recognisers, Mapping) else {UNNAMED: recognisers}
         self._activity = VoiceActivity() if gate else None
 
     def load(self) -> None:
@@ -44,7 +45,8 @@ class Hearing:
         """
         if self._activity is not None:
             self._activity.load()
-        self.recogniser.load()
+        for recogniser in self._recognisers.values():
+            recogniser.load()
 
     def segments(self, clip: Samples) -> list[Segment]:
         """Find what is to be recognised in a recording (float32 [T], mono, 16 kHz, any length), in order."""
@@ -52,18 +54,38 @@ class Hearing:
             return whole(clip)
         return spoken(clip, self._activity.stretches(clip))
 
-    def hear(self, recordings: Sequence[Sequence[Segment]]) -> list[list[Said]]:
-        """Recognise the segments of several recordings as one batch; those without words are left out."""
-        clips = [segment.samples for recording in recordings for segment in recording]
-        texts = iter(self.recogniser.transcribe(clips) if clips else [])
-        return [list(self._said(recording, islice(texts, len(recording)))) for recording in recordings]
+    def hear(
+        self, recordings: Sequence[Sequence[Segment]], languages: Sequence[str] = ()
+    ) -> list[list[Said]]:
+        """Recognise the segments of several recordings; those of one language are one batch.
 
-    def _said(self, recording: Sequence[Segment], texts: Iterator[str]) -> Iterator[Said]:
-        for segment, text in zip(recording, texts, strict=True):
-            if text and (segment.sure or not self._is_filler(text)):
-                start = segment.start / SAMPLE_RATE
-                yield Said(round(start, 3), round(start + segment.seconds, 3), text)
+        Args:
+            recordings: The segments of each.
+            languages: Of each; the default's where they are left out.
 
-    def _is_filler(self, text: str) -> bool:
-        words = " ".join(_BETWEEN_WORDS.sub(" ", text.lower()).split())
-        return words in getattr(self.recogniser, "unspoken", ())
+        Returns:
+            What is said in each, in order; segments without words are left out.
+        """
+        default = next(iter(self._recognisers))
+        spoken_in = languages or [default] * len(recordings)
+        said: list[list[Said]] = [[] for _ in recordings]
+        for language, recogniser in self._recognisers.items():
+            places = [place for place, each in enumerate(spoken_in) if each == language]
+            clips = [segment.samples for place in places for segment in recordings[place]]
+            texts = iter(recogniser.transcribe(clips) if clips else [])
+            for place in places:
+                segments = recordings[place]
+                said[place] += _said(recogniser, segments, islice(texts, len(segments)))
+        return said
+
+
+def _said(recogniser: Recogniser, segments: Sequence[Segment], texts: Iterator[str]) -> Iterator[Said]:
+    for segment, text in zip(segments, texts, strict=True):
+        if text and (segment.sure or not _is_filler(recogniser, text)):
+            start = segment.start / SAMPLE_RATE
+            yield Said(round(start, 3), round(start + segment.seconds, 3), text)
+
+
+def _is_filler(recogniser: Recogniser, text: str) -> bool:
+    words = " ".join(_BETWEEN_WORDS.sub(" ", text.lower()).split())
+    return words in getattr(recogniser, "unspoken", ())

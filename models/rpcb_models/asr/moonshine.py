@@ -50,6 +50,8 @@ class Moonshine:
             onnxruntime has them for it alone.
     """
 
+    language: Final = "en"
+
     unspoken: Final = frozenset(
         {"you", "thank you", "thank you for watching", "uh", "um", "mm hmm", "oh", "huh", "hmm"}
     )

@@ -8,7 +8,11 @@ from rpcb_models.audio import Samples
 
 
 class Recogniser(Protocol):
-    """A model from speech to text. Made without loading anything; used from several threads at once."""
+    """A model from speech to text. Made without loading anything; used from several threads at once.
+
+    It may have an attribute `language`, as `en`, and one `unspoken`: texts, in lower-case words, that it
+    writes where it hears no speech.
+    """
 
     def load(self) -> None:
         """Read the model's files. Later calls do nothing.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
 
-from rpcb_models.asr.choice import recogniser_of
 from rpcb_models.asr.hearing import Hearing, Said
+from rpcb_models.asr.languages import UNNAMED, language_of, recognisers_of
 from rpcb_models.asr.recogniser import Recogniser
 from rpcb_models.asr.segments import Segment, whole
 from rpcb_models.audio import DECODE_MEMORY, MAX_BYTES, SAMPLE_RATE
@@ -36,6 +37,7 @@ class Recording:
 
     segments: Sequence[Segment]
     with_times: bool
+    language: str = UNNAMED
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Transcript:
 
 
 class SpeechRecognition:
-    """Answers `{audio, format}` with `{sentence, other}`, and, asked for `segments`, with them as well.
+    """Answers `{audio, format}` with `{sentence, other}`; asked for `timestamps`, with `segments` as well.
 
     Every failure has the same shape: an empty sentence, since that field is for recognised words only, and
     the status in `other`. Producers that look at `sentence` alone then show nothing rather than an error's
@@ -57,7 +59,11 @@ class SpeechRecognition:
     or the first request.
 
     Args:
-        recogniser: "moonshine" (English, out of the box), "quartznet" (your checkpoint), or one of your own.
+        recogniser: "moonshine" (English, out of the box), "quartznet" (your checkpoint), or one of your own;
+            or several of your own, in a map by their languages, the default first.
+        languages: The language of that recogniser, as `zh`, so that requests for another are refused; or, of
+            several, each with its recogniser, the default first: `en=moonshine,zh=FILE.nemo`. A request's
+            field `language` says which one hears it.
         speech_only: Whether noise, tones, music and long pauses are kept from the recogniser, which would
             hear words in them.
         alone: For moonshine: whether a text may not depend on its batch; see `Moonshine`.
@@ -83,8 +89,9 @@ class SpeechRecognition:
 
     def __init__(
         self,
-        recogniser: str | Recogniser = "moonshine",
+        recogniser: str | Recogniser | Mapping[str, Recogniser] = "moonshine",
         *,
+        languages: str | None = None,
         speech_only: bool = True,
         alone: bool | None = None,
         device: str | None = None,
@@ -100,8 +107,9 @@ class SpeechRecognition:
         max_bytes: int = MAX_BYTES,
         decode_memory: int = DECODE_MEMORY,
     ) -> None:
-        self.recogniser = recogniser_of(
+        recognisers = recognisers_of(
             recogniser,
+            languages,
             device=device,
             threads=threads,
             alone=alone,
@@ -113,36 +121,41 @@ class SpeechRecognition:
             features=features,
             precision=precision,
         )
-        self._hearing = Hearing(self.recogniser, gate=speech_only)
+        self._languages = tuple(recognisers)
         self._speech_only = speech_only
-        self._limits: dict[str, Any] = {
-            "max_seconds": max_seconds,
-            "max_bytes": max_bytes,
-            "decode_memory": decode_memory,
-        }
-        self._audio = AudioService(**self._limits)
+        self._place(recognisers)
+        self._audio = AudioService(max_seconds=max_seconds, max_bytes=max_bytes, decode_memory=decode_memory)
+
+    @property
+    def recogniser(self) -> Recogniser:
+        """The one for requests that name no language."""
+        return self.recognisers[self._languages[0]]
 
     def on_device(self, device: str) -> SpeechRecognition:
-        """The service for a replica on that device: another one, where the recogniser cares.
+        """The service for a replica on that device: another one, where a recogniser cares.
 
         Raises:
-            rpcb_trio.SettingError: the recogniser runs on the processor alone, and the device is another.
+            rpcb_trio.SettingError: a recogniser runs on the processor alone, and the device is another.
         """
-        placed = self.recogniser
-        if isinstance(placed, _Placeable):
-            placed = placed.on_device(device)
-        elif device != "cpu":
-            raise SettingError(f"device is {device}, but the recogniser runs on the cpu; leave device out")
-        if placed is self.recogniser:
+        placed = {language: _placed(each, device) for language, each in self.recognisers.items()}
+        if all(placed[language] is each for language, each in self.recognisers.items()):
             return self
-        return SpeechRecognition(placed, speech_only=self._speech_only, **self._limits)
+        service = copy(self)
+        service._place(placed)  # noqa: SLF001 - its own class
+        return service
+
+    def _place(self, recognisers: dict[str, Recogniser]) -> None:
+        self.recognisers = recognisers
+        """By their languages, the default first."""
+        self._hearing = Hearing(recognisers, gate=self._speech_only)
 
     def warm_up(self) -> None:
         """Load the models and run them on a second of faint noise, which sets up what a batch needs."""
         self._hearing.load()
         noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE).astype(np.float32)
         self._hearing.segments(noise)
-        self._hearing.hear([whole(noise)])
+        for language in self._languages:
+            self._hearing.hear([whole(noise)], [language])
 
     def decode(self, body: bytes) -> Recording:
         """Turn a request's body into what is spoken in its audio.
@@ -151,7 +164,9 @@ class SpeechRecognition:
             RefusedRequest: the body or its audio can't be used; carries the status to reply.
         """
         request = read_request(body)
-        return Recording(self._hearing.segments(self._audio.samples(request)), request.segments in _TRUE)
+        language = language_of(request.language, self._languages)
+        segments = self._hearing.segments(self._audio.samples(request))
+        return Recording(segments, request.timestamps in _TRUE, language)
 
     def cost(self, item: Recording) -> float:
         """Seconds of audio to be recognised."""
@@ -166,7 +181,7 @@ class SpeechRecognition:
         seconds = sum(map(self.cost, items))
         if len(items) > 1 and seconds > _MOST_SECONDS:
             raise OutOfMemory(f"{seconds:.0f} s of speech are more than the {_MOST_SECONDS:g} s of one batch")
-        heard = self._hearing.hear([item.segments for item in items])
+        heard = self._hearing.hear([item.segments for item in items], [item.language for item in items])
         return [Transcript(said, item.with_times) for said, item in zip(heard, items, strict=True)]
 
     def encode(self, outcome: Outcome[Transcript]) -> bytes:
@@ -177,6 +192,14 @@ class SpeechRecognition:
             case Failure(error=error):
                 reply = Recognition(sentence="", other=status_of(error))
         return msgspec.msgpack.encode(reply)
+
+
+def _placed(recogniser: Recogniser, device: str) -> Recogniser:
+    if isinstance(recogniser, _Placeable):
+        return recogniser.on_device(device)
+    if device != "cpu":
+        raise SettingError(f"device is {device}, but the recogniser runs on the cpu; leave device out")
+    return recogniser
 
 
 def _reply(transcript: Transcript) -> Recognition:

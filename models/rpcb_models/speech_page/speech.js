@@ -38,13 +38,26 @@ async function speechView(value, sent, result) {
 async function partView(part, sounds, result) {
   if (isMap(part.problem)) return result.problem({ ...part.problem, remedy: "" });
   if (typeof part.sentence === "string") {
-    return part.sentence === "" ? el("p", { className: "empty" }, "No words were recognised.") : el("p", { className: "sentence" }, part.sentence);
+    if (part.sentence === "") return el("p", { className: "empty" }, "No words were recognised.");
+    return Array.isArray(part.segments) ? timedView(part.segments) : el("p", { className: "sentence" }, part.sentence);
   }
   const blob = await result.file(part.url);
   if (blob === null) return result.value(part);
   sounds.push({ name: "Enhanced", blob });
   const seconds = Number(part.duration);
   return seconds > 0 ? el("p", { className: "quiet" }, `${seconds.toFixed(1)} s of speech, with less noise.`) : el("p", {});
+}
+
+function timedView(segments) {
+  const lines = segments.map(({ start, end, text }) => el("li", { className: "sentence" }, el("time", { title: `to ${clock(end)}` }, clock(start)), String(text)));
+  return el("ol", { className: "timed" }, ...lines);
+}
+
+function clock(seconds) {
+  const whole = Math.floor(Number(seconds));
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  const parts = hours > 0 ? [hours, String(minutes).padStart(2, "0")] : [minutes];
+  return [...parts, String(whole % 60).padStart(2, "0")].join(":");
 }
 
 function addStylesheet() {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.models.sounds import RECORDED, RECORDERS
+from tests.models.sounds import EVERY
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,7 +28,7 @@ import msgspec
 from rpcb_models.audio import _reading
 from rpcb_models.audio_service import AudioService
 from rpcb_trio import RequestError
-from tests.models.sounds import RECORDED, RECORDERS, hint_of, recording
+from tests.models.sounds import EVERY, hint_of, recording
 
 FIELDS = [0, 1, 0x7F, 0xFF, 0xFFFF, 2**16, 2**20, 2**24, 2**28, 2**31 - 1, 2**31, 2**32 - 1]
 
@@ -65,7 +65,7 @@ def peak(who):
 
 damage, draw = globals()[sys.argv[1]], random.Random(7)
 service = AudioService(decode_memory={DECODE_MEMORY}, max_seconds=20)
-bodies = {{name: recording(name) for name in {{**RECORDERS, **RECORDED}}}}
+bodies = {{name: recording(name) for name in EVERY}}
 def decode(body, name):
     return service.decode(msgspec.msgpack.encode({{"audio": bytes(body), "format": hint_of(name)}}))
 
@@ -103,4 +103,4 @@ def test_damaged_and_lying_recordings_of_every_container_are_read_or_refused_wit
     )
     assert done.returncode == 0, f"ended with {done.returncode}: {done.stderr}"
     assert done.stderr == ""
-    assert int(done.stdout) == EACH * len({**RECORDERS, **RECORDED})
+    assert int(done.stdout) == EACH * len(EVERY)

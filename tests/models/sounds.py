@@ -41,7 +41,9 @@ _FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 RECORDERS = {
     "MediaRecorder of Chrome: webm with opus": Kind("webm", "libopus", options={"live": "1"}),
     "MediaRecorder of Firefox: ogg with opus": Kind("ogg", "libopus"),
+    "MediaRecorder of Chrome: fragments of mp4 with opus": Kind("mp4", "libopus", options=_FRAGMENTS),
     "MediaRecorder of Safari: fragments of mp4 with aac": Kind("mp4", "aac", options=_FRAGMENTS),
+    "MediaRecorder of Safari: fragments of mp4 with alac": Kind("mp4", "alac", 44_100, options=_FRAGMENTS),
     "webm with vorbis": Kind("webm", "vorbis"),
     "mka with aac": Kind("matroska", "aac"),
     "mka with flac": Kind("matroska", "flac"),
@@ -83,6 +85,8 @@ RECORDERS = {
     "wav with mp3": Kind("wav", "libmp3lame"),
     "wav with 64 bits": Kind("wav", "pcm_s64le"),
     "g722": Kind("g722", "g722", 16_000, hint="g722"),
+    "telephony: bare mu-law": Kind("mulaw", "pcm_mulaw", 8_000, hint="ulaw"),
+    "telephony: bare A-law": Kind("alaw", "pcm_alaw", 8_000, hint="audio/PCMA"),
 }
 """Who records so -> how, where libav can write it."""
 
@@ -110,9 +114,20 @@ class Pipe:
         return bytes(self.content)
 
 
+REPACKED = {"Android: 3gp with amr, wideband": ("amr, wideband", "amr", "3gp")}
+"""What libav can't encode, but put into another container: of which recording, from what, into what."""
+
+
+EVERY = sorted({**RECORDERS, **RECORDED, **REPACKED})
+"""All of them."""
+
+
 @cache
 def recording(name: str, *, seconds: float = 1.0, layout: str = "mono", piped: bool = False) -> bytes:
     """A tone as a recorder writes it, or as it does so to a pipe."""
+    if name in REPACKED:
+        source, *containers = REPACKED[name]
+        return repacked(recording(source), *containers)
     if name in RECORDED:
         return (Path(__file__).parent / "recorded" / RECORDED[name]).read_bytes()
     kind = RECORDERS[name]
@@ -187,6 +202,21 @@ def written(
         frame.pts, frame.time_base = 0, Fraction(1, rate)
         for ready in (*resampler.resample(frame), *resampler.resample(None), None):
             container.mux(stream.encode(ready))
+    return buffer.getvalue()
+
+
+def repacked(body: bytes, source: str, container: str) -> bytes:
+    """The same packets in another container."""
+    buffer = io.BytesIO()
+    with (
+        av.open(io.BytesIO(body), "r", format=source) as given,
+        av.open(buffer, "w", format=container) as made,
+    ):
+        stream = made.add_stream_from_template(given.streams.audio[0])
+        for packet in given.demux(audio=0):
+            if packet.dts is not None:  # the last one only flushes a decoder
+                packet.stream = stream
+                made.mux(packet)
     return buffer.getvalue()
 
 

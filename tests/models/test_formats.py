@@ -12,7 +12,7 @@ from rpcb_models.audio import SAMPLE_RATE, AudioError, read_audio
 from rpcb_models.decoding._formats import CODECS
 from rpcb_models.wire import Status
 from tests.models.sounds import (
-    RECORDED,
+    EVERY,
     RECORDERS,
     audio_file,
     hint_of,
@@ -21,8 +21,6 @@ from tests.models.sounds import (
     tone,
     written,
 )
-
-EVERY = sorted({**RECORDERS, **RECORDED})
 
 
 def refusal_of(body: bytes, hint: str | None = None) -> AudioError:
@@ -142,6 +140,7 @@ OTHERS = {
     b"FLV\1": "Flash video",
     b"MAC \x96\x0f": "Monkey's Audio",
     b"TTA1": "True Audio",
+    b"\x02#!SILK_V3": "SILK as WeChat has it",
     b"v=0\no=- 0 0 IN IP4": "bytes that begin with 76 3d 30",
     b"subfile,,start,0,end,9,,:/etc/hostname": "bytes that begin with 73 75 62 66",
 }

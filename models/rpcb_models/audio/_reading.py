@@ -38,13 +38,14 @@ def read_audio(
 
     That is wav (PCM, float, A-law, mu-law, ADPCM, GSM), mp3, mp2, aac (ADTS), m4a, mp4, 3gp and mov (aac,
     alac, amr, ...), flac, ogg (opus, vorbis, flac, speex), webm and mka, amr, caf, aiff, wma, au, wavpack,
-    g722 and gsm. Any sample rate and channel count will do; channels are averaged, or the loudest is taken
-    where they cancel each other. The content decides what the file is; the hint counts only where the content
-    can't tell.
+    g722, gsm, and a telephone line's bare mu-law or A-law. Any sample rate and channel count will do;
+    channels are averaged, or the loudest is taken where they cancel each other. The content decides what the
+    file is; the hint counts only where the content can't tell.
 
     Args:
         body: The whole file.
-        hint: The format's name as its producer gave it; g722 and gsm need it, having no mark of their own.
+        hint: The format's name as its producer gave it; g722, gsm, ulaw and alaw need it, having no mark of
+            their own.
         max_seconds: The longest audio allowed, in seconds.
         max_bytes: The largest file allowed, in bytes.
         decode_memory: How much the decoder may allocate, in MiB, besides the file and its samples.

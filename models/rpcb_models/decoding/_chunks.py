@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -18,6 +19,7 @@ _W64_HEADER: Final = 24
 _NO_SIZE: Final = 0x7F00_0000  # a recorder that writes to a pipe claims 0, or this or more
 _SEE_DS64: Final = 0xFFFF_FFFF
 _LEAST_SHORTFALL: Final = 4_096  # bytes of a wav; a writer's block
+_LINE_RATE: Final = 8_000  # bytes a second, and samples
 _MOST_BYTE_RATE: Final = 384_000 * 8 * 32
 _JUNK: Final = 1_024  # bytes of a text behind a wav's sound that is no chunk
 _MOSTLY: Final = 0.9
@@ -54,6 +56,12 @@ def bare_wav(body: bytes, container: str) -> bytes:
                 end = chunk.start + _sound_size(claimed, body, chunk.start, byte_rate)
                 return _riff(form, memoryview(body)[chunk.start : end])
     raise unparseable(f"there is no sound in the {container} file")
+
+
+def wav_of_telephony(body: bytes, codec: str) -> bytes:
+    """A wav of a telephone line's bare samples: one channel, 8 kHz."""
+    kind = {"alaw": 6, "mulaw": 7}[codec]
+    return _riff(struct.pack("<HHIIHH", kind, 1, _LINE_RATE, _LINE_RATE, 1, 8), memoryview(body))
 
 
 def settled_aiff(body: bytes) -> bytes:

@@ -6,7 +6,7 @@ from typing import Final
 
 TAKEN: Final = (
     "wav (and w64), mp3 and mp2, aac, m4a/mp4/mov/3gp, flac, ogg (opus, vorbis, flac, speex), webm and mka, "
-    "amr, caf, aiff, wma, au, wavpack; g722 and gsm where the format is named"
+    "amr, caf, aiff, wma, au, wavpack; g722, gsm, ulaw and alaw where the format is named"
 )
 """For a refusal's text."""
 
@@ -28,13 +28,16 @@ _KNOWN: Final = frozenset(
         *("wav", "wave", "w64", "mp3", "mp2", "mp1", "mpeg", "aac", "m4a", "mp4", "m4b", "mov", "3gp", "3g2"),
         *("flac", "ogg", "oga", "opus", "spx", "speex", "webm", "weba", "mka", "mkv", "amr", "awb", "caf"),
         *("aif", "aiff", "aifc", "wma", "asf", "au", "snd", "wv", "wavpack", "g722", "gsm"),
+        *("3gpp", "3gpp2", "qta", "vnd.wave", "ulaw", "mulaw", "pcmu", "basic", "alaw", "pcma"),
     )
 )
 _WITHOUT_MARK: Final = {  # may begin anywhere, so a producer's word is taken
     **dict.fromkeys(("mp1", "mp2", "mp3", "mpeg"), "mp3"),
     **{name: name for name in ("aac", "g722", "gsm")},
+    **dict.fromkeys(("ulaw", "mulaw", "pcmu", "basic"), "mulaw"),  # audio/basic is no other thing
+    **dict.fromkeys(("alaw", "pcma"), "alaw"),
 }
-_WITHOUT_ANY: Final = frozenset({"g722", "gsm"})
+_WITHOUT_ANY: Final = frozenset({"alaw", "g722", "gsm", "mulaw"})
 _BY_SYNC_ONLY: Final = frozenset({"mp3", "aac"})  # known by a dozen bits, which other bytes have by chance
 _SYNC: Final = 0b111_1111_1111
 _NO_VERSION, _NO_BIT_RATE, _NO_RATE = 1, 0b1111, 0b11  # reserved values
@@ -70,6 +73,10 @@ _OTHERS: Final = {
     b"FRM8": "DSD",
     b"ajkg": "Shorten",
     b"NIST_1A": "NIST Sphere",
+    b"#!SILK": "SILK",
+    b"\x02#!SILK": "SILK as WeChat has it",
+    b"\x02dss": "DSS, of a dictation machine",
+    b"\x03ds2": "DSS, of a dictation machine",
     b"Creative Voice": "Creative Voice",
     b".RMF": "RealMedia",
     b"FLV": "Flash video",

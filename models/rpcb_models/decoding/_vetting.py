@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from rpcb_models.decoding._chunks import bare_wav, settled_aiff
+from rpcb_models.decoding._chunks import bare_wav, settled_aiff, wav_of_telephony
 from rpcb_models.decoding._refusal import unparseable
 
 _ID3_HEADER: Final = 10  # bytes
@@ -41,6 +41,8 @@ def vetted(body: bytes, container: str) -> tuple[bytes, str]:
     match container:
         case "wav" | "w64":
             return bare_wav(body, container), "wav"
+        case "alaw" | "mulaw":  # libav would take them for 44.1 kHz
+            return wav_of_telephony(body, container), "wav"
         case "aiff":
             return settled_aiff(body), container
         case "ogg" if _ends_within_page(body):

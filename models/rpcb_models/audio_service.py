@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from rpcb_models.audio import DECODE_MEMORY, MAX_BYTES, MAX_SECONDS, SAMPLE_RATE, Samples, read_audio
+from collections.abc import Generator
+
+from rpcb_models.audio import (
+    DECODE_MEMORY,
+    MAX_BYTES,
+    MAX_SECONDS,
+    SAMPLE_RATE,
+    Samples,
+    audio_blocks,
+    joined,
+)
 from rpcb_models.wire import AudioRequest, read_request
 from rpcb_trio import SettingError
 
@@ -47,7 +57,11 @@ class AudioService:
 
     def samples(self, request: AudioRequest) -> Samples:
         """Read a request's audio, as `decode`."""
-        return read_audio(
+        return joined(list(self.blocks(request)))
+
+    def blocks(self, request: AudioRequest) -> Generator[Samples]:
+        """Read a request's audio in blocks; see `audio_blocks`."""
+        return audio_blocks(
             request.audio,
             request.format,
             max_seconds=self._max_seconds,

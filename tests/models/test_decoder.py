@@ -168,7 +168,7 @@ def test_too_much_of_a_processor_is_the_failure_of_what_was_read(decoder: Decode
     os.kill(pid_of(decoder), signal.SIGPROF)
     assert ended(pid_of(decoder))
     with pytest.raises(AudioError, match=r"takes more than 11\.2 s of a processor to decode"):
-        decoder.read(WAV, "", 120.0, 2**28)
+        list(decoder.blocks(WAV, "", 120.0, 2**28))
     _reading._idle.remove(decoder)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcb_models.audio import SAMPLE_RATE, split_in_pauses
+from rpcb_models.audio import SAMPLE_RATE, pieces_of, split_in_pauses
 from tests.models.sounds import tone
 
 
@@ -23,6 +23,21 @@ def test_a_short_clip_stays_whole() -> None:
     clip = tone(5.0, SAMPLE_RATE)
     assert [len(piece) for piece in split_in_pauses(clip, 5.0)] == [len(clip)]
     assert [len(piece) for piece in split_in_pauses(clip[:0], 5.0)] == [0]
+
+
+@given(
+    length=st.integers(0, 9 * SAMPLE_RATE),
+    cuts=st.lists(st.integers(0, 9 * SAMPLE_RATE), max_size=5),
+    max_seconds=st.floats(1, 3),
+)
+def test_a_clip_that_comes_in_blocks_is_cut_as_if_it_had_come_whole(
+    length: int, cuts: list[int], max_seconds: float
+) -> None:
+    clip = np.random.default_rng(length).normal(size=length).astype(np.float32)
+    whole = split_in_pauses(clip, max_seconds)
+    pieces = list(pieces_of(np.split(clip, sorted(cuts)), max_seconds))
+    assert [len(piece) for piece in pieces] == [len(piece) for piece in whole]
+    np.testing.assert_array_equal(np.concatenate(pieces), clip)
 
 
 @given(st.integers(0, 6 * SAMPLE_RATE), st.floats(1, 3))

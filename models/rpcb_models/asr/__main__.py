@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from cyclopts import App, CycloptsError
@@ -16,10 +19,12 @@ from rpcb_models.asr.choice import recogniser_of
 from rpcb_models.asr.hearing import Hearing, Said
 from rpcb_models.asr.quartznet import QuartzNet
 from rpcb_models.asr.service import MAX_SECONDS
-from rpcb_models.audio import AudioError, Samples, read_audio
+from rpcb_models.audio import AudioError, Samples, audio_blocks, joined
 from rpcb_trio import SettingError
 
 DONE, SOME_FAILED, WRONG_SETTING, STOPPED = 0, 1, 2, 130
+
+T = TypeVar("T")
 
 app = App(
     name="python -m rpcb_models.asr",
@@ -69,7 +74,7 @@ def transcribe(
             name without suffix, or its path where two have one name. Recordings are then recognised whole.
         times: Write a line for each stretch of speech, with the seconds from which to which it lasts.
         speech_only: Keep noise, tones, music and long pauses from the recogniser.
-        max_seconds: The longest recording, in seconds; memory grows with it.
+        max_seconds: The longest recording, in seconds.
         device: Where to compute: cpu, cuda:0.
         threads: Of the recogniser.
     """
@@ -77,18 +82,15 @@ def transcribe(
     model = recogniser_of(recogniser, device=device, threads=threads, checkpoint=checkpoint, lm=lm)
     hearing = Hearing(model, gate=speech_only and log_probs is None)
     hearing.load()
+    reader = _Reader(files, batch_size, max_seconds)
     arrays: dict[Path, np.ndarray] = {}
     done = 0
-    for batch in _read_in_batches(files, batch_size, max_seconds):
-        if log_probs is not None and isinstance(model, QuartzNet):
-            found = model.log_probs([clip for _, clip in batch])
-            arrays.update(zip([file for file, _ in batch], found, strict=True))
-            heard = [[Said(0.0, 0.0, text)] for text in model.texts(found)]
-        else:
-            heard = hearing.hear([hearing.segments(clip) for _, clip in batch])
-        for (file, _), said in zip(batch, heard, strict=True):
-            _show(f"{file}\t" if len(files) > 1 else "", said, times=times)
-        done += len(batch)
+    results = _heard(hearing, reader)
+    if log_probs is not None and isinstance(model, QuartzNet):
+        results = _with_log_probs(model, reader, arrays)
+    for file, said in results:
+        _show(f"{file}\t" if len(files) > 1 else "", said, times=times)
+        done += 1
     if log_probs is not None:
         _write(log_probs, arrays)
     return DONE if done == len(files) else SOME_FAILED
@@ -107,17 +109,51 @@ def _refuse_senseless(
         raise SettingError("--log-probs is for whole recordings; leave --times out")
 
 
-def _read_in_batches(
-    files: Sequence[Path], batch_size: int, max_seconds: float
-) -> Iterator[list[tuple[Path, Samples]]]:
-    """Those files that can be read."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("transcribing", total=len(files))
-        for start in range(0, len(files), batch_size):
-            batch = files[start : start + batch_size]
-            yield [(file, clip) for file in batch if (clip := _read(file, max_seconds)) is not None]
-            progress.advance(task, len(batch))
+def _heard(hearing: Hearing, reader: _Reader) -> Iterator[tuple[Path, list[Said]]]:
+    for batch in reader.batches(lambda blocks: [*chain.from_iterable(hearing.in_parts(blocks))]):
+        heard = hearing.hear([segments for _, segments in batch])
+        yield from zip([file for file, _ in batch], heard, strict=True)
+
+
+def _with_log_probs(
+    model: QuartzNet, reader: _Reader, arrays: dict[Path, np.ndarray]
+) -> Iterator[tuple[Path, list[Said]]]:
+    for batch in reader.batches(lambda blocks: joined([*blocks])):
+        found = model.log_probs([clip for _, clip in batch])
+        arrays.update(zip([file for file, _ in batch], found, strict=True))
+        yield from zip(
+            [file for file, _ in batch],
+            [[Said(0.0, 0.0, text)] for text in model.texts(found)],
+            strict=True,
+        )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads those files that can be read."""
+
+    files: Sequence[Path]
+    batch_size: int
+    max_seconds: float
+
+    def batches(self, take: Callable[[Iterable[Samples]], T]) -> Iterator[list[tuple[Path, T]]]:
+        """The files, and what `take` makes of the blocks of each."""
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task("transcribing", total=len(self.files))
+            for start in range(0, len(self.files), self.batch_size):
+                batch = self.files[start : start + self.batch_size]
+                yield [(file, taken) for file in batch if (taken := self._read(file, take)) is not None]
+                progress.advance(task, len(batch))
+
+    def _read(self, file: Path, take: Callable[[Iterable[Samples]], T]) -> T | None:
+        try:
+            return take(audio_blocks(file.read_bytes(), file.suffix, max_seconds=self.max_seconds))
+        except AudioError as error:
+            _say(f"{file}: {error}")
+        except OSError as error:
+            _say(f"{file}: {error.strerror}")
+        return None
 
 
 def _show(name: str, said: Sequence[Said], *, times: bool) -> None:
@@ -127,16 +163,6 @@ def _show(name: str, said: Sequence[Said], *, times: bool) -> None:
     for line in lines:
         sys.stdout.write(f"{name}{line}\n")
     sys.stdout.flush()
-
-
-def _read(file: Path, max_seconds: float) -> Samples | None:
-    try:
-        return read_audio(file.read_bytes(), file.suffix, max_seconds=max_seconds)
-    except AudioError as error:
-        _say(f"{file}: {error}")
-    except OSError as error:
-        _say(f"{file}: {error.strerror}")
-    return None
 
 
 def _write(output: Path, arrays: dict[Path, np.ndarray]) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Final
 
 from rpcb_models.asr.languages import UNNAMED
 from rpcb_models.asr.recogniser import Recogniser
 from rpcb_models.asr.segments import Segment, spoken, whole
 from rpcb_models.asr.voice_activity import VoiceActivity
-from rpcb_models.audio import SAMPLE_RATE, Samples
+from rpcb_models.audio import SAMPLE_RATE, Samples, pieces_of
 
+PART: Final = 60.0
+"""Seconds of a long recording that are looked at, and recognised, at once."""
+
+_TOGETHER: Final = 960.0  # seconds of speech that a recogniser is given at once: 61 MB
 _BETWEEN_WORDS = re.compile(r"\W+")
 
 
@@ -48,11 +53,23 @@ class Hearing:
         for recogniser in self._recognisers.values():
             recogniser.load()
 
-    def segments(self, clip: Samples) -> list[Segment]:
-        """Find what is to be recognised in a recording (float32 [T], mono, 16 kHz, any length), in order."""
-        if self._activity is None:
-            return whole(clip)
-        return spoken(clip, self._activity.stretches(clip))
+    def segments(self, clip: Samples, *, begin: int = 0) -> list[Segment]:
+        """Find what is to be recognised in a recording (float32 [T], mono, 16 kHz), in order.
+
+        `begin` is the sample with which the clip begins, where it is a part of the recording.
+        """
+        found = whole(clip) if self._activity is None else spoken(clip, self._activity.stretches(clip))
+        return [replace(each, start=begin + each.start) for each in found] if begin else found
+
+    def in_parts(self, blocks: Iterable[Samples]) -> Iterator[list[Segment]]:
+        """The same of a recording of any length that comes in blocks: its parts, of `PART` at most.
+
+        Each part has a level of its own, so a voice that is far away in one is heard as well.
+        """
+        begin = 0
+        for clip in pieces_of(blocks, PART):
+            yield self.segments(clip, begin=begin)
+            begin += len(clip)
 
     def hear(
         self, recordings: Sequence[Sequence[Segment]], languages: Sequence[str] = ()
@@ -71,12 +88,25 @@ class Hearing:
         said: list[list[Said]] = [[] for _ in recordings]
         for language, recogniser in self._recognisers.items():
             places = [place for place, each in enumerate(spoken_in) if each == language]
-            clips = [segment.samples for place in places for segment in recordings[place]]
-            texts = iter(recogniser.transcribe(clips) if clips else [])
+            texts = _texts(recogniser, [segment for place in places for segment in recordings[place]])
             for place in places:
                 segments = recordings[place]
                 said[place] += _said(recogniser, segments, islice(texts, len(segments)))
         return said
+
+
+def _texts(recogniser: Recogniser, segments: Sequence[Segment]) -> Iterator[str]:
+    """The segments' texts, in order. Samples are floats only while they are worked on."""
+    clips: list[Samples] = []
+    seconds = 0.0
+    for segment in segments:
+        if clips and seconds + segment.seconds > _TOGETHER:
+            yield from recogniser.transcribe(clips)
+            clips, seconds = [], 0.0
+        clips.append(segment.samples)
+        seconds += segment.seconds
+    if clips:
+        yield from recogniser.transcribe(clips)
 
 
 def _said(recogniser: Recogniser, segments: Sequence[Segment], texts: Iterator[str]) -> Iterator[Said]:

@@ -165,8 +165,8 @@ class SpeechRecognition:
         """
         request = read_request(body)
         language = language_of(request.language, self._languages)
-        segments = self._hearing.segments(self._audio.samples(request))
-        return Recording(segments, request.timestamps in _TRUE, language)
+        parts = self._hearing.in_parts(self._audio.blocks(request))
+        return Recording([each for part in parts for each in part], request.timestamps in _TRUE, language)
 
     def cost(self, item: Recording) -> float:
         """Seconds of audio to be recognised."""

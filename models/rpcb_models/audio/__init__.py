@@ -1,9 +1,9 @@
 """Audio files of any kind a producer sends -> samples for a speech model."""
 
 from rpcb_models.audio._errors import AudioError
-from rpcb_models.audio._pauses import split_in_pauses
-from rpcb_models.audio._reading import DECODE_MEMORY, MAX_BYTES, MAX_SECONDS, read_audio
-from rpcb_models.audio._samples import SAMPLE_RATE, Samples, is_silent
+from rpcb_models.audio._pauses import pieces_of, split_in_pauses
+from rpcb_models.audio._reading import DECODE_MEMORY, MAX_BYTES, MAX_SECONDS, audio_blocks, read_audio
+from rpcb_models.audio._samples import SAMPLE_RATE, Samples, is_silent, joined
 
 __all__ = [
     "DECODE_MEMORY",
@@ -12,7 +12,10 @@ __all__ = [
     "SAMPLE_RATE",
     "AudioError",
     "Samples",
+    "audio_blocks",
     "is_silent",
+    "joined",
+    "pieces_of",
     "read_audio",
     "split_in_pauses",
 ]

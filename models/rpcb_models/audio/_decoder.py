@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import numpy as np
@@ -16,6 +17,8 @@ from rpcb_models.audio._errors import AudioError, unparseable
 from rpcb_models.audio._samples import Samples
 from rpcb_models.decoding.protocol import (
     DONE,
+    MORE,
+    MOST_BLOCK,
     MOST_REASON,
     READY,
     REPLY,
@@ -45,6 +48,7 @@ class Decoder:
     """
 
     def __init__(self) -> None:
+        self._owner = os.getpid()
         try:
             self._socket, theirs = socket.socketpair()
             with ExitStack() as failed:
@@ -61,8 +65,8 @@ class Decoder:
         self.is_spent = False
         """Whether no other recording should be given to it."""
 
-    def read(self, body: bytes, hint: str, max_seconds: float, memory: int) -> Samples:
-        """Read a recording.
+    def blocks(self, body: bytes, hint: str, max_seconds: float, memory: int) -> Iterator[Samples]:
+        """Read a recording, block by block; it decodes hardly further than they are taken.
 
         Args:
             body: The whole file.
@@ -71,31 +75,42 @@ class Decoder:
             memory: How much the decoder may allocate, in bytes.
 
         Raises:
-            AudioError: there are no samples to be had, or the process died of it and is spent.
+            AudioError: there are no samples to be had, or the process died of it and is spent; the blocks
+                before that are not to be used.
         """
         self.is_spent = True  # until all of the answer is here
+        left = most_sample_bytes(max_seconds)
+        status = MORE
         try:
             told = hint.encode(errors="replace")
             self._socket.sendall(REQUEST.pack(len(body), len(told), max_seconds, memory) + told)
             self._socket.sendall(body)
-            status, is_spent, size = REPLY.unpack(self._received(REPLY.size))
-            if size > (most_sample_bytes(max_seconds) if status == DONE else MOST_REASON):
-                raise ConnectionError("a reply that no decoder sends")  # noqa: TRY301 (it is not ours any more)
-            content = self._received(size)
+            del body
+            while status == MORE:
+                status, is_spent, size = REPLY.unpack(self._received(REPLY.size))
+                if size > (min(MOST_BLOCK, left) if status in {MORE, DONE} else MOST_REASON):
+                    raise ConnectionError("a reply that no decoder sends")  # noqa: TRY301 (it is not ours any more)
+                content = self._received(size)
+                left -= size
+                if status == MORE:
+                    yield np.frombuffer(content, np.float32)
         except ConnectionError:
             self.end()
             raise unparseable(_why(self._process.returncode, max_seconds)) from None
         self.is_spent = is_spent
         if status != DONE:
             raise AudioError(Status(status), content.decode(errors="replace"))
-        return np.frombuffer(content, np.float32)
+        yield np.frombuffer(content, np.float32)
 
     @property
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
     def end(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it does; not in a fork, which has a copy of this object alone."""
+        if self._owner != os.getpid():
+            self.let_go()
+            return
         self._socket.close()
         self._process.kill()
         self._process.wait()

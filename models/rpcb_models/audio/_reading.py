@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import atexit
 import os
+from collections.abc import Generator
 from typing import Final
 
 from rpcb_models.audio._decoder import Decoder
 from rpcb_models.audio._errors import empty, unparseable
-from rpcb_models.audio._samples import Samples
+from rpcb_models.audio._samples import Samples, joined
 from rpcb_models.decoding.protocol import MOST_HINT
 
 MAX_SECONDS: Final = 120.0
@@ -58,19 +59,39 @@ def read_audio(
             is cut short (where the format tells its length) or exceeds a limit.
         ServiceError: no decoder can be started: the system has no process, descriptor or memory for it.
     """
+    blocks = list(
+        audio_blocks(body, hint, max_seconds=max_seconds, max_bytes=max_bytes, decode_memory=decode_memory)
+    )
+    return joined(blocks)
+
+
+def audio_blocks(
+    body: bytes,
+    hint: str | None = None,
+    *,
+    max_seconds: float = MAX_SECONDS,
+    max_bytes: int = MAX_BYTES,
+    decode_memory: int = DECODE_MEMORY,
+) -> Generator[Samples]:
+    """Read an audio file as `read_audio`, in blocks of 8 s at most, so that an hour takes no more memory.
+
+    Its decoder waits until a block is taken. What has come is not to be used where an error comes after it.
+    Close it where it is not read to its end.
+    """
     if not body:
         raise empty("the audio is empty")
     if len(body) > max_bytes:
         raise unparseable(f"the audio has {len(body)} bytes; {max_bytes} are allowed (max_bytes)")
     decoder = _taken()
     try:
-        samples = decoder.read(body, (hint or "")[:MOST_HINT], max_seconds, decode_memory << 20)
+        blocks = decoder.blocks(body, (hint or "")[:MOST_HINT], max_seconds, decode_memory << 20)
+        del body
+        yield from blocks
     finally:
         if decoder.is_spent:
             decoder.end()
         else:
             _idle.append(decoder)
-    return samples
 
 
 def _taken() -> Decoder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from rpcb_models.decoding import protocol
@@ -18,6 +19,13 @@ Samples: TypeAlias = "npt.NDArray[np.float32]"
 
 SAMPLE_RATE: Final = protocol.SAMPLE_RATE
 """Of all samples, in Hz."""
+
+
+def joined(pieces: Sequence[Samples]) -> Samples:
+    """One clip of several that follow one another; the same one, where it is alone."""
+    if len(pieces) == 1:
+        return pieces[0]
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
 
 
 def is_silent(samples: Samples) -> bool:

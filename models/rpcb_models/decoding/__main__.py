@@ -7,6 +7,8 @@ import signal
 import socket
 import struct
 import sys
+from collections import deque
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -16,13 +18,14 @@ from rpcb_models.decoding._reading import read
 from rpcb_models.decoding._refusal import Refusal, unparseable
 from rpcb_models.decoding.protocol import (
     DONE,
+    MORE,
+    MOST_BLOCK,
     MOST_REASON,
     READY,
     REPLY,
     REQUEST,
     UNPARSEABLE,
     most_processor_seconds,
-    most_sample_bytes,
 )
 
 _WITH_A_WORKER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # a worker that drains still needs us
@@ -44,7 +47,8 @@ def warm_up() -> None:
     """Read a moment of sound, so that nothing is imported or set up later."""
     tone = (np.sin(np.arange(4_000)) * 8_000).astype("<i2").tobytes()
     form = struct.pack("<IHHIIHH", 16, 1, 2, 8_000, 32_000, 4, 16)
-    read(b"RIFF\0\0\0\0WAVEfmt " + form + b"data" + struct.pack("<I", len(tone)) + tone, "", 10.0)
+    made = read(b"RIFF\0\0\0\0WAVEfmt " + form + b"data" + struct.pack("<I", len(tone)) + tone, "", 10.0)
+    deque(made, maxlen=0)
 
 
 def answer(worker: socket.socket, limits: Limits) -> bool:
@@ -54,20 +58,23 @@ def answer(worker: socket.socket, limits: Limits) -> bool:
         hint, body = received(worker, hint_size).decode(), received(worker, size)
     except EOFError:
         return False
-    # Two copies of the file, and the samples, their pieces and a copy are not the decoder's own need.
-    room = memory + 2 * size + 3 * most_sample_bytes(max_seconds)
+    # Two copies of the file, and a few of a block are not the decoder's own need.
+    room = memory + 2 * size + 4 * MOST_BLOCK
+    content = memoryview(b"")
     try:
         with limits.kept(room, most_processor_seconds(max_seconds)):
-            status, content = DONE, outcome(body, hint, max_seconds).data.cast("B")
+            for samples in blocks(body, hint, max_seconds):
+                if content and not limits.send(worker, REPLY.pack(MORE, 0, len(content)), content):
+                    return False
+                content = samples.data.cast("B")
+        status = DONE
     except Refusal as refusal:
         status, content = refusal.status, memoryview(str(refusal).encode()[:MOST_REASON])
     except MemoryError:
         status = UNPARSEABLE
         content = memoryview(b"the audio needs more than %d MiB to decode (decode_memory)" % (memory >> 20))
     del body
-    worker.sendall(REPLY.pack(status, limits.has_grown(len(content)), len(content)))
-    worker.sendall(content)
-    return True
+    return limits.send(worker, REPLY.pack(status, limits.has_grown(len(content)), len(content)), content)
 
 
 def received(worker: socket.socket, size: int) -> bytes:
@@ -85,7 +92,7 @@ def received(worker: socket.socket, size: int) -> bytes:
     return content
 
 
-def outcome(body: bytes, hint: str, max_seconds: float) -> Samples:
+def blocks(body: bytes, hint: str, max_seconds: float) -> Iterator[Samples]:
     """The recording's samples.
 
     Raises:
@@ -93,7 +100,7 @@ def outcome(body: bytes, hint: str, max_seconds: float) -> Samples:
         MemoryError: it wants more than is allowed.
     """
     try:
-        return read(body, hint, max_seconds)
+        yield from read(body, hint, max_seconds)
     except (Refusal, MemoryError):
         raise
     except Exception as error:  # whatever libav's bindings make of nonsense

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
 import av
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import soxr
 
 from rpcb_models.decoding._refusal import unparseable, unsupported
-from rpcb_models.decoding.protocol import SAMPLE_RATE
+from rpcb_models.decoding.protocol import BLOCK_SECONDS, SAMPLE_RATE
 
 Samples: TypeAlias = "npt.NDArray[np.float32]"
 
@@ -19,19 +20,10 @@ _MAX_CHANNELS = 32
 _MANY_CHANNELS: Final = 8
 _BLOCK: Final = 4_096  # samples a channel that are converted at once
 _CANCELLED: Final = 0.1  # of the energy that channels which have nothing in common would leave
-_MOST_CANCELLED: Final = 0.01  # share of a recording's energy
+_MOST_CANCELLED: Final = 0.01  # share of a window's energy
+_WINDOW: Final = 2**20  # values of all channels; of two at 48 kHz 11 s
+_READY: Final = BLOCK_SECONDS * SAMPLE_RATE
 _SCALES: Final = {"u8": 2.0**-7, "s16": 2.0**-15, "s32": 2.0**-31, "flt": 1.0, "dbl": 1.0}
-
-
-class Cancelled(Exception):
-    """The channels' average loses what they hold, as where one is the other inverted.
-
-    `channel` is the loudest, which is to be heard alone.
-    """
-
-    def __init__(self, channel: int) -> None:
-        super().__init__(channel)
-        self.channel = channel
 
 
 class Converter:
@@ -39,17 +31,14 @@ class Converter:
 
     Args:
         max_seconds: How much may be fed.
-        channel: The one to be heard; the average of all where it is None.
     """
 
-    def __init__(self, max_seconds: float, channel: int | None = None) -> None:
+    def __init__(self, max_seconds: float) -> None:
         self.seconds = 0.0
         self._max_seconds = max_seconds
-        self._channel = channel
         self._part: _Part | None = None
         self._pieces: list[Samples] = []
-        self._energies = np.zeros(_MAX_CHANNELS)
-        self._lost = self._energy = 0.0
+        self._count = 0
 
     def feed(self, frame: av.AudioFrame) -> None:
         """Take a frame. Its rate, channels and sample format may be others than those before it.
@@ -58,50 +47,32 @@ class Converter:
             Refusal: they are no recorder's, or it is too much.
         """
         if self._part is None or self._part.kind != _kind(frame):
-            self._end_part()
+            self.finish()
             self._part = _Part(frame)
         self.seconds += frame.samples / frame.sample_rate
         if self.seconds > self._max_seconds:
             raise unparseable(f"the audio is longer than the {self._max_seconds:g} s allowed")
         if self._part.add(frame) >= _BLOCK:
-            self._convert(self._part)
+            self._take(self._part.converted())
 
-    def finish(self) -> Samples:
-        """All samples; nothing can be fed any more.
-
-        Raises:
-            Cancelled: they would not be what is heard in the recording.
-        """
-        self._end_part()
-        if self._lost > _MOST_CANCELLED * self._energy:
-            raise Cancelled(int(self._energies.argmax()))
-        return np.concatenate(self._pieces)
-
-    def _end_part(self) -> None:
+    def finish(self) -> None:
+        """Convert all that was fed; what is fed after that is a part of its own."""
         if self._part is not None:
-            self._convert(self._part)
-            self._pieces.append(self._part.end())
+            self._take(self._part.end())
+            self._part = None
 
-    def _convert(self, part: _Part) -> None:
-        with np.errstate(invalid="ignore", over="ignore"):  # what is no finite number is found at the end
-            values = part.taken()
-            if self._channel is not None:
-                mono = np.ascontiguousarray(values[min(self._channel, len(values) - 1)])
-            elif len(values) == 1:
-                mono = values[0]
-            else:
-                mono = np.full(len(values), 1 / len(values), np.float32) @ values
-                self._count(values, mono)
-        self._pieces.append(part.resampled(mono))
+    def ready(self, *, final: bool = False) -> Iterator[Samples]:
+        """The samples that are converted, in blocks of `BLOCK_SECONDS`; in the end, all of them."""
+        if self._count < _READY and not final:
+            return
+        samples = np.concatenate(self._pieces)
+        self._pieces, self._count = [], 0
+        for start in range(0, max(len(samples), 1), _READY):
+            yield samples[start : start + _READY]
 
-    def _count(self, values: Samples, mono: Samples) -> None:
-        """Tell what the average has lost."""
-        energies = np.einsum("ct,ct->c", values, values)
-        usual = float(energies.sum()) / len(values) ** 2
-        self._energies[: len(energies)] += energies
-        self._energy += usual
-        if float(mono @ mono) < _CANCELLED * usual:
-            self._lost += usual
+    def _take(self, pieces: list[Samples]) -> None:
+        self._pieces += pieces
+        self._count += sum(map(len, pieces))
 
 
 class _Part:
@@ -124,6 +95,7 @@ class _Part:
             self._resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
         self._waiting: list[npt.NDArray[np.generic]] = []
         self._count = 0
+        self._window: list[Samples] = []
 
     def add(self, frame: av.AudioFrame) -> int:
         """Take a frame, and tell how many samples a channel are waiting."""
@@ -133,7 +105,27 @@ class _Part:
         self._count += frame.samples
         return self._count
 
-    def taken(self) -> Samples:
+    def converted(self) -> list[Samples]:
+        """What was added, as far as it can be told yet: one channel, 16 kHz."""
+        with np.errstate(invalid="ignore", over="ignore"):  # what is no finite number is found at the end
+            values = self._taken()
+            if self._channels == 1:
+                return [self._resampled(values[0])]
+            self._window.append(values)
+            if sum(each.size for each in self._window) < _WINDOW:
+                return []
+            return self._mixed()
+
+    def end(self) -> list[Samples]:
+        """The rest; nothing can be added any more."""
+        pieces = self.converted()
+        with np.errstate(invalid="ignore", over="ignore"):
+            pieces += self._mixed()
+        if self._resampler is not None:
+            pieces.append(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+        return pieces
+
+    def _taken(self) -> Samples:
         """What is waiting: float32 [channels, T]."""
         waiting, self._waiting, self._count = self._waiting, [], 0
         if not waiting:
@@ -144,16 +136,31 @@ class _Part:
             values -= 128
         return values * np.float32(_SCALES[self._format])
 
-    def resampled(self, mono: Samples) -> Samples:
-        """The same sound at 16 kHz, as far as it can be told yet."""
+    def _mixed(self) -> list[Samples]:
+        window, self._window = self._window, []
+        return [self._resampled(each) for each in _one_channel(window)]
+
+    def _resampled(self, mono: Samples) -> Samples:
         resampled: Samples = self._resampler.resample_chunk(mono) if self._resampler else mono
         return resampled
 
-    def end(self) -> Samples:
-        if self._resampler is None:
-            return np.zeros(0, np.float32)
-        rest: Samples = self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)
-        return rest
+
+def _one_channel(window: Sequence[Samples]) -> list[Samples]:
+    """The average of the channels; or the loudest, where the average loses what they hold.
+
+    That is so where one is the other inverted.
+    """
+    means = [np.full(len(values), 1 / len(values), np.float32) @ values for values in window]
+    usual = lost = 0.0
+    for values, mean in zip(window, means, strict=True):
+        energy = float(np.square(values).sum()) / len(values) ** 2  # what unrelated channels would leave
+        usual += energy
+        lost += energy if float(mean @ mean) < _CANCELLED * energy else 0.0
+    if lost <= _MOST_CANCELLED * usual:
+        return means
+    energies = np.sum([np.square(values).sum(axis=1) for values in window], axis=0)
+    channel = int(energies.argmax())
+    return [np.ascontiguousarray(values[channel]) for values in window]
 
 
 def _kind(frame: av.AudioFrame) -> tuple[int, str, str]:

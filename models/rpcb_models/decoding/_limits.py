@@ -6,6 +6,7 @@ import os
 import resource
 import select
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -30,15 +31,28 @@ class Limits:
         for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE):
             resource.setrlimit(kind, (0, 0))
 
-    def wait(self, descriptor: int) -> bool:
-        """Wait until there is something to be read; False where the parent has ended instead."""
+    def wait(self, descriptor: int, event: int = select.EPOLLIN) -> bool:
+        """Wait until there is something to be read; False where the parent has ended instead.
+
+        With `EPOLLOUT`, until something can be sent.
+        """
         if self._waiting is None:
             return True
-        self._waiting.register(descriptor, select.EPOLLIN)
+        self._waiting.register(descriptor, event)
         try:
             return any(ready == descriptor for ready, _ in self._waiting.poll())
         finally:
             self._waiting.unregister(descriptor)
+
+    def send(self, worker: socket.socket, *contents: bytes | memoryview) -> bool:
+        """Send to the worker, which may take its time; False where the parent has ended instead."""
+        for content in contents:
+            left = memoryview(content)
+            while left:
+                if not self.wait(worker.fileno(), select.EPOLLOUT):
+                    return False
+                left = left[worker.send(left, socket.MSG_DONTWAIT if self._waiting else 0) :]
+        return True
 
     @contextmanager
     def kept(self, memory: int, seconds: float) -> Iterator[None]:

@@ -19,7 +19,7 @@ import av.container
 import numpy as np
 
 from rpcb_models.decoding._chunks import SHORTFALL
-from rpcb_models.decoding._conversion import Cancelled, Converter, Samples
+from rpcb_models.decoding._conversion import Converter, Samples
 from rpcb_models.decoding._formats import CODECS, TAKEN, container_of, is_known, looks_like
 from rpcb_models.decoding._refusal import empty, unparseable, unsupported
 from rpcb_models.decoding._vetting import may_end_anywhere, tells_length, vetted, without_tags
@@ -35,8 +35,8 @@ _OPTIONS: Final = {
 }
 
 
-def read(body: bytes, hint: str, max_seconds: float) -> Samples:
-    """Read a recording.
+def read(body: bytes, hint: str, max_seconds: float) -> Iterator[Samples]:
+    """Read a recording, block by block. What an error comes after is not to be used.
 
     Args:
         body: The whole file, not empty.
@@ -56,18 +56,14 @@ def read(body: bytes, hint: str, max_seconds: float) -> Samples:
         raise refused(f"the audio looks like {looks_like(body)}{told}; taken are {TAKEN}")
     try:
         body, name = vetted(body, name)
-        try:
-            samples = _decoded(body, name, Converter(max_seconds))
-        except Cancelled as cancelled:
-            samples = _decoded(body, name, Converter(max_seconds, cancelled.channel))
+        yield from _checked(_decoded(body, name, Converter(max_seconds)))
     except MemoryError:
         raise
     except av.FFmpegError as error:
         raise unparseable(f"the audio can't be parsed as {name}: {error.strerror}") from error
-    return _checked(samples)
 
 
-def _decoded(body: bytes, name: str, converter: Converter) -> Samples:
+def _decoded(body: bytes, name: str, converter: Converter) -> Iterator[Samples]:
     with av.open(
         io.BytesIO(body), "r", format=name, metadata_errors="ignore", options=dict(_OPTIONS)
     ) as container:
@@ -75,11 +71,13 @@ def _decoded(body: bytes, name: str, converter: Converter) -> Samples:
         declared = _seconds(stream) if tells_length(body, name) else 0.0
         for frame in _frames(container, stream, may_end=may_end_anywhere(body, name)):
             converter.feed(frame)
+            yield from converter.ready()
     if not converter.seconds:
         raise empty("there are no samples in the audio")
     if converter.seconds < declared - SHORTFALL:
         raise unparseable(f"the audio is cut short: {converter.seconds:.1f} s of {declared:.1f} s are there")
-    return converter.finish()
+    converter.finish()
+    yield from converter.ready(final=True)
 
 
 def _audio_stream(container: av.container.InputContainer, name: str) -> av.AudioStream:
@@ -126,10 +124,13 @@ def _frames(
         raise unparseable("the audio is cut short: its last packet is incomplete")
 
 
-def _checked(samples: Samples) -> Samples:
+def _checked(blocks: Iterator[Samples]) -> Iterator[Samples]:
     """Float files may hold anything; what is no number would spoil the whole batch it is computed in."""
-    if not np.isfinite(samples).all():
-        raise unparseable("there are samples that are no finite numbers")
-    if np.abs(samples).max(initial=0.0) < SILENCE:
+    loudest = 0.0
+    for samples in blocks:
+        if not np.isfinite(samples).all():
+            raise unparseable("there are samples that are no finite numbers")
+        loudest = max(loudest, float(np.abs(samples).max(initial=0.0)))
+        yield np.clip(samples, -1, 1, out=samples)
+    if loudest < SILENCE:
         raise empty("the audio is silent")
-    return np.clip(samples, -1, 1, out=samples)

@@ -19,10 +19,13 @@ REQUEST: Final = struct.Struct("<QHdQ")
 the recording follow."""
 
 REPLY: Final = struct.Struct("<H?Q")
-"""A status, whether the process has grown and should be replaced, bytes that follow: with DONE float32
-samples, else the reason (UTF-8)."""
+"""A status, whether the process has grown and should be replaced, bytes that follow: with MORE and DONE
+float32 samples, else the reason (UTF-8). There is a reply for each block of samples."""
 
+MORE: Final = 100
+"""Other blocks follow, or the reason why none of them is to be used."""
 DONE: Final = 200
+"""This is the last block."""
 UNSUPPORTED: Final = 402
 UNPARSEABLE: Final = 403
 EMPTY: Final = 408
@@ -34,8 +37,15 @@ MOST_REASON: Final = 1_600
 """Bytes of a reason."""
 
 
+BLOCK_SECONDS: Final = 8
+"""A block is no longer."""
+
+MOST_BLOCK: Final = BLOCK_SECONDS * SAMPLE_RATE * 4
+"""Bytes of a block."""
+
+
 def most_sample_bytes(max_seconds: float) -> int:
-    """The longest reply's samples, in bytes: what is allowed, and a second for the resampler's rounding."""
+    """All blocks' samples, in bytes: what is allowed, and a second for the resampler's rounding."""
     return round((max_seconds + 1) * SAMPLE_RATE) * 4
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import pytest
 import torch
 
@@ -51,3 +54,27 @@ async def test_a_tensor_of_results_is_one_result_for_each_item() -> None:
     replies = await push_batch(service, [b"1 2", b"3 4", b"5 6"])
     assert [reply.error for reply in replies] == [None] * 3
     assert len({reply.body for reply in replies}) == 3
+
+
+def doubled(rows: torch.Tensor) -> torch.Tensor:
+    return 2 * rows
+
+
+def by_row(rows: list[torch.Tensor]) -> list[torch.Tensor]:
+    return [row + row for row in rows]
+
+
+def in_maps(rows: list[list[int]]) -> list[dict[str, torch.Tensor]]:
+    return [{"row": 2 * torch.tensor(row)} for row in rows]
+
+
+@pytest.mark.parametrize(("service", "key"), [(doubled, None), (by_row, None), (in_maps, "row")])
+async def test_tensors_go_in_and_out_of_typed_services_as_lists(service: Any, key: str | None) -> None:
+    replies = await push_batch(service, [b"[1, 2]", b"[3, 4]", b"[5]"])
+    values = [msgspec.json.decode(reply.body) for reply in replies]
+    assert [value if key is None else value[key] for value in values] == [[2, 4], [6, 8], [10]]
+
+
+async def test_what_is_no_tensor_is_refused_as_the_requests_fault() -> None:
+    replies = await push_batch(doubled, [b'["a"]', b"[[1], [1, 2]]", b"{}"])
+    assert [reply.error for reply in replies] == ["invalid"] * 3

@@ -11,6 +11,7 @@ from rpcb_trio._messages import Failure, Outcome, RemoteError, Reply, Request, S
 from rpcb_trio._pipeline import LiveSettings, Worker, open_worker, serve
 from rpcb_trio._public import publish
 from rpcb_trio._service import PlainFunction, Service
+from rpcb_trio._typed import RequestInfo
 from rpcb_trio.batching import AutoPolicy, FixedPolicy
 from rpcb_trio.errors import (
     CallError,
@@ -43,6 +44,7 @@ __all__ = [
     "ReplyTimeout",
     "Request",
     "RequestError",
+    "RequestInfo",
     "RpcClient",
     "RpcbError",
     "Service",

@@ -97,6 +97,24 @@ def run_infer(infer: Callable[[list[Any]], Sequence[Any]], items: list[Any]) -> 
         raise judge_infer(error) from error
 
 
+async def await_infer(infer: Callable[[list[Any]], Any], items: list[Any]) -> list[Outcome[Any]]:
+    """As `run_infer`, for an `infer` that is async.
+
+    Raises:
+        OutcomeError: it raised, or its results are not one for each item.
+        Cancelled: it was cancelled; whatever else its tasks raised then is dropped.
+    """
+    try:
+        return outcomes_of(await infer(items), len(items))
+    except trio.Cancelled:
+        raise
+    except BaseException as error:
+        cancelled = error.subgroup(trio.Cancelled) if isinstance(error, BaseExceptionGroup) else None
+        if cancelled is not None:
+            raise cancelled from None
+        raise judge_infer(error) from error
+
+
 def outcomes_of(results: Any, expected: int) -> list[Outcome[Any]]:
     """The outcomes in what `infer` returned: a list, a tuple, an array, a tensor, one result for each item.
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from rpcb_trio._messages import Outcome
+from rpcb_trio._typed import Typed, is_async, typed_of
 from rpcb_trio.errors import SettingError
 
 log = logging.getLogger("rpcb_trio")
@@ -80,6 +81,10 @@ class BoundService:
     close: Callable[[], object] | None = None
     content_type: str = "application/octet-stream"
     version: str | None = None
+    typed: Typed | None = None
+    """What follows from annotations, in the place of `decode` or `encode`; None where nothing does."""
+    is_async: bool = False
+    """Whether a call of `infer` is to be awaited."""
 
     def placed(self, device: str | None) -> BoundService:
         """The service for a replica on `device`; the same one where it has no `on_device`."""
@@ -88,8 +93,27 @@ class BoundService:
         return replace(bind_again(self.on_device(device)), name=self.name)
 
 
+TypedFunction: TypeAlias = Callable[[Any], Any] | Callable[[Any, Any], Any]
+"""A function whose annotations say what it takes and returns; a second parameter is for `RequestInfo`s."""
+
+
+class TypedService(Protocol):
+    """An object whose `infer` has such annotations, in the place of `decode`, `encode`, or both."""
+
+    @property
+    def infer(self) -> TypedFunction:
+        """A method."""
+
+
 AnyService: TypeAlias = (
-    Service[Any, Any] | type[Service[Any, Any]] | partial[Any] | PlainFunction | BoundService
+    Service[Any, Any]
+    | type[Service[Any, Any]]
+    | partial[Any]
+    | PlainFunction
+    | TypedFunction
+    | TypedService
+    | type[TypedService]
+    | BoundService
 )
 """All that can be bound."""
 
@@ -116,22 +140,46 @@ def bind_again(target: Any) -> BoundService:
     service = _instance(target)
     name = name_of(service)
     if hasattr(service, "infer"):
-        _refuse_incomplete(service, name)
         hooks = {hook: getattr(service, hook) for hook in _HOOKS if hasattr(service, hook)}
-        for hook, function in hooks.items():
-            if hook in _ARGUMENTS and function is not None:
-                _refuse_no_function(function, f"{name}.{hook}")
-                _refuse_signature(function, f"{name}.{hook}", _ARGUMENTS[hook])
-        _refuse_content_type(hooks.get("content_type", ""), name)
-        check_version(f"{name}.version", hooks.get("version"))
-        return BoundService(name=name, **hooks)
+        bound = _bound(name, hooks, f"{name}.infer", _did_you_mean_of(service))
+        _refuse_content_type(bound.content_type, name)
+        check_version(f"{name}.version", bound.version)
+        return bound
     if callable(service):
-        _refuse_no_function(service, name)
-        _refuse_signature(service, name, "bodies")
-        return BoundService(name=name, infer=service)
+        return _bound(name, {"infer": service}, name)
     raise SettingError(
         f"{name} is not a service: give an object with decode, infer and encode, a class that makes one, "
-        f"or a function from list[bytes] to list[bytes]{_did_you_mean(service, 'infer')}"
+        "a function from list[bytes] to list[bytes], or one whose annotations say what it takes and returns"
+        f"{_did_you_mean(service, 'infer')}"
+    )
+
+
+def _bound(
+    name: str, hooks: dict[str, Any], infer_name: str, hint: Callable[[str], str] | None = None
+) -> BoundService:
+    """Check the hooks, and have what follows from the annotations of `infer`."""
+    infer = hooks["infer"]
+    is_object = hint is not None
+    for hook, function in hooks.items():
+        if hook in _ARGUMENTS and function is not None:
+            may_await = hook in _ASYNC and is_async(infer)
+            hook_name = infer_name if hook == "infer" else f"{name}.{hook}"
+            _refuse_no_function(function, hook_name, may_await=may_await)
+    if not callable(infer):
+        raise _incomplete(name, "infer", hint)
+    typed = typed_of(infer, infer_name, reads="decode" not in hooks, writes="encode" not in hooks)
+    for hook, is_said in (("decode", typed.says_item), ("encode", typed.says_result)):
+        if is_object and not callable(hooks.get(hook)) and not is_said:
+            raise _incomplete(name, hook, hint)
+    _refuse_signature(infer, infer_name, "items" if is_object else "bodies", typed.asks)
+    for hook, function in hooks.items():
+        if hook in _ARGUMENTS and hook != "infer" and function is not None:
+            _refuse_signature(function, f"{name}.{hook}", _ARGUMENTS[hook])
+    return BoundService(
+        name=name,
+        **{**hooks, "infer": typed.calling(infer)},
+        typed=typed if typed.has_effect else None,
+        is_async=is_async(infer),
     )
 
 
@@ -144,8 +192,7 @@ def name_of(service: Any) -> str:
     return str(getattr(service, "__name__", type(service).__name__))
 
 
-_REQUIRED = ("decode", "infer", "encode")
-_HOOKS = (*_REQUIRED, "cost", "warm_up", "on_device", "close", "content_type", "version")
+_HOOKS = ("decode", "infer", "encode", "cost", "warm_up", "on_device", "close", "content_type", "version")
 _ARGUMENTS = {
     "decode": "body",
     "infer": "items",
@@ -156,6 +203,9 @@ _ARGUMENTS = {
     "close": "",
 }
 """What each hook is called with."""
+
+_ASYNC = ("infer", "warm_up", "close")
+"""Hooks that may be async, where `infer` is."""
 
 _ALIASES = {
     "warmup": "warm_up",
@@ -199,13 +249,12 @@ def _instance(target: Any) -> Any:
     return target()
 
 
-def _refuse_incomplete(service: Any, name: str) -> None:
-    for hook in _REQUIRED:
-        if not callable(getattr(service, hook, None)):
-            raise SettingError(
-                f"the service {name} has no method {hook}; it needs decode, infer and encode"
-                f"{_did_you_mean(service, hook)}"
-            )
+def _incomplete(name: str, hook: str, hint: Callable[[str], str] | None) -> SettingError:
+    remedy = "" if hook == "infer" else ", or annotations of infer that say what it takes and returns"
+    return SettingError(
+        f"the service {name} has no method {hook}; it needs decode, infer and encode{remedy}"
+        f"{'' if hint is None else hint(hook)}"
+    )
 
 
 def _near_misses(service: Any) -> list[tuple[str, str]]:
@@ -215,30 +264,37 @@ def _near_misses(service: Any) -> list[tuple[str, str]]:
     return [(name, hook) for name, hook in hooks if hook not in names]
 
 
+def _did_you_mean_of(service: Any) -> Callable[[str], str]:
+    return partial(_did_you_mean, service)
+
+
 def _did_you_mean(service: Any, missing: str) -> str:
     found = [name for name, hook in _near_misses(service) if hook == missing]
     return f"; should {found[0]} be named {missing}?" if found else ""
 
 
-def _refuse_no_function(function: Any, name: str) -> None:
+def _refuse_no_function(function: Any, name: str, *, may_await: bool) -> None:
     if not callable(function):
         raise SettingError(f"{name} is of type {type(function).__name__}; hooks must be plain functions")
     for each in (function, getattr(function, "__call__", None)):  # noqa: B004 - of an object that is called
-        if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
-            raise SettingError(f"{name} is async; hooks run in threads and must be plain functions")
+        if inspect.isasyncgenfunction(each) or (inspect.iscoroutinefunction(each) and not may_await):
+            raise SettingError(
+                f"{name} is async; hooks run in threads and must be plain functions. infer may be async, and "
+                "then warm_up and close, too"
+            )
         if inspect.isgeneratorfunction(each):
             raise SettingError(
                 f"{name} is a generator; hooks must be plain functions, so let it return what it yields"
             )
 
 
-def _refuse_signature(function: Any, name: str, argument: str) -> None:
+def _refuse_signature(function: Any, name: str, argument: str, more: str | None = None) -> None:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some functions written in C have none
         return
     try:
-        signature.bind(*[argument] * bool(argument))
+        signature.bind(*[argument] * bool(argument), **({} if more is None else {more: more}))
     except TypeError as error:
         remedy = "let it take that one argument" if argument else "let it take no arguments"
         raise SettingError(f"{name} can't be called as {name}({argument}): {error}; {remedy}") from error

@@ -38,6 +38,7 @@ __all__ = [
     "HookTimeout",
     "HooksHung",
     "InferError",
+    "InvalidRequest",
     "KilledWorker",
     "Kind",
     "LoginRefused",
@@ -124,6 +125,21 @@ class DecodeError(RequestError):
     """The body could not be decoded; `__cause__` is what `decode` raised."""
 
     code = "decode"
+
+
+class InvalidRequest(RequestError):
+    """The body is not what the service's annotations ask for.
+
+    Args:
+        message: what is wrong there.
+        path: to the wrong value, as `$.text` or `$.scores[2]`; `$` is all of the body.
+    """
+
+    code = "invalid"
+
+    def __init__(self, message: str, path: str = "$") -> None:
+        super().__init__(message)
+        self.path: str = path
 
 
 class BodyTooBig(RequestError):

@@ -20,12 +20,13 @@ import trio
 
 from rpcb_trio._batching import Policy
 from rpcb_trio._client import RpcClient, open_client
-from rpcb_trio._guard import run_infer
+from rpcb_trio._guard import await_infer, run_infer
 from rpcb_trio._instruments import Instrument, Setup
 from rpcb_trio._messages import Answer, Batch, Failure, Pending, Reply, Request, Run, Settled
 from rpcb_trio._pipeline import Codec, Hooks, Isolation, Resolved, Worker, open_worker
 from rpcb_trio._service import bind
 from rpcb_trio._transports import MemoryBroker
+from rpcb_trio._typed import is_async
 from rpcb_trio.errors import BrokerError, ExecutorHung, OutcomeError, RpcbError
 
 __all__ = ["MemoryBroker", "Recorder", "Served", "VirtualExecutor", "in_place", "push_batch", "served"]
@@ -34,7 +35,7 @@ T = TypeVar("T")
 
 
 class VirtualExecutor:
-    """Sleeps `service_time(len(items))` seconds on trio's clock, then runs `infer` in place."""
+    """Sleeps `service_time(len(items))` seconds on trio's clock, then runs `infer` in place, or awaits it."""
 
     def __init__(
         self, infer: Callable[[list[Any]], Sequence[Any]], service_time: Callable[[int], float] | None = None
@@ -53,6 +54,8 @@ class VirtualExecutor:
     async def infer(self, items: Sequence[Any]) -> Sequence[Any]:
         """Compute a batch in virtual time; returns one outcome for each item."""
         await trio.sleep(self._service_time(len(items)))
+        if is_async(self._infer):
+            return await await_infer(self._infer, list(items))
         return run_infer(self._infer, list(items))
 
 
@@ -224,7 +227,8 @@ async def push_batch(service: Any, bodies: Sequence[bytes]) -> list[Reply]:
     requests = [Request(body=body, arrived=trio.current_time()) for body in bodies]
     decoded = [await codec.decode(request) for request in requests]
     members = [each for each in decoded if isinstance(each, Pending)]
-    computed = iter(await Isolation(VirtualExecutor(bound.infer)).infer(members) if members else [])
+    isolation = Isolation(VirtualExecutor(bound.infer), given=codec.given)
+    computed = iter(await isolation.infer(members) if members else [])
     outcomes = [each if isinstance(each, Failure) else next(computed) for each in decoded]
     answers = await codec.encode([Resolved(*each) for each in zip(requests, outcomes, strict=True)])
     return [answer.reply for answer in answers if answer.reply is not None]

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, assert_never, assert_type
+from typing import Any, NamedTuple, assert_never, assert_type
 
 import trio
 from prometheus_client import REGISTRY
@@ -31,6 +31,7 @@ from rpcb_trio import (
     Reply,
     Request,
     RequestError,
+    RequestInfo,
     RpcClient,
     Service,
     ServiceError,
@@ -46,7 +47,7 @@ from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.batching import Batch, Decision, Pending, Policy, Run, Shares, Trigger
 from rpcb_trio.errors import Busy, CallError, Kind, Overloaded, RpcbError
 from rpcb_trio.events import BatchEvent, EventInstrument, StateEvent, publish_events, watch_events
-from rpcb_trio.executors import Closable, Executor
+from rpcb_trio.executors import AsyncExecutor, Closable, Executor
 from rpcb_trio.gateway import GatewayOptions, Route, make_app
 from rpcb_trio.health import Control, HealthPort, Reloaded, open_health_port
 from rpcb_trio.instruments import (
@@ -121,6 +122,32 @@ def shout(bodies: list[bytes]) -> list[bytes]:
 service: Service[str, int] = Lengths()
 plain: PlainFunction = shout
 with_errors: PlainFunction = lambda bodies: [body or ValueError() for body in bodies]  # noqa: E731 - a type is its point
+
+
+def classify(texts: list[str]) -> list[Labels]:
+    return [Labels(text) for text in texts]
+
+
+async def translate(texts: list[str], requests: list[RequestInfo]) -> Sequence[str | Exception]:
+    assert_type(requests[0].seconds_left, float | None)
+    assert_type(requests[0].caller, str | None)
+    return [f"{each.headers.get('language')}: {text}" for text, each in zip(texts, requests, strict=True)]
+
+
+class Labels(NamedTuple):
+    label: str
+
+
+class Typed:
+    def infer(self, texts: list[str]) -> list[Labels]:
+        return classify(texts)
+
+
+async def serve_all_kinds() -> None:
+    await serve(classify, URL, "q", executors=[AsyncExecutor(translate)])
+    await serve(translate, URL, "q")
+    await serve(Typed, URL, "q")
+    await serve(Typed(), URL, "q")
 
 
 class Greedy(Policy):

@@ -11,6 +11,7 @@ from rpcb_trio._executors._device import as_out_of_memory, empty_cache, refuse_l
 from rpcb_trio._guard import judge_infer, outcomes_of, warming_up
 from rpcb_trio._messages import Failure, Outcome
 from rpcb_trio._service import BoundService
+from rpcb_trio._typed import is_async
 from rpcb_trio.errors import SettingError
 
 INFER_TIMEOUT = 600.0
@@ -22,40 +23,56 @@ WARM_UP_TIMEOUT = 1800.0
 class Model:
     """The hooks `warm_up` and `infer` of a service, run in torch's modes; for one thread at a time."""
 
-    def __init__(self, service: BoundService, device: str | None = None) -> None:
+    def __init__(
+        self, service: BoundService, device: str | None = None, *, takes_async: bool = False
+    ) -> None:
+        if service.is_async is not takes_async:
+            raise SettingError(
+                f"{service.name}: infer is async, so it runs on the event loop; leave executor out, or use "
+                "an AsyncExecutor"
+                if service.is_async
+                else f"{service.name}: infer is a plain function, which an AsyncExecutor can't await"
+            )
         self._given = service
-        self._service = service
+        self.service = service
         self._device = device
 
     @property
     def frees(self) -> bool:
         """Whether the service has the hook `close`."""
-        return self._service.close is not None
+        return self.service.close is not None
+
+    @property
+    def blocks(self) -> bool:
+        """Whether `prepare` may block."""
+        given = self._given
+        is_plain = given.warm_up is not None and not is_async(given.warm_up)
+        return is_plain or given.on_device is not None or self._device is not None
 
     def prepare(self) -> None:
-        """Place the service on its device and call its `warm_up`.
+        """Place the service on its device and call its `warm_up`, unless that is to be awaited.
 
         Raises:
             SettingError: the device is not there, or the service says that a setting is wrong.
             WarmUpFailed: whatever else its hooks raised.
         """
         refuse_missing_device(self._device)
-        with warming_up(self._service.name, "on_device"):
-            self._service = self._given.placed(self._device)
-        if self._service.warm_up is not None:
-            with warming_up(self._service.name, "warm_up"), _torch_inference(self._device):
-                self._service.warm_up()
+        with warming_up(self.service.name, "on_device"):
+            self.service = self._given.placed(self._device)
+        if self.service.warm_up is not None and not is_async(self.service.warm_up):
+            with warming_up(self.service.name, "warm_up"), _torch_inference(self._device):
+                self.service.warm_up()
 
     def close(self) -> None:
-        """Call the service's `close`, and let torch release what it keeps of a GPU's memory.
+        """Call the service's `close`, unless that is to be awaited; torch releases its cache of GPU memory.
 
         Raises:
             SettingError, WarmUpFailed: whatever the hook raised.
         """
-        if self._service.close is not None:
-            with warming_up(self._service.name, "close"):
-                self._service.close()
-        self._service = self._given
+        if self.service.close is not None and not is_async(self.service.close):
+            with warming_up(self.service.name, "close"):
+                self.service.close()
+        self.service = self._given
         empty_cache()
 
     def infer(self, items: list[Any]) -> list[Outcome[Any]]:
@@ -74,7 +91,7 @@ class Model:
 
     def _compute(self, items: list[Any]) -> list[Outcome[Any]]:
         try:
-            outcomes = outcomes_of(self._service.infer(items), len(items))
+            outcomes = outcomes_of(self.service.infer(items), len(items))
         except BaseException as error:
             out_of_memory = as_out_of_memory(error)
             if out_of_memory is None:

@@ -26,6 +26,7 @@ STATUS_OF_KIND = {
 
 STATUS_OF_CODE = {
     "decode": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "invalid": HTTPStatus.UNPROCESSABLE_ENTITY,
     "too-big": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "overloaded": HTTPStatus.SERVICE_UNAVAILABLE,
     "expired": HTTPStatus.GATEWAY_TIMEOUT,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 import trio
 
-from rpcb_trio._executors import Executor, ThreadExecutor
+from rpcb_trio._executors import Executor, executor_of
 from rpcb_trio._measure._law import Observation, ServiceLaw, fit_law
 from rpcb_trio._messages import Ending, Failure, Outcome, Pending, Request
 from rpcb_trio._pipeline import Codec, Hooks, Isolation, in_thread
@@ -95,7 +95,7 @@ async def survey(
     Raises:
         SettingError: the service fails on a body, or a device is not there; in exception groups.
     """
-    executors = [ThreadExecutor(service, device=device) for device in devices]
+    executors = [executor_of(service, device=device) for device in devices]
     async with trio.open_nursery() as nursery:
         for executor in executors:
             nursery.start_soon(executor.warm_up)

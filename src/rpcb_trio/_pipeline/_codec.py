@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -31,6 +32,7 @@ from rpcb_trio._pipeline._unpacking import is_plain, unpacked_body
 from rpcb_trio._service import BoundService
 from rpcb_trio._shown import shown
 from rpcb_trio._tracing import spans
+from rpcb_trio._typed import Asked, Typed, info_of
 from rpcb_trio.errors import HookTimeout, KilledWorker, OutcomeError, ReplyTooBig
 
 log = logging.getLogger("rpcb_trio")
@@ -49,6 +51,9 @@ def batch_headers(batch: int, size: int, wait: float) -> dict[str, object]:
         "rpcb-batch-size": size,
         "rpcb-wait": min(round(1e3 * wait), LARGEST_NUMBER),
     }
+
+
+ITEM = attrgetter("item")
 
 
 class Resolved(msgspec.Struct, frozen=True, eq=False):
@@ -111,7 +116,15 @@ class Codec:
         self.uses: Uses = Uses()
         self._headers = NO_HEADERS if version is None else {MODEL_VERSION_HEADER: version}
         self._service = service
-        self._encode_hook = service.encode or plain_body
+        typed = service.typed or Typed()
+        self._typed = typed
+        self._writes = typed.writes
+        self.takes_bodies: bool = service.decode is None and typed.item is None
+        """Whether no hook and no type decodes: then a body is an item, and nothing waits for a thread."""
+        self.has_encode: bool = service.encode is not None or typed.writes
+        """Whether replies are encoded, by a hook or by their types; else it takes no time."""
+        self.given: Callable[[Pending], Any] = ITEM if typed.asks is None else _asked
+        """What `infer` is given for a request that was decoded."""
         self.hooks = hooks
         self.batch_headers = batch_headers
         self.max_body_size = max_body_size
@@ -149,19 +162,9 @@ class Codec:
             for member, outcome, wait in zip(batch.members, outcomes, batch.waits, strict=True)
         ]
 
-    @property
-    def has_encode(self) -> bool:
-        """Whether the service has an `encode`; without one encoding takes no time."""
-        return self._service.encode is not None
-
-    @property
-    def takes_bodies(self) -> bool:
-        """Whether the service has no `decode`: then a body is an item, and nothing waits for a thread."""
-        return self._service.decode is None
-
     async def decode(self, request: Request, *, suspect: bool = False) -> Pending | Failure:
         """Decode one request's body; whatever the hooks raise becomes a `Failure`."""
-        if self._service.decode is None and is_plain(request):
+        if self.takes_bodies and is_plain(request):
             return self.take_body(request, trio.current_time(), suspect=suspect)
         began = trio.current_time()
         try:
@@ -184,7 +187,7 @@ class Codec:
 
         A body of more than `max_size` bytes becomes an error.
         """
-        if self._service.encode is None:  # it takes no time, so it needs no thread
+        if not self.has_encode:  # it takes no time, so it needs no thread
             return [self._encode(each, max_size) for each in resolved]
         answers: list[Answer] = []
         for together in self._in_turns(resolved):
@@ -222,9 +225,9 @@ class Codec:
         return encoded
 
     def _error_answer(self, resolved: Resolved, error: OutcomeError) -> Answer:
-        """An error in plain text, without the service's `encode`."""
+        """An error without the service's `encode`: in plain text, or as typed services have it."""
         failure = Failure(error)
-        return self._answer(resolved, failure, plain_body(failure))
+        return self._answer(resolved, failure, self._plain_body(resolved.request, failure))
 
     def _decode(self, request: Request, *, suspect: bool) -> Pending | Failure:
         with self._journal.running([request]):
@@ -233,7 +236,7 @@ class Codec:
     def _decoded(self, request: Request, *, suspect: bool) -> Pending | Failure:
         try:
             body = request.body if is_plain(request) else unpacked_body(request, self.max_body_size)
-            item = body if self._service.decode is None else self._service.decode(body)
+            item = self._item_of(request, body)
         except BaseException as error:  # noqa: BLE001 - a bad request fails alone, whatever decode raises
             return Failure(judge_decode(error))
         try:
@@ -242,16 +245,21 @@ class Codec:
             return Failure(judge_cost(error))
         return Pending(request, item, cost, suspect, generation=self.generation)
 
+    def _item_of(self, request: Request, body: bytes) -> Any:
+        if self._typed.item is not None:
+            return self._typed.read(body, request.content_type)
+        return body if self._service.decode is None else self._service.decode(body)
+
     def _encode(self, resolved: Resolved, max_size: int | None) -> Answer:
-        outcome = resolved.outcome
-        body = self._body(outcome, max_size)
+        outcome, request = resolved.outcome, resolved.request
+        body = self._body(request, outcome, max_size)
         if isinstance(body, OutcomeError):
             outcome = Failure(body) if isinstance(outcome, Success) else outcome
-            body = self._error_body(outcome, max_size)
+            body = self._error_body(request, outcome, max_size)
         return self._answer(resolved, outcome, body)
 
     def _answer(self, resolved: Resolved, outcome: Outcome[Any], body: bytes) -> Answer:
-        request = resolved.request
+        request, service = resolved.request, self._service
         headers = {**self._headers, **resolved.headers} if resolved.headers else self._headers
         if isinstance(outcome, Failure):
             headers = {**headers, **_headers_of(outcome.error)}
@@ -259,19 +267,32 @@ class Codec:
             body=body,
             correlation_id=request.correlation_id,
             headers=headers,
-            content_type=self._service.content_type,
+            content_type=self._content_type_of(request, outcome) if self._writes else service.content_type,
         )
         if isinstance(outcome, Success):
             return Answer(request, reply)
         dead_letter = str(outcome.error) if isinstance(outcome.error, KilledWorker) else None
         return Answer(request, reply, outcome.error, dead_letter)
 
-    def _body(self, outcome: Outcome[Any], max_size: int | None) -> bytes | OutcomeError:
+    def _content_type_of(self, request: Request, outcome: Outcome[Any]) -> str:
+        return self._typed.content_type_of(outcome, request.content_type) or self._service.content_type
+
+    def _plain_body(self, request: Request, outcome: Outcome[Any]) -> Any:
+        """The body where no hook makes it."""
+        if self._writes:
+            return self._typed.write(_as_raised(outcome), request.content_type)
+        return plain_body(outcome)
+
+    def _body(self, request: Request, outcome: Outcome[Any], max_size: int | None) -> bytes | OutcomeError:
         """The body for an outcome, or why there is none."""
         error = outcome.error if isinstance(outcome, Failure) else None
-        hook = plain_body if isinstance(error, KilledWorker) and not error.encodable else self._encode_hook
+        encode = self._service.encode
+        if isinstance(error, KilledWorker) and not error.encodable:
+            encode = None
         try:
-            body = exact_bytes(hook(outcome if hook is plain_body else _as_raised(outcome)))
+            body = exact_bytes(
+                self._plain_body(request, outcome) if encode is None else encode(_as_raised(outcome))
+            )
         except BaseException as failed:  # noqa: BLE001 - a bad result fails alone, whatever encode raises
             return judge_encode(failed, outcome.value if isinstance(outcome, Success) else None)
         if max_size is not None and len(body) > max_size:
@@ -280,9 +301,9 @@ class Codec:
             )
         return body
 
-    def _error_body(self, failure: Failure, max_size: int | None) -> bytes:
+    def _error_body(self, request: Request, failure: Failure, max_size: int | None) -> bytes:
         """The body of an error reply; where `encode` fails at that too, it is plain text."""
-        body = self._body(failure, max_size)
+        body = self._body(request, failure, max_size)
         if isinstance(body, bytes):
             return body
         log.warning(
@@ -292,6 +313,10 @@ class Codec:
             body.in_full,
         )
         return plain_body(failure)
+
+
+def _asked(member: Pending) -> Asked:
+    return Asked(member.item, info_of(member.request, trio.current_time()))
 
 
 def _span_of_batch() -> Mapping[str, object]:

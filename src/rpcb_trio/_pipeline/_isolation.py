@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import trio
@@ -10,6 +10,7 @@ import trio
 from rpcb_trio._executors import Executor
 from rpcb_trio._guard import judge_infer, outcomes_of
 from rpcb_trio._messages import Ending, Failure, Outcome, Pending, Run, Work
+from rpcb_trio._pipeline._codec import ITEM
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio.errors import ExecutorHung, OutOfMemory
 
@@ -21,8 +22,15 @@ class Isolation:
     batch that the device's memory can't hold is split likewise.
     """
 
-    def __init__(self, executor: Executor, journal: Journal | None = None, slot: int = 0) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        journal: Journal | None = None,
+        slot: int = 0,
+        given: Callable[[Pending], Any] = ITEM,
+    ) -> None:
         self._executor = executor
+        self._given = given
         self._journal = journal or Journal()
         self._slot = slot
         self.runs: list[Run] = []
@@ -58,7 +66,7 @@ class Isolation:
         started = trio.current_time()
         ending = Ending.FAILED
         try:
-            results = await self._executor.infer([member.item for member in members])
+            results = await self._executor.infer(list(map(self._given, members)))
             outcomes = outcomes_of(results, len(members))
             ending = Ending.COMPUTED
         except OutOfMemory:

@@ -284,7 +284,7 @@ class Stages:
         if self._rule.closed(batch, trio.current_time()):
             self._follower.wake()
         self._instruments.notify(Instrument.batch_closed, batch)
-        isolation = Isolation(generation.executors[slot], self._journal, slot)
+        isolation = Isolation(generation.executors[slot], self._journal, slot, codec.given)
         started = trio.current_time()
         outcomes = await isolation.infer(batch.members)
         computed.send_nowait(Outcomes(codec, codec.resolve(batch, outcomes)))

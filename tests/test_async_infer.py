@@ -22,7 +22,7 @@ from rpcb_trio import (
 from rpcb_trio._service import bind
 from rpcb_trio.errors import DrainTimeout, InferError, OutcomeError, WarmUpFailed
 from rpcb_trio.executors import AsyncExecutor
-from rpcb_trio.testing import Recorder, in_place, push_batch, served
+from rpcb_trio.testing import in_place, push_batch, served
 from tests.scenarios import ask
 
 
@@ -238,15 +238,3 @@ async def test_a_process_is_refused_once_it_sees_the_service() -> None:
             await executor.warm_up()
     finally:
         executor.close()
-
-
-async def test_serve_chooses_the_executor_by_the_service(autojump_clock: MockClock) -> None:
-    recorder = Recorder()
-    broker = MemoryBroker()
-    async with (
-        open_worker(Hooked, broker, "q", replicas=3, offload=in_place, instruments=[recorder]),
-        open_client(broker) as client,
-    ):
-        reply = await client.call(b'"ab"', queue="q", timeout=20)
-    assert reply.body == b"2"
-    assert recorder.setups[0].executors == 3

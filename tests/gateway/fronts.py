@@ -117,7 +117,8 @@ async def behind(
                 partial(start, **{"executors": [VirtualExecutor(bound.infer)], **started.how})
             )
         async with open_client(broker) as client:
-            yield Gateway(make_app(client, read_routes(routes or {}), options), client)
+            typed = {name: each for name, each in services.items() if name.startswith("typed")}
+            yield Gateway(make_app(client, read_routes(routes or {}), options, typed=typed), client)
         nursery.cancel_scope.cancel()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -42,6 +42,7 @@ from rpcb_trio._gateway._routes import Route, Routes
 from rpcb_trio._gateway._store import Store
 from rpcb_trio._gateway._tables import check_routes
 from rpcb_trio._gateway._traced import Traced
+from rpcb_trio._gateway._typed_bodies import typed_bodies
 from rpcb_trio._gateway._unsent import BoundedResponses, Unsent
 from rpcb_trio._messages import (
     ERROR_HEADER,
@@ -77,6 +78,7 @@ def make_app(
     more: Sequence[BaseRoute] = (),
     events: EventWatch | None = None,
     metrics: CollectorRegistry | None = None,
+    typed: Mapping[str, Any] | None = None,
 ) -> Starlette:
     """The gateway as an ASGI app, for `serve_app`, hypercorn's trio worker, or another app that mounts it.
 
@@ -90,6 +92,8 @@ def make_app(
         events: of `watch_events`, for the page's live view; nothing else may iterate over it.
         metrics: a registry of prometheus_client, to count requests for and to show at `/metrics`; without it
             there are none.
+        typed: services by the names of their queues, so that `/docs` says what those take and return that are
+            typed. They are not run here.
 
     Raises:
         SettingError: the routes don't make sense.
@@ -105,7 +109,7 @@ def make_app(
         routes=[
             *more,
             *own_paths(dispatcher, unsent, store),
-            *docs_paths(checked, options),
+            *docs_paths(checked, options, typed_bodies(typed or {})),
             *page_paths(checked, options, is_live=events is not None),
             *meter.paths,
             HttpRoute("/events", live.endpoint),

@@ -11,6 +11,7 @@ from rpcb_trio._gateway._faces._operations import operations
 from rpcb_trio._gateway._forms import JSON, URLENCODED
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._routes import Field, Route, Routes
+from rpcb_trio._gateway._typed_bodies import ERROR, Bodies, TypedBodies, content
 
 Schema = dict[str, Any]
 
@@ -67,13 +68,15 @@ FILE: Schema = {
 }
 
 
-def openapi(routes: Routes, options: GatewayOptions) -> Schema:
-    """The document, of OpenAPI 3.1."""
+def openapi(routes: Routes, options: GatewayOptions, bodies: Bodies) -> Schema:
+    """The document, of OpenAPI 3.1; `bodies` are those of typed services."""
     paths: Schema = {}
     for name, route in routes.items():
         if route.preset is None:
-            paths[route.path] = {route.method.lower(): _operation(name, route, routes)}
+            paths[route.path] = {route.method.lower(): _operation(name, route, routes, bodies)}
     paths |= operations(routes)
+    for name, typed in bodies.items():
+        paths[f"/rpc/{name}"] = {"post": _typed(name, typed)}
     names = [name for name, route in routes.items() if not route.parts]
     if names or options.rpc:
         paths["/rpc/{name}"] = {"post": _rpc(names, options)}
@@ -83,11 +86,21 @@ def openapi(routes: Routes, options: GatewayOptions) -> Schema:
         "openapi": "3.1.0",
         "info": {"title": "rpcb-trio gateway", "version": metadata.version("rpcb-trio")},
         "paths": paths,
-        "components": {"schemas": {"Problem": PROBLEM}},
+        "components": {"schemas": _components(bodies)},
     }
 
 
-def _operation(name: str, route: Route, routes: Routes) -> Schema:
+def _components(bodies: Bodies) -> Schema:
+    found = {"Problem": PROBLEM, **({"Error": ERROR} if bodies else {})}
+    for typed in bodies.values():
+        found |= typed.components
+    return found
+
+
+def _operation(name: str, route: Route, routes: Routes, bodies: Bodies) -> Schema:
+    typed = None if route.form or route.parts else bodies.get(route.queue or "")
+    if typed is not None:
+        return {**_typed(name, typed), "summary": route.summary or name}
     return {
         "operationId": name,
         "summary": route.summary or name,
@@ -146,6 +159,21 @@ def _responses(route: Route, answer: Schema, named: Collection[int]) -> Schema:
         description = PROBLEMS.get(status, "The service says so.")
         responses[str(status)] = {"description": description, "content": PROBLEM_CONTENT}
     return responses
+
+
+def _typed(name: str, typed: TypedBodies) -> Schema:
+    """An operation of a typed service: its own bodies go in and out, error replies too."""
+    responses = _responses(Route(), typed.reply or {"*/*": {}}, ())
+    errors = content({"$ref": "#/components/schemas/Error"}) | PROBLEM_CONTENT
+    for status, response in responses.items():
+        if status != "200":
+            response["content"] = errors
+    return {
+        "operationId": f"rpc-{name}",
+        "summary": name,
+        "requestBody": {"required": True, "content": typed.request or BYTES},
+        "responses": responses,
+    }
 
 
 def _rpc(names: list[str], options: GatewayOptions) -> Schema:

@@ -21,6 +21,7 @@ from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._responses import INERT, failure
 from rpcb_trio._gateway._routes import Routes
 from rpcb_trio._gateway._store import Store
+from rpcb_trio._gateway._typed_bodies import Bodies
 from rpcb_trio._gateway._unsent import Unsent
 from rpcb_trio.errors import SettingError
 
@@ -68,13 +69,13 @@ def own_paths(dispatcher: Dispatcher, unsent: Unsent, store: Store) -> list[Base
     ]
 
 
-def docs_paths(routes: Routes, options: GatewayOptions) -> list[BaseRoute]:
+def docs_paths(routes: Routes, options: GatewayOptions, bodies: Bodies) -> list[BaseRoute]:
     """`/openapi.json`, and Swagger UI at `/docs`.
 
     Raises:
         SettingError: the package swagger-ui-py is not installed.
     """
-    document = msgspec.json.encode(openapi(routes, options))
+    document = msgspec.json.encode(openapi(routes, options, bodies))
 
     async def openapi_json(_: Request) -> Response:
         return Response(document, media_type=JSON)

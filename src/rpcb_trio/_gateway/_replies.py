@@ -158,8 +158,20 @@ def _failure(route: Route, reply: Reply, decoded: Any) -> Problem:
     status = _status(route.status, decoded) or (status_of_error(reply) if reply.error else None)
     detail = reply.error_reason or f"the service answered with an error ({code})"
     return Problem(
-        status or HTTPStatus.INTERNAL_SERVER_ERROR, code, detail, reply=decoded, headers=reply_headers(reply)
+        status or HTTPStatus.INTERNAL_SERVER_ERROR,
+        code,
+        detail,
+        field=_field_of(route, decoded),
+        reply=decoded,
+        headers=reply_headers(reply),
     )
+
+
+def _field_of(route: Route, decoded: Any) -> str | None:
+    """The form's field that a typed service refuses."""
+    path = find(decoded, "error.path")
+    field = path.removeprefix("$.") if isinstance(path, str) else None
+    return field if field in route.form else None
 
 
 def _status(status: Status | None, decoded: Any) -> int | None:

@@ -8,6 +8,11 @@ from typing import Literal
 import msgspec
 
 Coding = Literal["bytes", "msgpack", "json"]
+CONTENT_TYPES: dict[Coding, str] = {
+    "bytes": "application/octet-stream",
+    "msgpack": "application/msgpack",
+    "json": "application/json",
+}
 Plain = str | int | float | bool
 Preset = Literal["openai-transcriptions", "openai-embeddings", "open-inference"]
 
@@ -137,12 +142,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def content_type(self) -> str:
-        """The content type of a body that the gateway makes."""
-        if self.body_coding == "json":
-            return "application/json"
-        # Earlier services know none for MessagePack; those behind a preset may go by it.
-        is_told = self.preset is not None and self.body_coding == "msgpack"
-        return "application/msgpack" if is_told else "application/octet-stream"
+        """The content type of a body that the gateway makes; typed services go by it."""
+        return CONTENT_TYPES[self.body_coding]
 
     @property
     def reply_coding(self) -> Coding:

@@ -111,7 +111,7 @@ async def _run(  # noqa: PLR0917 - all that is served
         open_client(broker) as client,
         _events(broker, exchange) as events,
     ):
-        app = make_app(client, routes, options, events=events, metrics=registry)
+        app = make_app(client, routes, options, events=events, metrics=registry, typed=services)
         reload.begin(app.state.dispatcher)
         listener.listen()
         log.info(_line(settings, routes, services, listener))

@@ -19,7 +19,7 @@ from rpcb_trio._gateway._faces._presets import (
     share_a_path,
 )
 from rpcb_trio._gateway._options import is_named_by_broker
-from rpcb_trio._gateway._routes import Field, Part, Route, Routes
+from rpcb_trio._gateway._routes import Field, Part, Route, Routes, Tensor
 from rpcb_trio._shown import did_you_mean
 from rpcb_trio.errors import SettingError
 
@@ -86,7 +86,7 @@ def _refuse_unknown_preset(name: str, preset: object) -> None:
 
 
 def _unknown_key(found: re.Match[str]) -> str:
-    keys = {key for table in (Route, Field, Part) for key in table.__struct_fields__}
+    keys = {key for table in (Route, Field, Part, Tensor) for key in table.__struct_fields__}
     return f"there is no key {found[1]}{did_you_mean(found[1], sorted(keys))}"
 
 

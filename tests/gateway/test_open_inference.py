@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import httpx
@@ -17,11 +16,10 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 from tritonclient.utils import InferenceServerException
 
 from rpcb_trio import Reply
-from rpcb_trio._gateway._faces._signature import annotated
 from rpcb_trio.errors import SettingError
-from rpcb_trio.gateway import GatewayOptions
+from rpcb_trio.gateway import GatewayOptions, make_app, read_routes
 from rpcb_trio.testing import VirtualExecutor
-from tests.gateway.fronts import Started, answered_with, front, one_by_one
+from tests.gateway.fronts import Started, answered_with, asking, behind, front, one_by_one
 from tests.gateway.listening import listening
 
 ROUTES: dict[str, Any] = {
@@ -302,31 +300,69 @@ async def test_the_server_is_not_ready_while_it_drains_or_has_no_broker() -> Non
     assert [each.status_code for each in found] == [503, 503, 200]
 
 
-def test_annotations_say_which_tensors_there_are() -> None:
-    class Point(msgspec.Struct):
-        x: float
+class Point(msgspec.Struct):
+    x: float
 
-    class Item(msgspec.Struct):
-        name: str
-        image: list[list[float]]
-        raw: bytes = b""
-        count: int | None = None
 
-    schemas = partial(msgspec.json.schema_components, ref_template="#/$defs/{name}")
-    (request, reply), components = schemas([Item, dict[str, float]])
-    found = annotated(request, reply, components)
-    assert {name: (each.datatype, each.shape, each.text) for name, each in found.inputs.items()} == {
-        "name": ("BYTES", (), True),
-        "image": ("FP64", (-1, -1), True),
-        "raw": ("BYTES", (), False),
-        "count": ("INT64", (), True),
+class Picture(msgspec.Struct):
+    name: str
+    image: list[list[float]]
+    raw: bytes = b""
+    count: int | None = None
+
+
+def points(pictures: list[Picture]) -> list[Point]:
+    return [Point(sum(map(sum, each.image)) + len(each.raw) + (each.count or 0)) for each in pictures]
+
+
+def sums(rows: list[np.ndarray]) -> list[float]:
+    return [float(each.sum()) for each in rows]
+
+
+def nested(rows: list[list[Point]]) -> list[float]:
+    return [0.0 for _ in rows]
+
+
+async def test_the_annotations_of_a_service_say_which_tensors_there_are_and_it_takes_them() -> None:
+    routes = {"typed_points": ROUTES["any"], "typed_sums": ROUTES["any"]}
+    image = {"name": "image", "shape": [2, 1, 2], "datatype": "FP32", "data": [1, 2, 3, 4]}
+    names = {"name": "name", "shape": [2, 1], "datatype": "BYTES", "data": ["a", "b"]}
+    raw = {"name": "raw", "shape": [2], "datatype": "BYTES", "data": ["abc", ""]}
+    item = {"name": "input", "shape": [1, 2, 2], "datatype": "FP64", "data": [1, 2, 3, 4.5]}
+    async with front(routes, typed_points=points, typed_sums=sums) as gateway:
+        described = (await gateway.http.get("/v2/models/typed_points")).json()
+        answer = await gateway.http.post(
+            "/v2/models/typed_points/infer", json={"inputs": [names, image, raw]}
+        )
+        summed = await gateway.http.post("/v2/models/typed_sums/infer", json={"inputs": [item]})
+    assert {each["name"]: (each["datatype"], each["shape"]) for each in described["inputs"]} == {
+        "name": ("BYTES", [-1]),
+        "image": ("FP64", [-1, -1, -1]),
+        "raw": ("BYTES", [-1]),
+        "count": ("INT64", [-1]),
     }
-    assert found.required == {"name", "image"}
-    assert not found.outputs
-    (request, reply), components = schemas([list[int], Point])
-    found = annotated(request, reply, components)
-    assert [*found.inputs] == ["input"]
-    assert {name: each.datatype for name, each in found.outputs.items()} == {"x": "FP64"}
-    (request,), components = schemas([list[Point]])
-    with pytest.raises(SettingError, match="an item is object to the service, which no tensor holds"):
-        annotated(request, None, components)
+    assert described["outputs"] == [{"name": "x", "datatype": "FP64", "shape": [-1]}]
+    assert answer.json()["outputs"] == [{"name": "x", "datatype": "FP64", "shape": [2], "data": [6.0, 7.0]}]
+    assert summed.json()["outputs"][0]["data"] == [10.5]
+
+
+async def test_what_a_typed_service_refuses_is_told_with_its_place() -> None:
+    ragged = {"name": "image", "shape": [1, 1], "datatype": "FP32", "data": [1]}
+    names = {"name": "name", "shape": [1], "datatype": "INT8", "data": [1]}
+    async with behind({"typed_points": ROUTES["any"]}, typed_points=points) as gateway:
+        app = make_app(
+            gateway.client, read_routes({"typed_points": ROUTES["any"]})
+        )  # which knows no annotations
+        async with app.router.lifespan_context(app), asking(app) as http:
+            answer = await http.post("/v2/models/typed_points/infer", json={"inputs": [names, ragged]})
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith("name: Expected `str`, got `int`")
+
+
+async def test_annotations_of_what_no_tensor_holds_are_refused_at_the_start() -> None:
+    with pytest.raises(ExceptionGroup) as raised:
+        async with front({"typed_nested": ROUTES["any"]}, typed_nested=nested):
+            pass
+    assert raised.group_contains(
+        SettingError, match=r"\[routes.typed_nested\]: an item is object to the service"
+    )

@@ -23,7 +23,6 @@ from rpcb_trio._gateway._composites import BATCH_SIZES_HEADER
 from rpcb_trio._gateway._dispatcher import Dispatcher
 from rpcb_trio._gateway._endpoints import Endpoints
 from rpcb_trio._gateway._faces._paths import face_paths
-from rpcb_trio._gateway._faces._signature import declared
 from rpcb_trio._gateway._live import Live
 from rpcb_trio._gateway._middleware import (
     LONGEST_PATH,
@@ -92,8 +91,8 @@ def make_app(
         events: of `watch_events`, for the page's live view; nothing else may iterate over it.
         metrics: a registry of prometheus_client, to count requests for and to show at `/metrics`; without it
             there are none.
-        typed: services by the names of their queues, so that `/docs` says what those take and return that are
-            typed. They are not run here.
+        typed: services by the names of their queues, so that `/docs`, and the metadata of `open-inference`,
+            say what those take and return that are typed. They are not run here.
 
     Raises:
         SettingError: the routes don't make sense.
@@ -114,7 +113,7 @@ def make_app(
             *meter.paths,
             HttpRoute("/events", live.endpoint),
             HttpRoute("/rpc/{name:path}", endpoints.rpc, methods=["POST"]),
-            *face_paths(endpoints, checked, {name: declared(each) for name, each in checked.items()}),
+            *face_paths(endpoints, checked, typed or {}),
             *(
                 HttpRoute(path, endpoints.of(each), methods=[each.method])
                 for each in checked.values()

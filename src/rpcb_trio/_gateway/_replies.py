@@ -168,10 +168,12 @@ def _failure(route: Route, reply: Reply, decoded: Any) -> Problem:
 
 
 def _field_of(route: Route, decoded: Any) -> str | None:
-    """The form's field that a typed service refuses."""
+    """The form's field, or the item's, that a typed service refuses."""
     path = find(decoded, "error.path")
-    field = path.removeprefix("$.") if isinstance(path, str) else None
-    return field if field in route.form else None
+    if not isinstance(path, str):
+        return None
+    field = path.removeprefix("$").removeprefix(".")
+    return field if field and (field in route.form or route.preset is not None) else None
 
 
 def _status(status: Status | None, decoded: Any) -> int | None:

@@ -24,6 +24,7 @@ from rpcb_trio._gateway._responses import BINARY, failure_as
 from rpcb_trio._gateway._routes import Route, Tensor
 from rpcb_trio._gateway._uploads import LONGEST_LENGTH, Upload
 from rpcb_trio._messages import MODEL_VERSION_HEADER
+from rpcb_trio.errors import InvalidRequest
 
 HEADER_LENGTH = "inference-header-content-length"
 """How many bytes of a body are JSON; tensors in binary follow them."""
@@ -62,7 +63,9 @@ class Asked(msgspec.Struct, frozen=True):
 
 def refuse(problem: Problem, *, retry_after: int = 0, is_lingering: bool = False) -> Response:
     """A response with the problem as the protocol has it."""
-    body = msgspec.json.encode({"error": problem.detail})
+    is_unplaced = problem.code == InvalidRequest.code and problem.field is not None
+    detail = f"{problem.field}: {problem.detail}" if is_unplaced else problem.detail
+    body = msgspec.json.encode({"error": detail})
     return failure_as(problem, problem.status, body, JSON, retry_after=retry_after, is_lingering=is_lingering)
 
 

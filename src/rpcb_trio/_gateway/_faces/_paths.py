@@ -20,7 +20,7 @@ from rpcb_trio._gateway._faces._open_inference import refuse as refuse_inference
 from rpcb_trio._gateway._faces._openai import models_paths
 from rpcb_trio._gateway._faces._openai import refuse as refuse_openai
 from rpcb_trio._gateway._faces._presets import PATHS, of_preset
-from rpcb_trio._gateway._faces._signature import Signature
+from rpcb_trio._gateway._faces._signature import Signature, signatures_of
 from rpcb_trio._gateway._faces._transcriptions import Transcriptions
 from rpcb_trio._gateway._forms import JSON
 from rpcb_trio._gateway._problems import Problem
@@ -30,8 +30,17 @@ LONGEST_PATH = 200
 """Characters of a path that an error quotes."""
 
 
-def face_paths(endpoints: Endpoints, routes: Routes, signatures: Mapping[str, Signature]) -> list[BaseRoute]:
-    """Those of all presets that routes have; none where none has any."""
+def face_paths(endpoints: Endpoints, routes: Routes, services: Mapping[str, Any]) -> list[BaseRoute]:
+    """Those of all presets that routes have; none where none has any.
+
+    Args:
+        endpoints: through which they ask.
+        routes: by their names.
+        services: that are known here, by the names of their queues.
+
+    Raises:
+        SettingError: a service's annotations don't go with its route's preset.
+    """
     speech = of_preset(routes, "openai-transcriptions")
     vectors = of_preset(routes, "openai-embeddings")
     paths = models_paths(routes)
@@ -41,14 +50,13 @@ def face_paths(endpoints: Endpoints, routes: Routes, signatures: Mapping[str, Si
     if vectors:
         handle = Embeddings(endpoints, vectors).handle
         paths += _posted(endpoints, PATHS["openai-embeddings"], handle, refuse_openai)
-    return paths + _inference_paths(endpoints, of_preset(routes, "open-inference"), signatures)
+    tensors = of_preset(routes, "open-inference")
+    return paths + (_inference_paths(endpoints, tensors, signatures_of(tensors, services)) if tensors else [])
 
 
 def _inference_paths(
     endpoints: Endpoints, routes: Routes, signatures: Mapping[str, Signature]
 ) -> list[BaseRoute]:
-    if not routes:
-        return []
     dispatcher = endpoints.dispatcher
     paths: list[BaseRoute] = [
         _told("/v2", SERVER),

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from rpcb_trio._gateway._routes import Route, Tensor
+from rpcb_trio._gateway._routes import Route, Routes, Tensor
+from rpcb_trio._service import bind_again
 from rpcb_trio.errors import SettingError
 
 INPUT = "input"
@@ -39,23 +40,34 @@ class Signature(msgspec.Struct, frozen=True):
         return self.inputs.get(name) if self.inputs else ANY
 
 
-def declared(route: Route) -> Signature:
-    """What the route itself says."""
-    return Signature(route.inputs, frozenset(route.inputs), route.outputs)
+def signatures_of(routes: Routes, services: Mapping[str, Any]) -> dict[str, Signature]:
+    """The signature of each route: what its table says, or else its service's annotations, if it is here.
 
-
-def signature_of(
-    route: Route, request: Schema | None, reply: Schema | None, components: Components
-) -> Signature:
-    """What the route says, or else the annotations of its service.
+    Args:
+        routes: by their names.
+        services: by the names of their queues.
 
     Raises:
         SettingError: the annotations say what no tensor holds.
     """
-    said = declared(route)
-    if said.inputs or not request:
+    found: dict[str, Signature] = {}
+    for name, route in routes.items():
+        try:
+            found[name] = _signature_of(route, services.get(route.queue or ""))
+        except SettingError as error:
+            raise SettingError(f"[routes.{name}]: {error}") from error
+    return found
+
+
+def _signature_of(route: Route, service: Any) -> Signature:
+    said = Signature(route.inputs, frozenset(route.inputs), route.outputs)
+    typed = None if service is None else bind_again(service).typed
+    if said.inputs or typed is None:
         return said
-    found = annotated(request, reply, components)
+    schemas = typed.schemas()
+    if schemas.request is None:
+        return said
+    found = annotated(schemas.request, schemas.reply, schemas.components)
     return msgspec.structs.replace(found, outputs=said.outputs or found.outputs)
 
 

@@ -87,12 +87,15 @@ class Rows:
             values: Sequence[Any] = unpacked(datatype, self._content[start * size : end * size])
         else:
             values = self._values[start:end]
-        if datatype == BYTES and self._declared.text:
-            values = [self._text(each) for each in values]
+        if datatype == BYTES:
+            values = [self._element(each) for each in values]
         is_scalar = not self.shape or (_is_scalar(self._declared) and self.shape == (1,))
         return values[0] if is_scalar else nested(values, self.shape)
 
-    def _text(self, value: str | bytes) -> str:
+    def _element(self, value: str | bytes) -> str | bytes:
+        """As the service takes it: text, or bytes."""
+        if not self._declared.text:
+            return value.encode() if isinstance(value, str) else value
         try:
             return value if isinstance(value, str) else value.decode()
         except UnicodeDecodeError:

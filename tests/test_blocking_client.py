@@ -19,7 +19,7 @@ import trio
 
 from rpcb_trio import BlockingRpcClient, Reply, ReplyTimeout, SettingError, Topology
 from rpcb_trio._messages import Outgoing
-from rpcb_trio._transports import CallerSession, Session
+from rpcb_trio._transports import CallerSession, Inboxes, Session
 from rpcb_trio.errors import CallInterrupted, RpcbError, SessionLost, Unroutable
 
 
@@ -45,6 +45,8 @@ class Echo:
 
 
 class EchoSession:
+    inboxes: Inboxes
+
     def __init__(self, echo: Echo) -> None:
         self._echo = echo
         self._take: Callable[[Reply], None]
@@ -52,7 +54,7 @@ class EchoSession:
     def on_reply(self, take: Callable[[Reply], None]) -> None:
         self._take = take
 
-    async def publish(self, request: Outgoing, _: Callable[[RpcbError], None]) -> None:
+    async def publish(self, request: Outgoing, _: Callable[[RpcbError], None], __: object = None) -> None:
         await trio.lowlevel.checkpoint()
         if request.routing_key == "nowhere":
             raise Unroutable("no such queue")

@@ -381,7 +381,11 @@ class RefusingAndAnswering(MemoryBroker):
     async def open_caller(self) -> AsyncIterator[CallerSession]:
         async with super().open_caller() as session:
 
-            async def refuse_and_answer(request: Outgoing, failed: Callable[[RpcbError], None]) -> None:
+            async def refuse_and_answer(
+                request: Outgoing,
+                failed: Callable[[RpcbError], None],
+                confirmed: object = None,
+            ) -> None:
                 await trio.lowlevel.checkpoint()
                 failed(PublishRefused("full"))
                 address = session._address  # type: ignore[attr-defined] # of the memory transport

@@ -30,7 +30,11 @@ class Unconfirming(MemoryBroker):
                 await trio.sleep(self.after)
                 failed(SessionLost("gone"))
 
-            async def publish_and_break(request: Outgoing, failed: Callable[[RpcbError], None]) -> None:
+            async def publish_and_break(
+                request: Outgoing,
+                failed: Callable[[RpcbError], None],
+                confirmed: object = None,
+            ) -> None:
                 await publish(request, failed)
                 nursery.start_soon(break_down, failed)
 
@@ -76,7 +80,11 @@ class AnsweringAndBreaking(MemoryBroker):
     async def open_caller(self) -> AsyncIterator[CallerSession]:
         async with super().open_caller() as session:
 
-            async def answer_and_break(request: Outgoing, failed: Callable[[RpcbError], None]) -> None:
+            async def answer_and_break(
+                request: Outgoing,
+                failed: Callable[[RpcbError], None],
+                confirmed: object = None,
+            ) -> None:
                 await trio.lowlevel.checkpoint()
                 address = session._address  # type: ignore[attr-defined] # of the memory transport
                 self.publish(b"ok", routing_key=address, correlation_id=request.correlation_id)

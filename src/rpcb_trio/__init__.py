@@ -6,7 +6,7 @@ What is used daily is here; the rest is in modules named for it: `rpcb_trio.erro
 
 from typing import TYPE_CHECKING
 
-from rpcb_trio._client import BlockingRpcClient, RpcClient, open_client
+from rpcb_trio._client import BlockingRpcClient, JobStatus, RpcClient, open_client
 from rpcb_trio._messages import Failure, Outcome, RemoteError, Reply, Request, Success
 from rpcb_trio._pipeline import LiveSettings, Worker, open_worker, serve
 from rpcb_trio._public import publish
@@ -33,6 +33,7 @@ __all__ = [
     "FixedPolicy",
     "HealthInstrument",
     "Instrument",
+    "JobStatus",
     "LiveSettings",
     "LogInstrument",
     "MemoryBroker",

@@ -315,6 +315,8 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     priority: int | None = None
     headers: Mapping[str, object] = NO_HEADERS
     content_type: str = "application/octet-stream"
+    reply_to: str | None = None
+    """The queue for its reply; None for a direct reply-to address of the client's."""
 
     def why_too_big(self, most: int) -> str:
         """The text for a broker that takes at most so many bytes."""

@@ -8,7 +8,8 @@
 - `ExecutorHung`: the service's too, but the worker can't go on. What was held is redelivered.
 - `BrokerError`: the broker's or the network's. What was held is redelivered.
 - `SettingError`: the operator's. Nothing was started.
-- `CallError`: ends an `RpcClient.call` without a reply. `rpcb_trio.RemoteError` is the one that has a reply.
+- `CallError`: ends an `RpcClient.call`, or what is asked of a job, without a reply. `rpcb_trio.RemoteError`
+  is the one that has a reply.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ __all__ = [
     "HooksHung",
     "InferError",
     "InvalidRequest",
+    "JobGone",
     "KilledWorker",
     "Kind",
     "LoginRefused",
@@ -352,6 +354,12 @@ class CallInterrupted(CallError):
     """The connection was lost, or the client closed, before the reply came. It may have been computed."""
 
     code = "interrupted"
+
+
+class JobGone(CallError):
+    """There is no such job: it was forgotten, nobody looked at it for as long as it is kept, or never was."""
+
+    code = "job-gone"
 
 
 def first_leaf(group: BaseExceptionGroup[ErrorT]) -> ErrorT:

@@ -5,8 +5,27 @@
 
 from rpcb_trio._messages import Outgoing
 from rpcb_trio._public import publish
-from rpcb_trio._transports import CallerSession, MemoryBroker, NoticeTransport, Session, Topology, Transport
+from rpcb_trio._transports import (
+    CallerSession,
+    Inbox,
+    Inboxes,
+    MemoryBroker,
+    NoticeTransport,
+    Session,
+    Topology,
+    Transport,
+)
 
-__all__ = ["CallerSession", "MemoryBroker", "NoticeTransport", "Outgoing", "Session", "Topology", "Transport"]
+__all__ = [
+    "CallerSession",
+    "Inbox",
+    "Inboxes",
+    "MemoryBroker",
+    "NoticeTransport",
+    "Outgoing",
+    "Session",
+    "Topology",
+    "Transport",
+]
 
 publish(__name__)

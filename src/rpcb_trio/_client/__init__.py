@@ -2,5 +2,6 @@
 
 from rpcb_trio._client._blocking import BlockingRpcClient
 from rpcb_trio._client._client import RpcClient, open_client
+from rpcb_trio._client._jobs import JobStatus
 
-__all__ = ["BlockingRpcClient", "RpcClient", "open_client"]
+__all__ = ["BlockingRpcClient", "JobStatus", "RpcClient", "open_client"]

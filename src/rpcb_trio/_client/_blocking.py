@@ -11,17 +11,21 @@ from contextlib import suppress
 from functools import partial
 from threading import TIMEOUT_MAX, RLock, Thread
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from weakref import WeakSet
 
 import trio
 from anyio.from_thread import BlockingPortal
 
-from rpcb_trio._client._client import CLOSED, SHORTEST_EXPIRATION, RpcClient, checked_expiration, open_client
+from rpcb_trio._client._blocking_jobs import BlockingJobCalls
+from rpcb_trio._client._client import SHORTEST_EXPIRATION, RpcClient, open_client
+from rpcb_trio._client._outgoing import CLOSED, checked_expiration
 from rpcb_trio._green import refuse_green_threads
 from rpcb_trio._messages import NO_HEADERS, Reply
 from rpcb_trio._transports import Transport, as_transport
 from rpcb_trio.errors import CallInterrupted, ReplyTimeout
+
+T = TypeVar("T")
 
 GREEN_REMEDY = "call the worker over a gateway's HTTP, or from a process without monkey-patching"
 
@@ -32,7 +36,7 @@ LONGEST_FORK = 1.0
 """Seconds that a fork waits for connections that are being opened."""
 
 
-class BlockingRpcClient:
+class BlockingRpcClient(BlockingJobCalls):
     """As `RpcClient`, for programs without an event loop. Any number of threads may call at once.
 
         client = BlockingRpcClient("amqp://localhost")  # kept in a module, for all requests of a web server
@@ -97,24 +101,17 @@ class BlockingRpcClient:
                 tries again.
             CallError, SettingError: as `RpcClient.call`.
         """
-        checked_expiration(timeout)
-        connection = self._connected()
-        began = time.monotonic()
-        client = connection.opened(timeout)
-        opening = round(time.monotonic() - began, 3)  # 0 where it was open
-        return connection.run(
-            partial(
-                client.call,
-                body,
-                queue=queue,
-                exchange=exchange,
-                routing_key=routing_key,
-                timeout=max(timeout - opening, SHORTEST_EXPIRATION) if opening else timeout,
-                headers=headers,
-                priority=priority,
-                content_type=content_type,
-            )
+        call = partial(
+            RpcClient.call,
+            body=body,
+            queue=queue,
+            exchange=exchange,
+            routing_key=routing_key,
+            headers=headers,
+            priority=priority,
+            content_type=content_type,
         )
+        return self._within(timeout, call)
 
     def close(self) -> None:
         """End the connection and its thread. Calling it again does nothing.
@@ -126,6 +123,16 @@ class BlockingRpcClient:
             connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    def _within(self, timeout: float, call: Callable[..., Coroutine[Any, Any, T]]) -> T:
+        """Have the client do it; what opening has taken is no longer its to take."""
+        checked_expiration(timeout)
+        connection = self._connected()
+        began = time.monotonic()
+        client = connection.opened(timeout)
+        opening = round(time.monotonic() - began, 3)  # 0 where it was open
+        left = max(timeout - opening, SHORTEST_EXPIRATION) if opening else timeout
+        return connection.run(partial(call, client, timeout=left))
 
     def _connected(self) -> _Connection:
         with _lock:
@@ -164,10 +171,10 @@ class _Connection:
         except TimeoutError:
             raise ReplyTimeout(f"the broker did not let us in within {seconds:g} s") from None
 
-    def run(self, call: Callable[[], Coroutine[Any, Any, Reply]]) -> Reply:
+    def run(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         _, portal = self.opening.result()
         try:
-            under_way: Future[Reply] = portal.start_task_soon(call)
+            under_way: Future[T] = portal.start_task_soon(call)
         except RuntimeError as error:  # the portal is closed, or this thread runs trio itself
             if not self.is_over:
                 raise

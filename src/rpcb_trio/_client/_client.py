@@ -11,23 +11,22 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from rpcb_trio._backoff import ConnectionLog, keep_connected
-from rpcb_trio._bounds import POSITIVE
+from rpcb_trio._client._jobs import JobCalls
+from rpcb_trio._client._outgoing import CLOSED, checked_body, checked_expiration, destination
 from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._tracing import spans
 from rpcb_trio._transports import CallerSession, Transport, as_transport, server_of
-from rpcb_trio.errors import BrokerError, CallInterrupted, ReplyTimeout, RpcbError, SettingError
-
-LONGEST_EXPIRATION = 365 * 86400.0
-"""Seconds. A broker closes the channel over an expiration beyond its limit; a longer call has none."""
+from rpcb_trio.errors import BrokerError, CallInterrupted, ReplyTimeout, RpcbError
 
 SHORTEST_EXPIRATION = 0.001
 """Seconds. AMQP counts milliseconds, and at 0 a request expires unless a worker takes it at once."""
 
-CLOSED = "the client is closed"
+DEPOSITED = Reply(body=b"")
+"""What a call returns whose reply goes to an inbox, once the broker has its request."""
 
 
-class RpcClient:
+class RpcClient(JobCalls):
     """Sends requests and awaits their replies; any number of tasks may call at once. `open_client` makes it.
 
     The replies come over RabbitMQ's direct reply-to. A client belongs to the event loop that opened it:
@@ -36,6 +35,7 @@ class RpcClient:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._server: tuple[str, int] | None = None
         """Host and port of the broker."""
         self._waiting: dict[str, _Call] = {}
@@ -86,12 +86,10 @@ class RpcClient:
             SettingError: the destination or the timeout makes no sense, or AMQP can't carry a property.
             TypeError: the body is not bytes.
         """
-        if not isinstance(body, (bytes, bytearray, memoryview)):
-            raise TypeError(f"the body of a request must be bytes, not {type(body).__name__}")
         request = Outgoing(
-            body=bytes(body),
+            body=checked_body(body),
             exchange=exchange,
-            routing_key=_destination(queue, exchange, routing_key),
+            routing_key=destination(queue, exchange, routing_key),
             correlation_id=str(uuid4()),
             expiration=checked_expiration(timeout),
             priority=priority,
@@ -122,7 +120,10 @@ class RpcClient:
         done: Callable[[], None] | None = None
         try:
             try:
-                done = await self._session.publish(request, call.fail)
+                if request.reply_to is None:
+                    done = await self._session.publish(request, call.fail)
+                else:
+                    done = await self._session.publish(request, call.fail, call.confirm)
             except BrokerError as error:
                 call.fail(error)
             return await call.reply()
@@ -139,6 +140,13 @@ class RpcClient:
             return request
         left = request.expiration - (anyio.current_time() - began)
         return msgspec.structs.replace(request, expiration=max(left, SHORTEST_EXPIRATION))
+
+    async def _open_session(self) -> CallerSession:
+        await self._connected.wait()
+        if self._is_closed:
+            raise CallInterrupted(CLOSED)
+        assert self._session is not None  # noqa: S101 - for the type checker
+        return self._session
 
     async def _keep_connected(self, transport: Transport, *, task_status: TaskStatus[None]) -> None:
         log = ConnectionLog("client", task_status.started)
@@ -162,6 +170,8 @@ class RpcClient:
         self._connected.set()  # for the calls that wait for a connection
         for call in self._waiting.values():
             call.fail(CallInterrupted(CLOSED))
+        for scope in self._asking:
+            scope.cancel()
 
     def _take(self, reply: Reply) -> None:
         call = self._waiting.get(reply.correlation_id or "")
@@ -186,6 +196,10 @@ class _Call:
     def finish(self, reply: Reply) -> None:
         self._ending = reply
         self._over.set()
+
+    def confirm(self) -> None:
+        """The broker has the request, and its reply goes elsewhere."""
+        self.finish(DEPOSITED)
 
     def fail(self, error: RpcbError) -> None:
         if self._ending is None:  # a reply that came before proves the delivery
@@ -226,23 +240,3 @@ async def open_client(transport: Transport | str) -> AsyncIterator[RpcClient]:
         finally:
             client._close()  # noqa: SLF001 - one room
         nursery.cancel_scope.cancel()
-
-
-def _destination(queue: str | None, exchange: str, routing_key: str | None) -> str:
-    if queue is not None and (exchange or routing_key is not None):
-        raise SettingError("give either queue, or exchange and routing_key, not both")
-    key = queue if queue is not None else routing_key
-    if key is None:
-        raise SettingError("give queue, or exchange and routing_key, to say where the request goes")
-    return key
-
-
-def checked_expiration(timeout: float) -> float | None:
-    """A call's timeout as its request carries it: in seconds, None for never.
-
-    Raises:
-        SettingError: it makes no sense.
-    """
-    if not (isinstance(timeout, int | float) and timeout > 0):  # type: ignore[redundant-expr] # it may be text
-        POSITIVE.check("timeout", timeout)
-    return None if timeout > LONGEST_EXPIRATION else timeout

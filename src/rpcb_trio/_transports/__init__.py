@@ -8,6 +8,8 @@ from rpcb_trio._transports._memory import MemoryBroker
 from rpcb_trio._transports._protocol import (
     BrokerFacts,
     CallerSession,
+    Inbox,
+    Inboxes,
     NoticePublisher,
     NoticeSubscriber,
     NoticeTransport,
@@ -27,6 +29,8 @@ __all__ = [
     "LONGEST_HEARTBEAT",
     "BrokerFacts",
     "CallerSession",
+    "Inbox",
+    "Inboxes",
     "MemoryBroker",
     "NoticePublisher",
     "NoticeSubscriber",

@@ -125,17 +125,72 @@ class Session(Protocol):
         ...
 
 
+class Inbox(Protocol):
+    """A consumer of replies, with what it has not acked yet; that goes back to its queue at the end."""
+
+    @property
+    def replies(self) -> AsyncIterable[tuple[int, Reply]]:
+        """As they come, each with its delivery tag; it ends when the queue or the connection is gone."""
+        ...
+
+    def ack(self, tag: int) -> None:
+        """Take a reply off its queue for good."""
+        ...
+
+
+class Inboxes(Protocol):
+    """Durable queues for replies, which wait there for whoever asks.
+
+    Each coroutine raises:
+        PublishRefused: the user may not, or the broker has no room for another queue.
+        SettingError: no queue can have that name.
+        SessionLost: the connection is gone, or the broker does not answer in time.
+    """
+
+    async def declare(self, queue: str, *, unused: float, most: int | None = None) -> None:
+        """Create one, if it is not there.
+
+        Args:
+            queue: its name.
+            unused: seconds; it goes once nobody has declared or consumed it for so long.
+            most: how many replies it holds; the oldest are dropped. None for any number.
+        """
+        ...
+
+    async def depth(self, queue: str) -> int | None:
+        """How many replies wait in it; None where there is no such queue."""
+        ...
+
+    async def delete(self, queue: str) -> None:
+        """Delete it with all that it holds; nothing where it is not there."""
+        ...
+
+    def open(self, queue: str, *, prefetch: int) -> AbstractAsyncContextManager[Inbox | None]:
+        """Consume it, with at most `prefetch` replies unacked; None where there is no such queue."""
+        ...
+
+
 class CallerSession(Protocol):
     """A client's connection: requests go out, replies come in on a direct reply-to address."""
+
+    @property
+    def inboxes(self) -> Inboxes:
+        """The durable queues for replies."""
+        ...
 
     def on_reply(self, take: Callable[[Reply], None]) -> None:
         """Have `take` called with each reply as it comes; it may not wait. To be named before any request."""
         ...
 
     async def publish(
-        self, request: Outgoing, failed: Callable[[RpcbError], None]
+        self,
+        request: Outgoing,
+        failed: Callable[[RpcbError], None],
+        confirmed: Callable[[], None] | None = None,
     ) -> Callable[[], None] | None:
         """Send a request. Where the broker refuses it later, `failed` is called with the error.
+
+        `confirmed` is called once the broker has it, in a queue.
 
         Returns a function, where the session has to know, to be called once its reply is no longer awaited.
 

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import anyio
 
-from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
+from rpcb_trio._messages import Outgoing, Reply
 from rpcb_trio._transports._amqp._codec._frames import Delivery
 from rpcb_trio._transports._amqp._codec._properties import PERSISTENT, Properties
 from rpcb_trio._transports._amqp._data._closing import ChannelRefused, refused_exchange
@@ -19,6 +19,7 @@ from rpcb_trio._transports._amqp._data._publications import (
     PublishResult,
     PublishStatus,
 )
+from rpcb_trio._transports._amqp._inboxes import AmqpInboxes, reply_of
 from rpcb_trio._transports._amqp._limits import learned_limit
 from rpcb_trio._transports._amqp._session._outbox_channel import Exchanges
 from rpcb_trio._transports._amqp._session_end import SessionEnd
@@ -48,6 +49,7 @@ class AmqpCaller:
     def __init__(self, end: SessionEnd) -> None:
         self._end = end
         self._take: Callable[[Reply], None]
+        self.inboxes: AmqpInboxes
         self._connection: Connection
         self._channel: PublishChannel
         self._exchanges: Exchanges
@@ -63,7 +65,10 @@ class AmqpCaller:
         self._take = take
 
     async def publish(
-        self, request: Outgoing, failed: Callable[[RpcbError], None]
+        self,
+        request: Outgoing,
+        failed: Callable[[RpcbError], None],
+        confirmed: Callable[[], None] | None = None,
     ) -> Callable[[], None] | None:
         await anyio.lowlevel.checkpoint_if_cancelled()
         if self._channel.closing is not None:
@@ -74,19 +79,18 @@ class AmqpCaller:
         if not self._connection.wire.is_drained:  # else what a broker does not read would pile up here
             await self._connection.wire.drained()
         if len(request.body) > self._proven_size or request.exchange not in self._proven_exchanges:
-            return await self._try(request, failed)
-        self._channel.write(_call(request, failed, self._learn))
+            return await self._try(_call(request, failed, self._learn, confirmed))
+        self._channel.write(_call(request, failed, self._learn, confirmed))
         self._connection.wire.flush()
         return None
 
-    async def _try(self, request: Outgoing, failed: Callable[[RpcbError], None]) -> Callable[[], None] | None:
+    async def _try(self, call: _Call) -> Callable[[], None] | None:
         """Send a request where its refusal harms no other; others to be tried wait to learn of it."""
         channel: PublishChannel | None = None
         try:
             async with self._trying:
-                self._refuse_too_big(request)
+                self._refuse_too_big(call.request)
                 channel = await self._channel_for_trials()
-                call = _call(request, failed, self._learn)
                 call.on_trial = anyio.Event()
                 channel.write(call)
                 self._connection.wire.flush()
@@ -139,6 +143,7 @@ class AmqpCaller:
 
     async def listen(self, connection: Connection) -> None:
         self._connection = connection
+        self.inboxes = AmqpInboxes(connection)
         self._exchanges = Exchanges(connection)
         self._channel = await self._open_channel()
         self._channel.end = lambda why: self._end.report(why or "the broker ended the consumer of replies")
@@ -154,15 +159,7 @@ class AmqpCaller:
 
     def _receive(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
-            properties = delivery.properties or Properties()  # unreadable ones are the reply to no call
-            self._take(
-                Reply(
-                    body=delivery.body,
-                    correlation_id=properties.correlation_id,
-                    headers=properties.headers or NO_HEADERS,
-                    content_type=properties.content_type or "application/octet-stream",
-                )
-            )
+            self._take(reply_of(delivery))
 
 
 class _Call(Publication, kw_only=True):
@@ -171,6 +168,7 @@ class _Call(Publication, kw_only=True):
     request: Outgoing
     failed: Callable[[RpcbError], None]
     learn: Callable[[Outgoing, PublishResult], None]
+    confirmed: Callable[[], None] | None = None
     on_trial: anyio.Event | None = None
     """Set once the broker has said what it does with it; only for one that may be refused."""
 
@@ -180,6 +178,8 @@ class _Call(Publication, kw_only=True):
             self.learn(self.request, result)
         if not is_taken:
             self.failed(_error(self.request, result))
+        elif self.confirmed is not None:
+            self.confirmed()
         if self.on_trial is not None:
             self.on_trial.set()
 
@@ -208,6 +208,7 @@ def _call(
     request: Outgoing,
     failed: Callable[[RpcbError], None],
     learn: Callable[[Outgoing, PublishResult], None],
+    confirmed: Callable[[], None] | None,
 ) -> _Call:
     """A request as it is sent; expirations are whole milliseconds, written out."""
     expiration = request.expiration
@@ -221,11 +222,12 @@ def _call(
             delivery_mode=PERSISTENT,
             priority=request.priority,
             correlation_id=request.correlation_id,
-            reply_to=PSEUDO_QUEUE,
+            reply_to=request.reply_to or PSEUDO_QUEUE,
             expiration=None if expiration is None else str(max(0, round(expiration * 1000))),
             message_id=request.correlation_id,
         ),
         request=request,
         failed=failed,
         learn=learn,
+        confirmed=confirmed,
     )

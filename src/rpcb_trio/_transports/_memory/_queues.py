@@ -101,6 +101,8 @@ class Queue:
         self.arguments = arguments
         self._messages: deque[Message] = deque()
         self._consumers: deque[Consumer] = deque()
+        self.gone = trio.Event()
+        """Set when it is deleted."""
 
     def __len__(self) -> int:
         return len(self._messages)

@@ -13,6 +13,7 @@ import trio
 from rpcb_trio._messages import Answer, Outgoing, Reply, Request, Settled
 from rpcb_trio._transports._deadline import Deadlines
 from rpcb_trio._transports._headers import ROUTING_HEADERS, dead_letter_headers, ids_of
+from rpcb_trio._transports._memory._inboxes import MemoryInboxes
 from rpcb_trio._transports._memory._queues import Consumer, Message
 from rpcb_trio._transports._memory._router import Router, check_connected, watch
 from rpcb_trio._transports._protocol import QueueFacts, Rest
@@ -171,6 +172,7 @@ class MemoryCaller:
 
     def __init__(self, router: Router, max_message_size: int | None) -> None:
         self._router = router
+        self.inboxes = MemoryInboxes(router)
         self._most = max_message_size
         self._address = router.add_caller(self._deliver)
         self._lost = router.lost
@@ -179,7 +181,12 @@ class MemoryCaller:
     def on_reply(self, take: Callable[[Reply], None]) -> None:
         self._take = take
 
-    async def publish(self, request: Outgoing, failed: Callable[[RpcbError], None]) -> None:  # noqa: ARG002 - all is known at once
+    async def publish(
+        self,
+        request: Outgoing,
+        failed: Callable[[RpcbError], None],  # noqa: ARG002 - all is known at once
+        confirmed: Callable[[], None] | None = None,
+    ) -> None:
         await trio.lowlevel.checkpoint()
         check_connected(self._lost)
         if self._most is not None and len(request.body) > self._most:
@@ -187,7 +194,7 @@ class MemoryCaller:
         message = Message(
             body=request.body,
             routing_key=request.routing_key,
-            reply_to=self._address,
+            reply_to=request.reply_to or self._address,
             correlation_id=request.correlation_id,
             expiration=request.expiration,
             priority=request.priority or 0,
@@ -196,6 +203,8 @@ class MemoryCaller:
         )
         if not self._router.route(request.exchange, request.routing_key, message):
             raise Unroutable(request.why_returned())
+        if confirmed is not None:
+            confirmed()
 
     async def watch(self) -> NoReturn:
         await watch(self._lost)

@@ -70,6 +70,10 @@ class ControlChannel:
         found = await self._ask(declare)
         return Declared(found.queue or "", found.message_count or 0, found.consumer_count or 0)
 
+    async def delete_queue(self, name: str) -> None:
+        """Delete a queue with all that it holds; nothing where it is not there."""
+        await self._ask(_DeleteQueue(queue=name))
+
     async def declare_exchange(
         self, name: str, exchange_type: str = "direct", *, passive: bool = False, durable: bool = False
     ) -> None:
@@ -144,6 +148,10 @@ class _DeclareQueue(_AnyNames, Queue.Declare):
 
 class _DeclareExchange(_AnyNames, Exchange.Declare):
     names = ("exchange", "exchange_type")
+
+
+class _DeleteQueue(_AnyNames, Queue.Delete):
+    names = ("queue",)
 
 
 class _BindQueue(_AnyNames, Queue.Bind):

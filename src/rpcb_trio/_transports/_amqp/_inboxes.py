@@ -1,0 +1,131 @@
+"""Durable queues for replies: declared, looked at, consumed on channels of their own, deleted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+import anyio
+
+from rpcb_trio._messages import NO_HEADERS, Reply
+from rpcb_trio._transports._amqp._codec._frame_writer import ack
+from rpcb_trio._transports._amqp._codec._frames import Delivery
+from rpcb_trio._transports._amqp._codec._properties import Properties
+from rpcb_trio._transports._amqp._control._channel import ControlChannel
+from rpcb_trio._transports._amqp._data._closing import ACCESS_REFUSED, NOT_FOUND, ChannelRefused
+from rpcb_trio._transports._amqp._data._connection import ASK_SECONDS, Connection, DataChannel
+from rpcb_trio.errors import PublishRefused, SessionLost, SettingError
+
+ANSWER_SECONDS = 10.0
+"""How long the broker may take; on a cluster it agrees with its peers before a queue is there."""
+
+
+def reply_of(delivery: Delivery) -> Reply:
+    """A delivery as a caller reads it that awaits a reply."""
+    properties = delivery.properties or Properties()  # unreadable ones are the reply to no call
+    return Reply(
+        body=delivery.body,
+        correlation_id=properties.correlation_id,
+        headers=properties.headers or NO_HEADERS,
+        content_type=properties.content_type or "application/octet-stream",
+    )
+
+
+class AmqpInboxes:
+    """Implements `Inboxes`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def declare(self, queue: str, *, unused: float, most: int | None = None) -> None:
+        arguments: dict[str, object] = {"x-expires": round(unused * 1000)}
+        if most is not None:
+            arguments["x-max-length"] = most
+        async with self._asking(queue) as channel:
+            await channel.declare_queue(queue, durable=True, arguments=arguments)
+
+    async def depth(self, queue: str) -> int | None:
+        try:
+            async with self._asking(queue) as channel:
+                return (await channel.declare_queue(queue, passive=True)).ready
+        except LookupError:
+            return None
+
+    async def delete(self, queue: str) -> None:
+        with suppress(LookupError):
+            async with self._asking(queue) as channel:
+                await channel.delete_queue(queue)
+
+    @asynccontextmanager
+    async def open(self, queue: str, *, prefetch: int) -> AsyncIterator[AmqpInbox | None]:
+        inbox = await self._begun(queue, prefetch)
+        try:
+            yield inbox
+        finally:
+            if inbox is not None:
+                await inbox.end_consuming()
+
+    async def _begun(self, queue: str, prefetch: int) -> AmqpInbox | None:
+        """Shielded: aiormq loses count of a connection's channels where it is cancelled as it opens one."""
+        with anyio.move_on_after(ANSWER_SECONDS, shield=True):
+            try:
+                with _explained(queue):
+                    inbox = await self._connection.data_channel(AmqpInbox)
+                    await inbox.control.limit_prefetch(prefetch)
+                    await inbox.control.consume(queue)
+            except LookupError:
+                return None
+            return inbox
+        raise SessionLost(f"the broker did not answer within {ANSWER_SECONDS:g} s")
+
+    @asynccontextmanager
+    async def _asking(self, queue: str) -> AsyncIterator[ControlChannel]:
+        with _explained(queue):
+            async with self._connection.throwaway_channel(ANSWER_SECONDS) as channel:
+                yield channel
+
+
+class AmqpInbox(DataChannel):
+    """Implements `Inbox`."""
+
+    def __init__(self, connection: Connection, control: ControlChannel) -> None:
+        super().__init__(connection, control)
+        self._put, self.replies = anyio.create_memory_object_stream[tuple[int, Reply]](math.inf)
+        self.take = self._receive
+        self.end = lambda _: self._put.close()
+
+    def ack(self, tag: int) -> None:
+        if self.closing is None:
+            self.connection.wire.write([ack(self._number, tag, multiple=False)])
+            self.connection.wire.flush()
+
+    async def end_consuming(self) -> None:
+        """Close the channel; what was not acked goes back to the queue."""
+        self._put.close()
+        self.replies.close()
+        with anyio.move_on_after(ASK_SECONDS, shield=True), suppress(SessionLost, ChannelRefused):
+            await self.control.close()
+
+    def _receive(self, deliveries: Sequence[Delivery]) -> None:
+        with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+            for delivery in deliveries:
+                self._put.send_nowait((delivery.tag, reply_of(delivery)))
+
+
+@contextmanager
+def _explained(queue: str) -> Iterator[None]:
+    """Turn the broker's refusals into ours; into a LookupError where there is no such queue."""
+    try:
+        yield
+    except ChannelRefused as exc:
+        if exc.code == NOT_FOUND and "down or inaccessible" in str(exc):  # its node may come back
+            raise SessionLost(str(exc)) from exc
+        if exc.code == NOT_FOUND:
+            raise LookupError(queue) from exc
+        if exc.code == ACCESS_REFUSED:
+            remedy = "grant configure, write and read on such names"
+            raise PublishRefused(f"the user may not use queue {queue!r}; {remedy} ({exc})") from exc
+        raise PublishRefused(f"the broker will not have queue {queue!r} ({exc})") from exc
+    except (ValueError, TypeError) as exc:  # the codec's, before anything is sent
+        raise SettingError(f"queue {queue!r} can't be put into AMQP: {exc}") from exc

@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from rpcb_trio import SettingError
+from rpcb_trio._files import _files
 from rpcb_trio._gateway import _store
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._store import NAME, Store
@@ -126,7 +127,8 @@ async def test_a_temporary_directory_goes_with_the_gateway() -> None:
     store = Store(GatewayOptions())
     async with store.opened():
         await store.keep(b"1", "audio/wav")
-        place = trio.Path(store.root)
+        assert store._files is not None
+        place = trio.Path(store._files.root)
         assert await place.exists()
     assert not await place.exists()
 
@@ -210,7 +212,7 @@ async def test_a_large_file_is_read_in_pieces_by_each_from_its_start(place: str)
 async def test_a_place_that_hangs_costs_the_answer_and_holds_nobody_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_store, "TIMEOUT", 0.2)
+    monkeypatch.setattr(_files, "TIMEOUT", 0.2)
     may_end = threading.Event()
     async with front(ROUTES, GatewayOptions(files=str(tmp_path)), sound=SOUND) as gateway:
         with monkeypatch.context() as patched:
@@ -224,7 +226,7 @@ async def test_a_place_that_hangs_costs_the_answer_and_holds_nobody_up(
 async def test_what_was_broken_off_in_writing_goes_in_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_store, "TIMEOUT", 0.2)
+    monkeypatch.setattr(_files, "TIMEOUT", 0.2)
     may_end, has_ended = threading.Event(), threading.Event()
 
     def late(_: object, path: str, content: bytes) -> None:

@@ -9,11 +9,12 @@ from uuid import uuid4
 import pytest
 import trio
 
-from rpcb_trio import Topology, open_client
-from rpcb_trio._messages import Notice
+from rpcb_trio import JobStatus, Reply, Topology, open_client
+from rpcb_trio._client import deposit, keep_inbox
+from rpcb_trio._messages import Notice, Outgoing
 from rpcb_trio._transports import Session
 from rpcb_trio.amqp import AmqpTransport
-from rpcb_trio.errors import BrokerError, TopologyMismatch
+from rpcb_trio.errors import BrokerError, PublishRefused, TopologyMismatch
 from rpcb_trio.instruments import Answer, Settled
 from tests.amqp.producer import Producer, answer
 from tests.rabbitmq import Node
@@ -111,6 +112,37 @@ async def test_a_client_needs_to_publish_alone(site: Site) -> None:
             async with open_client(site.transport("exchange-client")) as client:
                 reply = await client.call(b"y", exchange=site.exchange, routing_key="rpc")
         assert reply.body == b"Y"
+        await session.stop_consuming()
+
+
+async def test_a_client_of_jobs_needs_their_queues_besides(site: Site) -> None:
+    async with AmqpTransport(site.node.url).open_session(Topology(queue=site.queue), prefetch=10) as session:
+        async with open_client(site.transport("client")) as client:
+            with pytest.raises(PublishRefused, match=r"may not use queue 'rpcb-job.*; grant configure"):
+                await client.submit(b"x", queue=site.queue)
+        async with trio.open_nursery() as nursery, open_client(site.transport("job-client")) as client:
+            nursery.start_soon(answer, session, 1)
+            job = await client.submit(b"x", queue=site.queue)
+            assert (await client.result(job)).body == b"X"
+            assert await client.status(job) is JobStatus.DONE
+            await client.forget(job)
+        async with trio.open_nursery() as nursery, open_client(site.transport("job-gateway")) as client:
+            inbox, replies = f"rpcb-jobs.{uuid4().hex}", list[bytes]()
+            taken = trio.Event()
+
+            async def take(reply: Reply) -> None:
+                replies.append(reply.body)
+                taken.set()
+
+            await nursery.start(keep_inbox, client, inbox, take)
+            request = Outgoing(
+                body=b"y", exchange="", routing_key=site.queue, correlation_id="1", reply_to=inbox
+            )
+            await deposit(client, request, 30)
+            await answer(session, 1)
+            await taken.wait()
+            nursery.cancel_scope.cancel()
+        assert replies == [b"Y"]
         await session.stop_consuming()
 
 

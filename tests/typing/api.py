@@ -21,6 +21,7 @@ from rpcb_trio import (
     FixedPolicy,
     HealthInstrument,
     Instrument,
+    JobStatus,
     LiveSettings,
     LogInstrument,
     MemoryBroker,
@@ -264,12 +265,17 @@ async def call() -> None:
         assert_type(reply, Reply)
         assert_type(reply.raise_for_error().body, bytes)
         assert_type(reply.error, str | None)
+        job = await client.submit(b"hello", queue="shout", keep=60, expiration=30, priority=1)
+        assert_type(await client.status(job), JobStatus)
+        assert_type(await client.result(job, timeout=5), Reply)
+        await client.forget(job)
 
 
 def call_and_block() -> bytes:
     client = BlockingRpcClient(URL)
     with BlockingRpcClient(rabbitmq) as other_client:
         assert_type(other_client, BlockingRpcClient)
+        assert_type(other_client.status(other_client.submit(b"hello", queue="shout")), JobStatus)
     try:
         return client.call(b"hello", exchange="texts", routing_key="length.of").raise_for_error().body
     except RemoteError as error:

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from enum import StrEnum
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -120,12 +121,7 @@ class JobCalls:
             content_type=content_type,
             reply_to=_queue_of(job),
         )
-        opentelemetry = spans()
-        if opentelemetry is None or not opentelemetry.calls_matter():
-            await self._submit(request, keep, timeout)
-        else:
-            with opentelemetry.sending(request, self._server) as sending:
-                await self._submit(sending.request, keep, timeout)
+        await self._submit(request, keep, timeout)
         return job
 
     async def result(self, job: str, *, timeout: float = 30.0) -> Reply:  # noqa: ASYNC109 - as `call` has it
@@ -201,7 +197,7 @@ class JobCalls:
     async def _submit(self, request: Outgoing, keep: float, seconds: float) -> None:
         inbox = request.reply_to or ""
 
-        async def submit(session: CallerSession) -> None:
+        async def submit(request: Outgoing, session: CallerSession) -> None:
             await session.inboxes.declare(inbox, unused=keep, most=1)
             try:
                 await self._call(request)
@@ -211,7 +207,29 @@ class JobCalls:
                 await session.inboxes.delete(inbox)
                 raise
 
-        await self._persistently(submit, seconds, "the broker has not stored the job")
+        await self._traced(request, seconds, submit)
+
+    async def _deposit(self, request: Outgoing, seconds: float) -> None:
+        """Send a request whose reply goes to an inbox that is there; return once the broker has stored it."""
+
+        async def deposit(request: Outgoing, _: CallerSession) -> None:
+            await self._call(request)
+
+        await self._traced(request, seconds, deposit)
+
+    async def _traced(
+        self,
+        request: Outgoing,
+        seconds: float,
+        send: Callable[[Outgoing, CallerSession], Awaitable[None]],
+    ) -> None:
+        opentelemetry = spans()
+        otherwise = "the broker has not stored the job"
+        if opentelemetry is None or not opentelemetry.calls_matter():
+            await self._persistently(partial(send, request), seconds, otherwise)
+        else:
+            with opentelemetry.sending(request, self._server) as sending:
+                await self._persistently(partial(send, sending.request), seconds, otherwise)
 
     async def _persistently(
         self, work: Callable[[CallerSession], Awaitable[T]], seconds: float, otherwise: str

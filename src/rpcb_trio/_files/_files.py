@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import stat
+import time
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,6 +32,12 @@ THREADS = 16
 """For the operations of one root together, so that a file system that hangs holds up nothing else."""
 
 OWNER_ALONE = 0o600
+
+PART = ".part"
+"""How the names of files end that are being written."""
+
+PART_SECONDS = 3600.0
+"""Nobody writes on one for so long."""
 
 CHANGED = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
 """Where file systems say when a file was last changed."""
@@ -93,6 +101,8 @@ class Files:
         except Exception as error:
             raise self.unusable(error) from error
         self._fs = fs
+        if self._is_local:
+            _remove_parts(Path(self.root))
 
     def put(self, name: str, content: bytes) -> None:
         """Write a new file."""
@@ -102,6 +112,21 @@ class Files:
                 flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
                 os.close(os.open(place, flags, self._mode))
             self._fs.pipe_file(place, content)
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Write a file, new or in another's place: all of it, or nothing, whenever the process ends."""
+        with _as_os_errors():
+            place = self._place(name)
+            if not self._is_local:  # what one request puts into a bucket is there as a whole
+                self._fs.pipe_file(place, content)
+                return
+            part = f"{self.root}/.{name}.{secrets.token_hex(4)}{PART}"
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+            with os.fdopen(os.open(part, flags, self._mode), "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(part).replace(place)
 
     def get(self, name: str, start: int = 0, end: int | None = None) -> bytes:
         """Read a file, or a part of it. Of a directory nothing is read but regular files: no links, no pipes.
@@ -187,13 +212,21 @@ def _as_os_errors() -> Iterator[None]:
 
 def _read_regular(place: str, start: int, end: int | None) -> bytes:
     # Without O_NONBLOCK a pipe would be waited for.
-    with open(  # noqa: PTH123 - a Path has no opener
+    with open(
         place, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
     ) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise FileNotFoundError(f"{place} is no file")
         file.seek(start)
         return file.read(-1 if end is None else max(end - start, 0))
+
+
+def _remove_parts(root: Path) -> None:
+    """What processes left that were killed while they wrote."""
+    for part in root.glob(f".*{PART}"):
+        with suppress(OSError):  # another process may do it, too
+            if part.stat().st_mtime < time.time() - PART_SECONDS:
+                part.unlink()
 
 
 def _changed(facts: Mapping[str, Any]) -> float | None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+)
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +28,8 @@ from rpcb_trio._gateway._composites import BATCH_SIZES_HEADER
 from rpcb_trio._gateway._dispatcher import Dispatcher
 from rpcb_trio._gateway._endpoints import Endpoints
 from rpcb_trio._gateway._faces._paths import face_paths
+from rpcb_trio._gateway._job_endpoints import JobEndpoints
+from rpcb_trio._gateway._jobs import Jobs
 from rpcb_trio._gateway._live import Live
 from rpcb_trio._gateway._middleware import (
     LONGEST_PATH,
@@ -57,6 +64,7 @@ if TYPE_CHECKING:
 EXPOSED = (
     REQUEST_ID_HEADER,
     "retry-after",
+    "location",
     ERROR_HEADER,
     KIND_HEADER,
     REASON_HEADER,
@@ -103,7 +111,9 @@ def make_app(
     store = Store(options, is_needed=has_files)
     live = Live(dispatcher, events)
     endpoints = Endpoints(dispatcher, checked, store)
-    meter = _Meter(metrics, checked, options)
+    jobs = None if options.jobs is None else JobEndpoints(endpoints, dispatcher, options.jobs, options)
+    running = [live.running, *([] if jobs is None else [jobs.jobs.running])]
+    meter = _Meter(metrics, checked, options, None if jobs is None else jobs.jobs)
     app = Starlette(
         routes=[
             *more,
@@ -112,6 +122,7 @@ def make_app(
             *page_paths(checked, options, is_live=events is not None),
             *meter.paths,
             HttpRoute("/events", live.endpoint),
+            *([] if jobs is None else jobs.paths),
             HttpRoute("/rpc/{name:path}", endpoints.rpc, methods=["POST"]),
             *face_paths(endpoints, checked, typed or {}),
             *(
@@ -123,7 +134,7 @@ def make_app(
         ],
         middleware=_middleware(options, unsent, meter),
         exception_handlers={HTTPException: _not_found},
-        lifespan=_lifespan(dispatcher, store, live, meter, broker),
+        lifespan=_lifespan(dispatcher, store, meter, broker, running),
     )
     app.router.redirect_slashes = False  # behind a proxy it would send clients to an address that is not ours
     app.state.dispatcher, app.state.unsent, app.state.live = dispatcher, unsent, live
@@ -138,33 +149,46 @@ def _spellings(path: str) -> tuple[str, ...]:
 class _Meter:
     """What the app has for metrics: nothing where there are to be none, so that the extra is not needed."""
 
-    def __init__(self, registry: CollectorRegistry | None, routes: Routes, options: GatewayOptions) -> None:
+    def __init__(
+        self, registry: CollectorRegistry | None, routes: Routes, options: GatewayOptions, jobs: Jobs | None
+    ) -> None:
         self.paths: list[BaseRoute] = []
         self.middleware: list[Middleware] = []
-        self.counting: Callable[[], AbstractContextManager[None]] = nullcontext
+        self.counting: list[Callable[[], AbstractContextManager[None]]] = []
         if registry is not None:
             from rpcb_trio._gateway._metered import Labels, Metered, metrics_path  # noqa: PLC0415 - an extra
-            from rpcb_trio._metrics import GatewayCounts  # noqa: PLC0415 - likewise
+            from rpcb_trio._metrics import GatewayCounts, JobCounts  # noqa: PLC0415 - likewise
 
             counts = GatewayCounts(registry)
+            self.counting.append(counts.counting)
             self.paths.append(metrics_path(registry))
             self.middleware.append(Middleware(Metered, counts=counts, labels=Labels(routes, options)))
-            self.counting = counts.counting
+            if jobs is not None:
+                store = jobs.store
+                job_counts = JobCounts(registry, lambda: store.open_jobs, lambda: store.size)
+                jobs.count = lambda reply: job_counts.ended(has_failed=reply.error is not None)
+                self.counting.append(job_counts.counting)
 
 
 def _lifespan(
-    dispatcher: Dispatcher, store: Store, live: Live, meter: _Meter, broker: RpcClient | str
+    dispatcher: Dispatcher,
+    store: Store,
+    meter: _Meter,
+    broker: RpcClient | str,
+    running: Sequence[Callable[[], AbstractAsyncContextManager[None]]],
 ) -> Lifespan[Starlette]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            stack.enter_context(meter.counting())
+            for count in meter.counting:
+                stack.enter_context(count())
             await stack.enter_async_context(store.opened())
             if isinstance(broker, str):
                 dispatcher.client = await stack.enter_async_context(open_client(broker))
             else:
                 dispatcher.client = broker
-            await stack.enter_async_context(live.running())
+            for run in running:
+                await stack.enter_async_context(run())
             yield
 
     return lifespan
@@ -191,7 +215,7 @@ def _middleware(options: GatewayOptions, unsent: Unsent, meter: _Meter) -> list[
             allow_origins=() if everything and "*" in options.cors else options.cors,
             allow_origin_regex=".*" if everything and "*" in options.cors else None,
             allow_credentials=everything,
-            allow_methods=["GET", "POST", "PUT", *(["DELETE"] if everything else [])],
+            allow_methods=["GET", "POST", "PUT", *(["DELETE"] if everything or options.jobs else [])],
             allow_headers=["*"],
             expose_headers=EXPOSED,
         ),

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 
 import anyio
@@ -16,7 +15,7 @@ from rpcb_trio._client import RpcClient
 from rpcb_trio._gateway._forms import Value, to_body
 from rpcb_trio._gateway._items import FEW
 from rpcb_trio._gateway._options import GatewayOptions
-from rpcb_trio._gateway._problems import Problem, busy
+from rpcb_trio._gateway._problems import Problem, busy, no_broker
 from rpcb_trio._gateway._replies import read_answer
 from rpcb_trio._gateway._routes import Route
 from rpcb_trio._messages import Reply
@@ -111,8 +110,7 @@ class Dispatcher:
             Problem: there is no answer.
         """
         reply = await self.call(route, body, headers, content_type=route.content_type, at_most=at_most)
-        read = partial(read_answer, route, reply, is_strict=is_strict)
-        return (await anyio.to_thread.run_sync(read) if len(reply.body) > FEW else read()), reply
+        return await read_aside(route, reply, is_strict=is_strict), reply
 
     async def call(
         self,
@@ -129,8 +127,7 @@ class Dispatcher:
             Problem: there is none within the route's timeout, or `at_most` seconds.
         """
         if self.client is None or not self.client.is_connected:
-            why = "there is no connection to the broker; try again later"
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "no-broker", why)
+            raise no_broker()
         try:
             return await self.client.call(
                 body,
@@ -148,3 +145,9 @@ class Dispatcher:
     def timeout_of(self, route: Route) -> float:
         """How long a route's reply is awaited, in seconds."""
         return self.options.timeout if route.timeout is None else route.timeout
+
+
+async def read_aside(route: Route, reply: Reply, *, is_strict: bool) -> Any:
+    """As `read_answer`; in a thread where the reply is large."""
+    read = partial(read_answer, route, reply, is_strict=is_strict)
+    return await anyio.to_thread.run_sync(read) if len(reply.body) > FEW else read()

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rpcb_trio._gateway._composites import Composition
-from rpcb_trio._gateway._dispatcher import Dispatcher
+from rpcb_trio._gateway._dispatcher import Dispatcher, read_aside
 from rpcb_trio._gateway._forms import to_body
 from rpcb_trio._gateway._middleware import refuse_foreign_page
 from rpcb_trio._gateway._problems import Problem
@@ -58,26 +58,34 @@ class Endpoints:
 
     def of(self, route: Route) -> Endpoint:
         if route.parts:
-            return self._handled(route, partial(self._compose, route))
+            return self.handled(route.path, route, partial(self._compose, route))
         if route.form:
-            return self._handled(route, partial(self._ask, route))
-        return self._handled(route, partial(self._pass, route))
+            return self.handled(route.path, route, partial(self._ask, route))
+        return self.handled(route.path, route, partial(self._pass, route))
 
     async def rpc(self, request: Request) -> Response:
         """`/rpc/NAME`: bytes in, bytes out."""
-        name = request.path_params["name"]
-        route = self._routes.get(name)
-        if route is None and self.dispatcher.options.allows_queue(name):
-            route = Route(queue=name)
 
         async def handle(request: Request, upload: Upload) -> Response:
-            return await self._pass(_named(name, route), request, upload)
+            return await self._pass(self.named(request.path_params["name"]), request, upload)
 
-        return await self._handled(None, handle)(request)
+        return await self.handled("/rpc/{name}", None, handle)(request)
 
-    def _handled(self, route: Route | None, handle: Handler) -> Endpoint:
+    def route_of(self, name: str) -> Route:
+        """The route of a service; of a queue, where there is none of that name."""
+        return self._routes.get(name) or Route(queue=name)
+
+    def named(self, name: str) -> Route:
+        """As `route_of`, for a client that may make up any name.
+
+        Raises:
+            Problem: 404, there is no such service, or it is several.
+        """
+        is_known = name in self._routes or self.dispatcher.options.allows_queue(name)
+        return _named(name, self.route_of(name) if is_known else None)
+
+    def handled(self, path: str, route: Route | None, handle: Handler) -> Endpoint:
         """An endpoint whose problems become responses, in the route's envelope where it has one."""
-        path = "/rpc/{name}" if route is None else route.path
 
         def refusal(request: Request) -> Refusal:
             return partial(failure, None if asks_for_problems(request) else route, request=request)
@@ -139,7 +147,20 @@ class Endpoints:
         content_type = request.headers.get("content-type", BINARY)
         return self._passed(await self._call(route, body, request, plain_or(content_type, BINARY)))
 
+    async def answered(self, route: Route, reply: Reply, request: Request) -> Response:
+        """The response with a reply that came earlier."""
+        if route.reply_coding == "bytes":
+            return self._passed(reply)
+        try:
+            answer = await read_aside(route, reply, is_strict=asks_for_problems(request))
+            content = await to_json(route, answer, self._keeper(request))
+        except Problem as problem:
+            shape = None if asks_for_problems(request) else route
+            return failure(shape, problem, request, retry_after=self.dispatcher.options.retry_after)
+        return success(route, content, reply_headers(reply))
+
     def travelling(self, request: Request) -> dict[str, object]:
+        """The headers that travel with a request to services."""
         return travelling(request, self.dispatcher.options.tenant)
 
     def _passed(self, reply: Reply) -> Response:

@@ -21,6 +21,9 @@ from rpcb_trio._metrics import GatewayCounts
 RPC = "/rpc/"
 ANY_NAME = "/rpc/{name}"
 """The label of all names under `/rpc/` that are not written anywhere: clients may make up any number."""
+JOBS = "/jobs/"
+ANY_JOB = "/jobs/{name}"
+"""The label of what submits jobs; to ask for one is no request for a service."""
 
 
 class Labels:
@@ -40,6 +43,8 @@ class Labels:
     def of(self, scope: Scope) -> str | None:
         """None where a request is not for a service."""
         path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path.startswith(JOBS):
+            return ANY_JOB if scope["method"] == "POST" else None
         return self._known.get(path) or (ANY_NAME if path.startswith(RPC) else None)
 
 

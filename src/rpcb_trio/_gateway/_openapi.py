@@ -9,6 +9,7 @@ from typing import Any
 from rpcb_trio._gateway._extensions import envelope_of
 from rpcb_trio._gateway._faces._operations import operations
 from rpcb_trio._gateway._forms import JSON, URLENCODED
+from rpcb_trio._gateway._job_paths import job_paths
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._routes import Field, Route, Routes
 from rpcb_trio._gateway._typed_bodies import ERROR, Bodies, TypedBodies, content
@@ -80,6 +81,8 @@ def openapi(routes: Routes, options: GatewayOptions, bodies: Bodies) -> Schema:
     names = [name for name, route in routes.items() if not route.parts]
     if names or options.rpc:
         paths["/rpc/{name}"] = {"post": _rpc(names, options)}
+    if options.jobs is not None:
+        paths |= job_paths(names)
     if any(route.urls for route in routes.values()):
         paths["/files/{name}"] = {"get": FILE}
     return {

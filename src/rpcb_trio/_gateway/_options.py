@@ -67,6 +67,19 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """For how long they are kept."""
     files_size: int = 1024 * MIB
     """How much they may take in all; the oldest are removed first."""
+    jobs: str | None = None
+    """Where jobs and their replies are kept: a directory, or a URL for fsspec; None for no jobs."""
+    jobs_ttl: float = 86400.0
+    """For how long, from when a job was submitted."""
+    jobs_max: int = 1000
+    """The most jobs that wait for their replies; further ones get 429."""
+    jobs_size: int = 1024 * MIB
+    """How much all jobs and replies may take. Where they do, further jobs get 507; where replies come
+    nevertheless, the oldest jobs that are done are removed."""
+    jobs_callback: tuple[str, ...] = ()
+    """Origins that may be told of jobs that are done, as `https://example.org`."""
+    jobs_secret: str | None = None
+    """What the telling is signed with, in base64 (see Standard Webhooks)."""
     public_url: str | None = None
     """What those URLs begin with; None for what the request was sent to."""
 
@@ -79,6 +92,7 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
         for origin in self.cors:
             if origin != "*" and not ORIGIN.fullmatch(origin):
                 raise SettingError(f"cors is {origin}; write it as https://example.org, without a path, or *")
+        self._check_jobs()
         if self.public_url is not None and not self.public_url.startswith(("http://", "https://")):
             raise SettingError(f"public_url is {self.public_url}; write it as https://example.org")
         for host in self.allowed_host:
@@ -89,6 +103,15 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
         for proxy in self.trusted_proxy:
             if proxy != "*":
                 _network(proxy)
+
+    def _check_jobs(self) -> None:
+        for origin in self.jobs_callback:
+            if not ORIGIN.fullmatch(origin):
+                raise SettingError(
+                    f"jobs_callback is {origin}; write it as https://example.org, without a path"
+                )
+        if self.jobs is None and (self.jobs_callback or self.jobs_secret is not None):
+            raise SettingError("jobs_callback and jobs_secret have no effect without jobs; set that, too")
 
     def allows_queue(self, name: str) -> bool:
         """Whether `/rpc/NAME` may reach this queue; never one that the broker has named."""

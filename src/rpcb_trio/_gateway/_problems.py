@@ -111,6 +111,12 @@ def busy(why: str) -> Problem:
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", f"{why}; try again later")
 
 
+def no_broker() -> Problem:
+    """503: the gateway is not connected."""
+    why = "there is no connection to the broker; try again later"
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "no-broker", why)
+
+
 def status_of_error(reply: Reply) -> HTTPStatus:
     """The HTTP status of an error reply, by its kind. Workers of earlier versions send no kind."""
     code, kind = reply.error or "", reply.error_kind

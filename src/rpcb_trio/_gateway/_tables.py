@@ -24,7 +24,7 @@ from rpcb_trio._shown import did_you_mean
 from rpcb_trio.errors import SettingError
 
 OWN_PATHS = ("/", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics")
-OWN_BELOW = ("/docs/", "/files/", "/rpc/", "/static/", "/events")
+OWN_BELOW = ("/docs/", "/files/", "/jobs/", "/rpc/", "/static/", "/events")
 """Paths of the gateway's own, and what begins like them."""
 
 ERRORS = {int(status) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}

@@ -68,3 +68,41 @@ class GatewayCounts:
             yield series.GATEWAY_REQUEST_SECONDS, (route,), durations.distribution
         for route, count in list(self._in_flight.items()):
             yield series.GATEWAY_IN_FLIGHT, (route,), count
+
+
+class JobCounts:
+    """Counts the jobs of one gateway.
+
+    Args:
+        registry: what it counts for.
+        open_jobs: how many have no reply yet, at the moment.
+        size: how many bytes all of them take, likewise.
+    """
+
+    def __init__(
+        self, registry: CollectorRegistry, open_jobs: Callable[[], int], size: Callable[[], int]
+    ) -> None:
+        self._collector = collector_of(registry)
+        self._open_jobs = open_jobs
+        self._size = size
+        self._outcomes: dict[str, int] = defaultdict(int)
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """As `GatewayCounts` has it."""
+        self._collector.add(self)
+        try:
+            yield
+        finally:
+            self._collector.end(self)
+
+    def ended(self, *, has_failed: bool) -> None:
+        """Count a job whose reply is kept."""
+        self._outcomes["failed" if has_failed else "done"] += 1
+
+    def samples(self) -> Iterator[Sample]:
+        """All that is counted, at this moment."""
+        for outcome, count in list(self._outcomes.items()):
+            yield series.GATEWAY_JOBS, (outcome,), count
+        yield series.GATEWAY_JOBS_OPEN, (), self._open_jobs()
+        yield series.GATEWAY_JOBS_BYTES, (), self._size()

@@ -117,6 +117,26 @@ GATEWAY_IN_FLIGHT = Series(
     labels=("route",),
     text="HTTP requests that are being answered.",
 )
+GATEWAY_JOBS = Series(
+    name="rpcb_gateway_jobs_total",
+    kind="counter",
+    labels=("outcome",),
+    text="Jobs whose replies this gateway has kept: done, or failed where that was an error reply.",
+)
+GATEWAY_JOBS_OPEN = Series(
+    name="rpcb_gateway_jobs_open",
+    kind="gauge",
+    labels=(),
+    together="most",
+    text="Jobs in the gateway's place that have no reply yet.",
+)
+GATEWAY_JOBS_BYTES = Series(
+    name="rpcb_gateway_jobs_bytes",
+    kind="gauge",
+    labels=(),
+    together="most",
+    text="Bytes that jobs and their replies take in the gateway's place.",
+)
 BUILD_INFO = Series(
     name="rpcb_build_info", kind="gauge", labels=("version",), text="1, with the version of rpcb-trio."
 )
@@ -133,5 +153,8 @@ WORKER = (
     *(BATCHES, HELD, PENDING, EXECUTORS_BUSY, EXECUTORS, SESSION_UP, SESSION_BLOCKED, READY),
     *(REDELIVERED, DEAD_LETTERS, RECONNECTS, MODEL_INFO),
 )
-GATEWAY = (GATEWAY_REQUESTS, GATEWAY_REQUEST_SECONDS, GATEWAY_IN_FLIGHT)
+GATEWAY = (
+    *(GATEWAY_REQUESTS, GATEWAY_REQUEST_SECONDS, GATEWAY_IN_FLIGHT),
+    *(GATEWAY_JOBS, GATEWAY_JOBS_OPEN, GATEWAY_JOBS_BYTES),
+)
 ALL = (*WORKER, *GATEWAY, BUILD_INFO)

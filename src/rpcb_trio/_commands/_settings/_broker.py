@@ -17,7 +17,12 @@ from rpcb_trio.errors import SettingError
 if TYPE_CHECKING:
     from rpcb_trio.amqp import AmqpTransport
 
-WHAT = {"url_file": "the URL", "password_file": "the password", "control_token_file": "the token"}
+WHAT = {
+    "url_file": "the URL",
+    "password_file": "the password",
+    "control_token_file": "the token",
+    "jobs_secret_file": "the secret",
+}
 """What each of the files holds."""
 
 ASSIGNMENT = re.compile(r"(export\s+)?\w+\s*=")

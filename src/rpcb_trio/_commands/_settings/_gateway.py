@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
 from typing import Annotated
 
 from cyclopts import Group
 
-from rpcb_trio._bounds import COUNT, FINITE, FINITE_OR_0, NOT_NEGATIVE, POSITIVE
+from rpcb_trio._bounds import COUNT, FINITE, FINITE_OR_0, NOT_NEGATIVE, POSITIVE, Bounds
+from rpcb_trio._commands._settings._broker import value_in_file
 from rpcb_trio._commands._settings._parameters import setting, several
 from rpcb_trio._commands._settings._shared import PORT, ConnectionSettings
 from rpcb_trio._commands._settings._values import BYTES, SECONDS
 from rpcb_trio._gateway import GatewayOptions
+from rpcb_trio.errors import SettingError
 
 HTTP = Group("HTTP", sort_key=-3)
 LIMITS = Group("Limits", sort_key=-2)
 FILES = Group("Files", sort_key=-1)
+JOBS = Group("Jobs", sort_key=0)
 
 DEFAULTS = GatewayOptions()
 
@@ -95,13 +98,48 @@ class GatewaySettings(ConnectionSettings):
     files_size: Annotated[int, setting(FILES, unit=BYTES, bounds=NOT_NEGATIVE)] = DEFAULTS.files_size
     """How much space all files may take; the oldest are deleted first."""
 
+    jobs: Annotated[str | None, setting(JOBS, "PLACE", shown="none, there are no jobs")] = None
+    """Where jobs and their replies live, for POST /jobs/NAME: a directory, or a URL that fsspec knows.
+    Gateways that share it share their jobs."""
+    jobs_ttl: Annotated[float, setting(JOBS, unit=SECONDS, bounds=Bounds(least=1, most=30 * 86400))] = (
+        DEFAULTS.jobs_ttl
+    )
+    """How long a job and its reply are kept, from when it was submitted; up to 30 days."""
+    jobs_max: Annotated[int, setting(JOBS, "N", bounds=COUNT)] = DEFAULTS.jobs_max
+    """The most jobs that wait for their replies; further ones get 429."""
+    jobs_size: Annotated[int, setting(JOBS, unit=BYTES, bounds=COUNT)] = DEFAULTS.jobs_size
+    """How much space all jobs and replies may take; further jobs get 507."""
+    jobs_callback: Annotated[tuple[str, ...], several(JOBS, "ORIGIN")] = ()
+    """Origin that may be told once a job is done, as https://example.org; needs jobs_secret. Repeatable."""
+    jobs_secret: Annotated[str | None, setting(JOBS, "BASE64", shown=False, secret=True)] = field(
+        default=None, repr=False
+    )
+    """What that is signed with (Standard Webhooks). Set RPCB_JOBS_SECRET rather than the flag, which other
+    users of the machine can see."""
+    jobs_secret_file: Annotated[str | None, setting(JOBS, "FILE", shown=False)] = None
+    """Or: a file that holds it."""
+
     @property
     def options(self) -> GatewayOptions:
         """As the app takes them."""
         names = {each.name for each in fields(self)}.intersection(GatewayOptions.__struct_fields__)
         given = {name: getattr(self, name) for name in names}
+        given["jobs_secret"] = secret_of(self)
         given["allowed_host"] = self.allowed_host or (ONLY_HERE if is_loopback(self.host) else ())
         return GatewayOptions(**given)
+
+
+def secret_of(settings: GatewaySettings) -> str | None:
+    """What webhooks are signed with; None where it is not set.
+
+    Raises:
+        SettingError: it is set in two places, or can't be read.
+    """
+    if settings.jobs_secret_file is None:
+        return settings.jobs_secret
+    if settings.jobs_secret is not None:
+        raise SettingError("jobs_secret and jobs_secret_file are both set; leave one of them out")
+    return value_in_file("jobs_secret_file", settings.jobs_secret_file)
 
 
 def is_loopback(host: str) -> bool:

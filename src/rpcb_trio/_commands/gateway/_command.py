@@ -70,6 +70,10 @@ def gateway(
         services = load_services(settings.serve)
         if services:
             routes = rerouted(routes, services)
+            if settings.jobs is not None:
+                log.warning(
+                    "jobs: the broker in this process forgets open jobs when it ends; RabbitMQ does not"
+                )
         options = msgspec.structs.replace(settings.options, rpc=(*settings.rpc, *services))
         with _bound(settings) as listener:
             signals = Signals()

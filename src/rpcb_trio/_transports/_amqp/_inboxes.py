@@ -69,13 +69,18 @@ class AmqpInboxes:
     async def _begun(self, queue: str, prefetch: int) -> AmqpInbox | None:
         """Shielded: aiormq loses count of a connection's channels where it is cancelled as it opens one."""
         with anyio.move_on_after(ANSWER_SECONDS, shield=True):
+            with _explained(queue):
+                inbox = await self._connection.data_channel(AmqpInbox)
             try:
                 with _explained(queue):
-                    inbox = await self._connection.data_channel(AmqpInbox)
                     await inbox.control.limit_prefetch(prefetch)
                     await inbox.control.consume(queue)
             except LookupError:
+                await inbox.end_consuming()
                 return None
+            except BaseException:
+                await inbox.end_consuming()
+                raise
             return inbox
         raise SessionLost(f"the broker did not answer within {ANSWER_SECONDS:g} s")
 

@@ -207,3 +207,17 @@ async def until_ready(front: Front, status: int) -> None:
     """Wait until its readiness has this status, as a load balancer does."""
     while (await front.http.get("/readyz")).status_code != status:  # noqa: ASYNC110 - as they do
         await trio.sleep(0.02)
+
+
+def embed(texts: list[str]) -> list[list[float]]:
+    return [[float(len(text))] for text in texts]
+
+
+async def test_a_client_of_a_known_api_is_answered_by_a_typed_worker_behind_rabbitmq(
+    broker: Broker, queue: str
+) -> None:
+    routes = {"tiny": {"preset": "openai-embeddings", "queue": queue}}
+    asked = {"model": "tiny", "input": ["a", "bc"]}
+    async with serving(embed, broker, Topology(queue=queue)), gateway(broker.url, routes) as front:
+        answer = await front.http.post("/v1/embeddings", json=asked)
+    assert [each["embedding"] for each in answer.json()["data"]] == [[1.0], [2.0]]

@@ -7,7 +7,7 @@ What is used daily is here; the rest is in modules named for it: `rpcb_trio.erro
 from typing import TYPE_CHECKING
 
 from rpcb_trio._client import BlockingRpcClient, JobStatus, RpcClient, open_client
-from rpcb_trio._messages import Failure, Outcome, RemoteError, Reply, Request, Success
+from rpcb_trio._messages import Failure, Outcome, Pieces, RemoteError, Reply, Request, Success
 from rpcb_trio._pipeline import LiveSettings, Worker, open_worker, serve
 from rpcb_trio._public import publish
 from rpcb_trio._service import PlainFunction, Service
@@ -38,6 +38,7 @@ __all__ = [
     "LogInstrument",
     "MemoryBroker",
     "Outcome",
+    "Pieces",
     "PlainFunction",
     "ProcessExecutor",
     "RemoteError",

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
 from rpcb_trio.errors import CallError, OutcomeError
 
+ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 ERROR_HEADER = "rpcb-error"
@@ -69,6 +71,18 @@ class Request(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """The delivery tag. It belongs to the session that delivered the request and is void after it."""
 
 
+@dataclass(frozen=True)
+class Pieces(Generic[ItemT]):
+    """What a service's `decode` returns for a long request, so that it does not hold up short ones.
+
+    Its items are computed one after the other, each in a batch with other requests, and `join(results)` makes
+    one result of theirs. An iterator is asked for the next item, in a thread, while one is computed; what it
+    raises fails the request. It is closed where no more is needed.
+    """
+
+    items: Iterable[ItemT]
+
+
 class Pending(msgspec.Struct, frozen=True, eq=False):
     """A request that is decoded and waits for a batch."""
 
@@ -84,6 +98,10 @@ class Pending(msgspec.Struct, frozen=True, eq=False):
     """When its `decode` began, likewise; infinity where there is none."""
     generation: int = 0
     """How often the model had been swapped when it was decoded: a batch has items of one generation."""
+    since: float | None = None
+    """From when it waits, where that is not the arrival: a later piece of a request in pieces."""
+    rest: Any = None
+    """Where its request's further pieces come from; None where it is the whole."""
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -172,7 +190,10 @@ class Batch(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     @property
     def waits(self) -> tuple[float, ...]:
         """How long each request waited from its arrival until the batch was closed, in seconds."""
-        return tuple(self.closed - member.request.arrived for member in self.members)
+        return tuple(
+            self.closed - (member.request.arrived if member.since is None else member.since)
+            for member in self.members
+        )
 
     @property
     def work(self) -> Work:

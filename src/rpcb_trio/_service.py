@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
-from rpcb_trio._messages import Outcome
+from rpcb_trio._messages import Outcome, Pieces
 from rpcb_trio._typed import Typed, is_async, typed_of
 from rpcb_trio.errors import SettingError
 
@@ -34,6 +34,7 @@ class Service(Protocol[ItemT, ResultT]):
     Optional members, looked up by name:
 
     - `cost(item) -> float`: how much work an item is, in a unit of your own (seconds of audio, tokens).
+    - `join(results: list) -> result`: makes one result of those of a request in pieces (see `Pieces`).
     - `warm_up() -> None`: runs once per replica, in its thread, before the first delivery.
     - `on_device(device: str) -> Service`: returns the service for one replica, where devices are set.
     - `content_type: str`: of the replies; `application/octet-stream` if left out.
@@ -42,7 +43,7 @@ class Service(Protocol[ItemT, ResultT]):
       version has taken its place (see `Worker.swap`).
     """
 
-    def decode(self, body: bytes) -> ItemT:
+    def decode(self, body: bytes) -> ItemT | Pieces[ItemT]:
         """Turn one request's body into an item. It is called for each message, in a worker thread.
 
         Whatever it raises fails this request alone.
@@ -79,6 +80,7 @@ class BoundService:
     warm_up: Callable[[], object] | None = None
     on_device: Callable[[str], Any] | None = None
     close: Callable[[], object] | None = None
+    join: Callable[[list[Any]], Any] | None = None
     content_type: str = "application/octet-stream"
     version: str | None = None
     typed: Typed | None = None
@@ -192,7 +194,10 @@ def name_of(service: Any) -> str:
     return str(getattr(service, "__name__", type(service).__name__))
 
 
-_HOOKS = ("decode", "infer", "encode", "cost", "warm_up", "on_device", "close", "content_type", "version")
+_HOOKS = (
+    *("decode", "infer", "encode", "join", "cost"),
+    *("warm_up", "on_device", "close", "content_type", "version"),
+)
 _ARGUMENTS = {
     "decode": "body",
     "infer": "items",
@@ -201,6 +206,7 @@ _ARGUMENTS = {
     "warm_up": "",
     "on_device": "device",
     "close": "",
+    "join": "results",
 }
 """What each hook is called with."""
 

@@ -12,6 +12,7 @@ slept on the virtual clock. Requests are decoded one after another, in the order
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from rpcb_trio._batching import Policy
 from rpcb_trio._client import RpcClient, open_client
 from rpcb_trio._guard import await_infer, run_infer
 from rpcb_trio._instruments import Instrument, Setup
-from rpcb_trio._messages import Answer, Batch, Failure, Pending, Reply, Request, Run, Settled
+from rpcb_trio._messages import Answer, Batch, Failure, Outcome, Pending, Reply, Request, Run, Settled
 from rpcb_trio._pipeline import Codec, Hooks, Isolation, Resolved, Worker, open_worker
 from rpcb_trio._service import bind
 from rpcb_trio._transports import MemoryBroker
@@ -226,9 +227,31 @@ async def push_batch(service: Any, bodies: Sequence[bytes]) -> list[Reply]:
     codec = Codec(bound, Hooks(in_place, most=1))
     requests = [Request(body=body, arrived=trio.current_time()) for body in bodies]
     decoded = [await codec.decode(request) for request in requests]
-    members = [each for each in decoded if isinstance(each, Pending)]
-    isolation = Isolation(VirtualExecutor(bound.infer), given=codec.given)
-    computed = iter(await isolation.infer(members) if members else [])
-    outcomes = [each if isinstance(each, Failure) else next(computed) for each in decoded]
-    answers = await codec.encode([Resolved(*each) for each in zip(requests, outcomes, strict=True)])
+    outcomes: dict[Request, Outcome[Any]] = {
+        request: each for request, each in zip(requests, decoded, strict=True) if isinstance(each, Failure)
+    }
+    results = defaultdict[Request, list[Any]](list)
+    while members := [each for each in decoded if isinstance(each, Pending)]:
+        computed = await Isolation(VirtualExecutor(bound.infer), given=codec.given).infer(members)
+        decoded = []
+        for member, outcome in zip(members, computed, strict=True):
+            ending = await _after(member, outcome, codec, results[member.request])
+            if isinstance(ending, Pending):
+                decoded.append(ending)
+            else:
+                outcomes[member.request] = ending
+    answers = await codec.encode([Resolved(request, outcomes[request]) for request in requests])
     return [answer.reply for answer in answers if answer.reply is not None]
+
+
+async def _after(
+    member: Pending, outcome: Outcome[Any], codec: Codec, results: list[Any]
+) -> Pending | Outcome[Any]:
+    """What comes after a computed member: its request's next piece, or its outcome."""
+    if member.rest is None:
+        return outcome
+    if isinstance(outcome, Failure):
+        await codec.close_pieces(member)
+        return outcome
+    results.append(outcome.value)
+    return await codec.following_piece(member) or await codec.join(member.request, results)

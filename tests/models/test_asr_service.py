@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -12,19 +13,20 @@ import numpy as np
 import pytest
 
 from rpcb_models.asr import SpeechRecognition, service
-from rpcb_models.asr.hearing import Said
+from rpcb_models.asr.hearing import PART, Said
 from rpcb_models.asr.segments import Segment
 from rpcb_models.asr.service import Recording, Transcript
-from rpcb_models.audio import SAMPLE_RATE, Samples, read_audio
+from rpcb_models.audio import SAMPLE_RATE, Samples, _reading, read_audio
+from rpcb_models.audio._decoder import Decoder
 from rpcb_models.recordings import recordings
 from rpcb_models.se.wav import wav_bytes
 from rpcb_models.wer import word_error_rate
 from rpcb_models.wire import AudioRequest, Recognition, RefusedRequest, Status
-from rpcb_trio import Failure, Service, Success
+from rpcb_trio import Failure, Pieces, Service, Success
 from rpcb_trio.errors import Expired, InferError, OutOfMemory
 from rpcb_trio.testing import push_batch
 from tests.models.noises import noise, room
-from tests.models.sounds import audio_file
+from tests.models.sounds import audio_file, tone, written
 
 ROOT = Path(__file__).parents[2]
 ONE_SAMPLE = np.full(1, 0.5, np.float32)
@@ -35,10 +37,15 @@ class Lengths:
 
     loaded = 0
 
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        """Of each batch."""
+
     def load(self) -> None:
         self.loaded += 1
 
     def transcribe(self, clips: list[Samples]) -> list[str]:
+        self.seconds.append(sum(map(len, clips)) / SAMPLE_RATE)
         return [f"{len(clip) / SAMPLE_RATE:.1f}" for clip in clips]
 
 
@@ -64,7 +71,9 @@ def test_warming_up_loads_the_recogniser() -> None:
 
 def test_a_clips_cost_is_its_seconds() -> None:
     asr = SpeechRecognition(Lengths(), speech_only=False)
-    assert asr.cost(asr.decode(request(audio_file("wav", seconds=1.5, rate=48_000)))) == pytest.approx(1.5)
+    clip = asr.decode(request(audio_file("wav", seconds=1.5, rate=48_000)))
+    assert isinstance(clip, Recording)
+    assert asr.cost(clip) == pytest.approx(1.5)
 
 
 def test_a_clip_beyond_the_services_own_limits_is_refused() -> None:
@@ -144,7 +153,7 @@ async def test_a_room_without_a_voice_and_a_single_sample_have_an_empty_sentence
 
 
 def test_what_goes_to_a_process_and_comes_back_is_the_speech_alone() -> None:
-    clip = np.concatenate((read_audio(recordings()[1].path.read_bytes()), room(60.0)))
+    clip = np.concatenate((read_audio(recordings()[1].path.read_bytes()), room(50.0)))
     asr = SpeechRecognition(Lengths())
     packed = pickle.dumps(asr.decode(request(wav_bytes(clip))))
     assert len(packed) < 4 * 32_000
@@ -178,7 +187,9 @@ async def test_who_asks_for_timestamps_gets_segments_and_nobody_else_an_extra_ke
 )
 def test_what_is_no_wish_for_timestamps_is_ignored(*, asked: object, given: bool) -> None:
     body = msgspec.msgpack.encode({"audio": audio_file("wav"), "format": "wav", "timestamps": asked})
-    assert SpeechRecognition(Lengths(), speech_only=False).decode(body).with_times == given
+    clip = SpeechRecognition(Lengths(), speech_only=False).decode(body)
+    assert isinstance(clip, Recording)
+    assert clip.with_times == given
 
 
 async def test_who_asks_for_timestamps_in_a_room_without_a_voice_gets_no_segments() -> None:
@@ -196,6 +207,64 @@ async def test_a_recording_beyond_two_minutes_is_recognised_beside_a_short_one()
     assert [status for _, status in answers] == [200, 200]
     assert word_error_rate([" ".join(clip.text for clip in recordings())], [answers[0][0]]) <= 0.08
     assert answers[1][0] == "All circuits are busy now."
+
+
+def minutes(count: float) -> Samples:
+    """Of a voice that counts nothing: a tone with a pause every ten seconds."""
+    clip = np.resize(
+        np.append(tone(9.5, SAMPLE_RATE), np.zeros(SAMPLE_RATE // 2)), round(count * 60 * SAMPLE_RATE)
+    )
+    return clip.astype(np.float32)
+
+
+async def test_a_long_recording_is_heard_part_by_part_without_gap_or_overlap() -> None:
+    clip = minutes(3.5)
+    body = msgspec.msgpack.encode(AudioRequest(wav_bytes(clip), "wav", timestamps=True))
+    recogniser = Lengths()
+    (reply,) = await push_batch(SpeechRecognition(recogniser, speech_only=False), [body])
+    segments = msgspec.msgpack.decode(reply.body, type=Recognition).segments
+    assert segments is not None
+    assert (segments[0].start, segments[-1].end) == (0.0, 210.0)
+    assert all(one.end == pytest.approx(other.start, abs=0.002) for one, other in pairwise(segments))
+    assert max(recogniser.seconds) <= PART
+    assert sum(recogniser.seconds) == pytest.approx(210)
+
+
+@pytest.mark.parametrize("end", ["refused", "failed", "closed"])
+async def test_a_long_recording_that_is_not_heard_to_its_end_leaves_no_decoder_at_work(
+    end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoders: list[Decoder] = []
+    idle: list[Decoder] = []
+    monkeypatch.setattr(_reading, "_idle", idle)
+
+    def start() -> Decoder:
+        decoders.append(Decoder())
+        return decoders[-1]
+
+    monkeypatch.setattr(_reading, "Decoder", start)
+
+    class FailsLate(Lengths):
+        def transcribe(self, clips: list[Samples]) -> list[str]:
+            if end == "failed" and self.seconds:
+                raise RuntimeError("no more")
+            return super().transcribe(clips)
+
+    body = written(minutes(3.0)[np.newaxis], "flac", "flac", rate=SAMPLE_RATE)
+    recogniser = FailsLate()
+    asr = SpeechRecognition(recogniser, speech_only=False)
+    if end == "closed":
+        pieces = asr.decode(request(body))
+        assert isinstance(pieces, Pieces)
+        next(iter(pieces.items))
+        pieces.items.close()  # type: ignore[attr-defined] # it is a generator
+    else:
+        (reply,) = await push_batch(asr, [request(body[: len(body) * 3 // 4] if end == "refused" else body)])
+        assert read(reply.body) == ("", 403 if end == "refused" else 409)
+        assert recogniser.seconds  # its first part was heard
+    (decoder,) = decoders
+    assert decoder.is_alive == (decoder in idle) == (end == "refused")
+    decoder.end()
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,9 @@ async def test_one_recogniser_of_a_named_language_refuses_another() -> None:
     for service, served in ((named, "zh"), (SpeechRecognition("moonshine", speech_only=False), "en")):
         with pytest.raises(RequestError, match=f"the language is 'fr'; served here: {served}$"):
             service.decode(request(1, "fr"))
-        assert service.decode(request(1, served)).language == served
+        decoded = service.decode(request(1, served))
+        assert isinstance(decoded, Recording)
+        assert decoded.language == served
 
 
 def test_one_line_of_configuration_names_several_recognisers() -> None:

@@ -26,6 +26,7 @@ from rpcb_trio import (
     LogInstrument,
     MemoryBroker,
     Outcome,
+    Pieces,
     PlainFunction,
     ProcessExecutor,
     RemoteError,
@@ -112,6 +113,16 @@ class Lengths:
                 assert_never(outcome)
 
 
+class LongTexts(Lengths):
+    """Its requests may be in pieces."""
+
+    def decode(self, body: bytes) -> str | Pieces[str]:  # type: ignore[override] # it may return more
+        return Pieces(line for line in body.decode().splitlines())
+
+    def join(self, results: list[int]) -> int:
+        return sum(results)
+
+
 class EmptyText(RequestError):
     code = "empty-text"
 
@@ -121,6 +132,7 @@ def shout(bodies: list[bytes]) -> list[bytes]:
 
 
 service: Service[str, int] = Lengths()
+in_pieces: Service[str, int] = LongTexts()
 plain: PlainFunction = shout
 with_errors: PlainFunction = lambda bodies: [body or ValueError() for body in bodies]  # noqa: E731 - a type is its point
 

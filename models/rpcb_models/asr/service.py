@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from copy import copy
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
@@ -14,16 +15,16 @@ from rpcb_models.asr.hearing import Hearing, Said
 from rpcb_models.asr.languages import UNNAMED, language_of, recognisers_of
 from rpcb_models.asr.recogniser import Recogniser
 from rpcb_models.asr.segments import Segment, whole
-from rpcb_models.audio import DECODE_MEMORY, MAX_BYTES, SAMPLE_RATE
+from rpcb_models.audio import DECODE_MEMORY, MAX_BYTES, SAMPLE_RATE, Samples
 from rpcb_models.audio_service import AudioService
 from rpcb_models.wire import Recognition, SpokenSegment, Status, read_request, status_of
-from rpcb_trio import Failure, Outcome, SettingError, Success
+from rpcb_trio import Failure, Outcome, Pieces, SettingError, Success
 from rpcb_trio.errors import OutOfMemory
 
 _MOST_SECONDS = 3600.0  # of speech in a batch of several: some 45 s of moonshine's CPU
 _TRUE: Final = (True, "true", "1")
-MAX_SECONDS: Final = 1800.0
-"""The longest recording by default, in seconds: 58 MB while it waits, and 22 s of moonshine's CPU."""
+MAX_SECONDS: Final = 7200.0
+"""The longest recording by default, in seconds."""
 
 
 @runtime_checkable
@@ -33,7 +34,7 @@ class _Placeable(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """A request's audio: what is spoken in it, and whether its producer wants to know when."""
+    """A request's audio, or a part of it: what is spoken, and whether its producer wants to know when."""
 
     segments: Sequence[Segment]
     with_times: bool
@@ -42,7 +43,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Transcript:
-    """What is said in a recording, and whether its producer wants to know when."""
+    """What is said in a recording, or a part of one, and whether its producer wants to know when."""
 
     said: Sequence[Said]
     with_times: bool
@@ -77,7 +78,8 @@ class SpeechRecognition:
         features: See `QuartzNet`.
         precision: See `QuartzNet`.
         max_seconds: The longest recording, in seconds; a longer one is refused. Recordings are recognised in
-            segments of 16 s at most; while one waits for its turn it takes 32 kB a second.
+            segments of 16 s at most; beyond a minute in parts, which take turns with other requests. As long
+            as one is at work, it has a decoder's process for itself.
         max_bytes: The largest audio file, in bytes; a larger one is refused.
         decode_memory: How much a decoder may allocate for one clip, in MiB; one that wants more is refused.
 
@@ -157,16 +159,29 @@ class SpeechRecognition:
         for language in self._languages:
             self._hearing.hear([whole(noise)], [language])
 
-    def decode(self, body: bytes) -> Recording:
-        """Turn a request's body into what is spoken in its audio.
+    def decode(self, body: bytes) -> Recording | Pieces[Recording]:
+        """Turn a request's body into what is spoken in its audio; beyond a minute, part after part.
+
+        The parts are decoded as they are asked for, so that an hour takes no more memory than two minutes.
 
         Raises:
             RefusedRequest: the body or its audio can't be used; carries the status to reply.
         """
         request = read_request(body)
         language = language_of(request.language, self._languages)
-        parts = self._hearing.in_parts(self._audio.blocks(request))
-        return Recording([each for part in parts for each in part], request.timestamps in _TRUE, language)
+        with_times = request.timestamps in _TRUE
+        blocks = self._audio.blocks(request)
+        del request  # and with it the file, which its decoder has
+        parts = self._recordings(blocks, language, with_times=with_times)
+        first, second = next(parts), next(parts, None)
+        return first if second is None else Pieces(_together(first, second, parts))
+
+    def _recordings(
+        self, blocks: Generator[Samples], language: str, *, with_times: bool
+    ) -> Generator[Recording]:
+        with closing(blocks):
+            for segments in self._hearing.in_parts(blocks):
+                yield Recording(segments, with_times, language)
 
     def cost(self, item: Recording) -> float:
         """Seconds of audio to be recognised."""
@@ -184,6 +199,10 @@ class SpeechRecognition:
         heard = self._hearing.hear([item.segments for item in items], [item.language for item in items])
         return [Transcript(said, item.with_times) for said, item in zip(heard, items, strict=True)]
 
+    def join(self, results: list[Transcript]) -> Transcript:
+        """Make one transcript of those of a recording's parts."""
+        return Transcript([each for part in results for each in part.said], results[0].with_times)
+
     def encode(self, outcome: Outcome[Transcript]) -> bytes:
         """Write the reply: MessagePack of `{sentence: str, other: int}`, with `segments` where asked for."""
         match outcome:
@@ -192,6 +211,13 @@ class SpeechRecognition:
             case Failure(error=error):
                 reply = Recognition(sentence="", other=status_of(error))
         return msgspec.msgpack.encode(reply)
+
+
+def _together(first: Recording, second: Recording, rest: Generator[Recording]) -> Generator[Recording]:
+    with closing(rest):
+        yield first
+        yield second
+        yield from rest
 
 
 def _placed(recogniser: Recogniser, device: str) -> Recogniser:

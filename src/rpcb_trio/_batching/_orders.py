@@ -22,7 +22,8 @@ _deadline: itemgetter[int] = itemgetter(0)
 
 def arrival(pending: Pending) -> tuple[float, int]:
     """What requests in order of arrival are sorted by."""
-    return pending.request.arrived, pending.request.tag
+    since, request = pending.since, pending.request
+    return request.arrived if since is None else since, request.tag
 
 
 def turn(pending: Pending, ageing: float) -> tuple[float, tuple[float, int]]:
@@ -32,7 +33,8 @@ def turn(pending: Pending, ageing: float) -> tuple[float, tuple[float, int]]:
     request is overtaken only by those that arrive within `ageing` seconds for each level they are above it.
     So none starves.
     """
-    return pending.request.arrived - pending.request.priority * ageing, arrival(pending)
+    place = arrival(pending)
+    return place[0] - pending.request.priority * ageing, place
 
 
 def deadline_of(pending: Pending) -> float:

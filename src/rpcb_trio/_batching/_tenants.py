@@ -21,7 +21,7 @@ from heapq import heapify, heappop, heapreplace
 from itertools import filterfalse
 from typing import Final, TypeAlias
 
-from rpcb_trio._batching._orders import Levels
+from rpcb_trio._batching._orders import Levels, arrival
 from rpcb_trio._messages import Pending
 from rpcb_trio._shares import Shares
 
@@ -57,9 +57,8 @@ _Turn: TypeAlias = tuple[float, float, int, int, Pending]
 
 
 def _turn(pending: Pending, tenant: _Tenant, paid: float, number: int, least: float) -> _Turn:
-    request, cost = pending.request, pending.cost
-    paid += (max(least, cost)) / tenant.weight
-    return paid, request.arrived, request.tag, number, pending
+    paid += (max(least, pending.cost)) / tenant.weight
+    return paid, *arrival(pending), number, pending
 
 
 class Tenants:

@@ -55,7 +55,7 @@ class Waiting(Sequence[Pending]):
             if not line:
                 self._priority, self._cost = request.priority, each.cost
                 self._tenant = "" if shares is None else shares.tenant_of(request)
-            place = request.arrived, request.tag
+            place = arrival(each)
             if place >= self._last:
                 line[each] = None
                 self._last = place

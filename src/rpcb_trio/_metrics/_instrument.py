@@ -88,12 +88,11 @@ class MetricsInstrument(HealthInstrument):
         self._pending -= 1
 
     def batch_closed(self, batch: Batch) -> None:
-        closed = batch.closed
         self._pending -= batch.size
         self._busy += 1
         self._triggers.add(batch.trigger)
         self._sizes.observe(batch.size)
-        self._waits.observe_all([closed - member.request.arrived for member in batch.members])
+        self._waits.observe_all([*batch.waits])
 
     def batch_computed(self, batch: Batch, seconds: float, runs: Sequence[Run]) -> None:  # noqa: ARG002 - their sum counts
         self._busy -= 1

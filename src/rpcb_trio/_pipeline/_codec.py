@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 import trio
 
-from rpcb_trio._guard import exact_bytes, exact_cost, judge_cost, judge_decode, judge_encode
+from rpcb_trio._guard import (
+    exact_bytes,
+    exact_cost,
+    judge_cost,
+    judge_decode,
+    judge_encode,
+    judge_infer,
+    outcomes_of,
+)
 from rpcb_trio._messages import (
     ERROR_HEADER,
     KIND_HEADER,
@@ -22,6 +31,7 @@ from rpcb_trio._messages import (
     Failure,
     Outcome,
     Pending,
+    Pieces,
     Reply,
     Request,
     Success,
@@ -33,9 +43,11 @@ from rpcb_trio._service import BoundService
 from rpcb_trio._shown import shown
 from rpcb_trio._tracing import spans
 from rpcb_trio._typed import Asked, Typed, info_of
-from rpcb_trio.errors import HookTimeout, KilledWorker, OutcomeError, ReplyTooBig
+from rpcb_trio.errors import DecodeError, HookTimeout, KilledWorker, OutcomeError, ReplyTooBig
 
 log = logging.getLogger("rpcb_trio")
+
+_NO_PIECE = object()
 
 LARGEST_NUMBER = 2**31 - 1
 """In a reply's headers; every client library reads numbers of 31 bits."""
@@ -68,6 +80,26 @@ class Resolved(msgspec.Struct, frozen=True, eq=False):
     def error(self) -> OutcomeError | None:
         """Why there is no result; None where there is one."""
         return self.outcome.error if isinstance(self.outcome, Failure) else None
+
+
+class RestOfPieces:
+    """The pieces of one request that are still to come, and what has become of the present one.
+
+    `is_whole` says that there is one piece, whose result is the request's.
+    """
+
+    def __init__(self, items: Iterator[Any], *, is_whole: bool = False) -> None:
+        self.items = items
+        self.is_whole = is_whole
+        self._send, self._ended = trio.open_memory_channel[Resolved | None](1)
+
+    def end(self, resolved: Resolved | None) -> None:
+        """The present piece is computed, or has failed; None where all of them must be decoded anew."""
+        self._send.send_nowait(resolved)
+
+    async def ended(self) -> Resolved | None:
+        """Wait for what `end` is called with."""
+        return await self._ended.receive()
 
 
 class Uses:
@@ -182,6 +214,48 @@ class Codec:
         """A request whose body is its item (see `takes_bodies`), ready for a batch."""
         return Pending(request, request.body, 1.0, suspect, now, generation=self.generation)
 
+    async def following_piece(self, piece: Pending) -> Pending | Failure | None:
+        """Decode the piece that follows one; None where that was the last."""
+
+        def decode() -> Pending | Failure | None:
+            with self._journal.running([piece.request]):
+                return self._following(piece)
+
+        try:
+            async with self._journal.turn([piece.request]):
+                return await self.hooks.run(decode, "decode or cost")
+        except HookTimeout as error:
+            return Failure(error)
+
+    async def close_pieces(self, piece: Pending) -> None:
+        """Close what a request's pieces come from; they are not needed any more."""
+
+        def close() -> None:
+            with suppress(BaseException):  # nobody waits for what it may raise
+                getattr(piece.rest.items, "close", int)()
+
+        with suppress(HookTimeout):
+            await self.hooks.run(close, "decode")
+
+    async def join(self, request: Request, results: list[Any]) -> Outcome[Any]:
+        """Make one result of those of a request's pieces; without the hook `join`, the list of them."""
+        hook = self._service.join
+        if hook is None:
+            return Success(results)
+
+        def join() -> Outcome[Any]:
+            with self._journal.running([request]):
+                try:
+                    return outcomes_of([hook(results)], 1)[0]
+                except BaseException as error:  # noqa: BLE001 - it fails this request alone
+                    return Failure(judge_infer(error))
+
+        try:
+            async with self._journal.turn([request]):
+                return await self.hooks.run(join, "join")
+        except HookTimeout as error:
+            return Failure(error)
+
     async def encode(self, resolved: Sequence[Resolved], max_size: int | None = None) -> list[Answer]:
         """Encode outcomes into replies that carry their request's own correlation id.
 
@@ -239,16 +313,41 @@ class Codec:
             item = self._item_of(request, body)
         except BaseException as error:  # noqa: BLE001 - a bad request fails alone, whatever decode raises
             return Failure(judge_decode(error))
-        try:
-            cost = 1.0 if self._service.cost is None else exact_cost(self._service.cost(item))
-        except BaseException as error:  # noqa: BLE001 - likewise
-            return Failure(judge_cost(error))
+        if type(item) is Pieces:
+            return self._first_piece(request, item, suspect=suspect)
+        cost = self._cost(item)
+        if isinstance(cost, Failure):
+            return cost
         return Pending(request, item, cost, suspect, generation=self.generation)
 
     def _item_of(self, request: Request, body: bytes) -> Any:
         if self._typed.item is not None:
             return self._typed.read(body, request.content_type)
         return body if self._service.decode is None else self._service.decode(body)
+
+    def _cost(self, item: object) -> float | Failure:
+        try:
+            return 1.0 if self._service.cost is None else exact_cost(self._service.cost(item))
+        except BaseException as error:  # noqa: BLE001 - a bad item fails alone
+            return Failure(judge_cost(error))
+
+    def _first_piece(self, request: Request, pieces: Pieces[Any], *, suspect: bool) -> Pending | Failure:
+        try:
+            rest = RestOfPieces(iter(pieces.items))
+        except BaseException as error:  # noqa: BLE001 - likewise
+            return Failure(judge_decode(error))
+        none = Pending(request, None, 1.0, suspect, generation=self.generation, rest=rest)
+        return self._following(none) or Failure(DecodeError("decode gave no pieces"))
+
+    def _following(self, piece: Pending) -> Pending | Failure | None:
+        try:
+            item = next(piece.rest.items, _NO_PIECE)
+        except BaseException as error:  # noqa: BLE001 - likewise
+            return Failure(judge_decode(error))
+        if item is _NO_PIECE:
+            return None
+        cost = self._cost(item)
+        return cost if isinstance(cost, Failure) else msgspec.structs.replace(piece, item=item, cost=cost)
 
     def _encode(self, resolved: Resolved, max_size: int | None) -> Answer:
         outcome, request = resolved.outcome, resolved.request

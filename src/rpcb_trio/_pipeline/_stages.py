@@ -25,9 +25,10 @@ from rpcb_trio._pipeline._admission import Admission
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._live import rules_of
+from rpcb_trio._pipeline._pieces import InPieces
 from rpcb_trio._pipeline._prefetching import Follower
 from rpcb_trio._transports import Rest, Session
-from rpcb_trio.errors import ExecutorHung, OutcomeError
+from rpcb_trio.errors import ExecutorHung, OutcomeError, Overloaded
 
 if TYPE_CHECKING:
     from rpcb_trio._pipeline._pipeline import Pipeline
@@ -176,6 +177,12 @@ class Stages:
         """Decode each delivery; one that is refused or can't be decoded goes straight to its answer."""
 
         def pass_on(admitted: Sequence[Pending | Resolved | Answer], codec: Codec) -> None:
+            first = admitted[0]
+            if (
+                isinstance(first, Pending) and first.rest is not None
+            ):  # it comes alone, as all that is decoded
+                self._intake.start_soon(self.in_pieces, first, codec, pending.clone(), computed.clone())
+                return
             waiting = [each for each in admitted if isinstance(each, Pending)]
             if waiting:
                 pending.send_nowait(waiting)
@@ -216,6 +223,31 @@ class Stages:
             self._ledger.end([request])
             codec.uses.end()
 
+    async def in_pieces(
+        self,
+        first: Pending,
+        codec: Codec,
+        pending: trio.MemorySendChannel[Sequence[Pending]],
+        computed: trio.MemorySendChannel[Outcomes],
+    ) -> None:
+        """Have a request computed piece by piece, then answer it."""
+
+        async def serving() -> Codec:
+            return (await self._generations.serving()).codec
+
+        with pending, computed:
+            pieces = InPieces(
+                first,
+                codec,
+                serving=serving,
+                ledger=self._ledger,
+                send=lambda piece: pending.send_nowait([piece]),
+            )
+            codec, resolved = await pieces.run()
+            codec.uses.begin()
+            computed.send_nowait(Outcomes(codec, [resolved]))
+            self._ledger.end([resolved.request])
+
     def _notify_refused(self, answered: Sequence[Resolved | Answer]) -> None:
         for each in answered:
             if each.error is None:
@@ -232,6 +264,9 @@ class Stages:
         self, refused: trio.MemorySendChannel[Outcomes], pending: Pending, error: OutcomeError
     ) -> None:
         self._instruments.notify(Instrument.request_refused, pending.request, error, pending.cost)
+        if pending.rest is not None:
+            pending.rest.end(Resolved(pending.request, Failure(error)))
+            return
         codec = self._generations.current.codec
         codec.uses.begin()
         refused.send_nowait(Outcomes(codec, [Resolved(pending.request, Failure(error))]))
@@ -287,7 +322,11 @@ class Stages:
         isolation = Isolation(generation.executors[slot], self._journal, slot, codec.given)
         started = trio.current_time()
         outcomes = await isolation.infer(batch.members)
-        computed.send_nowait(Outcomes(codec, codec.resolve(batch, outcomes)))
+        whole = _without_pieces(batch, codec.resolve(batch, outcomes))
+        if whole:
+            computed.send_nowait(Outcomes(codec, whole))
+        else:
+            codec.uses.end()
         self._ledger.end(running)
         # What it took says nothing of a model that has taken over meanwhile.
         batcher.completed(batch, isolation.runs if generation is self._generations.current else ())
@@ -309,10 +348,15 @@ class Stages:
             batch = msgspec.structs.replace(batch, version=codec.version)
         if all(member.generation == codec.generation for member in batch.members):
             return batch
+        batch = self._without_former_pieces(batch, codec)
         decoded: list[Pending | Failure] = list(batch.members)
 
         async def decode(place: int, member: Pending) -> None:
-            decoded[place] = await codec.decode(member.request, suspect=member.suspect)
+            anew = await codec.decode(member.request, suspect=member.suspect)
+            if isinstance(anew, Pending) and anew.rest is not None:
+                await codec.close_pieces(anew)
+                anew = Failure(Overloaded("the model was swapped meanwhile; send the request again"))
+            decoded[place] = anew
 
         async with trio.open_nursery() as nursery:
             for place, member in enumerate(batch.members):
@@ -321,6 +365,18 @@ class Stages:
         self._refuse_undecodable(batch, decoded, codec, computed)
         members = tuple(each for each in decoded if isinstance(each, Pending))
         return msgspec.structs.replace(batch, members=members) if members else None
+
+    def _without_former_pieces(self, batch: Batch, codec: Codec) -> Batch:
+        """The batch without the pieces that another version has decoded: their requests begin anew."""
+        former = [
+            each for each in batch.members if each.rest is not None and each.generation != codec.generation
+        ]
+        for each in former:
+            self._ledger.end([each.request])
+            each.rest.end(None)
+        return msgspec.structs.replace(
+            batch, members=tuple(each for each in batch.members if each not in former)
+        )
 
     def _refuse_undecodable(
         self,
@@ -385,6 +441,19 @@ class Stages:
         if self._rule.settled():
             self._follower.wake()
         self._instruments.notify(Instrument.requests_settled, answers, settled)
+
+
+def _without_pieces(batch: Batch, resolved: list[Resolved]) -> list[Resolved]:
+    """What is to be answered; the pieces among it go to the requests that they are of."""
+    if all(member.rest is None for member in batch.members):
+        return resolved
+    whole = list[Resolved]()
+    for member, each in zip(batch.members, resolved, strict=True):
+        if member.rest is None:
+            whole.append(each)
+        else:
+            member.rest.end(each)
+    return whole
 
 
 def _at_hand(channel: trio.MemoryReceiveChannel[T]) -> list[T]:

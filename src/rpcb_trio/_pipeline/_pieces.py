@@ -1,0 +1,114 @@
+"""Requests in pieces: what `decode` gave as `Pieces` is computed one piece after the other.
+
+    decode ─▶ first piece ─▶ pending ─▶ batch ─▶ compute ─▶ next piece ─▶ pending ─▶ ... ─▶ join ─▶ reply
+
+A request has one piece at a time among the pending ones, so that a long request takes turns with short ones.
+While that is computed, the next one is decoded. A later piece waits from when it came: it stands behind the
+requests that have arrived by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
+import trio
+
+from rpcb_trio._messages import Failure, Pending
+from rpcb_trio._pipeline._codec import Codec, Resolved, RestOfPieces
+from rpcb_trio._pipeline._ledger import Ledger
+
+T = TypeVar("T")
+
+CLOSE_TIMEOUT = 5.0
+"""Seconds for what pieces come from to be closed."""
+
+
+class InPieces:
+    """Has one request computed piece by piece.
+
+    Args:
+        first: its first piece.
+        codec: that has decoded it.
+        serving: the codec of the service that answers now.
+        ledger: is told when the service's code runs.
+        send: puts a piece among the pending ones.
+    """
+
+    def __init__(
+        self,
+        first: Pending,
+        codec: Codec,
+        *,
+        serving: Callable[[], Awaitable[Codec]],
+        ledger: Ledger,
+        send: Callable[[Pending], None],
+    ) -> None:
+        self._piece = first
+        self._codec = codec
+        self._is_open = True
+        """Whether more pieces may come."""
+        self._serving = serving
+        self._ledger = ledger
+        self._send = send
+
+    async def run(self) -> tuple[Codec, Resolved]:
+        """Return what becomes of the request, and the codec of the service that computed it."""
+        try:
+            return await self._run()
+        finally:
+            if self._is_open:
+                with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                    await self._codec.close_pieces(self._piece)
+
+    async def _run(self) -> tuple[Codec, Resolved]:
+        request, results = self._piece.request, list[Any]()
+        while True:
+            self._ledger.begin([request])  # whoever computes a piece ends that
+            self._send(self._piece)
+            following = await self._using(self._codec, self._codec.following_piece(self._piece))
+            self._is_open = isinstance(following, Pending)
+            resolved = await self._piece.rest.ended()
+            self._ledger.begin([request])
+            if resolved is None:
+                anew = await self._begin_anew()
+                if anew is not None:
+                    return self._codec, Resolved(request, anew)
+                results = []
+                continue
+            if isinstance(resolved.outcome, Failure):
+                return self._codec, resolved
+            results.append(resolved.outcome.value)
+            if following is None:
+                return self._codec, await self._joined(results, resolved)
+            if isinstance(following, Failure):
+                return self._codec, Resolved(request, following, resolved.headers)
+            self._piece = msgspec.structs.replace(following, since=trio.current_time())
+
+    async def _begin_anew(self) -> Failure | None:
+        """Decode the request by the service that answers now; None where that has worked."""
+        piece = self._piece
+        if self._is_open:
+            await self._codec.close_pieces(piece)
+        self._codec = codec = await self._serving()
+        decoded = await self._using(codec, codec.decode(piece.request, suspect=piece.suspect))
+        if isinstance(decoded, Failure):
+            self._is_open = False
+            return decoded
+        rest = RestOfPieces(iter(()), is_whole=True) if decoded.rest is None else decoded.rest
+        self._piece = msgspec.structs.replace(decoded, rest=rest, since=trio.current_time())
+        self._is_open = True
+        return None
+
+    async def _joined(self, results: list[Any], last: Resolved) -> Resolved:
+        if self._piece.rest.is_whole:
+            return last
+        joining = self._codec.join(last.request, results)
+        return Resolved(last.request, await self._using(self._codec, joining), last.headers)
+
+    async def _using(self, codec: Codec, call: Awaitable[T]) -> T:
+        codec.uses.begin()
+        result = await call
+        codec.uses.end()  # not where it is cancelled: the session ends all uses
+        return result

@@ -13,12 +13,12 @@ from trio.testing import MockClock
 from rpcb_trio import (
     FixedPolicy,
     MemoryBroker,
-    ProcessExecutor,
     SettingError,
     ThreadExecutor,
     open_client,
     open_worker,
 )
+from rpcb_trio._executors._model import Model
 from rpcb_trio._service import bind
 from rpcb_trio.errors import DrainTimeout, InferError, OutcomeError, WarmUpFailed
 from rpcb_trio.executors import AsyncExecutor
@@ -215,26 +215,14 @@ def plain(texts: list[str]) -> list[int]:
     ("make", "told"),
     [
         (lambda: ThreadExecutor(lengths), "lengths: infer is async, .*; leave executor out, or use"),
+        (lambda: Model(bind(lengths)), "lengths: infer is async"),
         (
             lambda: AsyncExecutor(plain),
             "plain: infer is a plain function, which an AsyncExecutor can't await",
         ),
     ],
-    ids=["thread", "task"],
+    ids=["thread", "process", "task"],
 )
 def test_an_executor_of_the_other_kind_is_refused(make: Callable[[], object], told: str) -> None:
     with pytest.raises(SettingError, match=told):
         make()
-
-
-def make_lengths() -> Any:
-    return lengths
-
-
-async def test_a_process_is_refused_once_it_sees_the_service() -> None:
-    executor = ProcessExecutor(make_lengths)
-    try:
-        with pytest.raises(SettingError, match="lengths: infer is async"):
-            await executor.warm_up()
-    finally:
-        executor.close()

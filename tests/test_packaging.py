@@ -156,4 +156,4 @@ def test_an_installed_service_is_found_by_its_name_and_all_are_listed_where_ther
     assert served.returncode == 0, served.stderr
     wrong = run(python, "-m", "rpcb_trio", "tune", "azr", "--body", body, cwd=tmp_path)
     assert wrong.returncode == 2
-    assert "name an installed service (asr, echo, se)" in wrong.stderr
+    assert "name an installed service (asr, echo, onnx, se, sklearn, transformers)" in wrong.stderr

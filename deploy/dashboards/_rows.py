@@ -43,6 +43,13 @@ SESSIONS = Row(
             [Query(increase("rpcb_reconnects_total", "queue, instance"), "{{queue}} {{instance}}")],
             columns=6,
         ),
+        Panel(
+            "Parts of replies per second",
+            "Where callers take their replies in parts.",
+            [Query(f"{rate('rpcb_reply_parts_total')} > 0", "{{queue}}")],
+            "reqps",
+            columns=24,
+        ),
     ],
 )
 

@@ -137,10 +137,11 @@ def outcomes_of(results: Any, expected: int) -> list[Outcome[Any]]:
                 f"infer returned a {type_name(results)}, which yields another number of items"
             )
         raise WrongResultCount(f"infer returned {length} result(s) for {expected} item(s)")
-    return [_outcome_of(each) for each in listed]
+    return [outcome_of(each) for each in listed]
 
 
-def _outcome_of(result: Any) -> Outcome[Any]:
+def outcome_of(result: Any) -> Outcome[Any]:
+    """What `infer` returned for one item."""
     kind = type(result)
     if kind is Success:
         outcome: Outcome[Any] = result

@@ -29,6 +29,15 @@ REASON_HEADER = "rpcb-error-reason"
 MODEL_VERSION_HEADER = "rpcb-model-version"
 """AMQP header of a reply: the version of the model that made it; absent where that has none."""
 
+STREAM_HEADER = "rpcb-stream"
+"""AMQP header of a request, a boolean: its caller takes the reply in parts."""
+
+PART_HEADER = "rpcb-part"
+"""AMQP header of a part of a reply: its number, from 0."""
+
+END_HEADER = "rpcb-end"
+"""AMQP header of the last message of a reply in parts, true."""
+
 REQUEST_ID_HEADER = "x-request-id"
 """Header of HTTP, and of AMQP in any spelling: it comes back in the reply. Some client libraries know their
 replies again by it, and not by the `correlation_id`."""
@@ -81,6 +90,11 @@ class Pieces(Generic[ItemT]):
     """
 
     items: Iterable[ItemT]
+
+
+def wants_parts(request: Request) -> bool:
+    """Whether its caller takes the reply in parts."""
+    return bool(request.headers) and request.headers.get(STREAM_HEADER) is True and bool(request.reply_to)
 
 
 class Pending(msgspec.Struct, frozen=True, eq=False):
@@ -226,6 +240,17 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str = "application/octet-stream"
 
     @property
+    def part(self) -> int | None:
+        """The number of the part, from 0, where it is a part of a reply; None where it is a whole one."""
+        number = self.headers.get(PART_HEADER)
+        return number if isinstance(number, int) else None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no further part follows."""
+        return PART_HEADER not in self.headers or self.headers.get(END_HEADER) is True
+
+    @property
     def error(self) -> str | None:
         """The error's one-word code where this is an error reply of an rpcb_trio worker, else None."""
         return self._text(ERROR_HEADER)
@@ -287,6 +312,8 @@ class Answer(msgspec.Struct, frozen=True, eq=False):
     """The error, where it is an error reply or none."""
     dead_letter: str | None = None
     """Why the request goes to the dead letters, if it does; a `reply` is sent nevertheless."""
+    is_part: bool = False
+    """Whether others follow: it is published and confirmed, and its request stays open."""
 
 
 class Settled(StrEnum):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from rpcb_trio._messages import Outcome, Pieces
+from rpcb_trio._parts import Step, with_infer
 from rpcb_trio._typed import Typed, is_async, typed_of
 from rpcb_trio.errors import SettingError
 
@@ -25,6 +26,7 @@ LONGEST_SHORT_STRING = 255
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
+PartT = TypeVar("PartT")
 
 
 @runtime_checkable
@@ -39,6 +41,7 @@ class Service(Protocol[ItemT, ResultT]):
     - `on_device(device: str) -> Service`: returns the service for one replica, where devices are set.
     - `content_type: str`: of the replies; `application/octet-stream` if left out.
     - `version: str`: of the model, for the replies' header `rpcb-model-version`, metrics, events and the log.
+    - `stream_infer`: see `StreamingService`.
     - `close() -> None`: frees what `warm_up` has loaded; runs once per replica, in its thread, when another
       version has taken its place (see `Worker.swap`).
     """
@@ -64,8 +67,41 @@ class Service(Protocol[ItemT, ResultT]):
         ...
 
 
+@runtime_checkable
+class StreamingService(Protocol[ItemT, PartT]):
+    """A model whose replies may go out in parts.
+
+    Optional members are those of a `Service`, and these:
+
+    - `join(parts: list) -> result`: the whole result for `encode`, where the caller does not take parts.
+      Without it each part is encoded, and the bodies are joined.
+    - `infer(items) -> results`: computes a batch in which no caller takes parts; without it parts are joined.
+    """
+
+    def decode(self, body: bytes) -> ItemT:
+        """As `Service.decode`."""
+        ...
+
+    def stream_infer(self, items: list[ItemT]) -> Iterator[Step[PartT]]:
+        """Compute a batch step by step, in the executor's own thread.
+
+        Each step is a map from the numbers of some items, counted from 0, to their next part, to an exception
+        (it fails its request alone), or to `END`. What has not ended ends with the generator. A `yield`
+        returns the numbers of the items that nobody waits for any more; parts for these are dropped. If it
+        raises, the items that have not ended begin anew in smaller batches; parts that went out are skipped.
+        """
+        ...
+
+    def encode(self, outcome: Outcome[PartT]) -> bytes:
+        """As `Service.encode`, of each part, of a joined result, and of an error."""
+        ...
+
+
 PlainFunction: TypeAlias = Callable[[list[bytes]], Sequence[bytes | Exception]]
 """The shortest service: bodies in, bodies out, one for each."""
+
+PlainStream: TypeAlias = Callable[[list[bytes]], Iterator[Step[bytes]]]
+"""The shortest service that streams: bodies in, steps out (see `StreamingService.stream_infer`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +117,10 @@ class BoundService:
     on_device: Callable[[str], Any] | None = None
     close: Callable[[], object] | None = None
     join: Callable[[list[Any]], Any] | None = None
+    """There is one where there is a `stream_infer`."""
+    stream_infer: Callable[[list[Any]], Any] | None = None
+    streams_only: bool = False
+    """Whether its `infer` is its `stream_infer`, joined."""
     content_type: str = "application/octet-stream"
     version: str | None = None
     typed: Typed | None = None
@@ -110,8 +150,11 @@ class TypedService(Protocol):
 AnyService: TypeAlias = (
     Service[Any, Any]
     | type[Service[Any, Any]]
+    | StreamingService[Any, Any]
+    | type[StreamingService[Any, Any]]
     | partial[Any]
     | PlainFunction
+    | PlainStream
     | TypedFunction
     | TypedService
     | type[TypedService]
@@ -129,7 +172,7 @@ def bind(target: Any) -> BoundService:
         SettingError: it is none of these; the message says what it lacks.
     """
     bound = bind_again(target)
-    if bound is not target and hasattr(target, "infer"):
+    if bound is not target and _has_hooks(target):
         for name, hook in _near_misses(target):
             log.warning("%s.%s is never called; did you mean %s?", bound.name, name, hook)
     return bound
@@ -141,13 +184,15 @@ def bind_again(target: Any) -> BoundService:
         return target
     service = _instance(target)
     name = name_of(service)
-    if hasattr(service, "infer"):
+    if _has_hooks(service):
         hooks = {hook: getattr(service, hook) for hook in _HOOKS if hasattr(service, hook)}
         bound = _bound(name, hooks, f"{name}.infer", _did_you_mean_of(service))
         _refuse_content_type(bound.content_type, name)
         check_version(f"{name}.version", bound.version)
         return bound
     if callable(service):
+        if _is_generator(service):
+            return _bound_stream(name, {"stream_infer": service})
         return _bound(name, {"infer": service}, name)
     raise SettingError(
         f"{name} is not a service: give an object with decode, infer and encode, a class that makes one, "
@@ -160,13 +205,16 @@ def _bound(
     name: str, hooks: dict[str, Any], infer_name: str, hint: Callable[[str], str] | None = None
 ) -> BoundService:
     """Check the hooks, and have what follows from the annotations of `infer`."""
+    if hooks.get("infer") is None and hooks.get("stream_infer") is not None:
+        return _bound_stream(name, hooks, hint)
     infer = hooks["infer"]
     is_object = hint is not None
     for hook, function in hooks.items():
         if hook in _ARGUMENTS and function is not None:
             may_await = hook in _ASYNC and is_async(infer)
             hook_name = infer_name if hook == "infer" else f"{name}.{hook}"
-            _refuse_no_function(function, hook_name, may_await=may_await)
+            may_yield = hook == "stream_infer"
+            _refuse_no_function(function, hook_name, may_await=may_await, may_yield=may_yield)
     if not callable(infer):
         raise _incomplete(name, "infer", hint)
     typed = typed_of(infer, infer_name, reads="decode" not in hooks, writes="encode" not in hooks)
@@ -177,12 +225,29 @@ def _bound(
     for hook, function in hooks.items():
         if hook in _ARGUMENTS and hook != "infer" and function is not None:
             _refuse_signature(function, f"{name}.{hook}", _ARGUMENTS[hook])
+    hooks = with_infer({**hooks, "infer": typed.calling(infer)}, joins_bytes=not typed.writes)
     return BoundService(
         name=name,
-        **{**hooks, "infer": typed.calling(infer)},
+        **hooks,
         typed=typed if typed.has_effect else None,
         is_async=is_async(infer),
     )
+
+
+def _bound_stream(name: str, hooks: dict[str, Any], hint: Callable[[str], str] | None = None) -> BoundService:
+    """A service without an `infer`: its parts are joined where they are wanted whole."""
+    for hook in ("decode", "encode"):
+        if hint is not None and not callable(hooks.get(hook)):
+            raise SettingError(
+                f"the service {name} has no method {hook}; it needs decode, stream_infer and "
+                f"encode{hint(hook)}"
+            )
+    for hook, function in hooks.items():
+        if hook in _ARGUMENTS and function is not None:
+            hook_name = name if hint is None else f"{name}.{hook}"
+            _refuse_no_function(function, hook_name, may_await=False, may_yield=hook == "stream_infer")
+            _refuse_signature(function, hook_name, "bodies" if hint is None else _ARGUMENTS[hook])
+    return BoundService(name=name, streams_only=True, **with_infer(hooks))
 
 
 def name_of(service: Any) -> str:
@@ -195,8 +260,8 @@ def name_of(service: Any) -> str:
 
 
 _HOOKS = (
-    *("decode", "infer", "encode", "join", "cost"),
-    *("warm_up", "on_device", "close", "content_type", "version"),
+    *("decode", "infer", "encode", "stream_infer", "join"),
+    *("cost", "warm_up", "on_device", "close", "content_type", "version"),
 )
 _ARGUMENTS = {
     "decode": "body",
@@ -206,6 +271,7 @@ _ARGUMENTS = {
     "warm_up": "",
     "on_device": "device",
     "close": "",
+    "stream_infer": "items",
     "join": "results",
 }
 """What each hook is called with."""
@@ -234,6 +300,10 @@ _ALIASES = {
     "forward": "infer",
     "preprocess": "decode",
     "postprocess": "encode",
+    "streaminfer": "stream_infer",
+    "inferstream": "stream_infer",
+    "stream": "stream_infer",
+    "streampredict": "stream_infer",
 }
 """Names of hooks in other servers, lower case and without underscores, and ours."""
 
@@ -253,6 +323,10 @@ def _instance(target: Any) -> Any:
     except ValueError:  # some written in C have no signature
         pass
     return target()
+
+
+def _has_hooks(service: Any) -> bool:
+    return hasattr(service, "infer") or getattr(service, "stream_infer", None) is not None
 
 
 def _incomplete(name: str, hook: str, hint: Callable[[str], str] | None) -> SettingError:
@@ -279,19 +353,27 @@ def _did_you_mean(service: Any, missing: str) -> str:
     return f"; should {found[0]} be named {missing}?" if found else ""
 
 
-def _refuse_no_function(function: Any, name: str, *, may_await: bool) -> None:
+def _refuse_no_function(function: Any, name: str, *, may_await: bool, may_yield: bool = False) -> None:
     if not callable(function):
         raise SettingError(f"{name} is of type {type(function).__name__}; hooks must be plain functions")
-    for each in (function, getattr(function, "__call__", None)):  # noqa: B004 - of an object that is called
+    for each in _called(function):
         if inspect.isasyncgenfunction(each) or (inspect.iscoroutinefunction(each) and not may_await):
             raise SettingError(
                 f"{name} is async; hooks run in threads and must be plain functions. infer may be async, and "
                 "then warm_up and close, too"
             )
-        if inspect.isgeneratorfunction(each):
-            raise SettingError(
-                f"{name} is a generator; hooks must be plain functions, so let it return what it yields"
-            )
+    if _is_generator(function) and not may_yield:
+        remedy = "name it stream_infer" if name.endswith(".infer") else "let it return what it yields"
+        raise SettingError(f"{name} is a generator; hooks must be plain functions, so {remedy}")
+
+
+def _is_generator(function: Any) -> bool:
+    return any(map(inspect.isgeneratorfunction, _called(function)))
+
+
+def _called(function: Any) -> tuple[Any, Any]:
+    """What runs where it is called: itself, or the method of an object."""
+    return function, getattr(function, "__call__", None)  # noqa: B004 - of an object that is called
 
 
 def _refuse_signature(function: Any, name: str, argument: str, more: str | None = None) -> None:

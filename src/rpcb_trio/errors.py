@@ -57,6 +57,8 @@ __all__ = [
     "ServiceError",
     "SessionLost",
     "SettingError",
+    "StreamChanged",
+    "StreamOverrun",
     "SwapInterrupted",
     "TooLate",
     "TopologyMismatch",
@@ -348,6 +350,18 @@ class ReplyTimeout(CallError):
     """No reply came in time. The request may still be computed; a late reply is dropped."""
 
     code = "timeout"
+
+
+class StreamOverrun(CallError):
+    """More of a reply came than the caller has read, and than may wait for it (`max_unread`)."""
+
+    code = "overrun"
+
+
+class StreamChanged(CallError):
+    """A worker died, and the reply began anew with other parts than those that had come before."""
+
+    code = "changed"
 
 
 class CallInterrupted(CallError):

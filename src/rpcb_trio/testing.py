@@ -13,17 +13,19 @@ slept on the virtual clock. Requests are decoded one after another, in the order
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
 from typing import Any, TypeVar
 
 import trio
 
 from rpcb_trio._batching import Policy
-from rpcb_trio._client import RpcClient, open_client
-from rpcb_trio._guard import await_infer, run_infer
+from rpcb_trio._client import ReplyStream, RpcClient, open_client
+from rpcb_trio._executors import Model, Sink
+from rpcb_trio._guard import await_infer, outcomes_of, run_infer
 from rpcb_trio._instruments import Instrument, Setup
 from rpcb_trio._messages import Answer, Batch, Failure, Outcome, Pending, Reply, Request, Run, Settled
+from rpcb_trio._parts import END
 from rpcb_trio._pipeline import Codec, Hooks, Isolation, Resolved, Worker, open_worker
 from rpcb_trio._service import bind
 from rpcb_trio._transports import MemoryBroker
@@ -36,13 +38,24 @@ T = TypeVar("T")
 
 
 class VirtualExecutor:
-    """Sleeps `service_time(len(items))` seconds on trio's clock, then runs `infer` in place, or awaits it."""
+    """Sleeps `service_time(len(items))` seconds on trio's clock, then runs `infer` in place, or awaits it.
+
+    Where callers take parts, it runs the `stream_infer` of `service`, and sleeps `step_time(len(items))`
+    seconds before each further step; without a `service` the whole result is one part.
+    """
 
     def __init__(
-        self, infer: Callable[[list[Any]], Sequence[Any]], service_time: Callable[[int], float] | None = None
+        self,
+        infer: Callable[[list[Any]], Sequence[Any]],
+        service_time: Callable[[int], float] | None = None,
+        *,
+        service: Any = None,
+        step_time: Callable[[int], float] | None = None,
     ) -> None:
         self._infer = infer
         self._service_time = service_time or (lambda _: 0.0)
+        self._service = service
+        self._step_time = step_time or (lambda _: 0.0)
 
     async def warm_up(self) -> None:
         """Return at once: there is nothing to warm up."""
@@ -58,6 +71,25 @@ class VirtualExecutor:
         if is_async(self._infer):
             return await await_infer(self._infer, list(items))
         return run_infer(self._infer, list(items))
+
+    async def stream(self, items: Sequence[Any], whole: Collection[int], sink: Sink) -> None:
+        """Compute a batch step by step in virtual time."""
+        sink.begin()
+        if self._service is None:
+            outcomes = outcomes_of(await self.infer(items), len(items))
+            await sink.take([list(enumerate(outcomes)), [(number, END) for number in range(len(items))]])
+            return
+        await trio.sleep(self._service_time(len(items)))
+        steps = Model(bind(self._service)).stream(list(items), whole)
+        with closing(steps):
+            step = next(steps, None)
+            while step is not None:
+                gone = await sink.take([step])
+                await trio.sleep(self._step_time(len(items)))
+                try:
+                    step = steps.send(gone)
+                except StopIteration:
+                    step = None
 
 
 async def in_place(function: Callable[[], T]) -> T:
@@ -83,6 +115,8 @@ class Recorder(Instrument):
         self.runs: list[tuple[Run, ...]] = []
         self.failures: list[tuple[Request, OutcomeError]] = []
         self.settled: list[tuple[Answer, Settled]] = []
+        self.parts: list[Answer] = []
+        """Parts of replies that were confirmed, in order."""
         self.lost_sessions: list[BrokerError] = []
         self.failed_attempts: list[RpcbError] = []
         self.blockages: list[str | None] = []
@@ -134,6 +168,10 @@ class Recorder(Instrument):
         self.service_times.append(seconds)
         self.runs.append(tuple(runs))
 
+    def parts_sent(self, parts: Sequence[Answer]) -> None:
+        """Record them in `parts`."""
+        self.parts.extend(parts)
+
     def executor_hung(self, error: ExecutorHung, batch: Batch | None) -> None:
         """Record it in `hangs`."""
         self.hangs.append((error, batch))
@@ -183,12 +221,17 @@ class Served:
         """Call the service; see `RpcClient.call`."""
         return await self.client.call(body, queue=self._queue, timeout=timeout)
 
+    def stream(self, body: bytes, *, timeout: float = 30.0) -> ReplyStream:
+        """Have the reply in parts; see `RpcClient.stream`."""
+        return self.client.stream(body, queue=self._queue, timeout=timeout)
+
 
 @asynccontextmanager
 async def served(
     service: Any,
     *,
     service_time: Callable[[int], float] | None = None,
+    step_time: Callable[[int], float] | None = None,
     executors: int = 1,
     batching: Policy | None = None,
     prefetch: int | None = None,
@@ -196,7 +239,8 @@ async def served(
 ) -> AsyncIterator[Served]:
     """Serve a service from an embedded broker, in virtual time; leaving it drains the worker.
 
-    `service_time(b)` says how many seconds a batch of `b` takes; without it batches take none.
+    `service_time(b)` says how many seconds a batch of `b` takes; without it batches take none. Where parts
+    are taken, that is the time until the first step, and `step_time(b)` that of each further one.
     """
     bound = bind(service)
     broker, recorder = MemoryBroker(), Recorder()
@@ -207,7 +251,10 @@ async def served(
             bound.name,
             batching=batching,
             prefetch=prefetch,
-            executors=[VirtualExecutor(bound.infer, service_time) for _ in range(executors)],
+            executors=[
+                VirtualExecutor(bound.infer, service_time, service=bound, step_time=step_time)
+                for _ in range(executors)
+            ],
             offload=in_place,
             decode_threads=1,  # so that the order of arrival is kept, run after run
             drain_timeout=drain_timeout,

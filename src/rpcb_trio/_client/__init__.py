@@ -4,5 +4,14 @@ from rpcb_trio._client._blocking import BlockingRpcClient
 from rpcb_trio._client._client import RpcClient, open_client
 from rpcb_trio._client._inbox import deposit, keep_inbox
 from rpcb_trio._client._jobs import JobStatus
+from rpcb_trio._client._reply_stream import ReplyStream
 
-__all__ = ["BlockingRpcClient", "JobStatus", "RpcClient", "deposit", "keep_inbox", "open_client"]
+__all__ = [
+    "BlockingRpcClient",
+    "JobStatus",
+    "ReplyStream",
+    "RpcClient",
+    "deposit",
+    "keep_inbox",
+    "open_client",
+]

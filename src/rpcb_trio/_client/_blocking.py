@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
 from functools import partial
@@ -20,6 +21,7 @@ from anyio.from_thread import BlockingPortal
 from rpcb_trio._client._blocking_jobs import BlockingJobCalls
 from rpcb_trio._client._client import SHORTEST_EXPIRATION, RpcClient, open_client
 from rpcb_trio._client._outgoing import CLOSED, checked_expiration
+from rpcb_trio._client._reply_stream import MAX_UNREAD, ReplyStream
 from rpcb_trio._green import refuse_green_threads
 from rpcb_trio._messages import NO_HEADERS, Reply
 from rpcb_trio._transports import Transport, as_transport
@@ -113,6 +115,51 @@ class BlockingRpcClient(BlockingJobCalls):
         )
         return self._within(timeout, call)
 
+    def stream(
+        self,
+        body: bytes,
+        *,
+        queue: str | None = None,
+        exchange: str = "",
+        routing_key: str | None = None,
+        timeout: float = 30.0,
+        part_timeout: float = math.inf,
+        headers: Mapping[str, object] = NO_HEADERS,
+        priority: int | None = None,
+        content_type: str = "application/octet-stream",
+        max_unread: int = MAX_UNREAD,
+    ) -> Generator[Reply, None, None]:
+        """Send one request, and return its reply's parts as they come; see `RpcClient.stream`.
+
+        The request is sent when the first part is asked for. To leave the loop early leaves the stream.
+
+        Raises, when the next part is asked for:
+            LoginRefused, SessionLost: as `call`.
+            CallError, SettingError: as `RpcClient.stream`.
+        """
+        connection, client, left = self._opened(timeout)
+
+        async def begin() -> ReplyStream:
+            return client.stream(
+                body,
+                queue=queue,
+                exchange=exchange,
+                routing_key=routing_key,
+                timeout=left,
+                part_timeout=part_timeout,
+                headers=headers,
+                priority=priority,
+                content_type=content_type,
+                max_unread=max_unread,
+            )
+
+        stream = connection.run(begin)
+        try:
+            while (part := connection.run(stream.next_part)) is not None:
+                yield part
+        finally:
+            connection.soon(stream.close)
+
     def close(self) -> None:
         """End the connection and its thread. Calling it again does nothing.
 
@@ -126,13 +173,18 @@ class BlockingRpcClient(BlockingJobCalls):
 
     def _within(self, timeout: float, call: Callable[..., Coroutine[Any, Any, T]]) -> T:
         """Have the client do it; what opening has taken is no longer its to take."""
+        connection, client, left = self._opened(timeout)
+        return connection.run(partial(call, client, timeout=left))
+
+    def _opened(self, timeout: float) -> tuple[_Connection, RpcClient, float]:
+        """The open client, and what is left of a timeout."""
         checked_expiration(timeout)
         connection = self._connected()
         began = time.monotonic()
         client = connection.opened(timeout)
         opening = round(time.monotonic() - began, 3)  # 0 where it was open
         left = max(timeout - opening, SHORTEST_EXPIRATION) if opening else timeout
-        return connection.run(partial(call, client, timeout=left))
+        return connection, client, left
 
     def _connected(self) -> _Connection:
         with _lock:
@@ -186,11 +238,15 @@ class _Connection:
         finally:
             under_way.cancel()
 
+    def soon(self, function: Callable[[], object]) -> None:
+        """Have the connection's thread call a function, and do not wait."""
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(function)
+
     def stop(self) -> None:
         """Begin to close, from any thread, and do not wait."""
         self.is_over = True
-        with suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self._all.cancel)
+        self.soon(self._all.cancel)
 
     def close(self) -> None:
         self.stop()

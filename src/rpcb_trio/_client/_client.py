@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from uuid import uuid4
@@ -11,9 +12,11 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from rpcb_trio._backoff import ConnectionLog, keep_connected
+from rpcb_trio._bounds import COUNT, POSITIVE
 from rpcb_trio._client._jobs import JobCalls
 from rpcb_trio._client._outgoing import CLOSED, checked_body, checked_expiration, destination
-from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
+from rpcb_trio._client._reply_stream import MAX_UNREAD, ReplyStream
+from rpcb_trio._messages import NO_HEADERS, STREAM_HEADER, Outgoing, Reply
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._tracing import spans
 from rpcb_trio._transports import CallerSession, Transport, as_transport, server_of
@@ -38,7 +41,7 @@ class RpcClient(JobCalls):
         super().__init__()
         self._server: tuple[str, int] | None = None
         """Host and port of the broker."""
-        self._waiting: dict[str, _Call] = {}
+        self._waiting: dict[str, _Call | ReplyStream] = {}
         self._session: CallerSession | None = None
         self._connected = anyio.Event()
         self._is_closed = False
@@ -104,6 +107,102 @@ class RpcClient(JobCalls):
             reply = await self._call_in_time(sending.request, timeout, where)
             sending.replied(reply)
             return reply
+
+    def stream(
+        self,
+        body: bytes,
+        *,
+        queue: str | None = None,
+        exchange: str = "",
+        routing_key: str | None = None,
+        timeout: float = 30.0,
+        part_timeout: float = math.inf,
+        headers: Mapping[str, object] = NO_HEADERS,
+        priority: int | None = None,
+        content_type: str = "application/octet-stream",
+        max_unread: int = MAX_UNREAD,
+    ) -> ReplyStream:
+        """Send one request, and return its reply in parts: `async for part in client.stream(...)`.
+
+        A service that does not stream sends one part. Where a worker dies, another one begins anew; the parts
+        that had come are not returned a second time.
+
+        Args:
+            body: the request, in bytes as the service decodes them.
+            queue: the worker's queue; or else give `exchange` and `routing_key`.
+            exchange: where to publish; the default exchange routes by the queue's name.
+            routing_key: as bound at the exchange.
+            timeout: seconds until the reply must be complete; it travels with the request.
+            part_timeout: seconds until each part must come, the first one too.
+            headers: AMQP headers of the request, by name.
+            priority: of the message, 0 to 255; higher ones go first.
+            content_type: of the body; a MIME type.
+            max_unread: bytes of parts that may wait to be read, with 1 KiB for each.
+
+        Raises, when the next part is asked for:
+            RemoteError: the reply ended with an error.
+            ReplyTimeout: the reply, or the next part, did not come in time.
+            StreamOverrun: more came than was read, and than may wait.
+            StreamChanged: a worker died, and the reply began anew with other parts.
+            Unroutable, PublishRefused, RequestTooBig, CallInterrupted: as `call`.
+
+        Raises at once:
+            SettingError, TypeError: as `call`.
+        """
+        POSITIVE.check("part_timeout", part_timeout)
+        COUNT.check("max_unread", max_unread)
+        request = Outgoing(
+            body=checked_body(body),
+            exchange=exchange,
+            routing_key=destination(queue, exchange, routing_key),
+            correlation_id=str(uuid4()),
+            expiration=checked_expiration(timeout),
+            priority=priority,
+            headers={**headers, STREAM_HEADER: True},
+            content_type=content_type,
+        )
+        return ReplyStream(
+            request,
+            self._begin_stream,
+            self._leave_stream,
+            where=queue or f"{exchange}/{routing_key}",
+            timeout=timeout,
+            part_timeout=part_timeout,
+            max_unread=max_unread,
+        )
+
+    async def _begin_stream(self, request: Outgoing, stream: ReplyStream) -> Callable[[], None]:
+        if not self._connected.is_set():
+            request = await self._when_connected(request)
+        if self._is_closed:
+            raise CallInterrupted(CLOSED)
+        self._waiting[request.correlation_id] = stream
+        done: Callable[[], None] | None = None
+        try:
+            done = await self._publish_traced(request, stream)
+        except BrokerError as error:
+            stream.fail(error)
+        except BaseException:
+            del self._waiting[request.correlation_id]
+            raise
+
+        def end() -> None:
+            del self._waiting[request.correlation_id]
+            if done is not None:
+                done()
+
+        return end
+
+    async def _publish_traced(self, request: Outgoing, stream: ReplyStream) -> Callable[[], None] | None:
+        assert self._session is not None  # noqa: S101 - for the type checker
+        opentelemetry = spans()
+        if opentelemetry is None or not opentelemetry.calls_matter():
+            return await self._session.publish(request, stream.fail)
+        with opentelemetry.sending(request, self._server) as sending:  # it ends before the reply does
+            return await self._session.publish(sending.request, stream.fail)
+
+    def _leave_stream(self, request: Outgoing) -> None:
+        pass
 
     async def _call_in_time(self, request: Outgoing, seconds: float, where: str) -> Reply:
         with anyio.move_on_after(seconds):

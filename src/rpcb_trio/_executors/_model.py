@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+from typing import Any, TypeVar
 
 from rpcb_trio._executors._device import as_out_of_memory, empty_cache, refuse_lost_device
 from rpcb_trio._guard import judge_infer, outcomes_of, warming_up
 from rpcb_trio._messages import Failure, Outcome
+from rpcb_trio._parts import Happened, steps_of
 from rpcb_trio._service import BoundService
 from rpcb_trio._typed import is_async
 from rpcb_trio.errors import SettingError
+
+T = TypeVar("T")
 
 INFER_TIMEOUT = 600.0
 """Seconds, unless set otherwise, that one run of `infer` may take; RabbitMQ redelivers after 30 minutes."""
@@ -89,23 +93,51 @@ class Model:
         with _torch_inference(self._device):
             return self._compute(items)
 
+    def stream(self, items: list[Any], whole: Collection[int]) -> Generator[Happened, Collection[int], None]:
+        """Compute a batch step by step, in one thread from its beginning to its end.
+
+        It is sent the numbers of the items that nobody wants any more; those in `whole` have no parts.
+
+        Raises:
+            OutOfMemory, OutcomeError, DeviceLost: as `infer`.
+        """
+        stream_infer, join = self.service.stream_infer, self.service.join
+        assert stream_infer is not None and join is not None  # noqa: S101, PT018 - for the type checker
+        with _torch_inference(self._device):
+            begun = self._judged(lambda: iter(stream_infer(items)))
+            with closing(steps_of(begun, len(items), whole=whole, join=join)) as steps:
+                step = self._judged(lambda: next(steps, None))
+                while step is not None:
+                    gone = (yield step) or ()
+                    step = self._judged(partial(_sent, steps, gone))
+
     def _compute(self, items: list[Any]) -> list[Outcome[Any]]:
+        outcomes = self._judged(lambda: outcomes_of(self.service.infer(items), len(items)))
+        if all(type(each) is Failure for each in outcomes):  # it may have caught the error itself
+            refuse_lost_device()
+        return outcomes
+
+    @staticmethod
+    def _judged(compute: Callable[[], T]) -> T:
         try:
-            outcomes = outcomes_of(self.service.infer(items), len(items))
+            return compute()
         except BaseException as error:
             out_of_memory = as_out_of_memory(error)
             if out_of_memory is None:
                 refuse_lost_device()
                 raise judge_infer(error) from error
-        else:
-            if all(type(each) is Failure for each in outcomes):  # it may have caught the error itself
-                refuse_lost_device()
-            return outcomes
         empty_cache()  # `error` is gone, and with it the last reference to the batch's tensors
         try:
             raise out_of_memory
         finally:
             del out_of_memory  # or its traceback would hold this frame, and this frame the error, in a circle
+
+
+def _sent(steps: Generator[Happened, Collection[int], None], gone: Collection[int]) -> Happened | None:
+    try:
+        return steps.send(gone)
+    except StopIteration:
+        return None
 
 
 @contextmanager

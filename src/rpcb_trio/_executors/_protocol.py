@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol, runtime_checkable
+
+from rpcb_trio._parts import Happened
 
 
 class Executor(Protocol):
@@ -48,4 +50,38 @@ class Closable(Protocol):
 
     async def aclose(self) -> None:
         """Free what it has, once nothing is computed there; `warm_up` may be awaited again."""
+        ...
+
+
+class Sink(Protocol):
+    """What an executor gives the steps of a stream to."""
+
+    def begin(self) -> None:
+        """The batch is computed from its beginning; parts that were given before come again."""
+        ...
+
+    async def take(self, steps: Sequence[Happened]) -> Collection[int]:
+        """Take steps, in order; returns the numbers of all items that nobody wants any more.
+
+        It waits as long as the callers take nothing.
+        """
+        ...
+
+
+class DiedTogether(Exception):
+    """The process died over a batch of several, each of which is to be computed alone."""
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """What an executor may have besides, so that replies go out in parts."""
+
+    async def stream(self, items: Sequence[Any], whole: Collection[int], sink: Sink) -> None:
+        """Compute a batch by the service's `stream_infer`, and give each step to `sink`.
+
+        The items in `whole` have no parts: what comes is their result. It raises as `infer` does.
+
+        Raises:
+            DiedTogether: each item is to be computed alone.
+        """
         ...

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar, cast
 
 import trio
 
 from rpcb_trio._executors._model import INFER_TIMEOUT, Model
+from rpcb_trio._executors._protocol import Sink
+from rpcb_trio._executors._relay import Relay
 from rpcb_trio._forks import ending_children
 from rpcb_trio._messages import Outcome
 from rpcb_trio._service import AnyService, bind_again
@@ -99,6 +101,19 @@ class ThreadExecutor:
         with trio.move_on_at(self._due):
             return await self._lane.run(self._infer, list(items))
         raise ExecutorHung(self._infer_timeout)
+
+    async def stream(self, items: Sequence[Any], whole: Collection[int], sink: Sink) -> None:
+        """Compute a batch step by step; `infer_timeout` is for each step.
+
+        Raises:
+            OutOfMemory, OutcomeError, ExecutorHung, DeviceLost: as `infer`.
+        """
+        try:
+            relay = Relay(self._infer_timeout)
+            if not await relay.run(self._lane.run, self._model.stream(list(items), whole), sink):
+                raise ExecutorHung(self._infer_timeout)
+        finally:
+            self._due = trio.current_time() + self._infer_timeout  # for a thread that is left to run
 
     def _infer(self, items: list[Any]) -> list[Outcome[Any]]:
         try:

@@ -115,6 +115,9 @@ class Instrument:
         The service's `encode` took `seconds` for all of them; None where it has no such hook.
         """
 
+    def parts_sent(self, parts: Sequence[Answer]) -> None:
+        """Parts of replies are confirmed; their requests stay open until `requests_settled`."""
+
     def executor_hung(self, error: ExecutorHung, batch: Batch | None) -> None:
         """An executor does not return from `batch`, so the worker ends.
 

@@ -51,7 +51,7 @@ class MetricsInstrument(HealthInstrument):
         self._predictions = Histogram(series.SECONDS)
         self._sizes = Histogram(series.SIZES)
         self._held = self._pending = self._busy = 0
-        self._redelivered = self._sessions = 0
+        self._redelivered = self._sessions = self._parts = 0
         self._is_up = False
 
     def worker_starting(self, setup: Setup) -> None:
@@ -99,6 +99,9 @@ class MetricsInstrument(HealthInstrument):
         self._service_times.observe(seconds)
         if batch.predicted is not None:
             self._predictions.observe(batch.predicted)
+
+    def parts_sent(self, parts: Sequence[Answer]) -> None:
+        self._parts += len(parts)
 
     def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
         now = trio.current_time()
@@ -159,6 +162,7 @@ class MetricsInstrument(HealthInstrument):
         yield series.SESSION_BLOCKED, (queue,), self._condition is Condition.BLOCKED
         yield series.READY, (queue,), self._condition is Condition.CONSUMING
         yield series.REDELIVERED, (queue,), self._redelivered
+        yield series.REPLY_PARTS, (queue,), self._parts
         yield series.RECONNECTS, (queue,), max(self._sessions - 1, 0)
         if (version := self._version) is not None:
             yield series.MODEL_INFO, (queue, version), 1.0

@@ -98,6 +98,11 @@ DEAD_LETTERS = Series(
 RECONNECTS = Series(
     name="rpcb_reconnects_total", kind="counter", text="Sessions that were opened after one was lost."
 )
+REPLY_PARTS = Series(
+    name="rpcb_reply_parts_total",
+    kind="counter",
+    text="Parts of replies that the broker has confirmed, where callers take their replies in parts.",
+)
 GATEWAY_REQUESTS = Series(
     name="rpcb_gateway_requests_total",
     kind="counter",
@@ -151,7 +156,7 @@ MODEL_INFO = Series(
 WORKER = (
     *(REQUESTS, REQUEST_SECONDS, QUEUE_WAIT_SECONDS, INFER_SECONDS, INFER_PREDICTED_SECONDS, BATCH_SIZE),
     *(BATCHES, HELD, PENDING, EXECUTORS_BUSY, EXECUTORS, SESSION_UP, SESSION_BLOCKED, READY),
-    *(REDELIVERED, DEAD_LETTERS, RECONNECTS, MODEL_INFO),
+    *(REDELIVERED, DEAD_LETTERS, RECONNECTS, REPLY_PARTS, MODEL_INFO),
 )
 GATEWAY = (
     *(GATEWAY_REQUESTS, GATEWAY_REQUEST_SECONDS, GATEWAY_IN_FLIGHT),

@@ -83,7 +83,7 @@ class Answering:
         return answers
 
     async def _errors(self, answers: Sequence[Answer], session: Session) -> list[Answer]:
-        failed = [Resolved(each.request, Failure(_why_unsendable(each, session))) for each in answers]
+        failed = [Resolved(each.request, Failure(why_unsendable(each, session))) for each in answers]
         return await self._encode(failed, self.generations.current.codec, session)
 
     async def _dead_letters(self, answers: Sequence[Answer], _: Session) -> list[Answer]:
@@ -93,7 +93,8 @@ class Answering:
         ]
 
 
-def _why_unsendable(answer: Answer, session: Session) -> OutcomeError:
+def why_unsendable(answer: Answer, session: Session) -> OutcomeError:
+    """The error in the place of a reply that the session can't send."""
     size = 0 if answer.reply is None else len(answer.reply.body)
     most = session.max_reply_size
     if most is not None and size > most:

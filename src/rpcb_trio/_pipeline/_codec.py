@@ -21,6 +21,7 @@ from rpcb_trio._guard import (
     outcomes_of,
 )
 from rpcb_trio._messages import (
+    END_HEADER,
     ERROR_HEADER,
     KIND_HEADER,
     MODEL_VERSION_HEADER,
@@ -183,16 +184,37 @@ class Codec:
 
         Called in the task that computes the batch.
         """
+        return [
+            Resolved(member.request, outcome, headers)
+            for member, outcome, headers in zip(batch.members, outcomes, self.headers_of(batch), strict=True)
+        ]
+
+    def headers_of(self, batch: Batch) -> list[Mapping[str, object]]:
+        """The headers of its members' replies, about the batch; called in the task that computes it."""
         shared = _span_of_batch()
         if not self.batch_headers:
-            return [
-                Resolved(member.request, outcome, shared)
-                for member, outcome in zip(batch.members, outcomes, strict=True)
-            ]
-        return [
-            Resolved(member.request, outcome, {**shared, **batch_headers(batch.id, batch.size, wait)})
-            for member, outcome, wait in zip(batch.members, outcomes, batch.waits, strict=True)
-        ]
+            return [shared] * batch.size
+        return [{**shared, **batch_headers(batch.id, batch.size, wait)} for wait in batch.waits]
+
+    @property
+    def streams(self) -> bool:
+        """Whether the service can yield its replies in parts."""
+        return self._service.stream_infer is not None
+
+    @property
+    def streams_only(self) -> bool:
+        """Whether it computes whole replies in the same way."""
+        return self._service.streams_only
+
+    def end(self, request: Request, headers: Mapping[str, object]) -> Answer:
+        """The last message of a reply in parts that has come to its end."""
+        reply = Reply(
+            body=b"",
+            correlation_id=request.correlation_id,
+            headers={**self._headers, **headers, END_HEADER: True},
+            content_type=self._service.content_type,
+        )
+        return Answer(request, reply)
 
     async def decode(self, request: Request, *, suspect: bool = False) -> Pending | Failure:
         """Decode one request's body; whatever the hooks raise becomes a `Failure`."""
@@ -256,14 +278,21 @@ class Codec:
         except HookTimeout as error:
             return Failure(error)
 
-    async def encode(self, resolved: Sequence[Resolved], max_size: int | None = None) -> list[Answer]:
+    async def encode(
+        self, resolved: Sequence[Resolved], max_size: int | None = None, *, has_turn: bool = False
+    ) -> list[Answer]:
         """Encode outcomes into replies that carry their request's own correlation id.
 
-        A body of more than `max_size` bytes becomes an error.
+        A body of more than `max_size` bytes becomes an error. `has_turn` says that they have their turn in
+        the journal already.
         """
         if not self.has_encode:  # it takes no time, so it needs no thread
             return [self._encode(each, max_size) for each in resolved]
         answers: list[Answer] = []
+        if has_turn:
+            while len(answers) < len(resolved):
+                answers += await self._encode_in_time(resolved[len(answers) :], max_size)
+            return answers
         for together in self._in_turns(resolved):
             async with self._journal.turn([each.request for each in together]):
                 while together:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from rpcb_trio._messages import Answer, Reply, Request
+from rpcb_trio._messages import END_HEADER, Answer, Reply, Request
 from rpcb_trio._pipeline._hooks import Offload
 from rpcb_trio._pipeline._ledger import identity
 from rpcb_trio.errors import BodyTooBig
@@ -82,6 +82,8 @@ class ReplyCache:
 
 def _is_lasting(answer: Answer) -> bool:
     error = answer.error
+    if answer.reply is not None and END_HEADER in answer.reply.headers:
+        return False  # its parts are not kept
     if isinstance(error, BodyTooBig):
         return False  # refusing it again costs nothing
     return error is None or error.kind == "request"

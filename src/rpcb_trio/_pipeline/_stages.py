@@ -19,14 +19,17 @@ import msgspec
 import trio
 
 from rpcb_trio._batching import Batcher, Intake, Prefetching
+from rpcb_trio._executors import Streaming
 from rpcb_trio._instruments import Instrument
 from rpcb_trio._messages import Answer, Batch, Failure, Pending, Request, Settled
 from rpcb_trio._pipeline._admission import Admission
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._live import rules_of
+from rpcb_trio._pipeline._part_sender import PartSender, Stream, in_parts
 from rpcb_trio._pipeline._pieces import InPieces
 from rpcb_trio._pipeline._prefetching import Follower
+from rpcb_trio._pipeline._streaming import StreamingBatch
 from rpcb_trio._transports import Rest, Session
 from rpcb_trio.errors import ExecutorHung, OutcomeError, Overloaded
 
@@ -283,22 +286,33 @@ class Stages:
         Where it hangs, nothing more is started: what has not started goes back to the broker with the
         session's end.
         """
-        closed: Batch | None = None
         with batches, computed:
-            try:
-                while True:
-                    await (await self._generations.batching()).executors[slot].idle()
-                    self._journal.note(slot, ())  # what an earlier session left there has come to its end
-                    self._idle.release()
-                    closed = await batches.receive()
-                    await self._compute_batch(closed, slot, batcher, computed)
-                    closed = None
-            except trio.EndOfChannel:
-                return
-            except ExecutorHung as error:
-                self._pipeline.end_for(error, closed)
-                self._intake.cancel_scope.cancel()
-                self._nursery.cancel_scope.deadline = trio.current_time() + SETTLE_GRACE
+            async with trio.open_nursery() as late:  # for parts that are late: `computed` stays open for them
+                await self._compute_batches(slot, batcher, batches, computed, late)
+
+    async def _compute_batches(
+        self,
+        slot: int,
+        batcher: Batcher,
+        batches: trio.MemoryReceiveChannel[Batch],
+        computed: trio.MemorySendChannel[Outcomes],
+        late: trio.Nursery,
+    ) -> None:
+        closed: Batch | None = None
+        try:
+            while True:
+                await (await self._generations.batching()).executors[slot].idle()
+                self._journal.note(slot, ())  # what an earlier session left there has come to its end
+                self._idle.release()
+                closed = await batches.receive()
+                await self._compute_batch(closed, slot, batcher, computed, late)
+                closed = None
+        except trio.EndOfChannel:
+            return
+        except ExecutorHung as error:
+            self._pipeline.end_for(error, closed)
+            self._intake.cancel_scope.cancel()
+            self._nursery.cancel_scope.deadline = trio.current_time() + SETTLE_GRACE
 
     async def _compute_batch(
         self,
@@ -306,6 +320,7 @@ class Stages:
         slot: int,
         batcher: Batcher,
         computed: trio.MemorySendChannel[Outcomes],
+        late: trio.Nursery,
     ) -> None:
         generation = await self._generations.serving()  # it may be another one than when the batch was closed
         codec = generation.codec
@@ -319,23 +334,75 @@ class Stages:
         if self._rule.closed(batch, trio.current_time()):
             self._follower.wake()
         self._instruments.notify(Instrument.batch_closed, batch)
-        isolation = Isolation(generation.executors[slot], self._journal, slot, codec.given)
-        started = trio.current_time()
-        outcomes = await isolation.infer(batch.members)
-        whole = _without_pieces(batch, codec.resolve(batch, outcomes))
-        if whole:
-            computed.send_nowait(Outcomes(codec, whole))
-        else:
+        executor = generation.executors[slot]
+        started, paused, teaches = trio.current_time(), 0.0, True
+        if codec.streams and isinstance(executor, Streaming) and any(map(in_parts, batch.members)):
+            streaming = self._streaming(batch, executor, slot, codec, computed, late=late)
+            await self._stream(streaming)
+            runs, paused, teaches = streaming.runs, streaming.paused, codec.streams_only
             codec.uses.end()
+        else:
+            isolation = Isolation(executor, self._journal, slot, codec.given)
+            outcomes = await isolation.infer(batch.members)
+            whole = _without_pieces(batch, codec.resolve(batch, outcomes))
+            if whole:
+                computed.send_nowait(Outcomes(codec, whole))
+            else:
+                codec.uses.end()
+            runs = isolation.runs
         self._ledger.end(running)
-        # What it took says nothing of a model that has taken over meanwhile.
-        batcher.completed(batch, isolation.runs if generation is self._generations.current else ())
+        # What it took says nothing of a model that has taken over meanwhile, nor parts of whole replies.
+        is_told = teaches and generation is self._generations.current
+        batcher.completed(batch, runs if is_told else ())
         now = trio.current_time()
-        seconds = now - started
+        seconds = now - started - paused
         if self._rule.completed(batch, seconds, now):
             self._follower.wake()
-        self._instruments.notify(Instrument.batch_computed, batch, seconds, tuple(isolation.runs))
+        self._instruments.notify(Instrument.batch_computed, batch, seconds, tuple(runs))
         self._journal.note(slot, ())  # only now: what follows from a batch may crash it, too
+
+    def _streaming(
+        self,
+        batch: Batch,
+        executor: Streaming,
+        slot: int,
+        codec: Codec,
+        computed: trio.MemorySendChannel[Outcomes],
+        *,
+        late: trio.Nursery,
+    ) -> StreamingBatch:
+        def finish(member: Pending, ending: Resolved | Answer) -> None:
+            self._ledger.end([ending.request])
+            if member.rest is not None:
+                member.rest.end(ending)
+                return
+            codec.uses.begin()
+            computed.send_nowait(Outcomes(codec, [ending]))
+
+        sender = PartSender(
+            codec,
+            self._session,
+            finish,
+            nursery=late,
+            instruments=self._instruments,
+            max_size=self._pipeline.answering.max_reply_size,
+        )
+        headers = codec.headers_of(batch)
+        streams = [Stream(*each) for each in zip(batch.members, headers, strict=True)]
+        return StreamingBatch(streams, executor, codec, sender, journal=self._journal, slot=slot)
+
+    async def _stream(self, streaming: StreamingBatch) -> None:
+        """Compute it, and watch the callers meanwhile."""
+        failed: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(streaming.watch_callers, self._session.has_caller)
+            try:
+                await streaming.compute()
+            except Exception as error:  # noqa: BLE001 - raised again below, out of the group
+                failed = error
+            nursery.cancel_scope.cancel()
+        if failed is not None:
+            raise failed
 
     async def _of_one_version(
         self, batch: Batch, codec: Codec, computed: trio.MemorySendChannel[Outcomes]

@@ -50,8 +50,9 @@ class Session(Protocol):
         """Publish the replies, await the broker's confirms, then ack the requests; all of them at once.
 
         A request without a reply is only acked, or goes to the dead letters and is acked then. What can't be
-        sent (`Settled.UNSENDABLE`) is left as it is, to be answered otherwise. Returns how each one ended, in
-        order. Cancelled half-way, what is not acked is redelivered.
+        sent (`Settled.UNSENDABLE`) is left as it is, to be answered otherwise. The request of a part stays
+        open, whatever becomes of the part. Returns how each one ended, in order. Cancelled half-way, what is
+        not acked is redelivered.
 
         Raises:
             SessionLost: the broker is gone; nothing that was not acked is lost, it is redelivered.

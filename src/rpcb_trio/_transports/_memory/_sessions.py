@@ -49,7 +49,8 @@ class MemorySession:
         check_connected(self._lost)
         settled = [self._reply(answer) for answer in answers]
         for answer in answers:
-            self._consumer.ack(answer.request.tag)
+            if not answer.is_part:
+                self._consumer.ack(answer.request.tag)
         return settled
 
     async def settle_promptly(

@@ -201,13 +201,13 @@ class AmqpSession:
             raise SessionLost("a request of an earlier session, or one that is settled, can't be settled")
 
     def _ack(self, replies: Sequence[PublishedReply]) -> None:
-        acked = {reply.answer.request.tag for reply in replies if is_over(reply)}
+        acked = {reply.answer.request.tag for reply in replies if is_over(reply) and not reply.answer.is_part}
         if acked:
             self._consumption.settle(acked)
-            if self._destinations.give_trouble:
-                self._destinations.note_passed(
-                    reply.answer.request.reply_to for reply in replies if reply.result is CONFIRMED
-                )
+        if self._destinations.give_trouble:
+            self._destinations.note_passed(
+                reply.answer.request.reply_to for reply in replies if reply.result is CONFIRMED
+            )
 
     def _ending(self, reply: PublishedReply) -> Settled:
         answer, result = reply.answer, reply.result
@@ -233,6 +233,8 @@ class AmqpSession:
         requeued, letters = set[int](), list[tuple[Delivered, str]]()
         for reply, ending in zip(replies, settled, strict=True):
             request, why = cast(Delivered, reply.answer.request), reply.result.why  # this session made it
+            if reply.answer.is_part:  # what comes of its request, the last message decides
+                continue
             if ending is Settled.REJECTED:
                 letters.append((request, reply.answer.dead_letter or f"the broker refused the reply: {why}"))
             elif ending is Settled.REQUEUED:

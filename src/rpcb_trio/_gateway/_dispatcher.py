@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from rpcb_trio._client import RpcClient
+from rpcb_trio._client import ReplyStream, RpcClient
 from rpcb_trio._gateway._forms import Value, to_body
 from rpcb_trio._gateway._items import FEW
 from rpcb_trio._gateway._options import GatewayOptions
@@ -20,6 +20,9 @@ from rpcb_trio._gateway._replies import read_answer
 from rpcb_trio._gateway._routes import Route
 from rpcb_trio._messages import Reply
 from rpcb_trio.errors import CallError, SettingError
+
+MAX_UNREAD = 4 * 2**20
+"""Bytes of one reply's parts that wait for an HTTP client to take those before them."""
 
 
 class Dispatcher:
@@ -126,10 +129,9 @@ class Dispatcher:
         Raises:
             Problem: there is none within the route's timeout, or `at_most` seconds.
         """
-        if self.client is None or not self.client.is_connected:
-            raise no_broker()
+        client = self._connected()
         try:
-            return await self.client.call(
+            return await client.call(
                 body,
                 queue=route.queue,
                 exchange=route.exchange,
@@ -141,6 +143,35 @@ class Dispatcher:
             )
         except (CallError, SettingError) as error:
             raise Problem.of_call(error) from error
+
+    def stream(
+        self, route: Route, body: bytes, headers: Mapping[str, object], *, content_type: str
+    ) -> ReplyStream:
+        """As `call`, for a reply in parts; its errors come with the parts.
+
+        Raises:
+            Problem: there is no connection to the broker, or the request makes no sense.
+        """
+        client = self._connected()
+        try:
+            return client.stream(
+                body,
+                queue=route.queue,
+                exchange=route.exchange,
+                routing_key=route.routing_key,
+                timeout=self.timeout_of(route),
+                headers=headers,
+                priority=route.priority,
+                content_type=content_type,
+                max_unread=MAX_UNREAD,
+            )
+        except SettingError as error:
+            raise Problem.of_call(error) from error
+
+    def _connected(self) -> RpcClient:
+        if self.client is None or not self.client.is_connected:
+            raise no_broker()
+        return self.client
 
     def timeout_of(self, route: Route) -> float:
         """How long a route's reply is awaited, in seconds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from functools import partial
 from http import HTTPStatus
 from typing import Protocol, TypeVar
@@ -16,7 +17,7 @@ from rpcb_trio._gateway._dispatcher import Dispatcher, read_aside
 from rpcb_trio._gateway._forms import to_body
 from rpcb_trio._gateway._middleware import refuse_foreign_page
 from rpcb_trio._gateway._problems import Problem
-from rpcb_trio._gateway._replies import Keep, plain_or, reply_headers, to_json, written
+from rpcb_trio._gateway._replies import Keep, plain_or, read_answer, reply_headers, to_json, written
 from rpcb_trio._gateway._responses import (
     BINARY,
     asks_for_problems,
@@ -26,6 +27,7 @@ from rpcb_trio._gateway._responses import (
     travelling,
 )
 from rpcb_trio._gateway._routes import Route, Routes
+from rpcb_trio._gateway._server_sent import PartEvents, ServerSentEvents, as_text, asks_for_events
 from rpcb_trio._gateway._store import Store
 from rpcb_trio._gateway._traced import note_route
 from rpcb_trio._gateway._uploads import Buffer, HungUp, Upload
@@ -120,6 +122,8 @@ class Endpoints:
 
     async def _ask(self, route: Route, request: Request, upload: Upload) -> Response:
         values = await upload.form(route.form)
+        if asks_for_events(request):
+            return await self._stream(route, to_body(route, values), request, route.content_type)
         if route.reply_coding == "bytes":
             return self._passed(await self._call(route, to_body(route, values), request, route.content_type))
         is_strict = asks_for_problems(request)
@@ -144,8 +148,27 @@ class Endpoints:
 
     async def _pass(self, route: Route, request: Request, upload: Upload) -> Response:
         body = await upload.whole()
-        content_type = request.headers.get("content-type", BINARY)
-        return self._passed(await self._call(route, body, request, plain_or(content_type, BINARY)))
+        content_type = plain_or(request.headers.get("content-type", BINARY), BINARY)
+        if asks_for_events(request):
+            return await self._stream(route, body, request, content_type)
+        return self._passed(await self._call(route, body, request, content_type))
+
+    async def _stream(self, route: Route, body: bytes, request: Request, content_type: str) -> Response:
+        """Send the reply's parts as they come; the request is in flight until the last one is taken."""
+        is_strict, keep = asks_for_problems(request), self._keeper(request)
+
+        async def as_json(part: Reply) -> bytes:
+            return await to_json(route, read_answer(route, part, is_strict=is_strict), keep)
+
+        read = as_text if not route.form or route.reply_coding == "bytes" else as_json
+        with ExitStack() as stack:
+            stack.enter_context(self.dispatcher.place())
+            headers = self.travelling(request)
+            parts = self.dispatcher.stream(route, body, headers, content_type=content_type)
+            stack.callback(parts.close)
+            events = PartEvents(parts, read)
+            await unless_hung_up(request, events.begin)
+            return ServerSentEvents(events.events(), stack.pop_all().close)
 
     async def answered(self, route: Route, reply: Reply, request: Request) -> Response:
         """The response with a reply that came earlier."""

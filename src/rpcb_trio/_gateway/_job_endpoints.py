@@ -19,13 +19,13 @@ from rpcb_trio._gateway._endpoints import Endpoint, Endpoints
 from rpcb_trio._gateway._forms import JSON, to_body
 from rpcb_trio._gateway._job_store import Job, JobStore, Kept
 from rpcb_trio._gateway._jobs import Jobs
-from rpcb_trio._gateway._live import Stream
 from rpcb_trio._gateway._middleware import refuse_foreign_page
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._problems import Problem, busy, status_of_error
 from rpcb_trio._gateway._replies import plain_or, written
 from rpcb_trio._gateway._responses import BINARY, failure, request_id_of
 from rpcb_trio._gateway._routes import Route
+from rpcb_trio._gateway._server_sent import ServerSentEvents
 from rpcb_trio._gateway._traced import note_route
 from rpcb_trio._gateway._uploads import Upload
 from rpcb_trio._gateway._webhooks import Webhooks
@@ -134,7 +134,7 @@ class JobEndpoints:
         if self._watched >= options.max_streams:
             raise busy(f"{self._watched} clients watch jobs already (max_streams)")
         self._watched += 1
-        return Stream(self._frames(job, facts), self._end_stream)
+        return ServerSentEvents(self._frames(job, facts), self._end_stream)
 
     def _end_stream(self) -> None:
         self._watched -= 1

@@ -6,20 +6,20 @@ browsers. A browser that reads slowly misses views; nothing is kept for it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 import anyio
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
 
 from rpcb_trio._events import EventWatch, LiveSummary, QueueSummary, WorkerState
 from rpcb_trio._gateway._dispatcher import Dispatcher
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._responses import failure
+from rpcb_trio._gateway._server_sent import ServerSentEvents
 from rpcb_trio._messages import Trigger
 
 PERIOD = 0.25
@@ -60,24 +60,6 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     queues: list[QueueView]
 
 
-class Stream(StreamingResponse):
-    """Server-sent events (WHATWG HTML, 9.2), until they end or the browser goes."""
-
-    def __init__(self, frames: AsyncGenerator[bytes], on_end: Callable[[], None]) -> None:
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        super().__init__(frames, headers=headers, media_type="text/event-stream")
-        self._frames = frames
-        self._on_end = on_end
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI has it."""
-        try:
-            async with aclosing(self._frames):
-                await super().__call__(scope, receive, send)
-        finally:
-            self._on_end()
-
-
 class Live:
     """The live view of one gateway. It is kept up within `running`.
 
@@ -115,7 +97,7 @@ class Live:
             why = f"{self.streams} browsers watch already; try again later"
             return self._refuse(request, HTTPStatus.SERVICE_UNAVAILABLE, "busy", why)
         self.streams += 1  # at once, or several that connect together would not see each other
-        return Stream(self._frames(self._summary), self._end_stream)
+        return ServerSentEvents(self._frames(self._summary), self._end_stream)
 
     def _refuse(self, request: Request, status: HTTPStatus, code: str, why: str) -> Response:
         retry_after = self._dispatcher.options.retry_after

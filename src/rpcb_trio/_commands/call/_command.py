@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +22,7 @@ from rpcb_trio._commands._settings._destination import Exchange, RoutingKey, rou
 from rpcb_trio._commands._settings._parameters import flag
 from rpcb_trio._commands._settings._shared import FLAT, ConfigPath, QueueSettings
 from rpcb_trio._commands._settings._values import split_pair
-from rpcb_trio._messages import Reply
+from rpcb_trio._messages import RemoteError, Reply
 from rpcb_trio._transports import Transport
 from rpcb_trio.errors import SettingError
 
@@ -36,6 +38,8 @@ class CallFlags:
     """AMQP header of the request. Repeatable."""
     output: Annotated[Path | None, flag(REPLY, metavar="FILE")] = None
     """Write the reply's body into this file."""
+    stream: Annotated[bool, flag(REPLY)] = False
+    """Take the reply in parts, and print each as it comes."""
     msgpack: Annotated[bool, flag(REPLY, shown=False)] = False
     """Show a msgpack reply as JSON; --field implies it."""
 
@@ -59,7 +63,13 @@ def call(
         raise SettingError("give the request as one of TEXT, --body and --field")
     headers = dict(split_pair("--header", each) for each in flags.header)
     send = partial(_send, transport(settings), body, headers=headers, timeout=given.timeout)
-    reply = trio.run(partial(send, **route(settings.queue, exchange, routing_key)))
+    where = route(settings.queue, exchange, routing_key)
+    if flags.stream:
+        show = partial(_show, flags, is_msgpack=flags.msgpack or bool(given.field))
+        stream = partial(_stream, transport(settings), body, show, headers=headers, timeout=given.timeout)
+        trio.run(partial(stream, **where))
+        return ExitCode.DONE
+    reply = trio.run(partial(send, **where))
     _write(_readable(reply) if flags.msgpack or given.field else reply.body, flags.output)
     reply.raise_for_error()
     return ExitCode.DONE
@@ -68,6 +78,25 @@ def call(
 async def _send(way: Transport, body: bytes, **how: Any) -> Reply:
     async with open_client(way) as client:
         return await client.call(body, **how)
+
+
+async def _stream(way: Transport, body: bytes, show: Callable[[Reply], None], **how: Any) -> None:
+    async with open_client(way) as client, client.stream(body, **how) as parts:
+        try:
+            async for part in parts:
+                show(part)
+        except RemoteError as error:
+            show(error.reply)
+            raise
+
+
+def _show(flags: CallFlags, reply: Reply, *, is_msgpack: bool) -> None:
+    body = _readable(reply) if is_msgpack else reply.body
+    if flags.output is None:
+        _write(body if body.endswith(b"\n") else body + b"\n", None)
+        return
+    with _writing(flags.output), flags.output.open("ab" if reply.part else "wb") as file:
+        file.write(body)
 
 
 def _readable(reply: Reply) -> bytes:
@@ -81,12 +110,18 @@ def _readable(reply: Reply) -> bytes:
         ) from error
 
 
+@contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SettingError(f"--output: {output} can't be written: {error.strerror}") from error
+
+
 def _write(body: bytes, output: Path | None) -> None:
     if output is not None:
-        try:
+        with _writing(output):
             output.write_bytes(body)
-        except OSError as error:
-            raise SettingError(f"--output: {output} can't be written: {error.strerror}") from error
         return
     sys.stdout.buffer.write(body)
     if sys.stdout.isatty() and not body.endswith(b"\n"):

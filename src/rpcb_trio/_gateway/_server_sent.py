@@ -1,0 +1,133 @@
+"""Server-sent events (WHATWG HTML, 9.2): the live view, and replies in parts.
+
+A reply in parts has these events: each part without a name, with its number as the id; `end` after the last
+one; or `error` with the problem, which ends it. A comment is sent after a while without a part, so that no
+proxy takes the connection for idle.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+
+import anyio
+import msgspec
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from rpcb_trio._client import ReplyStream
+from rpcb_trio._gateway._forms import JSON
+from rpcb_trio._gateway._problems import Problem, status_of_error
+from rpcb_trio._messages import RemoteError, Reply
+from rpcb_trio.errors import CallError, SettingError
+
+EVENT_STREAM = "text/event-stream"
+
+HEARTBEAT = 15.0
+"""Seconds without a part until a comment is sent; and until the response begins, though no part is there."""
+
+COMMENT = b": no part yet\n\n"
+END = b"event: end\ndata: {}\n\n"
+
+Read = Callable[[Reply], Awaitable[bytes]]
+"""Makes text of a part.
+
+Raises:
+    Problem: it can't.
+"""
+
+
+class ServerSentEvents(StreamingResponse):
+    """Server-sent events (WHATWG HTML, 9.2), until they end or the browser goes."""
+
+    def __init__(self, frames: AsyncGenerator[bytes], on_end: Callable[[], None]) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(frames, headers=headers, media_type="text/event-stream")
+        self._frames = frames
+        self._on_end = on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        try:
+            async with aclosing(self._frames):
+                await super().__call__(scope, receive, send)
+        finally:
+            self._on_end()
+
+
+def asks_for_events(request: Request) -> bool:
+    """Whether the client takes the reply in parts."""
+    if request.query_params.get("stream") in ("true", "1"):
+        return True
+    accepted = (each.partition(";")[0].strip() for each in request.headers.get("accept", "").split(","))
+    return EVENT_STREAM in map(str.lower, accepted)
+
+
+class PartEvents:
+    """The events of one reply.
+
+    Args:
+        parts: of the reply.
+        read: makes text of each.
+    """
+
+    def __init__(self, parts: ReplyStream, read: Read) -> None:
+        self._parts = parts
+        self._read = read
+        self._first = COMMENT
+
+    async def begin(self) -> None:
+        """Wait for the first part, so that an error before it has a status of its own.
+
+        Raises:
+            Problem: there is no part.
+        """
+        self._first = await self._next()
+
+    async def events(self) -> AsyncGenerator[bytes]:
+        """All of them, as they are sent."""
+        async with self._parts:
+            try:
+                event = self._first
+                while event is not END:
+                    yield event
+                    event = await self._next()
+                yield END
+            except Problem as problem:
+                yield b"event: error\ndata: %b\n\n" % problem.as_json()
+
+    async def _next(self) -> bytes:
+        """The next event; a comment where it is late."""
+        part: Reply | None = None
+        try:
+            with anyio.move_on_after(HEARTBEAT) as scope:
+                part = await self._parts.next_part()
+        except RemoteError as error:
+            raise _problem_of(error.reply) from error
+        except (CallError, SettingError) as error:
+            raise Problem.of_call(error) from error
+        if part is None:
+            return COMMENT if scope.cancelled_caught else END
+        number = b"" if part.part is None else b"id: %d\n" % part.part
+        lines = (await self._read(part)).splitlines() or [b""]
+        return number + b"".join(b"data: %b\n" % line for line in lines) + b"\n"
+
+
+async def as_text(part: Reply) -> bytes:
+    """A part as it is where its content type says that it is text, and in base64 where not."""
+    kind = part.content_type.partition(";")[0].strip().lower()
+    if kind.startswith("text/") or kind == JSON or kind.endswith("+json"):
+        return part.body
+    return b64encode(part.body)
+
+
+def _problem_of(reply: Reply) -> Problem:
+    code = reply.error or "service"
+    detail = reply.error_reason or f"the service answered with an error ({code})"
+    try:
+        decoded: object = msgspec.json.decode(reply.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        decoded = None
+    return Problem(status_of_error(reply), code, detail, reply=decoded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
 from functools import partial
 from operator import index as exact_index
@@ -203,4 +204,5 @@ def _encode_each(encode: Callable[[Outcome[Any]], bytes], outcome: Outcome[Any])
 def _close(iterator: object) -> None:
     close = getattr(iterator, "close", None)
     if close is not None:
-        close()
+        with suppress(Exception):  # nobody waits for it any more
+            close()

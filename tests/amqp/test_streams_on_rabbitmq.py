@@ -29,11 +29,11 @@ from tests.rabbitmq import Broker
 from tests.scenarios import Running
 
 ASKS = {"rpcb-stream": True}
-PARTS = 200
+PARTS = 50
 
 
 def counting(bodies: list[bytes]) -> Iterator[Step[bytes]]:
-    """Yields 200 parts for each body."""
+    """Yields 50 parts for each body."""
     yield from by_item([b"%b %d" % (body, number) for number in range(PARTS)] for body in bodies)
 
 

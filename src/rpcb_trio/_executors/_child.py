@@ -9,8 +9,8 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from rpcb_trio._executors._ipc import IpcError, out_of_band, receive, send, send
 from rpcb_trio._executors._model import Model
 from rpcb_trio._forks import close_in_children
 from rpcb_trio._messages import Failure
+from rpcb_trio._parts import Happened
 from rpcb_trio._service import bind_again
 from rpcb_trio._tracing import spans
 from rpcb_trio.errors import InferError, OutcomeError, RpcbError
@@ -53,13 +54,20 @@ def _serve(descriptor: int, parent: int) -> None:
             assert model is not None  # noqa: S101 - for the type checker
             while True:
                 try:
-                    items, span = receive(worker)
+                    message = receive(worker)
                 except IpcError as error:
                     _send(worker, None, InferError(f"the items can't be taken there: {error}"))
                     continue
+                if message is None:  # the end of a stream that has ended already
+                    _send(worker, None, None)
+                    continue
+                items, span, *whole = message
                 with _below(span):
-                    _answer(worker, partial(_infer, model, items))
-                del items
+                    if whole:
+                        _stream(worker, model, items, whole[0])
+                    else:
+                        _answer(worker, partial(_infer, model, items))
+                del message, items
 
 
 def _below(span: Mapping[str, object] | None) -> AbstractContextManager[None]:
@@ -69,7 +77,7 @@ def _below(span: Mapping[str, object] | None) -> AbstractContextManager[None]:
 
 
 def _answer(worker: socket.socket, compute: Callable[[], Any]) -> bool:
-    """Send what `compute` returns or raises; whether it returned."""
+    """Send what `compute` returns or raises; whether it returned, and that could be sent."""
     failure: Exception | None = None
     results: Any = None
     try:
@@ -78,11 +86,10 @@ def _answer(worker: socket.socket, compute: Callable[[], Any]) -> bool:
         failure = _portable(error)
     if worker.fileno() < 0:  # the model forked, and this is the child, which has returned from it
         os._exit(0)
-    _send(worker, results, failure)
-    return failure is None
+    return _send(worker, results, failure) and failure is None
 
 
-def _send(worker: socket.socket, results: Any, failure: Exception | None) -> None:
+def _send(worker: socket.socket, results: Any, failure: Exception | None) -> bool:
     try:
         send(worker, (results, failure))
     except IpcError as error:
@@ -90,6 +97,35 @@ def _send(worker: socket.socket, results: Any, failure: Exception | None) -> Non
             send(worker, (None, InferError(f"the results can't be sent: {error}")))
         except IpcError as last:
             send_error(worker, last.__cause__)
+        return False
+    return True
+
+
+def _stream(worker: socket.socket, model: Model, items: list[Any], whole: Collection[int]) -> None:
+    """Send step after step, each when the worker asks for it, and None after the last one."""
+    steps = model.stream(items, whole)
+    gone: Collection[int] | None = None
+    step: Happened | None = None
+
+    def compute() -> Happened | None:
+        nonlocal step
+        try:
+            step = next(steps) if gone is None else steps.send(gone)
+        except StopIteration:
+            step = None
+        return step
+
+    with closing(steps):
+        while _answer(worker, compute) and step is not None:
+            try:
+                gone = receive(worker)
+            except IpcError as error:
+                _send(worker, None, InferError(f"the stream can't be continued: {error}"))
+                return
+            if gone is None:
+                steps.close()
+                _send(worker, None, None)
+                return
 
 
 def _infer(model: Model, items: list[Any]) -> Any:

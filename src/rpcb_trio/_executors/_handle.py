@@ -11,13 +11,14 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import suppress
 from io import FileIO
 from typing import Any
 
 from rpcb_trio._executors._ipc import IpcError, NoRoom, out_of_band, receive, send
 from rpcb_trio._forks import close_in_children
+from rpcb_trio._parts import Happened
 from rpcb_trio._tracing import spans
 from rpcb_trio.errors import DeviceLost, InferError, SettingError
 
@@ -91,15 +92,40 @@ class Process:
             InferError: items or results can't be passed on, as for lack of memory. The process lives on.
             OutcomeError: as `Model.infer`.
         """
+        return self._have_computed((out_of_band(items), _current_span()))
+
+    def stream(
+        self, items: Sequence[Any], whole: Collection[int]
+    ) -> Generator[Happened, Collection[int], None]:
+        """Have it compute a batch step by step; see `Model.stream`.
+
+        Raises:
+            ProcessDied, InferError, OutcomeError: as `infer`.
+        """
+        message: object = (out_of_band(items), _current_span(), tuple(whole))
         try:
-            return self._ask((out_of_band(items), _current_span()))
+            while (step := self._have_computed(message)) is not None:
+                message = (yield step) or ()
+        except GeneratorExit:
+            self._stop()
+            raise
+
+    def _have_computed(self, message: object) -> Any:
+        try:
+            return self._ask(message)
         except DeviceLost as lost:
             self.end()
             raise ProcessDied(str(lost)) from lost
         except IpcError as error:
             if isinstance(error, NoRoom):  # for the smallest error, and it may never have it again
                 self.end()
+            self._stop()
             raise InferError(f"items or results can't be passed between two processes: {error}") from error
+
+    def _stop(self) -> None:
+        """Have it close the stream that it computes, if there is one."""
+        with suppress(ProcessDied, IpcError):
+            self._ask(None)
 
     @property
     def pid(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NoReturn
 
 import trio
@@ -12,7 +12,10 @@ import trio
 from rpcb_trio._backoff import Backoff
 from rpcb_trio._executors._handle import Process, ProcessDied, pickled
 from rpcb_trio._executors._model import INFER_TIMEOUT, WARM_UP_TIMEOUT
+from rpcb_trio._executors._protocol import DiedTogether, Sink
 from rpcb_trio._executors._recycling import Recycling
+from rpcb_trio._executors._relay import Relay
+from rpcb_trio._messages import Failure
 from rpcb_trio.errors import ExecutorHung, ExecutorLost, KilledWorker, WrongResultCount
 
 MOST_STARTS = 5
@@ -122,6 +125,25 @@ class ProcessExecutor:
             return [await self._result_of(item) for item in items]
         return results
 
+    async def stream(self, items: Sequence[Any], whole: Collection[int], sink: Sink) -> None:
+        """Compute a batch step by step in the process; `infer_timeout` is for each step.
+
+        Raises:
+            DiedTogether: the process died over several.
+            ExecutorLost, ExecutorHung, InferError: as `infer`.
+        """
+        for _ in range(self._max_deaths if len(items) == 1 else 1):
+            try:
+                await self._stream(items, whole, sink)
+            except ProcessDied as died:
+                last = died
+            else:
+                return
+        if len(items) > 1:
+            raise DiedTogether
+        sink.begin()
+        await sink.take([[(0, Failure(self._killed(last)))]])
+
     frees = True
 
     async def aclose(self) -> None:
@@ -173,13 +195,36 @@ class ProcessExecutor:
                 last = died
             else:
                 return results
-        return [KilledWorker(f"it killed the executor's process {self._max_deaths} times ({last})")]
+        return [self._killed(last)]
 
-    async def _run(self, items: Sequence[Any]) -> Any:
+    def _killed(self, last: ProcessDied) -> KilledWorker:
+        return KilledWorker(f"it killed the executor's process {self._max_deaths} times ({last})")
+
+    async def _ready(self) -> Process:
         if self._process is not None and not self._process.is_alive:
             self._end_process()  # it died of what was cancelled
         self._take_over()
-        process = self._process or await self._restart()
+        return self._process or await self._restart()
+
+    async def _stream(self, items: Sequence[Any], whole: Collection[int], sink: Sink) -> None:
+        process = await self._ready()
+        try:
+            try:
+                relay = Relay(self._infer_timeout)
+                is_in_time = await relay.run(self._in_thread, process.stream(items, whole), sink)
+            finally:
+                self._due = trio.current_time() + self._infer_timeout  # for a thread that is left to run
+                self._recycling.computed(process)
+                self._take_over()
+            if not is_in_time:
+                await self._kill(process)
+        except ProcessDied as died:
+            self._replace(process)
+            log.warning("%s: its process died over a batch of %d: %s", self._name, len(items), died)
+            raise
+
+    async def _run(self, items: Sequence[Any]) -> Any:
+        process = await self._ready()
         self._due = trio.current_time() + self._infer_timeout
         try:
             with trio.move_on_at(self._due):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TypeVar
 
 import anyio
 
@@ -21,6 +22,12 @@ ANSWER_SECONDS = 10.0
 """How long the broker may take; on a cluster it agrees with its peers before a queue is there."""
 
 
+MOST_OPEN = 1000
+"""Inboxes that are open at once; a channel is one of 2047 that RabbitMQ allows by default."""
+
+T = TypeVar("T")
+
+
 def reply_of(delivery: Delivery) -> Reply:
     """A delivery as a caller reads it that awaits a reply."""
     properties = delivery.properties or Properties()  # unreadable ones are the reply to no call
@@ -33,42 +40,53 @@ def reply_of(delivery: Delivery) -> Reply:
 
 
 class AmqpInboxes:
-    """Implements `Inboxes`."""
+    """Implements `Inboxes`. It asks one thing at a time, on a channel that lasts until the broker refuses."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._channel: ControlChannel | None = None
+        self._turn = anyio.Lock()
+        self._places = anyio.Semaphore(MOST_OPEN)
 
     async def declare(self, queue: str, *, unused: float, most: int | None = None) -> None:
         arguments: dict[str, object] = {"x-expires": round(unused * 1000)}
         if most is not None:
             arguments["x-max-length"] = most
-        async with self._asking(queue) as channel:
+
+        async def declare(channel: ControlChannel) -> None:
             await channel.declare_queue(queue, durable=True, arguments=arguments)
 
+        await self._ask(queue, declare)
+
     async def depth(self, queue: str) -> int | None:
+        async def look(channel: ControlChannel) -> int:
+            return (await channel.declare_queue(queue, passive=True)).ready
+
         try:
-            async with self._asking(queue) as channel:
-                return (await channel.declare_queue(queue, passive=True)).ready
+            return await self._ask(queue, look)
         except LookupError:
             return None
 
     async def delete(self, queue: str) -> None:
+        async def delete(channel: ControlChannel) -> None:
+            await channel.delete_queue(queue)
+
         with suppress(LookupError):
-            async with self._asking(queue) as channel:
-                await channel.delete_queue(queue)
+            await self._ask(queue, delete)
 
     @asynccontextmanager
     async def open(self, queue: str, *, prefetch: int) -> AsyncIterator[AmqpInbox | None]:
-        inbox = await self._begun(queue, prefetch)
-        try:
-            yield inbox
-        finally:
-            if inbox is not None:
-                await inbox.end_consuming()
+        """Consume it, on a channel of its own; where too many are open, it waits for one to close."""
+        async with self._places:
+            inbox = await self._begun(queue, prefetch)
+            try:
+                yield inbox
+            finally:
+                if inbox is not None:
+                    await inbox.end_consuming()
 
     async def _begun(self, queue: str, prefetch: int) -> AmqpInbox | None:
-        """Shielded: aiormq loses count of a connection's channels where it is cancelled as it opens one."""
-        with anyio.move_on_after(ANSWER_SECONDS, shield=True):
+        async with self._turn, _answered():
             with _explained(queue):
                 inbox = await self._connection.data_channel(AmqpInbox)
             try:
@@ -82,13 +100,29 @@ class AmqpInboxes:
                 await inbox.end_consuming()
                 raise
             return inbox
-        raise SessionLost(f"the broker did not answer within {ANSWER_SECONDS:g} s")
 
-    @asynccontextmanager
-    async def _asking(self, queue: str) -> AsyncIterator[ControlChannel]:
-        with _explained(queue):
-            async with self._connection.throwaway_channel(ANSWER_SECONDS) as channel:
-                yield channel
+    async def _ask(self, queue: str, question: Callable[[ControlChannel], Awaitable[T]]) -> T:
+        async with self._turn, _answered():
+            with _explained(queue):
+                channel, self._channel = self._channel, None
+                if channel is None or not channel.is_open:
+                    channel = await self._connection.channel()
+                answer = await question(channel)
+                self._channel = channel
+                return answer
+
+
+@asynccontextmanager
+async def _answered() -> AsyncIterator[None]:
+    """Bounds what the broker takes to answer, and lets nothing else cancel it: aiormq would lose count.
+
+    Raises:
+        SessionLost: it took too long.
+    """
+    with anyio.move_on_after(ANSWER_SECONDS, shield=True) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise SessionLost(f"the broker did not answer within {ANSWER_SECONDS:g} s")
 
 
 class AmqpInbox(DataChannel):

@@ -88,7 +88,7 @@ class JobEndpoints:
 
     async def _submit(self, request: Request, upload: Upload) -> Response:
         name = request.path_params["name"]
-        route = self._endpoints.named(name)
+        route = _as_written(self._endpoints.named(name))
         callback = request.headers.get(CALLBACK_HEADER)
         if callback is not None:
             self._webhooks.check(callback)
@@ -123,7 +123,9 @@ class JobEndpoints:
         kept = await self._store.kept(job)
         if kept is None:
             raise Problem(HTTPStatus.CONFLICT, "job-not-done", "the job is not done yet")
-        return await self._endpoints.answered(self._endpoints.route_of(facts.name), kept.reply, request)
+        return await self._endpoints.answered(
+            _as_written(self._endpoints.route_of(facts.name)), kept.reply, request
+        )
 
     async def _events(self, _: Request, job: str) -> Response:
         """Server-sent events: `queued`, then `done`, `failed` or `gone`, which ends the stream."""
@@ -156,7 +158,7 @@ class JobEndpoints:
         head, kept = self._head(job, facts), await self._store.kept(job)
         if kept is None:
             return head
-        route = self._endpoints.route_of(facts.name)
+        route = _as_written(self._endpoints.route_of(facts.name))
         ended = {"finished": _at(kept.finished), "result_url": f"{facts.url}/result"}
         try:
             answer = await _answer(route, kept)
@@ -199,6 +201,11 @@ async def _answer(route: Route, kept: Kept) -> Any:
         why = reply.error_reason or f"the service answered with an error ({reply.error})"
         raise Problem(status_of_error(reply), reply.error, why)
     return await read_aside(route, reply, is_strict=True)
+
+
+def _as_written(route: Route) -> Route:
+    """The route; one with a preset takes and gives what its service does, as `/rpc/NAME` has it."""
+    return msgspec.structs.replace(route, preset=None) if route.preset is not None else route
 
 
 def _at(moment: float) -> str:

@@ -206,32 +206,28 @@ class JobStore:
             return False
         return True
 
-    async def finish(self, job: str, reply: Reply) -> bool:
-        """Keep a job's reply, if it is the first. False where nobody waits for it.
+    async def finish(self, job: str, reply: Reply) -> Job | None:
+        """Keep a job's reply, if it is the first, and return what the job is. None where nobody waits for it.
 
         Raises:
             OSError: it can't be written.
         """
-        if not ID.fullmatch(job) or self.expires(job) <= time.time():
-            return False
         try:
-            await self._files.aside(partial(self._files.size, job + JOB))
-        except FileNotFoundError:
-            return False
+            facts = await self.facts(job)
+        except Problem as problem:
+            if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                raise OSError(problem.detail) from problem
+            return None
         if await self.has_reply(job):
-            return False
+            return None
         await self._put(job + REPLY, msgspec.msgpack.encode(Kept.of(reply)))
         await self._make_room(job)
-        return True
+        return facts
 
     def to_tell(self) -> list[str]:
         """The jobs that are done, whose callbacks have not been told."""
         ended = [name.removesuffix(CALLBACK) for name in self._sizes if name.endswith(CALLBACK)]
         return [job for job in ended if job + REPLY in self._sizes]
-
-    def has_callback(self, job: str) -> bool:
-        """Whether somebody is to be told once it is done."""
-        return job + CALLBACK in self._sizes
 
     async def told(self, job: str) -> None:
         """Have a job's callback told no more."""

@@ -123,18 +123,18 @@ class Jobs:
         job, backoff, has_warned = reply.correlation_id or "", Backoff(), False
         while True:
             try:
-                is_kept = await self.store.finish(job, reply)
+                facts = await self.store.finish(job, reply)
                 break
             except OSError as error:
                 if not has_warned:
                     log.warning("jobs: a reply can't be kept, and waits (job %s): %s", shown_id(job), error)
                 has_warned = True
             await backoff.wait()
-        if is_kept:
-            self.count(reply)
-        else:
+        if facts is None:
             log.info("jobs: a reply to job %s is dropped: nobody waits for it", shown_id(job))
+        else:
+            self.count(reply)
         for event in self._watching.get(job, ()):
             event.set()
-        if is_kept and self.store.has_callback(job):
+        if facts is not None and facts.callback is not None:
             self.webhooks.tell(job)

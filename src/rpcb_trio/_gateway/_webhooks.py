@@ -95,6 +95,7 @@ class Webhooks:
         self._store = store
         self._outcome = outcome
         self._origins = frozenset(map(origin_of, options.jobs_callback))
+        self._telling: set[str] = set()
         self._limiter = anyio.CapacityLimiter(AT_ONCE)
         self._secret = b""
         self._tasks: TaskGroup
@@ -136,10 +137,17 @@ class Webhooks:
 
     def tell(self, job: str) -> None:
         """Begin to tell of a job that is done."""
-        if self._origins:
+        if self._origins and job not in self._telling:
+            self._telling.add(job)
             self._tasks.start_soon(self._tell, job)
 
     async def _tell(self, job: str) -> None:
+        try:
+            await self._tell_until_taken(job)
+        finally:
+            self._telling.discard(job)
+
+    async def _tell_until_taken(self, job: str) -> None:
         backoff, has_warned = Backoff(FIRST_RETRY, LAST_RETRY), False
         while True:
             try:

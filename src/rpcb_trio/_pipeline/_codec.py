@@ -68,6 +68,10 @@ def batch_headers(batch: int, size: int, wait: float) -> dict[str, object]:
 
 ITEM = attrgetter("item")
 
+QUICK = 8192
+"""Bytes of a body that is read on the event loop, where no hook has a part in it: it takes less time than to
+hand it to a thread."""
+
 
 class Resolved(msgspec.Struct, frozen=True, eq=False):
     """A request with its outcome, ready to be encoded."""
@@ -154,6 +158,7 @@ class Codec:
         self._writes = typed.writes
         self.takes_bodies: bool = service.decode is None and typed.item is None
         """Whether no hook and no type decodes: then a body is an item, and nothing waits for a thread."""
+        self._is_quick = typed.item is not None and typed.item.is_quick and service.cost is None
         self.has_encode: bool = service.encode is not None or typed.writes
         """Whether replies are encoded, by a hook or by their types; else it takes no time."""
         self.given: Callable[[Pending], Any] = ITEM if typed.asks is None else _asked
@@ -221,6 +226,9 @@ class Codec:
         if self.takes_bodies and is_plain(request):
             return self.take_body(request, trio.current_time(), suspect=suspect)
         began = trio.current_time()
+        if self._is_quick and len(request.body) <= QUICK and is_plain(request) and not suspect:
+            decoded = self._decoded(request, suspect=False)
+            return decoded if isinstance(decoded, Failure) else _timed(decoded, began)
         try:
             async with self._journal.turn([request]):
                 decoded = await self.hooks.run(
@@ -230,7 +238,7 @@ class Codec:
             return Failure(error)
         if isinstance(decoded, Failure):
             return decoded
-        return msgspec.structs.replace(decoded, ready=trio.current_time(), began=began)
+        return _timed(decoded, began)
 
     def take_body(self, request: Request, now: float, *, suspect: bool = False) -> Pending:
         """A request whose body is its item (see `takes_bodies`), ready for a batch."""
@@ -441,6 +449,10 @@ class Codec:
             body.in_full,
         )
         return plain_body(failure)
+
+
+def _timed(decoded: Pending, began: float) -> Pending:
+    return msgspec.structs.replace(decoded, ready=trio.current_time(), began=began)
 
 
 def _asked(member: Pending) -> Asked:

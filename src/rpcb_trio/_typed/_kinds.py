@@ -10,6 +10,7 @@ from typing import Any, Protocol, get_args
 import msgspec
 
 from rpcb_trio._typed._arrays import is_array_like, maker_of
+from rpcb_trio._typed._quick import is_quick
 from rpcb_trio.errors import DecodeError, InvalidRequest
 
 Schema = dict[str, Any]
@@ -21,6 +22,9 @@ MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
 
 class Kind(Protocol):
     """A type of items or results."""
+
+    is_quick: bool
+    """Whether reading a value runs no code of the service's."""
 
     def read(self, body: bytes, *, is_msgpack: bool) -> Any:
         """The value in a body.
@@ -54,6 +58,7 @@ class _MsgspecKind:
         self._type = annotation
         self._json = msgspec.json.Decoder(annotation, dec_hook=_made)
         self._msgpack = msgspec.msgpack.Decoder(annotation, dec_hook=_made)
+        self.is_quick = is_quick(annotation)
 
     def read(self, body: bytes, *, is_msgpack: bool) -> Any:
         try:
@@ -71,6 +76,8 @@ class _MsgspecKind:
 
 
 class _PydanticKind:
+    is_quick = False
+
     def __init__(self, annotation: Any) -> None:
         pydantic: Any = sys.modules["pydantic"]
         self._error: type[Exception] = pydantic.ValidationError

@@ -15,7 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from rpcb_trio import FixedPolicy, MemoryBroker, RemoteError, ReplyTimeout, Topology, open_client, open_worker
+from rpcb_trio import (
+    FixedPolicy,
+    MemoryBroker,
+    Pieces,
+    RemoteError,
+    ReplyTimeout,
+    Topology,
+    open_client,
+    open_worker,
+)
 from rpcb_trio.errors import StreamChanged, StreamOverrun
 from rpcb_trio.instruments import Settled
 from rpcb_trio.streaming import ReplyStream, Step, by_item
@@ -300,6 +309,65 @@ async def test_parts_that_nobody_reads_end_the_stream_and_no_other_call(autojump
         with pytest.raises(StreamOverrun, match="wait to be read, and 4400 are allowed"):
             await read(parts, came)
     assert came == [b"%d" % number for number in range(5)]
+
+
+class Paged(Spelling):
+    """Spells page after page of a text; a page ends at a bar."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pages = 0
+
+    def decode(self, body: bytes) -> Any:
+        pages = body.decode().split("|")
+        return Pieces(self._counted(pages)) if len(pages) > 1 else pages[0]
+
+    def _counted(self, pages: list[str]) -> Iterator[str]:
+        for page in pages:
+            self.pages += 1
+            yield page
+
+    def join(self, results: list[str]) -> str:
+        return "".join(results)
+
+
+class PagedWhole(Paged):
+    """Computes a page as a whole."""
+
+    stream_infer = None  # type: ignore[assignment] # it has none
+
+    def infer(self, items: list[str]) -> list[str | Exception]:
+        return [ValueError("a bad letter") if "!" in item else item for item in items]
+
+
+async def test_each_piece_of_a_request_in_pieces_is_a_part_and_may_have_parts_of_its_own(
+    autojump_clock: MockClock,
+) -> None:
+    async with serving(Paged()) as worker:
+        assert await letters(worker, b"ab|c|de") == [b"a", b"b", b"c", b"d", b"e"]
+        assert await whole(worker, b"ab|c|de") == b"abcde"
+        assert [part.part async for part in worker.stream(b"ab|c")] == [0, 1, 2]
+    async with serving(PagedWhole()) as worker:
+        assert await side_by_side(partial(letters, worker, b"ab|c|de"), partial(whole, worker, b"f|g")) == [
+            [b"ab", b"c", b"de"],
+            b"fg",
+        ]
+
+
+@pytest.mark.parametrize("kind", [Paged, PagedWhole], ids=["by parts", "whole"])
+async def test_where_a_piece_fails_or_its_caller_leaves_no_further_one_is_computed(
+    kind: type[Paged], autojump_clock: MockClock
+) -> None:
+    service, came = kind(), list[bytes]()
+    async with serving(service) as worker:
+        with pytest.raises(RemoteError, match="ValueError"):
+            await read(worker.stream(b"a|!|c|d|e|f"), came)
+        async with open_client(worker.broker) as leaving:
+            async for _ in leaving.stream(b"1|2|3|4|5|6", queue=kind.__name__):
+                break
+    assert came == [b"a"]
+    assert service.pages < 8
+    assert [ending for _, ending in worker.recorder.settled] == [Settled.REPLIED, Settled.UNROUTABLE]
 
 
 async def test_a_drain_waits_for_the_last_part(autojump_clock: MockClock) -> None:

@@ -96,6 +96,8 @@ class RestOfPieces:
     def __init__(self, items: Iterator[Any], *, is_whole: bool = False) -> None:
         self.items = items
         self.is_whole = is_whole
+        self.stream: Any = None
+        """The reply that goes out in parts; None where it is wanted whole."""
         self._send, self._ended = trio.open_memory_channel[Resolved | None](1)
 
     def end(self, resolved: Resolved | None) -> None:

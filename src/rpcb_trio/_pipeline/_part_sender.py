@@ -17,14 +17,14 @@ import trio
 from rpcb_trio._instruments import Instrument, Instruments
 from rpcb_trio._messages import (
     END_HEADER,
+    NO_HEADERS,
     PART_HEADER,
     Answer,
     Failure,
     Outcome,
-    Pending,
+    Request,
     Settled,
     Success,
-    wants_parts,
 )
 from rpcb_trio._parts import END, End
 from rpcb_trio._pipeline._answering import why_unsendable
@@ -39,11 +39,6 @@ OVERHEAD = 1024
 """Bytes that a part takes beside its body."""
 
 
-def in_parts(member: Pending) -> bool:
-    """Whether what is computed of it goes out in parts."""
-    return wants_parts(member.request) and member.rest is None
-
-
 class Part(Answer, frozen=True, eq=False, kw_only=True):
     """A part, which knows what it is a part of."""
 
@@ -51,19 +46,19 @@ class Part(Answer, frozen=True, eq=False, kw_only=True):
 
 
 class Stream:
-    """One request of a batch, and how far its reply has come."""
+    """One reply in parts, and how far it has come."""
 
-    def __init__(self, member: Pending, headers: Mapping[str, object]) -> None:
-        self.request = member.request
-        self.member = member
-        self.headers = headers
-        self.in_parts = in_parts(member)
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.headers: Mapping[str, object] = NO_HEADERS
+        """Of its next messages, about their batch."""
         self.position = 0
         """The number of the next part that is computed."""
         self.sent: list[int] = []
         """A hash of each part that went out."""
         self.late: deque[Part] | None = None
         """What waits for the broker to take what is before it; None where it does so in time."""
+        self.late_bytes = 0
         self.ending: Answer | Resolved | None = None
         """Its last message, which goes out once all parts are confirmed."""
         self.is_left = False
@@ -79,8 +74,7 @@ class Stream:
         if ending is END:
             self.ending = codec.end(self.request, self.headers)
         else:
-            headers = {**self.headers, END_HEADER: True} if self.in_parts else self.headers
-            self.ending = Resolved(self.request, ending, headers)
+            self.ending = Resolved(self.request, ending, {**self.headers, END_HEADER: True})
 
     def leave(self, error: OutcomeError) -> None:
         """End it, though more would be computed: its caller gets an error, if there is one."""
@@ -121,7 +115,7 @@ class PartSender:
         self,
         codec: Codec,
         session: Session,
-        finish: Callable[[Pending, Answer | Resolved], None],
+        finish: Callable[[Answer | Resolved], None],
         *,
         nursery: trio.Nursery,
         instruments: Instruments,
@@ -135,11 +129,11 @@ class PartSender:
         self._max_size = max_size
         self._caught_up = trio.Event()
 
-    async def send(self, parts: Sequence[tuple[Stream, Success[Any]]]) -> None:
-        """Encode parts, and send them, each to the caller of its stream."""
+    async def send(self, parts: Sequence[tuple[Stream, Success[Any]]], *, has_turn: bool) -> None:
+        """Encode parts, and send them, each to the caller of its stream; `has_turn` as for `Codec.encode`."""
         resolved = [stream.next_part(part) for stream, part in parts]
         most = self._session.max_reply_size if self._max_size is None else self._max_size
-        answers = await self._codec.encode(resolved, most, has_turn=True)
+        answers = await self._codec.encode(resolved, most, has_turn=has_turn)
         ready = list[Part]()
         for (stream, _), each, answer in zip(parts, resolved, answers, strict=True):
             assert answer.reply is not None  # noqa: S101 - for the type checker
@@ -155,7 +149,7 @@ class PartSender:
                 if stream.late is None:
                     ready.append(part)
                 else:
-                    _wait(stream, stream.late, part)
+                    _wait(stream, stream.late, part, len(answer.reply.body))
         if ready:
             await self._send(ready)
 
@@ -164,14 +158,11 @@ class PartSender:
         for stream in streams:
             if stream.ending is not None and stream.late is None and not stream.is_finished:
                 stream.is_finished = True
-                self._finish(stream.member, stream.ending)
+                self._finish(stream.ending)
 
     async def catch_up(self, streams: Sequence[Stream]) -> None:
-        """Wait while all that are still computed are late."""
-        while True:
-            live = [stream for stream in streams if stream.ending is None]
-            if not live or any(stream.late is None for stream in live):
-                return
+        """Wait while all of these are late, and have not ended."""
+        while streams and all(stream.late is not None and stream.ending is None for stream in streams):
             await self._caught_up.wait()
 
     async def _send(self, parts: Sequence[Part]) -> None:
@@ -202,6 +193,7 @@ class PartSender:
         while stream.late:
             parts = [*stream.late]
             stream.late.clear()
+            stream.late_bytes = 0
             self._note(parts, await self._session.settle(parts))
         stream.late = None
         self.finish([stream])
@@ -223,9 +215,10 @@ class PartSender:
             self._instruments.notify(Instrument.parts_sent, confirmed)
 
 
-def _wait(stream: Stream, late: deque[Part], part: Part) -> None:
+def _wait(stream: Stream, late: deque[Part], part: Part, size: int) -> None:
     late.append(part)
-    if sum(OVERHEAD + len(each.reply.body) for each in late if each.reply is not None) > MOST_LATE:
+    stream.late_bytes += OVERHEAD + size
+    if stream.late_bytes > MOST_LATE:
         stream.leave(Busy("the parts of the reply are taken too slowly; is the reply queue full?"))
 
 

@@ -15,9 +15,11 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 
-from rpcb_trio._messages import Failure, Pending
+from rpcb_trio._messages import Failure, Outcome, Pending, Success
+from rpcb_trio._parts import END, End
 from rpcb_trio._pipeline._codec import Codec, Resolved, RestOfPieces
 from rpcb_trio._pipeline._ledger import Ledger
+from rpcb_trio._pipeline._part_sender import Stream
 
 T = TypeVar("T")
 
@@ -34,6 +36,8 @@ class InPieces:
         serving: the codec of the service that answers now.
         ledger: is told when the service's code runs.
         send: puts a piece among the pending ones.
+        stream: its reply, where that goes out in parts; None where it is wanted whole.
+        send_part: sends what is computed of a piece as a part.
     """
 
     def __init__(
@@ -44,6 +48,8 @@ class InPieces:
         serving: Callable[[], Awaitable[Codec]],
         ledger: Ledger,
         send: Callable[[Pending], None],
+        stream: Stream | None,
+        send_part: Callable[[Codec, Success[Any]], Awaitable[None]],
     ) -> None:
         self._piece = first
         self._codec = codec
@@ -52,6 +58,9 @@ class InPieces:
         self._serving = serving
         self._ledger = ledger
         self._send = send
+        self._stream = stream
+        self._send_part = send_part
+        first.rest.stream = stream
 
     async def run(self) -> tuple[Codec, Resolved]:
         """Return what becomes of the request, and the codec of the service that computed it."""
@@ -79,7 +88,10 @@ class InPieces:
                 continue
             if isinstance(resolved.outcome, Failure):
                 return self._codec, resolved
-            results.append(resolved.outcome.value)
+            if self._stream is None:
+                results.append(resolved.outcome.value)
+            elif not await self._streamed(self._stream, resolved, resolved.outcome):
+                return self._codec, resolved
             if following is None:
                 return self._codec, await self._joined(results, resolved)
             if isinstance(following, Failure):
@@ -97,12 +109,27 @@ class InPieces:
             self._is_open = False
             return decoded
         rest = RestOfPieces(iter(()), is_whole=True) if decoded.rest is None else decoded.rest
+        rest.stream = self._stream
+        if self._stream is not None:
+            self._stream.position = 0
         self._piece = msgspec.structs.replace(decoded, rest=rest, since=trio.current_time())
         self._is_open = True
         return None
 
+    async def _streamed(self, stream: Stream, resolved: Resolved, outcome: Success[Any]) -> bool:
+        """Send what was computed of a piece, unless that has gone out in parts; whether more is wanted."""
+        if stream.ending is None and outcome.value is not END:
+            stream.headers = resolved.headers
+            await self._send_part(self._codec, outcome)
+        return stream.ending is None
+
+    @staticmethod
+    def ending_of(resolved: Resolved) -> Outcome[Any] | End:
+        """How a stream ends whose last piece was resolved like that."""
+        return resolved.outcome if isinstance(resolved.outcome, Failure) else END
+
     async def _joined(self, results: list[Any], last: Resolved) -> Resolved:
-        if self._piece.rest.is_whole:
+        if self._piece.rest.is_whole or self._stream is not None:
             return last
         joining = self._codec.join(last.request, results)
         return Resolved(last.request, await self._using(self._codec, joining), last.headers)

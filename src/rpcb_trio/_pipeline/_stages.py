@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import trio
@@ -21,12 +21,12 @@ import trio
 from rpcb_trio._batching import Batcher, Intake, Prefetching
 from rpcb_trio._executors import Streaming
 from rpcb_trio._instruments import Instrument
-from rpcb_trio._messages import Answer, Batch, Failure, Pending, Request, Settled
+from rpcb_trio._messages import Answer, Batch, Failure, Pending, Request, Settled, Success, wants_parts
 from rpcb_trio._pipeline._admission import Admission
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._live import rules_of
-from rpcb_trio._pipeline._part_sender import PartSender, Stream, in_parts
+from rpcb_trio._pipeline._part_sender import PartSender, Stream
 from rpcb_trio._pipeline._pieces import InPieces
 from rpcb_trio._pipeline._prefetching import Follower
 from rpcb_trio._pipeline._streaming import StreamingBatch
@@ -238,18 +238,33 @@ class Stages:
         async def serving() -> Codec:
             return (await self._generations.serving()).codec
 
+        stream = Stream(first.request) if wants_parts(first.request) else None
         with pending, computed:
-            pieces = InPieces(
-                first,
-                codec,
-                serving=serving,
-                ledger=self._ledger,
-                send=lambda piece: pending.send_nowait([piece]),
-            )
-            codec, resolved = await pieces.run()
-            codec.uses.begin()
-            computed.send_nowait(Outcomes(codec, [resolved]))
-            self._ledger.end([resolved.request])
+            async with trio.open_nursery() as late:
+
+                async def send_part(codec: Codec, part: Success[Any]) -> None:
+                    assert stream is not None  # noqa: S101 - for the type checker
+                    sender = self._sender(codec, partial(self._finish, codec, computed), late)
+                    await sender.send([(stream, part)], has_turn=False)
+                    await sender.catch_up([stream])
+
+                pieces = InPieces(
+                    first,
+                    codec,
+                    serving=serving,
+                    ledger=self._ledger,
+                    send=lambda piece: pending.send_nowait([piece]),
+                    stream=stream,
+                    send_part=send_part,
+                )
+                codec, resolved = await pieces.run()
+                finish = partial(self._finish, codec, computed)
+                if stream is None:
+                    finish(resolved)
+                    return
+                if stream.ending is None:
+                    stream.end(pieces.ending_of(resolved), codec)
+                self._sender(codec, finish, late).finish([stream])
 
     def _notify_refused(self, answered: Sequence[Resolved | Answer]) -> None:
         for each in answered:
@@ -336,7 +351,7 @@ class Stages:
         self._instruments.notify(Instrument.batch_closed, batch)
         executor = generation.executors[slot]
         started, paused, teaches = trio.current_time(), 0.0, True
-        if codec.streams and isinstance(executor, Streaming) and any(map(in_parts, batch.members)):
+        if codec.streams and isinstance(executor, Streaming) and any(map(wants_parts, running)):
             streaming = self._streaming(batch, executor, slot, codec, computed, late=late)
             await self._stream(streaming)
             runs, paused, teaches = streaming.runs, streaming.paused, codec.streams_only
@@ -371,15 +386,21 @@ class Stages:
         *,
         late: trio.Nursery,
     ) -> StreamingBatch:
-        def finish(member: Pending, ending: Resolved | Answer) -> None:
-            self._ledger.end([ending.request])
-            if member.rest is not None:
-                member.rest.end(ending)
-                return
-            codec.uses.begin()
-            computed.send_nowait(Outcomes(codec, [ending]))
+        finish = partial(self._finish, codec, computed)
+        sender = self._sender(codec, finish, late)
+        return StreamingBatch(batch, executor, codec, sender, finish=finish, journal=self._journal, slot=slot)
 
-        sender = PartSender(
+    def _finish(
+        self, codec: Codec, computed: trio.MemorySendChannel[Outcomes], ending: Resolved | Answer
+    ) -> None:
+        self._ledger.end([ending.request])
+        codec.uses.begin()
+        computed.send_nowait(Outcomes(codec, [ending]))
+
+    def _sender(
+        self, codec: Codec, finish: Callable[[Resolved | Answer], None], late: trio.Nursery
+    ) -> PartSender:
+        return PartSender(
             codec,
             self._session,
             finish,
@@ -387,9 +408,6 @@ class Stages:
             instruments=self._instruments,
             max_size=self._pipeline.answering.max_reply_size,
         )
-        headers = codec.headers_of(batch)
-        streams = [Stream(*each) for each in zip(batch.members, headers, strict=True)]
-        return StreamingBatch(streams, executor, codec, sender, journal=self._journal, slot=slot)
 
     async def _stream(self, streaming: StreamingBatch) -> None:
         """Compute it, and watch the callers meanwhile."""

@@ -6,50 +6,117 @@ that went out are not sent again; they must come out as before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import trio
 
 from rpcb_trio._executors import DiedTogether, Streaming
 from rpcb_trio._guard import judge_infer
-from rpcb_trio._messages import DIRECT_REPLY_TO, Ending, Failure, Outcome, Run, Success, Work
-from rpcb_trio._parts import End, Happened
-from rpcb_trio._pipeline._codec import Codec
+from rpcb_trio._messages import (
+    DIRECT_REPLY_TO,
+    Batch,
+    Ending,
+    Failure,
+    Outcome,
+    Pending,
+    Run,
+    Success,
+    Work,
+    wants_parts,
+)
+from rpcb_trio._parts import END, End, Happened
+from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._part_sender import PartSender, Stream
-from rpcb_trio.errors import BrokerError, CallerGone, ExecutorHung, Expired, InferError, OutOfMemory
+from rpcb_trio.errors import (
+    BrokerError,
+    CallerGone,
+    ExecutorHung,
+    Expired,
+    InferError,
+    OutcomeError,
+    OutOfMemory,
+)
 
 CALLERS_SECONDS = 5.0
 """How often it is asked whether a direct caller who gets parts is still there."""
+
+
+class Item:
+    """One member of the batch."""
+
+    def __init__(self, member: Pending, headers: Mapping[str, object]) -> None:
+        self.member = member
+        self.request = member.request
+        self.headers = headers
+        self.stream: Stream | None = None
+        """The reply that its parts belong to; None where it is wanted whole."""
+        if wants_parts(member.request):
+            self.stream = Stream(member.request) if member.rest is None else member.rest.stream
+        if self.stream is not None:
+            self.stream.headers = headers
+        self._begun_at = 0 if self.stream is None else self.stream.position
+        self._is_done = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is computed of it."""
+        return self._is_done or (self.stream is not None and self.stream.ending is not None)
+
+    def begin(self) -> None:
+        """It is computed from its beginning."""
+        if self.stream is not None:
+            self.stream.position = self._begun_at
+
+    def end(self, found: Outcome[Any] | End, codec: Codec) -> Resolved | None:
+        """Nothing more comes of it; returns what is to be answered, if it is no stream."""
+        if self._is_done:
+            return None
+        self._is_done = True
+        if self.member.rest is not None:  # whoever sees to the pieces ends the stream, too
+            outcome: Outcome[Any] = Success(END) if found is END else found
+            self.member.rest.end(Resolved(self.request, outcome, self.headers))
+            return None
+        if self.stream is None:
+            failed = Failure(InferError("the stream ended without a result")) if found is END else found
+            return Resolved(self.request, failed, self.headers)
+        if self.stream.ending is None:
+            self.stream.end(found, codec)
+        return None
 
 
 class StreamingBatch:
     """Computes one batch by its service's `stream_infer`.
 
     Args:
-        streams: its requests.
+        batch: of which some callers take parts.
         executor: computes it.
         codec: of the service.
-        sender: takes the parts, and the last message of each.
+        sender: takes the parts, and the last message of each stream.
+        finish: takes what is no stream.
         journal: is told what runs.
         slot: of the executor, for the journal.
     """
 
     def __init__(
         self,
-        streams: Sequence[Stream],
+        batch: Batch,
         executor: Streaming,
         codec: Codec,
         sender: PartSender,
         *,
+        finish: Callable[[Resolved], None],
         journal: Journal,
         slot: int,
     ) -> None:
-        self._streams = streams
+        headers = codec.headers_of(batch)
+        self._items = [Item(*each) for each in zip(batch.members, headers, strict=True)]
         self._executor = executor
         self._codec = codec
         self._sender = sender
+        self._finish = finish
         self._journal = journal
         self._slot = slot
         self.runs: list[Run] = []
@@ -64,102 +131,120 @@ class StreamingBatch:
             ExecutorHung: as the executor.
             SessionLost: as the session.
         """
-        await self._compute(self._streams)
+        await self._compute(self._items)
 
-    async def watch_callers(self, has_caller: Callable[[str], Any]) -> None:
+    async def watch_callers(self, has_caller: Callable[[str], Awaitable[bool]]) -> None:
         """Let those be whose direct callers are gone. It never returns."""
         while True:
             await trio.sleep(CALLERS_SECONDS)
-            for stream in self._streams:
-                reply_to = stream.request.reply_to or ""
-                if (
-                    not stream.in_parts
-                    or stream.ending is not None
-                    or not reply_to.startswith(DIRECT_REPLY_TO)
-                ):
-                    continue
-                if not await has_caller(reply_to):
-                    stream.leave(CallerGone("its caller is gone; the rest of its reply was not computed"))
-                    self._sender.finish([stream])
+            for item in self._items:
+                reply_to = item.request.reply_to or ""
+                is_asked = item.stream is not None and not item.is_over
+                if is_asked and reply_to.startswith(DIRECT_REPLY_TO) and not await has_caller(reply_to):
+                    self.leave(item, CallerGone("its caller is gone; the rest of its reply was not computed"))
 
-    async def _compute(self, streams: Sequence[Stream]) -> None:
+    def leave(self, item: Item, error: OutcomeError) -> None:
+        """Send no more parts of it."""
+        if item.stream is not None:
+            item.stream.leave(error)
+            self._end([item])
+
+    async def _compute(self, items: Sequence[Item]) -> None:
         failed: Exception | None = None
         try:
-            await self._run(streams)
+            await self._run(items)
         except (BrokerError, ExecutorHung):
             raise
         except Exception as error:  # noqa: BLE001 - a model may raise anything
             failed = error
-        left = [stream for stream in streams if stream.ending is None]
-        if failed is None or len(streams) == 1:
+        left = [item for item in items if not item.is_over]
+        if failed is None or len(items) == 1:
             why = InferError("the stream ended before all its items did") if failed is None else failed
-            for stream in left:
-                stream.end(Failure(judge_infer(why)), self._codec)
-            self._sender.finish(left)
+            self._end(left, dict.fromkeys(left, Failure(judge_infer(why))))
             return
         size = 1 if isinstance(failed, DiedTogether) else (len(left) + 1) // 2
         for at in range(0, len(left), size):
             await self._compute(left[at : at + size])
 
-    async def _run(self, streams: Sequence[Stream]) -> None:
-        requests = [stream.request for stream in streams]
+    async def _run(self, items: Sequence[Item]) -> None:
+        requests = [item.request for item in items]
         if self.runs:  # while it waits for its turn, nothing runs here
             self._journal.note(self._slot, ())
         async with self._journal.turn(requests):
             self._journal.note(self._slot, requests)
-            await self._stream(streams)
+            await self._stream(items)
 
-    async def _stream(self, streams: Sequence[Stream]) -> None:
+    async def _stream(self, items: Sequence[Item]) -> None:
         started, paused = trio.current_time(), self.paused
         ending = Ending.FAILED
-        whole = {number for number, stream in enumerate(streams) if not stream.in_parts}
-        sink = _Sink(self, streams)
+        whole = {number for number, item in enumerate(items) if item.stream is None}
         try:
-            await self._executor.stream([stream.member.item for stream in streams], whole, sink)
+            given = [item.member.item for item in items]
+            await self._executor.stream(given, whole, _Sink(self, items))
             ending = Ending.COMPUTED
         except OutOfMemory:
             ending = Ending.OUT_OF_MEMORY
             raise
         finally:
-            work = Work.of([stream.member.cost for stream in streams])
+            work = Work.of([item.member.cost for item in items])
             seconds = trio.current_time() - started - (self.paused - paused)
             self.runs.append(Run(work, seconds, ending))
 
-    async def take(self, streams: Sequence[Stream], steps: Sequence[Happened]) -> Collection[int]:
+    async def take(self, items: Sequence[Item], steps: Sequence[Happened]) -> Collection[int]:
         """See `Sink.take`."""
         now = trio.current_time()
-        for stream in streams:
-            if stream.in_parts and (deadline := stream.request.deadline) is not None and deadline <= now:
-                stream.leave(Expired("the request's time to live ran out before the last part of its reply"))
-        parts, endings = list[tuple[Stream, Success[Any]]](), dict[Stream, Outcome[Any] | End]()
+        for item in items:
+            if (
+                item.stream is not None
+                and (deadline := item.request.deadline) is not None
+                and deadline <= now
+            ):
+                self.leave(
+                    item, Expired("the request's time to live ran out before the last part of its reply")
+                )
+        parts, endings = list[tuple[Stream, Success[Any]]](), dict[Item, Outcome[Any] | End]()
         for number, found in (each for step in steps for each in step):
-            stream = streams[number]
-            if stream.ending is not None or stream in endings:
+            item = items[number]
+            if item.is_over or item in endings:
                 continue
-            if stream.in_parts and isinstance(found, Success):
-                parts.append((stream, found))
+            if item.stream is not None and isinstance(found, Success):
+                parts.append((item.stream, found))
             else:
-                endings[stream] = found
+                endings[item] = found
         if parts:
-            await self._sender.send(parts)
-        for stream, found in endings.items():
-            if stream.ending is None:
-                stream.end(found, self._codec)
-        self._sender.finish(streams)
+            await self._sender.send(parts, has_turn=True)
+        self._end(items, endings)
         before = trio.current_time()
-        await self._sender.catch_up(streams)
+        live = [item for item in items if not item.is_over]
+        if all(item.stream is not None for item in live):
+            await self._sender.catch_up([item.stream for item in live if item.stream is not None])
         self.paused += trio.current_time() - before
-        return [number for number, stream in enumerate(streams) if stream.is_left]
+        return [
+            number for number, item in enumerate(items) if item.stream is not None and item.stream.is_left
+        ]
+
+    def _end(
+        self, items: Sequence[Item], endings: Mapping[Item, Outcome[Any] | End] = MappingProxyType({})
+    ) -> None:
+        """End these, and those whose streams have ended meanwhile."""
+        for item in items:
+            if item not in endings and not item.is_over:
+                continue
+            resolved = item.end(endings.get(item, END), self._codec)
+            if resolved is not None:
+                self._finish(resolved)
+            elif item.stream is not None and item.member.rest is None:
+                self._sender.finish([item.stream])
 
 
 class _Sink:
-    def __init__(self, batch: StreamingBatch, streams: Sequence[Stream]) -> None:
+    def __init__(self, batch: StreamingBatch, items: Sequence[Item]) -> None:
         self._batch = batch
-        self._streams = streams
+        self._items = items
 
     def begin(self) -> None:
-        for stream in self._streams:
-            stream.position = 0
+        for item in self._items:
+            item.begin()
 
     async def take(self, steps: Sequence[Happened]) -> Collection[int]:
-        return await self._batch.take(self._streams, steps)
+        return await self._batch.take(self._items, steps)

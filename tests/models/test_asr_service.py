@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from trio.testing import MockClock
 
 from rpcb_models.asr import SpeechRecognition, service
 from rpcb_models.asr.hearing import PART, Said
@@ -24,7 +25,7 @@ from rpcb_models.wer import word_error_rate
 from rpcb_models.wire import AudioRequest, Recognition, RefusedRequest, Status
 from rpcb_trio import Failure, Pieces, Service, Success
 from rpcb_trio.errors import Expired, InferError, OutOfMemory
-from rpcb_trio.testing import push_batch
+from rpcb_trio.testing import push_batch, served
 from tests.models.noises import noise, room
 from tests.models.sounds import audio_file, tone, written
 
@@ -228,6 +229,27 @@ async def test_a_long_recording_is_heard_part_by_part_without_gap_or_overlap() -
     assert all(one.end == pytest.approx(other.start, abs=0.002) for one, other in pairwise(segments))
     assert max(recogniser.seconds) <= PART
     assert sum(recogniser.seconds) == pytest.approx(210)
+
+
+async def test_who_takes_the_reply_in_parts_gets_a_transcript_for_each_segment_however_long_it_is(
+    autojump_clock: MockClock,
+) -> None:
+    asr = SpeechRecognition(Lengths(), speech_only=False)
+    body = msgspec.msgpack.encode(AudioRequest(wav_bytes(minutes(1.5)), "wav", timestamps=True))
+    async with served(asr) as worker:
+        parts = [msgspec.msgpack.decode(part.body, type=Recognition) async for part in worker.stream(body)]
+        whole = msgspec.msgpack.decode((await worker.call(body)).body, type=Recognition)
+    segments = [segment for part in parts for segment in part.segments or ()]
+    assert len(parts) == len(segments) > 5
+    assert (whole.segments, whole.sentence) == (segments, " ".join(part.sentence for part in parts))
+
+
+async def test_real_speech_is_recognised_in_parts_too(autojump_clock: MockClock) -> None:
+    clips = [clip for clip in recordings() if clip.text == "All circuits are busy now."]
+    async with served(service) as worker:
+        for body in (request(clips[0].path.read_bytes()), request(wav_bytes(room(0.8)))):
+            parts = [read(part.body) async for part in worker.stream(body)]
+            assert parts == [read((await worker.call(body)).body)]
 
 
 @pytest.mark.parametrize("end", ["refused", "failed", "closed"])

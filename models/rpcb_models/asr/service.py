@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import closing
 from copy import copy
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from rpcb_models.audio_service import AudioService
 from rpcb_models.wire import Recognition, SpokenSegment, Status, read_request, status_of
 from rpcb_trio import Failure, Outcome, Pieces, SettingError, Success
 from rpcb_trio.errors import OutOfMemory
+from rpcb_trio.streaming import END, Step
 
 _MOST_SECONDS = 3600.0  # of speech in a batch of several: some 45 s of moonshine's CPU
 _TRUE: Final = (True, "true", "1")
@@ -199,8 +200,29 @@ class SpeechRecognition:
         heard = self._hearing.hear([item.segments for item in items], [item.language for item in items])
         return [Transcript(said, item.with_times) for said, item in zip(heard, items, strict=True)]
 
+    def stream_infer(self, items: list[Recording]) -> Generator[Step[Transcript], Collection[int], None]:
+        """Recognise segment after segment, those at one place in all recordings as one batch.
+
+        A part is what is said in a segment. Segments without words have none, unless there is no other part.
+        """
+        told, live = set[int](), dict(enumerate(items))
+        for place in range(max(len(item.segments) for item in items) or 1):
+            heard = self._hearing.hear(
+                [item.segments[place : place + 1] for item in live.values()],
+                [item.language for item in live.values()],
+            )
+            ending = {number for number, item in live.items() if place + 1 >= len(item.segments)}
+            parts = {
+                number: Transcript(said, live[number].with_times)
+                for number, said in zip(live, heard, strict=True)
+                if said or (number in ending and number not in told)
+            }
+            told |= {*parts}
+            gone = {*((yield parts) or ()), *((yield dict.fromkeys(ending, END)) or ())}
+            live = {number: item for number, item in live.items() if number not in (*ending, *gone)}
+
     def join(self, results: list[Transcript]) -> Transcript:
-        """Make one transcript of those of a recording's parts."""
+        """Make one transcript of those of a recording's parts, or of its segments."""
         return Transcript([each for part in results for each in part.said], results[0].with_times)
 
     def encode(self, outcome: Outcome[Transcript]) -> bytes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import islice
 from random import Random
 from statistics import fmean
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from rpcb_trio import AutoPolicy, FixedPolicy, MemoryBroker, Request, SettingError, Topology, serve
+from rpcb_trio import AutoPolicy, FixedPolicy, MemoryBroker, Request, SettingError, Topology
 from rpcb_trio._batching import Consume, Found, Intake, Learned, Look, Prefetching
 from rpcb_trio._transports._memory._sessions import MemorySession
 from rpcb_trio.batching import Batch, Pending, Shares, Trigger
@@ -182,9 +183,10 @@ async def test_what_comes_while_a_worker_computes_goes_to_one_that_is_idle(
 ) -> None:
     broker = MemoryBroker()
     async with (
-        working(Shouting(), broker, prefetch_follows=True, service_time=lambda _: 10.0) as slow,
-        working(Shouting(), broker, prefetch_follows=True, service_time=lambda _: 1.0) as fast,
+        working(Shouting(), broker, service_time=lambda _: 10.0) as slow,
+        working(Shouting(), broker, service_time=lambda _: 1.0) as fast,
     ):
+        await trio.sleep(2)  # after the start of both
         ask(broker, b"good 1", b"good 2")
         for number in range(3, 7):
             await trio.sleep(2)
@@ -193,66 +195,105 @@ async def test_what_comes_while_a_worker_computes_goes_to_one_that_is_idle(
         assert (len(slow.settled), len(fast.settled)) == (0, 5)
 
 
-async def consumers_changed(monkeypatch: pytest.MonkeyPatch, queue: Topology, **settings: Any) -> list[int]:
-    """Each prefetch that a worker's consumer was changed to, while 40 requests were served."""
-    changed = list[int]()
-    monkeypatch.setattr(MemorySession, "reconsume", lambda _, prefetch, **__: changed.append(prefetch))
-    broker = MemoryBroker()
-    async with working(Shouting(), broker, queue=queue, service_time=lambda _: 1.0, **settings) as running:
-        for number in range(40):
-            broker.publish(b"good %d" % number, routing_key=QUEUE)
-        await running.until_settled(40)
-    return changed
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{}, {"prefetch": FULL}, {"max_pending": SIZE}, {"batching": FixedPolicy(SIZE)}],
-    ids=["nothing", "prefetch", "max_pending", "fixed"],
-)
-async def test_a_consumer_stays_as_it_is_unless_its_prefetch_is_to_follow(
-    settings: dict[str, Any], autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert await consumers_changed(monkeypatch, Topology(queue=QUEUE), **settings) == []
-
-
-async def test_a_single_active_consumer_stays_the_one_that_it_is(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    topology = Topology(queue=QUEUE, arguments={"x-single-active-consumer": True})
-    assert await consumers_changed(monkeypatch, topology, prefetch_follows=True) == []
-
-
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        (
-            {"batching": FixedPolicy(SIZE)},
-            "prefetch_follows needs a policy that says what its next batch needs",
-        ),
-        ({"max_pending": SIZE}, "prefetch_follows does not go with max_pending"),
-        ({"shares": Shares()}, "prefetch_follows does not go with shares"),
-    ],
-    ids=["fixed", "max_pending", "shares"],
-)
-async def test_what_a_following_prefetch_does_not_go_with_is_refused(
-    settings: dict[str, Any], words: str
-) -> None:
-    with pytest.raises(SettingError, match=words):
-        await serve(Shouting(), MemoryBroker(), QUEUE, prefetch_follows=True, **settings)
-
-
-async def test_a_prefetch_begins_and_ceases_to_follow_while_requests_are_served(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    broker, changed, reconsume = MemoryBroker(), list[int](), MemorySession.reconsume
+def note_changes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Each prefetch that a worker's consumer is changed to from now on."""
+    changed, reconsume = list[int](), MemorySession.reconsume
 
     async def reconsume_and_note(session: MemorySession, *, prefetch: int, priority: int = 0) -> None:
         changed.append(prefetch)
         await reconsume(session, prefetch=prefetch, priority=priority)
 
     monkeypatch.setattr(MemorySession, "reconsume", reconsume_and_note)
-    async with working(Shouting(), broker, service_time=lambda _: 1.0) as running:
+    return changed
+
+
+async def serve_forty(topology: Topology, *, workers: int, **settings: Any) -> None:
+    """40 requests, by workers that are alike; they come one after the other."""
+    broker = MemoryBroker()
+    async with AsyncExitStack() as stack:
+        fleet = [
+            await stack.enter_async_context(
+                working(Shouting(), broker, queue=topology, service_time=lambda _: 1.0, **settings)
+            )
+            for _ in range(workers)
+        ]
+        for number in range(40):
+            broker.publish(b"good %d" % number, routing_key=topology.queue)
+            await trio.sleep(0.1)
+        await trio.sleep(60)
+        assert sum(len(each.settled) for each in fleet) == 40
+
+
+async def test_a_prefetch_follows_by_itself_while_others_consume_the_queue(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = note_changes(monkeypatch)
+    await serve_forty(Topology(queue=QUEUE), workers=2)
+    assert 0 in changed
+
+
+@pytest.mark.parametrize(
+    ("workers", "settings"),
+    [
+        (1, {}),
+        (2, {"prefetch_follows": False}),
+        (2, {"max_pending": FULL}),
+        (2, {"shares": Shares()}),
+        (2, {"batching": FixedPolicy(SIZE)}),
+    ],
+    ids=["alone", "off", "max_pending", "shares", "fixed"],
+)
+async def test_a_consumer_stays_as_it_is_where_its_prefetch_does_not_follow(
+    workers: int, settings: dict[str, Any], autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = note_changes(monkeypatch)
+    await serve_forty(Topology(queue=QUEUE), workers=workers, **settings)
+    assert changed == []
+
+
+async def test_a_worker_that_the_others_have_left_has_the_whole_prefetch_again(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, changed = MemoryBroker(), note_changes(monkeypatch)
+    async with working(Shouting(), broker, service_time=lambda _: 1.0) as stays:
+        async with working(Shouting(), broker, service_time=lambda _: 1.0):
+            for number in range(20):
+                ask(broker, b"good %d" % number)
+                await trio.sleep(0.5)
+        assert 0 in changed
+        await trio.sleep(120)
+        ask(broker, b"good 20", b"good 21")
+        await trio.sleep(5)
+        assert changed[-1] == FULL
+        assert {b"good 20", b"good 21"} <= {answer.request.body for answer, _ in stays.settled}
+
+
+async def test_a_single_active_consumer_stays_the_one_that_it_is(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topology = Topology(queue=QUEUE, arguments={"x-single-active-consumer": True})
+    changed = note_changes(monkeypatch)
+    await serve_forty(topology, workers=2)
+    assert changed == []
+
+
+@asynccontextmanager
+async def company(broker: MemoryBroker) -> AsyncIterator[None]:
+    """Another consumer, which has no room."""
+    async with broker.open_session(Topology(queue=QUEUE), prefetch=1) as session:
+        ask(broker, b"good 0")
+        await session.requests.receive()
+        yield
+
+
+async def test_a_prefetch_begins_and_ceases_to_follow_while_requests_are_served(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, changed = MemoryBroker(), note_changes(monkeypatch)
+    async with (
+        company(broker),
+        working(Shouting(), broker, service_time=lambda _: 1.0) as running,
+    ):
         for follows in (True, False, True):
             changed.clear()
             await running.worker.change(prefetch_follows=follows)
@@ -266,9 +307,10 @@ async def test_a_worker_whose_replies_were_blocked_asks_for_more_once_they_are_s
     autojump_clock: MockClock,
 ) -> None:
     broker = MemoryBroker()
-    async with working(
-        Shouting(), broker, batching=AutoPolicy(8), service_time=lambda _: 1.0, prefetch_follows=True
-    ) as running:
+    async with (
+        company(broker),
+        working(Shouting(), broker, batching=AutoPolicy(8), service_time=lambda _: 1.0) as running,
+    ):
         ask(broker, b"good 1", b"good 2", b"good 3")
         await trio.sleep(0.5)
         broker.block("memory")

@@ -44,8 +44,8 @@ async def test_two_workers_that_follow_answer_each_request_once(
     topology = Topology(queue=broker.fresh_name(), arguments={"x-queue-type": kind})
     with trio.fail_after(60):
         async with (
-            serving(slowly, broker, topology, batching=AutoPolicy(8), prefetch_follows=True) as one,
-            serving(slowly, broker, topology, batching=AutoPolicy(8), prefetch_follows=True) as other,
+            serving(slowly, broker, topology, batching=AutoPolicy(8)) as one,
+            serving(slowly, broker, topology, batching=AutoPolicy(8)) as other,
             open_client(broker.url) as client,
             trio.open_nursery() as nursery,
         ):

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import cycle
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import pytest
 import trio
 
 from rpcb_trio import MemoryBroker, Reply, Request, Topology
+from rpcb_trio._transports._amqp._control._channel import ControlChannel
 from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.errors import SessionLost
 from rpcb_trio.instruments import Answer, Settled
@@ -180,6 +181,54 @@ async def test_once_consuming_has_stopped_no_change_begins_it_again(either: Queu
         await trio.sleep(0.01)
         left += await either.read()
     assert sorted(bodies(held) + left) == [b"a", b"b"]
+
+
+@pytest.mark.parametrize(
+    "either", ["classic", "quorum"], indirect=True
+)  # the embedded broker changes at once
+async def test_what_is_requeued_while_the_next_consumer_begins_comes_back_to_this_session_no_more(
+    either: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with either.session(prefetch=1) as session:
+        await either.send(b"a", b"b")
+        held = await taken(session, 1)
+        limit_prefetch = ControlChannel.limit_prefetch
+
+        async def requeue_meanwhile(channel: ControlChannel, prefetch: int) -> None:
+            await limit_prefetch(channel, prefetch)
+            session.requeue(held)
+
+        monkeypatch.setattr(ControlChannel, "limit_prefetch", requeue_meanwhile)
+        await session.reconsume(prefetch=2)
+        assert session.room() == 0
+        left = list[bytes]()
+        while len(left) < 2:  # the broker takes a moment
+            await trio.sleep(0.01)
+            left += await either.read()
+        assert sorted(left) == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("either", ["classic", "quorum"], indirect=True)
+async def test_a_consumer_that_has_begun_after_a_requeue_is_ended(
+    either: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with either.session(prefetch=1) as session:
+        await either.send(b"a")
+        held = await taken(session, 1)
+        consume = ControlChannel.consume
+
+        async def requeue_meanwhile(channel: ControlChannel, *args: Any, **others: Any) -> str:
+            tag = await consume(channel, *args, **others)
+            session.requeue(held)
+            return tag
+
+        monkeypatch.setattr(ControlChannel, "consume", requeue_meanwhile)
+        await session.reconsume(prefetch=2)
+        await either.send(b"b")  # there is nobody to deliver it to
+        left = list[bytes]()
+        while b"b" not in left:
+            await trio.sleep(0.01)
+            left += await either.read()
 
 
 async def test_however_often_it_changes_under_load_every_request_is_settled_once(either: Queue) -> None:

@@ -56,7 +56,7 @@ EVERY_SETTING = {
     "max_batch_cost": 90.5,
     "batch_size": [4, 16],
     "prefetch": 200,
-    "prefetch_follows": True,
+    "prefetch_follows": False,
     "max_pending": 60,
     "tenant": "x-tenant",
     "weight": ["gold=3", "*=0.5"],

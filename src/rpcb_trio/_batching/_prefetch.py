@@ -13,6 +13,9 @@ stay together. Of a large group some are left for other workers, as many as woul
 Mostly it is room for one: the broker delivers that and then, by itself, nothing more until it is settled. So
 nothing is changed while a queue is nearly empty.
 
+A worker that is alone on its queue has nobody to leave anything to: its prefetch is as large as it may be.
+While it computes it asks now and then whether it still is.
+
 All of it costs round trips. Where a batch takes not many times as long, the prefetch stays as large as it may
 be: a fast model hoards nothing for long.
 """
@@ -28,9 +31,9 @@ import msgspec
 from rpcb_trio._batching._policy import Demand, Policy
 from rpcb_trio._messages import Batch, Pending, Request
 
-WORTH = 10.0
+WORTH = 4.0
 """A batch must take so many times as long as a look and a change, or the prefetch does not follow ..."""
-WORTH_STILL = 5.0
+WORTH_STILL = 2.0
 """... and so many times, or it ceases to."""
 
 ENOUGH = 5
@@ -43,10 +46,19 @@ AGAIN = 60.0
 WORTH_AGAIN = 2.0
 """... if a batch takes so many times as long."""
 
-EARLY = 1.5
-"""The look comes so many times as long before an executor is idle as it is expected to last."""
-LATE = 2.0
+EARLY = 4.0
+"""The look comes so many times as long before an executor is idle as it is expected to last ..."""
+PATIENCE = 1.5
+"""... and an idle executor waits so many times as long for what was asked for."""
+LATE = 1.5
 """A batch that ends so many times as long after the look is followed by another one: more may wait now."""
+
+COMPANY = 60.0
+"""Seconds, for which others are taken to consume the queue after they were seen ..."""
+COMPANY_BATCHES = 10.0
+"""... and at least so many times as long as a batch takes: a worker that computes may have no consumer."""
+ASK_EVERY = 0.5
+"""Seconds, after which a worker that is alone and computes asks again whether it is."""
 
 FADE = 0.25
 """What a newer figure counts in a smoothed one."""
@@ -109,6 +121,10 @@ class Learned(msgspec.Struct):
     """When it last followed."""
     speed: int | None = None
     """The larger, the longer a request alone takes."""
+    asked: float = -math.inf
+    """When the broker last said how many consume the queue."""
+    company_until: float = -math.inf
+    """Until when others are taken to."""
 
 
 class _Slot(msgspec.Struct):
@@ -158,6 +174,7 @@ class Prefetching:
         self._held_with = 0
         """How many waited when the policy last held and more were looked for."""
         self._found_ready = 0
+        self._has_company = False
         self.backlog = 0
         """How many of the next deliveries have lain in the queue before."""
         self.hold_until = -math.inf
@@ -167,6 +184,11 @@ class Prefetching:
     @property
     def follows(self) -> bool:
         """Whether the prefetch follows what the batches need now."""
+        return self._has_company and self._may_follow
+
+    @property
+    def _may_follow(self) -> bool:
+        """Whether it does where others consume the queue."""
         return self._learned.follows and not self._is_set
 
     def change(self, *, most: int, is_set: bool) -> None:
@@ -178,7 +200,7 @@ class Prefetching:
     def next_look(self) -> float:
         """When to look next, if nothing happens until then."""
         if not self.follows:
-            return math.inf
+            return self._learned.asked + ASK_EVERY if self._busy and self._may_follow else math.inf
         lead = self._lead
         due = (slot.end - lead for slot in self._running.values() if slot.looked == math.inf)
         return min(due, default=math.inf)
@@ -187,7 +209,7 @@ class Prefetching:
         """An executor starts a batch. Returns whether to look."""
         self._busy += 1
         if not self.follows:
-            return False
+            return self._may_follow
         self.backlog = 0
         seconds = batch.predicted or self._learned.seconds
         end = math.inf if seconds is None else now + seconds
@@ -204,15 +226,15 @@ class Prefetching:
         if self._is_set:
             return False
         self._learned.seconds = _smoothed(self._learned.seconds, seconds)
-        followed = self._learned.follows
+        followed = self.follows
         self._find_worth(now)
         slot = self._running.pop(batch.id, None)
         if slot is not None:
             self._ended.append(slot)
             self._must_look = self._must_look or not now - LATE * self._lead <= slot.looked <= now
             if self._intake.waiting() < len(slot.requests) / 2:  # most of the next batch may be coming back
-                self.hold_until = max(self.hold_until, now + EARLY * self._trip)
-        return self._learned.follows or followed
+                self.hold_until = max(self.hold_until, now + PATIENCE * self._trip)
+        return self.follows or followed
 
     def settled(self) -> bool:
         """Some are settled, so there may be room for others. Returns whether to look.
@@ -247,7 +269,7 @@ class Prefetching:
         if isinstance(step, Look):
             self._learned.looks += 1
             self._learned.look_seconds = _steadied(self._learned.look_seconds, seconds)
-            self.hold_until = now + EARLY * (self._learned.change_seconds or 0.0)
+            self.hold_until = now + PATIENCE * (self._learned.change_seconds or 0.0)
         else:
             if step.prefetch:
                 self._learned.change_seconds = _steadied(self._learned.change_seconds, seconds)
@@ -256,6 +278,9 @@ class Prefetching:
 
     def look(self, now: float) -> Steps:
         """What to do now."""
+        self._has_company = now < self._learned.company_until
+        if not self._has_company and self._may_follow and now >= self._learned.asked + ASK_EVERY:
+            self._notice((yield Look()), now)
         if not self.follows:
             yield from self._take_all()
             return
@@ -275,37 +300,49 @@ class Prefetching:
             return
         if not must_look and self._intake.waiting() + self._intake.room(ending) >= free:
             return
-        self.hold_until = now + EARLY * self._trip
+        self.hold_until = now + PATIENCE * self._trip
         found = yield Look()
+        self._notice(found, now)
         if found is not None:
             self._find_speed(demand)
             self._found_ready = self.backlog = found.ready
             yield from self._make_room(self._wanted(demand, free, found, len(ending)), ending)
 
+    def _notice(self, found: Found | None, now: float) -> None:
+        """Take others to consume the queue for a while, where they do now."""
+        learned = self._learned
+        learned.asked = now
+        if found is not None and found.consumers > bool(self._consumed.prefetch):
+            self._has_company = True
+            learned.company_until = now + max(COMPANY, COMPANY_BATCHES * (learned.seconds or 0.0))
+
     def _wanted(self, demand: Demand, free: int, found: Found, ending: int) -> int:
         """How many more to have room for."""
         waiting = self._intake.waiting()
+        most = int(min(demand.most * free, self._most))
+        here = min(waiting + found.ready, most)
         coming = max(demand.coming, ending)  # those who are answered now may all come back
-        taken = min(waiting + found.ready + coming, demand.most * free, self._most)
+        coming = min(coming, most - here)
         if coming:
-            taken = self._share(int(taken), found.consumers - 1, demand.seconds)
-        return int(min(max(taken, free) - waiting, self._most - self._intake.held()))
+            coming = self._share(here, coming, found.consumers - 1, demand.seconds)
+        return min(max(here + coming, free) - waiting, self._most - self._intake.held())
 
-    def _share(self, group: int, others: int, seconds: Callable[[int], float]) -> int:
-        """How many of a group to take, so that all are answered soonest if others take the rest.
+    def _share(self, here: int, coming: int, others: int, seconds: Callable[[int], float]) -> int:
+        """How many of those who come back to take, so that all are answered soonest if others take the rest.
 
         These are taken to be as fast, and to have just begun a batch.
         """
         wait = self._learned.seconds
         if others < 1 or wait is None:
-            return group
+            return coming
+        wait = max(wait, seconds(here + coming))
 
         def total(taken: int) -> float:
-            left = group - taken
+            left = coming - taken
             rest = left * (wait + seconds(-(-left // others))) if left else 0.0
-            return taken * seconds(taken) + rest
+            return (here + taken) * seconds(here + taken) + rest
 
-        return min(range(group, 0, -1), key=total, default=0)
+        return min(range(coming, 0 if not here else -1, -1), key=total, default=0)
 
     def _make_room(self, wanted: int, ending: Iterable[Request]) -> Steps:
         """Consume anew, unless the room will do once what is ending is settled."""
@@ -319,7 +356,7 @@ class Prefetching:
     def _take_all(self) -> Steps:
         """Consume as much as may be held, once and for all."""
         self.hold_until = -math.inf
-        consume = Consume(self._most, 0)
+        consume = Consume(self._most, self._priority)
         if consume != self._consumed:
             self._consumed = consume
             yield consume
@@ -353,7 +390,7 @@ class Prefetching:
 
     @property
     def _priority(self) -> int:
-        """The slower, the lower; all below that of workers which are too fast for this."""
+        """The slower, the lower."""
         return 0 if self._learned.speed is None else -self._learned.speed
 
     def _find_speed(self, demand: Demand) -> None:

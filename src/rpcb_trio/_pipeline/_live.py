@@ -52,8 +52,6 @@ def checked_intake_of(settings: LiveSettings, executors: int) -> tuple[int, int 
         hook_timeout=settings["hook_timeout"],
         drain_timeout=settings["drain_timeout"],
     )
-    if settings["prefetch_follows"]:
-        _check_following(settings)
     return checked_intake(
         settings["prefetch"],
         settings["max_pending"],
@@ -61,20 +59,6 @@ def checked_intake_of(settings: LiveSettings, executors: int) -> tuple[int, int 
         max_batch_size=policy.max_batch_size,
         executors=executors,
     )
-
-
-def _check_following(settings: LiveSettings) -> None:
-    if type(settings["batching"]).demand is Policy.demand:
-        raise SettingError(
-            "prefetch_follows needs a policy that says what its next batch needs (demand), as auto does; "
-            "choose auto, or leave prefetch_follows out"
-        )
-    for name, why in (("max_pending", "refuses"), ("shares", "serves by tenants")):
-        if settings[name] is not None:  # type: ignore[literal-required] # both are there
-            raise SettingError(
-                f"prefetch_follows does not go with {name}: a worker {why} only what it holds; "
-                "leave one of them out"
-            )
 
 
 def refuse_others(names: Mapping[str, object]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import trio
 
-from rpcb_trio._batching import Learned
+from rpcb_trio._batching import Learned, Policy
 from rpcb_trio._instruments import Instrument, Instruments, Setup
 from rpcb_trio._messages import Batch
 from rpcb_trio._pipeline._answering import Answering
@@ -87,13 +87,24 @@ class Pipeline:
 
     @property
     def follows(self) -> bool:
-        """Whether the prefetch follows what the next batches need."""
-        return self.may_follow and self.live["prefetch_follows"]
+        """Whether the prefetch follows what the next batches need, where others consume the queue.
+
+        To refuse requests, or to serve them by their tenants, a worker must hold them.
+        """
+        live = self.live
+        return (
+            self.may_follow
+            and live["prefetch_follows"]
+            and live["max_pending"] is None
+            and live["shares"] is None
+            and type(live["batching"]).demand is not Policy.demand
+        )
 
     @property
     def first_prefetch(self) -> int:
         """That of a session which is opened now."""
-        if not (self.follows and self.learned.follows):
+        has_company = trio.current_time() < self.learned.company_until
+        if not (has_company and self.follows and self.learned.follows):
             return self.prefetch
         return min(
             self.prefetch, self.live["batching"].max_batch_size * len(self.generations.current.executors)

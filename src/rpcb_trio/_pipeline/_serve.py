@@ -42,7 +42,7 @@ async def serve(
     *,
     batching: Policy | None = None,
     prefetch: int | None = None,
-    prefetch_follows: bool = False,
+    prefetch_follows: bool = True,
     max_pending: int | None = None,
     shares: Shares | None = None,
     expired: Literal["answer", "drop"] = "answer",
@@ -83,9 +83,10 @@ async def serve(
         prefetch: how many requests may be held unacked; this bounds the memory. By default the least that
             keeps all executors busy, `max_batch_size * (executors + 1)`; with `max_pending` also enough that
             one more is delivered while so many wait and all batches are full.
-        prefetch_follows: for several workers on a queue: whether no more is asked for than the next batches
-            need, up to the prefetch, so that a worker which computes holds nothing that another one would do
-            sooner. It has no effect where the queue has a single active consumer.
+        prefetch_follows: whether no more is asked for than the next batches need, up to the prefetch, while
+            other workers consume the queue: then a worker which computes holds nothing that another one would
+            do sooner. It has no effect with `max_pending`, with `shares`, with a policy that has no `demand`,
+            and where the queue has a single active consumer.
         max_pending: how many decoded requests may wait for a batch; further ones are refused at once, with
             the error `overloaded`. None: only the prefetch bounds them, and the rest wait at the broker; with
             `shares` it is 8 batches.

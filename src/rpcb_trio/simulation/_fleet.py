@@ -28,7 +28,8 @@ from rpcb_trio.simulation._loads import Arrival, Law, Load
 class SimulatedWorker(msgspec.Struct, frozen=True):
     """One worker of a fleet.
 
-    `prefetch` is what `serve` calls so; None stands for its `prefetch_follows`.
+    `prefetch` is what `serve` calls so, without `prefetch_follows`; None stands for what `serve` does by
+    itself.
     """
 
     policy: Policy
@@ -167,7 +168,7 @@ class _Worker:
         self._consumer: _Consumer | None = None
         self._steps: Steps | None = None
         self._look_again = False
-        most = plan.policy.max_batch_size * (plan.executors + 1)
+        self._most = plan.policy.max_batch_size * (plan.executors + 1)
         self._follow: Prefetching | None = None
         if plan.prefetch is None:
             intake = Intake(lambda: len(self._open), lambda: len(self._waiting), self._room)
@@ -175,16 +176,16 @@ class _Worker:
                 intake,
                 lambda: plan.policy,
                 executors=plan.executors,
-                most=most,
+                most=self._most,
                 is_set=False,
-                begun=plan.policy.max_batch_size * plan.executors,
+                begun=self._most,
                 learned=Learned(),
             )
 
     def begin(self) -> None:
-        prefetch = self._plan.prefetch or self._policy.max_batch_size * self._plan.executors
-        self._consumer = _Consumer(self, prefetch, self._plan.priority)
+        self._consumer = _Consumer(self, self._plan.prefetch or self._most, self._plan.priority)
         self._fleet.consume(None, self._consumer)
+        self._look()
 
     def receive(self, tag: int, consumer: _Consumer) -> None:
         now, arrival = self._fleet.now, self._fleet.arrived[tag]

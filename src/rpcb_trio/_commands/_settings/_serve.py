@@ -96,9 +96,9 @@ class Settings(QueueSettings, ServiceSettings):
         ),
     ] = None
     """The most requests held unanswered; it bounds the memory."""
-    prefetch_follows: Annotated[bool, setting(BATCHING, live=True)] = False
-    """For several workers on a queue: ask for no more than the next batches need, so that none holds what
-    another one would do sooner."""
+    prefetch_follows: Annotated[bool, setting(BATCHING, live=True)] = True
+    """While other workers consume the queue, ask for no more than the next batches need, so that none holds
+    what another one would do sooner."""
     max_pending: Annotated[
         int | None,
         setting(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import takewhile
 
 import msgspec
@@ -137,13 +137,12 @@ class Consumption(DataChannel):
         self.connection.wire.write([reject(self._number, tag)])
         self.connection.wire.flush()
 
-    def requeue(self, requests: Sequence[Request], consumer: str | None) -> None:
-        """Have the broker deliver these again; to `consumer` no more, where it still consumes."""
+    def requeue(self, requests: Sequence[Request], consumers: Iterable[str]) -> None:
+        """Have the broker deliver these again; to these `consumers` no more."""
         tags = [request.tag for request in requests if self.deliveries.holds(request)]
         if self.closing is not None or not tags:
             return
-        if consumer is not None:
-            self.connection.wire.write([cancel(self._number, consumer)])
+        self.connection.wire.write([cancel(self._number, each) for each in consumers])
         self.settle((), requeued=tags)
 
     def settle(

@@ -45,6 +45,8 @@ class Consumer:
         self._consumption = consumption
         self._may_pause = may_pause
         self._tag: str | None = None
+        self._replaced: str | None = None
+        """The consumer before it, until that is cancelled."""
         self._prefetch = self._limit = 0
         """The prefetch, and that of the next consumer as the broker was told last."""
         self._older = 0
@@ -70,7 +72,7 @@ class Consumer:
         )
 
     async def begin(self, prefetch: int, priority: int = 0) -> None:
-        """Begin to consume.
+        """Begin to consume, unless that has stopped meanwhile.
 
         Raises:
             ChannelRefused: the broker will not have it.
@@ -79,6 +81,8 @@ class Consumer:
         if prefetch != self._limit:
             await control.limit_prefetch(prefetch)
             self._limit = prefetch
+        if self._has_stopped:
+            return
         self._prefetch, self._older = prefetch, self._consumption.deliveries.newest
         arguments = {"x-priority": priority} if priority else None
         self._tag = await control.consume(self._queue, arguments=arguments)
@@ -88,11 +92,14 @@ class Consumer:
         async with self._asking():
             if self._has_stopped or not (prefetch or self._may_pause):
                 return
-            old, self._tag = self._tag, None
+            self._replaced, self._tag = self._tag, None
             if prefetch:
                 await self.begin(prefetch, priority)
+            old, self._replaced = self._replaced, None
             if old is not None:
                 await self._consumption.control.cancel(old)
+            if self._has_stopped:  # while it began, and nobody knew how to end it
+                await self._cancel()
 
     async def backlog(self) -> QueueFacts:
         """See `Session.backlog`."""
@@ -112,16 +119,20 @@ class Consumer:
             return False
         self._has_stopped = True
         async with self._asking():
-            tag, self._tag = self._tag, None
-            if tag is not None:
-                await self._consumption.control.cancel(tag)
+            await self._cancel()
         return True
+
+    async def _cancel(self) -> None:
+        tag, self._tag = self._tag, None
+        if tag is not None:
+            await self._consumption.control.cancel(tag)
 
     def requeue(self, requests: Sequence[Request]) -> None:
         """See `Session.requeue`."""
         self._has_stopped = True
-        tag, self._tag = self._tag, None
-        self._consumption.requeue(requests, tag)
+        consumers = [tag for tag in (self._tag, self._replaced) if tag is not None]
+        self._tag = self._replaced = None
+        self._consumption.requeue(requests, consumers)
 
     @asynccontextmanager
     async def _asking(self) -> AsyncIterator[None]:

@@ -229,7 +229,7 @@ async def test_a_job_is_gone_after_its_time_with_all_its_files(
         late = await gateway.http.get(f"/jobs/{job}")
     assert (late.status_code, late.json()["error"]) == (410, "expired-job")
     assert len(names_in(tmp_path)) == 3
-    async with JobStore(str(tmp_path), GatewayOptions(jobs_ttl=100)).opened():
+    async with JobStore(str(tmp_path), lambda: GatewayOptions(jobs_ttl=100)).opened():
         assert names_in(tmp_path) == {"inbox"}
 
 

@@ -56,7 +56,7 @@ class JobEndpoints:
     def __init__(
         self, endpoints: Endpoints, dispatcher: Dispatcher, where: str, options: GatewayOptions
     ) -> None:
-        store = JobStore(where, options)
+        store = JobStore(where, lambda: dispatcher.options)
         self._endpoints = endpoints
         self._dispatcher = dispatcher
         self._webhooks = Webhooks(store, options, self._outcome)

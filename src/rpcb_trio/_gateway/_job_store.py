@@ -9,7 +9,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
@@ -86,11 +86,11 @@ class JobStore:
 
     Args:
         where: a directory, or a URL for fsspec.
-        options: of the gateway.
+        options: gives those of the gateway, as they are now.
     """
 
-    def __init__(self, where: str, options: GatewayOptions) -> None:
-        self._options = options
+    def __init__(self, where: str, options: Callable[[], GatewayOptions]) -> None:
+        self._now = options
         self._files = Files(where, setting="jobs")
         self._sizes: dict[str, int] = {}
         """Bytes of each file, as far as this gateway knows."""
@@ -116,6 +116,10 @@ class JobStore:
             tasks.start_soon(self._sweep_for_ever)
             yield
             tasks.cancel_scope.cancel()
+
+    @property
+    def _options(self) -> GatewayOptions:
+        return self._now()
 
     @property
     def open_jobs(self) -> int:
@@ -200,11 +204,10 @@ class JobStore:
 
     async def has_reply(self, job: str) -> bool:
         """Whether its reply is there. What can't be read is taken for none."""
-        try:
-            await self._files.aside(partial(self._files.size, job + REPLY))
+        try:  # not by its size: a file system may answer that by what it has listed before
+            return bool(await self._files.aside(partial(self._files.get, job + REPLY, 0, 1)))
         except OSError:
             return False
-        return True
 
     async def finish(self, job: str, reply: Reply) -> Job | None:
         """Keep a job's reply, if it is the first, and return what the job is. None where nobody waits for it.
@@ -259,8 +262,8 @@ class JobStore:
                 await self._delete(name)
 
     async def _sweep_for_ever(self) -> None:
-        pause = min(max(self._options.jobs_ttl / 4, SHORTEST_SWEEP), LONGEST_SWEEP)
         while True:
+            pause = min(max(self._options.jobs_ttl / 4, SHORTEST_SWEEP), LONGEST_SWEEP)
             await anyio.sleep(pause)
             try:
                 await self.sweep()

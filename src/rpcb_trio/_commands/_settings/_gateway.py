@@ -101,13 +101,13 @@ class GatewaySettings(ConnectionSettings):
     jobs: Annotated[str | None, setting(JOBS, "PLACE", shown="none, there are no jobs")] = None
     """Where jobs and their replies live, for POST /jobs/NAME: a directory, or a URL that fsspec knows.
     Gateways that share it share their jobs."""
-    jobs_ttl: Annotated[float, setting(JOBS, unit=SECONDS, bounds=Bounds(least=1, most=30 * 86400))] = (
-        DEFAULTS.jobs_ttl
-    )
+    jobs_ttl: Annotated[
+        float, setting(JOBS, unit=SECONDS, bounds=Bounds(least=1, most=30 * 86400), live=True)
+    ] = DEFAULTS.jobs_ttl
     """How long a job and its reply are kept, from when it was submitted; up to 30 days."""
-    jobs_max: Annotated[int, setting(JOBS, "N", bounds=COUNT)] = DEFAULTS.jobs_max
+    jobs_max: Annotated[int, setting(JOBS, "N", bounds=COUNT, live=True)] = DEFAULTS.jobs_max
     """The most jobs that wait for their replies; further ones get 429."""
-    jobs_size: Annotated[int, setting(JOBS, unit=BYTES, bounds=COUNT)] = DEFAULTS.jobs_size
+    jobs_size: Annotated[int, setting(JOBS, unit=BYTES, bounds=COUNT, live=True)] = DEFAULTS.jobs_size
     """How much space all jobs and replies may take; further jobs get 507."""
     jobs_callback: Annotated[tuple[str, ...], several(JOBS, "ORIGIN")] = ()
     """Origin that may be told once a job is done, as https://example.org; needs jobs_secret. Repeatable."""

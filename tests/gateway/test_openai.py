@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +20,7 @@ from rpcb_models.asr import Moonshine, SpeechRecognition
 from rpcb_trio import Outcome, Reply, RequestError, RpcClient, Success
 from rpcb_trio.errors import CallInterrupted, PublishRefused, ReplyTimeout, RequestTooBig
 from rpcb_trio.gateway import GatewayOptions, make_app, read_routes
+from rpcb_trio.streaming import Step
 from rpcb_trio.testing import VirtualExecutor
 from tests.gateway.fronts import Canned, Front, Started, front, one_by_one
 from tests.gateway.listening import listening
@@ -354,6 +355,7 @@ async def test_a_service_of_bytes_gets_the_file_alone_and_answers_with_text() ->
         ({"timestamp_granularities": ["segment", "word"]}, "timestamp_granularities"),
         ({"include": ["logprobs"]}, "include"),
         ({"extra_body": {"stream": "perhaps"}}, "stream"),
+        ({"stream": True, "response_format": "srt"}, "response_format"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
 )
@@ -363,6 +365,78 @@ async def test_what_a_transcript_can_t_have_is_refused_and_named(asked: dict[str
             await client.audio.transcriptions.create(**{"model": "hear", "file": ("a.wav", b"audio")} | asked)
     assert raised.value.status_code == (404 if field == "model" else 400)
     assert raised.value.param == field
+
+
+def telling(write: Callable[[str], object]) -> Started:
+    """A service that tells a transcript in parts, served so."""
+    service = Telling(write)
+    return Started(service, {"executors": [VirtualExecutor(list, service=service)]})
+
+
+class Telling:
+    """Tells a transcript in parts: the words of the file, an error for `?`."""
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write = write
+
+    def decode(self, body: bytes) -> list[str]:
+        audio: bytes = msgspec.msgpack.decode(body)["audio"]
+        return audio.decode().split("_")
+
+    def stream_infer(self, items: list[list[str]]) -> Iterator[Step[str]]:
+        for words in items:
+            for word in words:
+                yield {items.index(words): RequestError("no word") if word == "?" else word}
+
+    def encode(self, outcome: Outcome[str]) -> bytes:
+        return msgspec.msgpack.encode(self._write(outcome.value) if isinstance(outcome, Success) else None)
+
+
+@pytest.mark.parametrize(
+    ("write", "audio", "expected"),
+    [
+        (lambda word: {"sentence": word, "other": 200}, b"one_two", ["one", " two", "one two"]),
+        (lambda word: {"delta": word}, b"hel_lo", ["hel", "lo", "hello"]),
+        (lambda word: {"text": word}, b"a__b", ["a", " b", "a b"]),
+    ],
+    ids=["segments", "deltas", "silence"],
+)
+async def test_a_transcript_comes_as_it_is_heard_and_at_last_as_a_whole(
+    write: Callable[[str], object], audio: bytes, expected: list[str]
+) -> None:
+    async with hearing(telling(write)) as client:
+        stream = await client.audio.transcriptions.create(model="hear", file=("a", audio), stream=True)
+        texts = [each.delta if each.type == "transcript.text.delta" else each.text async for each in stream]
+    assert texts == expected
+
+
+@pytest.mark.parametrize(
+    ("second", "status", "told"),
+    [("?", 400, "no word"), ("odd", 502, "the reply holds no transcript: it has no text or sentence")],
+)
+async def test_an_error_after_the_first_part_of_a_transcript_is_its_last_event(
+    second: str, status: int, told: str
+) -> None:
+    service = telling(lambda word: {"text": None if word == "odd" else word})
+    form = {"model": "hear", "stream": "true"}
+    async with front(HEAR, hear=service) as gateway:
+        answer = await gateway.http.post(
+            "/v1/audio/transcriptions", data=form, files={"file": f"one_{second}_three".encode()}
+        )
+        early = await gateway.http.post(
+            "/v1/audio/transcriptions", data=form, files={"file": second.encode()}
+        )
+        assert gateway.in_flight == 0
+    events = [msgspec.json.decode(each.removeprefix("data: ")) for each in answer.text.split("\n\n")[:-1]]
+    assert events[0] == {"type": "transcript.text.delta", "delta": "one"}
+    assert [each["error"]["message"] for each in events[1:]] == [told]
+    assert (early.status_code, early.json()["error"]["message"]) == (status, told)
+
+
+async def test_a_recogniser_that_does_not_stream_tells_all_at_once() -> None:
+    async with hearing() as client:
+        stream = await client.audio.transcriptions.create(model="hear", file=("a", b"x"), stream=True)
+        assert [each.type async for each in stream] == ["transcript.text.delta", "transcript.text.done"]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,14 @@ from rpcb_trio._gateway._responses import (
     travelling,
 )
 from rpcb_trio._gateway._routes import Route, Routes
-from rpcb_trio._gateway._server_sent import PartEvents, ServerSentEvents, as_text, asks_for_events
+from rpcb_trio._gateway._server_sent import (
+    Frames,
+    PartEvents,
+    PartFrames,
+    ServerSentEvents,
+    as_text,
+    asks_for_events,
+)
 from rpcb_trio._gateway._store import Store
 from rpcb_trio._gateway._traced import note_route
 from rpcb_trio._gateway._uploads import Buffer, HungUp, Upload
@@ -154,19 +161,29 @@ class Endpoints:
         return self._passed(await self._call(route, body, request, content_type))
 
     async def _stream(self, route: Route, body: bytes, request: Request, content_type: str) -> Response:
-        """Send the reply's parts as they come; the request is in flight until the last one is taken."""
         is_strict, keep = asks_for_problems(request), self._keeper(request)
 
         async def as_json(part: Reply) -> bytes:
             return await to_json(route, read_answer(route, part, is_strict=is_strict), keep)
 
         read = as_text if not route.form or route.reply_coding == "bytes" else as_json
+        return await self.stream(route, body, request, PartFrames(read), content_type=content_type)
+
+    async def stream(
+        self, route: Route, body: bytes, request: Request, frames: Frames, *, content_type: str
+    ) -> Response:
+        """Send the reply's parts as they come; the request is in flight until the last one is taken.
+
+        Raises:
+            Problem: there is no part.
+            HungUp: the client has closed the connection before there was one.
+        """
         with ExitStack() as stack:
             stack.enter_context(self.dispatcher.place())
             headers = self.travelling(request)
             parts = self.dispatcher.stream(route, body, headers, content_type=content_type)
             stack.callback(parts.close)
-            events = PartEvents(parts, read)
+            events = PartEvents(parts, frames)
             await unless_hung_up(request, events.begin)
             return ServerSentEvents(events.events(), stack.pop_all().close)
 

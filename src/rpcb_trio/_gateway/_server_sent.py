@@ -10,6 +10,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from typing import Protocol
 
 import anyio
 import msgspec
@@ -29,7 +30,6 @@ HEARTBEAT = 15.0
 """Seconds without a part until a comment is sent; and until the response begins, though no part is there."""
 
 COMMENT = b": no part yet\n\n"
-END = b"event: end\ndata: {}\n\n"
 
 Read = Callable[[Reply], Awaitable[bytes]]
 """Makes text of a part.
@@ -65,18 +65,56 @@ def asks_for_events(request: Request) -> bool:
     return EVENT_STREAM in map(str.lower, accepted)
 
 
+class Frames(Protocol):
+    """What is sent of a reply in parts."""
+
+    async def part(self, part: Reply) -> bytes:
+        """The event of a part.
+
+        Raises:
+            Problem: it can't be read.
+        """
+        ...
+
+    def end(self) -> bytes:
+        """The last event, after all parts."""
+        ...
+
+    def failure(self, problem: Problem) -> bytes:
+        """The last event, where there is no further part."""
+        ...
+
+
+class PartFrames:
+    """The events of any route; `read` makes text of a part."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+
+    async def part(self, part: Reply) -> bytes:
+        number = b"" if part.part is None else b"id: %d\n" % part.part
+        lines = (await self._read(part)).splitlines() or [b""]
+        return number + b"".join(b"data: %b\n" % line for line in lines) + b"\n"
+
+    def end(self) -> bytes:
+        return b"event: end\ndata: {}\n\n"
+
+    def failure(self, problem: Problem) -> bytes:
+        return b"event: error\ndata: %b\n\n" % problem.as_json()
+
+
 class PartEvents:
     """The events of one reply.
 
     Args:
         parts: of the reply.
-        read: makes text of each.
+        frames: makes an event of each.
     """
 
-    def __init__(self, parts: ReplyStream, read: Read) -> None:
+    def __init__(self, parts: ReplyStream, frames: Frames) -> None:
         self._parts = parts
-        self._read = read
-        self._first = COMMENT
+        self._frames = frames
+        self._first: bytes | None = COMMENT
 
     async def begin(self) -> None:
         """Wait for the first part, so that an error before it has a status of its own.
@@ -91,15 +129,15 @@ class PartEvents:
         async with self._parts:
             try:
                 event = self._first
-                while event is not END:
+                while event is not None:
                     yield event
                     event = await self._next()
-                yield END
+                yield self._frames.end()
             except Problem as problem:
-                yield b"event: error\ndata: %b\n\n" % problem.as_json()
+                yield self._frames.failure(problem)
 
-    async def _next(self) -> bytes:
-        """The next event; a comment where it is late."""
+    async def _next(self) -> bytes | None:
+        """The event of the next part; a comment where it is late, None where there is none."""
         part: Reply | None = None
         try:
             with anyio.move_on_after(HEARTBEAT) as scope:
@@ -109,10 +147,8 @@ class PartEvents:
         except (CallError, SettingError) as error:
             raise Problem.of_call(error) from error
         if part is None:
-            return COMMENT if scope.cancelled_caught else END
-        number = b"" if part.part is None else b"id: %d\n" % part.part
-        lines = (await self._read(part)).splitlines() or [b""]
-        return number + b"".join(b"data: %b\n" % line for line in lines) + b"\n"
+            return COMMENT if scope.cancelled_caught else None
+        return await self._frames.part(part)
 
 
 async def as_text(part: Reply) -> bytes:

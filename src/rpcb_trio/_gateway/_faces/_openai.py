@@ -32,21 +32,28 @@ UNKNOWN_MODEL = "model_not_found"
 
 
 def refuse(problem: Problem, *, retry_after: int = 0, is_lingering: bool = False) -> Response:
-    """A response with the problem as OpenAI's clients read it.
+    """A response with the problem as OpenAI's clients read it."""
+    body = msgspec.json.encode({"error": described(problem)})
+    status = _status_of(problem)
+    return failure_as(problem, status, body, JSON, retry_after=retry_after, is_lingering=is_lingering)
 
-    What is overloaded is 429 to them, and they send it again after `retry-after`.
-    """
-    is_full = problem.status == HTTPStatus.SERVICE_UNAVAILABLE and problem.code not in NO_BROKER
-    status = HTTPStatus.TOO_MANY_REQUESTS if is_full else HTTPStatus(problem.status)
+
+def described(problem: Problem) -> dict[str, object]:
+    """The problem as OpenAI has it."""
+    status = _status_of(problem)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         kind = "rate_limit_error"
     elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         kind = "server_error"
     else:
         kind = "invalid_request_error"
-    error = {"message": problem.detail, "type": kind, "param": problem.field, "code": problem.code}
-    body = msgspec.json.encode({"error": error})
-    return failure_as(problem, status, body, JSON, retry_after=retry_after, is_lingering=is_lingering)
+    return {"message": problem.detail, "type": kind, "param": problem.field, "code": problem.code}
+
+
+def _status_of(problem: Problem) -> int:
+    """What is overloaded is 429 to these clients, and they send it again after `retry-after`."""
+    is_full = problem.status == HTTPStatus.SERVICE_UNAVAILABLE and problem.code not in NO_BROKER
+    return HTTPStatus.TOO_MANY_REQUESTS if is_full else problem.status
 
 
 def invalid(field: str, why: str) -> Problem:

@@ -9,6 +9,7 @@ from rpcb_trio._gateway._faces._presets import OPENAI, PATHS, of_preset
 from rpcb_trio._gateway._forms import JSON, MULTIPART
 from rpcb_trio._gateway._responses import BINARY
 from rpcb_trio._gateway._routes import Routes
+from rpcb_trio._gateway._server_sent import EVENT_STREAM
 
 Schema = dict[str, Any]
 
@@ -109,12 +110,15 @@ def _transcriptions(models: Routes) -> Schema:
         model=_one_of(models),
         language=TEXT | {"description": "Of the speech, as en."},
         response_format=_one_of(("json", "text", "srt", "verbose_json", "vtt")) | {"default": "json"},
+        stream={"type": "boolean", "default": False, "description": "Whether it comes as it is heard."},
     )
     return {
         "operationId": "transcriptions",
         "summary": "What is said in a recording, as OpenAI's clients ask for it.",
         "requestBody": {"required": True, "content": {MULTIPART: {"schema": form}}},
-        "responses": _responses({JSON: {"schema": TRANSCRIPT}, "text/plain": {"schema": TEXT}}),
+        "responses": _responses(
+            {JSON: {"schema": TRANSCRIPT}, "text/plain": {"schema": TEXT}, EVENT_STREAM: {}}
+        ),
     }
 
 

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from rpcb_trio._gateway._endpoints import Endpoints, unless_hung_up
 from rpcb_trio._gateway._faces._captions import as_json, as_srt, as_text, as_verbose_json, as_vtt
 from rpcb_trio._gateway._faces._openai import invalid, model_of
+from rpcb_trio._gateway._faces._transcript_frames import TranscriptFrames
 from rpcb_trio._gateway._faces._transcripts import Transcript, transcript_of
 from rpcb_trio._gateway._forms import JSON, MULTIPART, TRUTHS
 from rpcb_trio._gateway._multipart import Multipart
@@ -33,8 +34,9 @@ FORMATS: Mapping[str, tuple[Callable[[Transcript], bytes], str]] = {
 }
 """By `response_format`: what makes the body, and its media type."""
 
+PLAIN = ("json", "text")
 TIMED = ("srt", "verbose_json", "vtt")
-"""Formats that have time stamps."""
+"""Formats that have no time stamps, and those that have."""
 
 SUFFIX = re.compile(r"\.([A-Za-z0-9]{1,16})\Z")
 """How a file's name tells its format."""
@@ -78,12 +80,13 @@ class Transcriptions:
             raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "media-type", why)
         asked = await upload.multipart(asked_in)
         route = model_of(self._routes, asked.model)
+        body = body_of(route, asked)
         if asked.is_streamed:
-            raise invalid("stream", "this model answers as a whole; leave it out")
+            frames = TranscriptFrames(route)
+            return await self._endpoints.stream(route, body, request, frames, content_type=route.content_type)
         dispatcher, headers = self._endpoints.dispatcher, self._endpoints.travelling(request)
-        ask = partial(dispatcher.ask_with, route, body_of(route, asked), headers)
         with dispatcher.place():
-            answer, reply = await unless_hung_up(request, ask)
+            answer, reply = await unless_hung_up(request, partial(dispatcher.ask_with, route, body, headers))
         transcript = transcript_of(answer, audio=asked.audio, language=asked.language)
         write, media_type = FORMATS[asked.format]
         return Response(write(transcript), media_type=media_type, headers=reply_headers(reply))
@@ -112,13 +115,16 @@ def asked_in(form: Multipart) -> Asked:
         raise invalid(
             "response_format", f"{response_format[:LONGEST_VALUE]!r} is none of {', '.join(FORMATS)}"
         )
+    is_streamed = _truth(texts, "stream")
+    if is_streamed and response_format not in PLAIN:
+        raise invalid("response_format", f"with stream it is {' or '.join(PLAIN)}")
     return Asked(
         audio=audio,
         filename=filename,
         model=_one(texts, "model"),
         format=response_format,
         language=_one(texts, "language", ""),
-        is_streamed=_truth(texts, "stream"),
+        is_streamed=is_streamed,
     )
 
 

@@ -162,3 +162,21 @@ def test_an_asyncio_program_loads_no_trio_asyncio_and_its_loop_is_its_own(
         check=False,
     )
     assert (ended.stdout, ended.stderr, ended.returncode) == ("ok:GOOD\n\n", "", 0)
+
+
+def test_a_job_is_submitted_waited_for_given_up_and_forgotten_under_asyncio(
+    broker: Broker, shouting: str, silent: str
+) -> None:
+    async def use(client: RpcClient) -> None:
+        job, waiting = [await client.submit(b"good", queue=queue) for queue in (shouting, silent)]
+        waits = [asyncio.create_task(client.result(each)) for each in (job, waiting)]
+        assert (await waits[0]).body == b"ok:GOOD"
+        assert (await client.status(job), await client.status(waiting)) == ("done", "queued")
+        waits[1].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waits[1]
+        for each in (job, waiting):
+            await client.forget(each)
+            assert await client.status(each) == "gone"
+
+    run(program(broker.url, use))

@@ -423,6 +423,12 @@ def test_a_setting_that_would_have_no_effect_is_named_with_its_remedy(
     assert "hunter2" not in str(caught.value)
 
 
+def test_the_secret_of_webhooks_is_in_no_repr() -> None:
+    shown = repr(GatewayOptions(jobs="memory://x", **TOLD))
+    assert TOLD["jobs_secret"] not in shown
+    assert "jobs_secret='***'" in shown
+
+
 async def test_a_place_that_can_t_be_used_is_named_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ExceptionGroup) as caught:

@@ -104,6 +104,10 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
             if proxy != "*":
                 _network(proxy)
 
+    def __repr__(self) -> str:
+        shown = self if self.jobs_secret is None else msgspec.structs.replace(self, jobs_secret="***")  # noqa: S106 - as it says
+        return msgspec.Struct.__repr__(shown)
+
     def _check_jobs(self) -> None:
         for origin in self.jobs_callback:
             if not ORIGIN.fullmatch(origin):

@@ -154,7 +154,7 @@ async def test_a_room_without_a_voice_and_a_single_sample_have_an_empty_sentence
 
 
 def test_what_goes_to_a_process_and_comes_back_is_the_speech_alone() -> None:
-    clip = np.concatenate((read_audio(recordings()[1].path.read_bytes()), room(50.0)))
+    clip = np.concatenate((read_audio(recordings()[1].path.read_bytes()), room(20.0)))
     asr = SpeechRecognition(Lengths())
     packed = pickle.dumps(asr.decode(request(wav_bytes(clip))))
     assert len(packed) < 4 * 32_000

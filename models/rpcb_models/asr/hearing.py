@@ -14,7 +14,7 @@ from rpcb_models.asr.segments import Segment, spoken, whole
 from rpcb_models.asr.voice_activity import VoiceActivity
 from rpcb_models.audio import SAMPLE_RATE, Samples, pieces_of
 
-PART: Final = 60.0
+PART: Final = 30.0
 """Seconds of a long recording that are looked at, and recognised, at once."""
 
 _TOGETHER: Final = 960.0  # seconds of speech that a recogniser is given at once: 61 MB

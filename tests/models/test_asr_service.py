@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from rpcb_models.asr.segments import Segment
 from rpcb_models.asr.service import Recording, Transcript
 from rpcb_models.audio import SAMPLE_RATE, Samples, _reading, read_audio
 from rpcb_models.audio._decoder import Decoder
+from rpcb_models.audio_service import AudioService
 from rpcb_models.recordings import recordings
 from rpcb_models.se.wav import wav_bytes
 from rpcb_models.wer import word_error_rate
@@ -250,6 +252,23 @@ async def test_real_speech_is_recognised_in_parts_too(autojump_clock: MockClock)
         for body in (request(clips[0].path.read_bytes()), request(wav_bytes(room(0.8)))):
             parts = [read(part.body) async for part in worker.stream(body)]
             assert parts == [read((await worker.call(body)).body)]
+
+
+def test_no_more_of_a_long_recording_is_decoded_than_two_parts_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    asr = SpeechRecognition(Lengths(), speech_only=False)
+    blocks, taken = AudioService.blocks, list[int]()
+
+    def counted(self: AudioService, audio: AudioRequest) -> Iterator[Samples]:
+        for block in blocks(self, audio):
+            taken.append(len(block))
+            yield block
+
+    monkeypatch.setattr(AudioService, "blocks", counted)
+    pieces = asr.decode(request(wav_bytes(minutes(5.0))))
+    assert isinstance(pieces, Pieces)
+    for number, _ in enumerate(pieces.items, start=1):
+        assert sum(taken) <= (max(number, 2) + 1) * PART * SAMPLE_RATE
+    assert sum(taken) == 300 * SAMPLE_RATE
 
 
 @pytest.mark.parametrize("end", ["refused", "failed", "closed"])

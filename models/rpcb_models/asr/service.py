@@ -79,8 +79,8 @@ class SpeechRecognition:
         features: See `QuartzNet`.
         precision: See `QuartzNet`.
         max_seconds: The longest recording, in seconds; a longer one is refused. Recordings are recognised in
-            segments of 16 s at most; beyond half a minute in parts, which take turns with other requests. As long
-            as one is at work, it has a decoder's process for itself.
+            segments of 16 s at most; beyond half a minute in parts, which take turns with other requests.
+            As long as one is at work, it has a decoder's process for itself.
         max_bytes: The largest audio file, in bytes; a larger one is refused.
         decode_memory: How much a decoder may allocate for one clip, in MiB; one that wants more is refused.
 
@@ -163,7 +163,7 @@ class SpeechRecognition:
     def decode(self, body: bytes) -> Recording | Pieces[Recording]:
         """Turn a request's body into what is spoken in its audio; beyond half a minute, part after part.
 
-        The parts are decoded as they are asked for, so that an hour takes no more memory than one minute.
+        The parts are decoded as they are asked for, so an hour of samples is never in memory.
 
         Raises:
             RefusedRequest: the body or its audio can't be used; carries the status to reply.

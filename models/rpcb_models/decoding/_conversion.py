@@ -66,9 +66,10 @@ class Converter:
         if self._count < _READY and not final:
             return
         samples = np.concatenate(self._pieces)
-        self._pieces, self._count = [], 0
-        for start in range(0, max(len(samples), 1), _READY):
-            yield samples[start : start + _READY]
+        whole = len(samples) if final else len(samples) // _READY * _READY
+        self._pieces, self._count = [samples[whole:]], len(samples) - whole
+        for start in range(0, max(whole, 1), _READY):
+            yield samples[start : min(start + _READY, whole)]
 
     def _take(self, pieces: list[Samples]) -> None:
         self._pieces += pieces

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -74,6 +74,7 @@ from rpcb_trio.simulation import (
     simulate,
     simulate_fleet,
 )
+from rpcb_trio.streaming import END, PlainStream, ReplyStream, Step, StreamingService, by_item
 from rpcb_trio.testing import Served, push_batch, served
 from rpcb_trio.transports import CallerSession, NoticeTransport, Session, Transport
 
@@ -356,3 +357,35 @@ app = make_app(URL, {"shout": Route(queue="shout")}, GatewayOptions(max_in_fligh
 counting: Instrument = MetricsInstrument(REGISTRY)
 code: Callable[[Busy], str] = lambda error: error.code  # noqa: E731 - as above
 overloaded: str = code(Overloaded("too many"))
+
+
+class Counting:
+    def decode(self, body: bytes) -> int:
+        return int(body)
+
+    def stream_infer(self, items: list[int]) -> Iterator[Step[int]]:
+        yield from by_item(range(item) for item in items)
+        yield {0: END}
+
+    def encode(self, outcome: Outcome[int]) -> bytes:
+        return b"%d" % outcome.value if isinstance(outcome, Success) else b""
+
+
+def counted(bodies: list[bytes]) -> Iterator[Step[bytes]]:
+    yield dict(enumerate(bodies))
+
+
+streaming_service: StreamingService[int, int] = Counting()
+plain_stream: PlainStream = counted
+
+
+async def parts(client: RpcClient, blocking: BlockingRpcClient, broker: MemoryBroker) -> None:
+    async with open_worker(Counting(), broker, "count"), open_worker(counted, broker, "plain"):
+        stream = client.stream(b"3", queue="count", part_timeout=1.0, max_unread=1000)
+        assert_type(stream, ReplyStream)
+        async with stream:
+            async for part in stream:
+                assert_type(part.part, int | None)
+                assert_type(part.is_last, bool)
+        for each in blocking.stream(b"3", queue="count", timeout=5):
+            assert_type(each, Reply)

@@ -112,7 +112,7 @@ class StreamingBatch:
         slot: int,
     ) -> None:
         headers = codec.headers_of(batch)
-        self._items = [Item(*each) for each in zip(batch.members, headers, strict=True)]
+        self.items = [Item(*each) for each in zip(batch.members, headers, strict=True)]
         self._executor = executor
         self._codec = codec
         self._sender = sender
@@ -131,13 +131,13 @@ class StreamingBatch:
             ExecutorHung: as the executor.
             SessionLost: as the session.
         """
-        await self._compute(self._items)
+        await self._compute(self.items)
 
     async def watch_callers(self, has_caller: Callable[[str], Awaitable[bool]]) -> None:
         """Let those be whose direct callers are gone. It never returns."""
         while True:
             await trio.sleep(CALLERS_SECONDS)
-            for item in self._items:
+            for item in self.items:
                 reply_to = item.request.reply_to or ""
                 is_asked = item.stream is not None and not item.is_over
                 if is_asked and reply_to.startswith(DIRECT_REPLY_TO) and not await has_caller(reply_to):

@@ -18,6 +18,7 @@ from uuid import uuid4
 import httpx
 import pytest
 import trio
+from prometheus_client import CollectorRegistry
 from standardwebhooks import Webhook
 
 from rpcb_trio import MemoryBroker, RequestError, SettingError, Topology, open_client
@@ -29,6 +30,7 @@ from rpcb_trio._messages import Outgoing
 from rpcb_trio.errors import first_leaf
 from rpcb_trio.gateway import GatewayOptions, make_app, read_routes
 from tests.gateway.fronts import Front, Gateway, asking, echo, front, one_by_one
+from tests.metrics.samples import value
 
 ROUTES: dict[str, Any] = {
     "shout": {"queue": "shout", "form": {"text": "text"}, "answer": "said"},
@@ -247,15 +249,21 @@ async def test_gateways_that_share_a_place_have_the_same_jobs_and_one_that_ends_
     routes, options = read_routes({"slow": {"queue": "slow"}}), GatewayOptions(jobs=place)
     with trio.fail_after(PATIENCE):
         async with open_client(broker) as client:
-            apps = [make_app(client, routes, options) for _ in range(3)]
+            counted = CollectorRegistry()
+            apps = [make_app(client, routes, options, metrics=metrics) for metrics in (None, counted, None)]
             first, second, third = (Front(Gateway(app, client), asking(app)) for app in apps)
             async with apps[1].router.lifespan_context(apps[1]):
                 async with apps[0].router.lifespan_context(apps[0]):
                     job = (await first.http.post("/jobs/slow", content=b"x")).json()["id"]
                     assert (await second.http.get(f"/jobs/{job}")).json()["status"] == "queued"
+                    deleted = (await second.http.post("/jobs/slow", content=b"y")).json()["id"]
+                    assert value(counted, "rpcb_gateway_jobs_open") == 1
+                    await second.http.delete(f"/jobs/{deleted}")
                 request = await taken(broker)
                 broker.publish(b"a", routing_key=request["reply_to"], correlation_id=job)
                 assert (await ended(second, job))["status"] == "done"
+                assert value(counted, "rpcb_gateway_jobs_total", outcome="done") == 1
+                assert (value(counted, "rpcb_gateway_jobs_bytes") or 0) > 0
                 broker.publish(b"b", routing_key=request["reply_to"], correlation_id=job)
             async with apps[2].router.lifespan_context(apps[2]):
                 assert (await third.http.get(f"/jobs/{job}/result")).content == b"a"

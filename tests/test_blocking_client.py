@@ -46,6 +46,7 @@ class Echo:
 
 class EchoSession:
     inboxes: Inboxes
+    max_request_size = None
 
     def __init__(self, echo: Echo) -> None:
         self._echo = echo

@@ -370,7 +370,8 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
         """The text for a broker that takes at most so many bytes."""
         return (
             f"the request has {len(self.body)} bytes, and the broker takes {most} at most; send less, or "
-            "raise max_message_size in rabbitmq.conf"
+            "set claims, a store for what is larger. If max_message_size was raised in rabbitmq.conf, set it "
+            "here, too"
         )
 
     def why_returned(self) -> str:

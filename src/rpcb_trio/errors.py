@@ -28,6 +28,9 @@ __all__ = [
     "CallError",
     "CallInterrupted",
     "CallerGone",
+    "ClaimFailed",
+    "ClaimRefused",
+    "ClaimsUnavailable",
     "CostError",
     "DecodeError",
     "DeviceLost",
@@ -152,6 +155,12 @@ class BodyTooBig(RequestError):
     code = "too-big"
 
 
+class ClaimRefused(RequestError):
+    """The body is not where the request claims it to be, or is another one; it was not computed."""
+
+    code = "claim"
+
+
 class NoReplyTo(RequestError):
     """The request has no reply_to, so it is not computed, as set; it goes to the dead letters."""
 
@@ -187,6 +196,12 @@ class Overloaded(Busy):
     """More requests wait than `max_pending` or its tenant's share of it allows; it was not computed."""
 
     code = "overloaded"
+
+
+class ClaimsUnavailable(Busy):
+    """The store that holds the request's body can't be read now; it was not computed."""
+
+    code = "claims-unavailable"
 
 
 class ServiceError(OutcomeError):
@@ -341,9 +356,15 @@ class PublishRefused(CallError):
 
 
 class RequestTooBig(CallError):
-    """The request is larger than the broker takes (RabbitMQ's `max_message_size`); no worker saw it."""
+    """The request is larger than the broker takes (RabbitMQ's `max_message_size`); it was not sent."""
 
     code = "too-big"
+
+
+class ClaimFailed(CallError):
+    """A body that is too large for the broker could not be put into the store, or not fetched from there."""
+
+    code = "claim"
 
 
 class ReplyTimeout(CallError):

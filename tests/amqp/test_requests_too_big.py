@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
@@ -56,6 +57,20 @@ async def test_a_request_above_the_usual_limit_fails_alone(broker: Broker, queue
     async with calls_under_way(broker, queue) as (client, _):
         with pytest.raises(RequestTooBig, match=f"has {size} bytes"):
             await client.call(bytes(size), queue=queue)  # type: ignore[attr-defined] # a client's
+
+
+async def test_what_a_broker_finds_too_large_goes_by_the_store_and_so_does_the_reply(
+    broker: Broker, queue: str, tmp_path: Path
+) -> None:
+    model, body = Model(0), bytes(3 * SMALL)
+    async with (
+        strict(broker),
+        working(model, AmqpTransport(broker.url), Topology(queue=queue), 4, claims=[str(tmp_path)]),
+        open_client(broker.url, claims=str(tmp_path)) as client,
+    ):
+        replies = [await client.call(body, queue=queue) for _ in range(2)]  # neither side knows the limit yet
+    assert [reply.body for reply in replies] == [body, body]
+    assert [*tmp_path.iterdir()] == []  # noqa: ASYNC240 - a test's own directory
 
 
 async def test_many_large_requests_at_once_are_all_answered_and_a_larger_one_fails_alone(

@@ -117,16 +117,14 @@ class Model:
 
 @asynccontextmanager
 async def working(
-    model: Model, transport: AmqpTransport, queue: Topology | str, batch: int = 1
+    model: Model, transport: AmqpTransport, queue: Topology | str, batch: int = 1, **settings: Any
 ) -> AsyncIterator[Watched]:
     """A worker that drains at the end."""
     seen = Watched()
     try:
         async with trio.open_nursery() as nursery:
-            start = partial(
-                serve, model, transport, queue, batching=FixedPolicy(batch), instruments=seen.instruments
-            )
-            worker: Worker = await nursery.start(start)
+            start = partial(serve, model, transport, queue, batching=FixedPolicy(batch), **settings)
+            worker: Worker = await nursery.start(partial(start, instruments=seen.instruments))
             yield seen
             worker.drain()
     finally:

@@ -64,6 +64,8 @@ EVERY_SETTING = {
     "no_reply_to": "dead-letter",
     "max_body_size": 1000,
     "max_reply_size": 2000,
+    "claims": ["s3://bucket/claims"],
+    "claims_kept": 3600.5,
     "check_caller": True,
     "remember_replies": 50,
     "replicas": 3,

@@ -126,6 +126,7 @@ class Canned:
     """A client whose every call gets this reply, or raises this error, whatever a worker could send."""
 
     is_connected = True
+    largest_request = None
 
     def __init__(self, outcome: Reply | Exception) -> None:
         self._outcome = outcome

@@ -240,6 +240,15 @@ rabbitmq: Transport = AmqpTransport(lambda: URL, heartbeat=5)
 notices: NoticeTransport = AmqpTransport(URL)
 
 
+async def by_a_store() -> None:
+    async with (
+        open_worker(Lengths(), in_memory, "lengths", claims=["s3://bucket/claims"], claims_kept=3600.0),
+        open_client(URL, max_message_size=2**20, claims="s3://bucket/claims") as client,
+    ):
+        most: int | None = client.largest_request
+        del most
+
+
 async def work() -> None:
     topology = Topology(queue="lengths", exchange="texts", routing_keys=("length.*",), queue_type="quorum")
     async with open_worker(

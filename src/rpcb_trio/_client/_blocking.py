@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from concurrent.futures import CancelledError, Future, wait
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from threading import TIMEOUT_MAX, RLock, Thread
 from types import TracebackType
@@ -50,6 +50,8 @@ class BlockingRpcClient(BlockingJobCalls):
 
     Args:
         transport: an AMQP URL, or a transport.
+        max_message_size: as `open_client` takes it.
+        claims: likewise.
 
     Raises:
         SettingError: the URL is wrong.
@@ -57,9 +59,11 @@ class BlockingRpcClient(BlockingJobCalls):
 
     _connection: _Connection | None = None
 
-    def __init__(self, transport: Transport | str) -> None:
+    def __init__(
+        self, transport: Transport | str, *, max_message_size: int | None = None, claims: str | None = None
+    ) -> None:
         as_transport(transport)  # so that a wrong URL is refused here
-        self._transport = transport
+        self._open = partial(open_client, transport, max_message_size=max_message_size, claims=claims)
         self._is_closed = False
         with _lock:
             _clients.add(self)
@@ -192,22 +196,20 @@ class BlockingRpcClient(BlockingJobCalls):
                 raise CallInterrupted(CLOSED)
             if self._connection is None or self._connection.is_over:
                 refuse_green_threads(GREEN_REMEDY)
-                self._connection = _Connection(self._transport)
+                self._connection = _Connection(self._open)
             return self._connection
 
 
 class _Connection:
     """A thread that runs trio, and the client that is open in it."""
 
-    def __init__(self, transport: Transport | str) -> None:
+    def __init__(self, opened: Callable[[], AbstractAsyncContextManager[RpcClient]]) -> None:
         self.is_over = False
         self._all = trio.CancelScope()
         self.opening: Future[tuple[RpcClient, BlockingPortal]] = Future()
         started: Future[trio.lowlevel.TrioToken] = Future()
         # A daemon: the interpreter waits for all other threads before it calls `_close_all`.
-        self._thread = Thread(
-            target=self._run, args=(transport, started), name="rpcb_trio-client", daemon=True
-        )
+        self._thread = Thread(target=self._run, args=(opened, started), name="rpcb_trio-client", daemon=True)
         self._thread.start()
         self._token = started.result()
 
@@ -252,10 +254,14 @@ class _Connection:
         self.stop()
         self._thread.join(LONGEST_CLOSE)
 
-    def _run(self, transport: Transport | str, started: Future[trio.lowlevel.TrioToken]) -> None:
+    def _run(
+        self,
+        opened: Callable[[], AbstractAsyncContextManager[RpcClient]],
+        started: Future[trio.lowlevel.TrioToken],
+    ) -> None:
         error: BaseException = CallInterrupted(CLOSED)
         try:
-            trio.run(self._hold_open, transport, started)
+            trio.run(self._hold_open, opened, started)
         except BaseException as raised:
             if self.opening.done():
                 raise  # an error in this package; `threading.excepthook` prints it
@@ -267,10 +273,14 @@ class _Connection:
             if not each.done():
                 each.set_exception(error)
 
-    async def _hold_open(self, transport: Transport | str, started: Future[trio.lowlevel.TrioToken]) -> None:
+    async def _hold_open(
+        self,
+        opened: Callable[[], AbstractAsyncContextManager[RpcClient]],
+        started: Future[trio.lowlevel.TrioToken],
+    ) -> None:
         started.set_result(trio.lowlevel.current_trio_token())
         with self._all:
-            async with open_client(transport) as client, BlockingPortal() as portal:
+            async with opened() as client, BlockingPortal() as portal:
                 self.opening.set_result((client, portal))
                 await trio.sleep_forever()
 

@@ -13,6 +13,7 @@ from anyio.abc import TaskStatus
 
 from rpcb_trio._backoff import ConnectionLog, keep_connected
 from rpcb_trio._bounds import COUNT, POSITIVE
+from rpcb_trio._claims import CallerClaims
 from rpcb_trio._client._jobs import JobCalls
 from rpcb_trio._client._outgoing import CLOSED, checked_body, checked_expiration, destination
 from rpcb_trio._client._reply_stream import MAX_UNREAD, ReplyStream
@@ -20,7 +21,7 @@ from rpcb_trio._messages import NO_HEADERS, STREAM_HEADER, Outgoing, Reply
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._tracing import spans
 from rpcb_trio._transports import CallerSession, Transport, as_transport, server_of
-from rpcb_trio.errors import BrokerError, CallInterrupted, ReplyTimeout, RpcbError
+from rpcb_trio.errors import BrokerError, CallInterrupted, ReplyTimeout, RequestTooBig, RpcbError
 
 SHORTEST_EXPIRATION = 0.001
 """Seconds. AMQP counts milliseconds, and at 0 a request expires unless a worker takes it at once."""
@@ -37,8 +38,10 @@ class RpcClient(JobCalls):
     raises (`trio.Cancelled`, `asyncio.CancelledError`) and harms no other call.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_message_size: int | None = None, claims: CallerClaims | None = None) -> None:
         super().__init__()
+        self._max_message_size = max_message_size
+        self._claims = claims
         self._server: tuple[str, int] | None = None
         """Host and port of the broker."""
         self._waiting: dict[str, _Call | ReplyStream] = {}
@@ -52,6 +55,17 @@ class RpcClient(JobCalls):
     def is_connected(self) -> bool:
         """Whether a call would be sent at once; otherwise it waits until the client has connected again."""
         return self._connected.is_set() and not self._is_closed
+
+    @property
+    def largest_request(self) -> int | None:
+        """Bytes of the largest body that a call may have; None for any, or where it is not known."""
+        return None if self._claims is not None else self._largest_message
+
+    @property
+    def _largest_message(self) -> int | None:
+        if self._max_message_size is not None:
+            return self._max_message_size
+        return None if self._session is None else self._session.max_request_size
 
     async def call(
         self,
@@ -83,7 +97,8 @@ class RpcClient(JobCalls):
         Raises:
             Unroutable: no queue is bound there.
             PublishRefused: the queue is full, or the user may not publish there.
-            RequestTooBig: the broker takes no message so large.
+            RequestTooBig: the broker takes no message so large; it was not sent.
+            ClaimFailed: the store for large bodies can't be used.
             ReplyTimeout: no reply came in time.
             CallInterrupted: the connection was lost, or the client was closed, while the reply was awaited.
             SettingError: the destination or the timeout makes no sense, or AMQP can't carry a property.
@@ -176,6 +191,11 @@ class RpcClient(JobCalls):
             request = await self._when_connected(request)
         if self._is_closed:
             raise CallInterrupted(CLOSED)
+        if (too_big := self._too_big(request)) is not None:
+            if self._claims is None:
+                raise too_big
+            began = anyio.current_time()
+            request = _later(await self._claims.put(request), began)
         self._waiting[request.correlation_id] = stream
         done: Callable[[], None] | None = None
         try:
@@ -212,8 +232,24 @@ class RpcClient(JobCalls):
     async def _call(self, request: Outgoing) -> Reply:
         if not self._connected.is_set():
             request = await self._when_connected(request)
+        claims = self._claims
+        if claims is None:
+            return await self._send(request)
+        if request.reply_to is None:  # who reads the reply to a job may be another client
+            request = claims.marked(request)
+        try:
+            return await claims.redeemed(await self._send(request))
+        except RequestTooBig:
+            began = anyio.current_time()
+            return await claims.redeemed(
+                await claims.send(request, lambda each: self._send(_later(each, began)))
+            )
+
+    async def _send(self, request: Outgoing) -> Reply:
         if self._is_closed:
             raise CallInterrupted(CLOSED)
+        if (too_big := self._too_big(request)) is not None:
+            raise too_big
         assert self._session is not None  # noqa: S101 - for the type checker
         call = self._waiting[request.correlation_id] = _Call()
         done: Callable[[], None] | None = None
@@ -231,14 +267,17 @@ class RpcClient(JobCalls):
             if done is not None:
                 done()
 
+    def _too_big(self, request: Outgoing) -> RequestTooBig | None:
+        most = self._largest_message
+        if most is None or len(request.body) <= most:
+            return None
+        return RequestTooBig(request.why_too_big(most))
+
     async def _when_connected(self, request: Outgoing) -> Outgoing:
         """Wait for a connection; what the wait took is no longer the request's to live."""
         began = anyio.current_time()
         await self._connected.wait()
-        if request.expiration is None:
-            return request
-        left = request.expiration - (anyio.current_time() - began)
-        return msgspec.structs.replace(request, expiration=max(left, SHORTEST_EXPIRATION))
+        return _later(request, began)
 
     async def _open_session(self) -> CallerSession:
         await self._connected.wait()
@@ -315,7 +354,9 @@ class _Call:
 
 
 @asynccontextmanager
-async def open_client(transport: Transport | str) -> AsyncIterator[RpcClient]:
+async def open_client(
+    transport: Transport | str, *, max_message_size: int | None = None, claims: str | None = None
+) -> AsyncIterator[RpcClient]:
     """Connect an `RpcClient` to an AMQP URL or a transport, under trio or asyncio; leaving it closes it.
 
     Under asyncio the client runs on the program's own loop; leave it in the task that entered it. A
@@ -325,12 +366,24 @@ async def open_client(transport: Transport | str) -> AsyncIterator[RpcClient]:
     new ones wait for the connection, within their timeout. Calls that other tasks have under way when the
     client is left end with `CallInterrupted` too.
 
+    Args:
+        transport: an AMQP URL, or a transport.
+        max_message_size: bytes of the largest body that is sent over the broker; a larger one fails with
+            `RequestTooBig` before it is sent. None for the broker's own limit, as far as that is known: by
+            default 128 MiB up to RabbitMQ 3.13 and 16 MiB from 4.0 on.
+        claims: a store for larger ones, of requests and replies: a directory, or a URL for fsspec. The
+            worker's `claims` must name it in the same words.
+
     Raises:
         LoginRefused: the broker refused the user, the password, the virtual host or the certificate.
         SessionLost: the broker can't be reached.
-        SettingError: the URL is wrong.
+        SettingError: the URL is wrong, or the size, or the store can't be used.
     """
-    client, transport = RpcClient(), as_transport(transport)
+    COUNT.check("max_message_size", max_message_size)
+    store = None if claims is None else CallerClaims(claims)
+    client, transport = RpcClient(max_message_size=max_message_size, claims=store), as_transport(transport)
+    if store is not None:
+        await store.open()
     client._server = server_of(transport)  # noqa: SLF001 - one room
     async with open_serving_nursery() as nursery:
         await nursery.start(client._keep_connected, transport)  # noqa: SLF001 - one room
@@ -339,3 +392,11 @@ async def open_client(transport: Transport | str) -> AsyncIterator[RpcClient]:
         finally:
             client._close()  # noqa: SLF001 - one room
         nursery.cancel_scope.cancel()
+
+
+def _later(request: Outgoing, began: float) -> Outgoing:
+    """The request, with what is left of its time to live; the clock was at `began` when it had all of it."""
+    if request.expiration is None:
+        return request
+    left = request.expiration - (anyio.current_time() - began)
+    return msgspec.structs.replace(request, expiration=max(left, SHORTEST_EXPIRATION))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -211,10 +212,13 @@ def _as_os_errors() -> Iterator[None]:
 
 
 def _read_regular(place: str, start: int, end: int | None) -> bytes:
-    # Without O_NONBLOCK a pipe would be waited for.
-    with open(
-        place, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
-    ) as file:
+    try:  # without O_NONBLOCK a pipe would be waited for
+        number = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise FileNotFoundError(f"{place} is a link") from None
+        raise
+    with os.fdopen(number, "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise FileNotFoundError(f"{place} is no file")
         file.seek(start)

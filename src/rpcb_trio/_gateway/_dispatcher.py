@@ -23,6 +23,8 @@ from rpcb_trio.errors import CallError, SettingError
 
 MAX_UNREAD = 4 * 2**20
 """Bytes of one reply's parts that wait for an HTTP client to take those before them."""
+FORM_ROOM = 2**20
+"""Bytes of a form besides what becomes of it."""
 
 
 class Dispatcher:
@@ -172,6 +174,16 @@ class Dispatcher:
         if self.client is None or not self.client.is_connected:
             raise no_broker()
         return self.client
+
+    def largest_upload(self, route: Route | None) -> int | None:
+        """Bytes of the largest request that can become a message for a route; None for any.
+
+        A form holds boundaries and names besides. A composite route makes several messages of one form.
+        """
+        most = None if self.client is None else self.client.largest_request
+        if most is None or (route is not None and route.parts):
+            return None
+        return most if route is None or not route.form else most + FORM_ROOM
 
     def timeout_of(self, route: Route) -> float:
         """How long a route's reply is awaited, in seconds."""

@@ -99,21 +99,28 @@ class Endpoints:
         def refusal(request: Request) -> Refusal:
             return partial(failure, None if asks_for_problems(request) else route, request=request)
 
-        return self.guarded(path, handle, refusal)
+        return self.guarded(path, handle, refusal, partial(self.dispatcher.largest_upload, route))
 
-    def guarded(self, path: str, handle: Handler, refusal: Callable[[Request], Refusal]) -> Endpoint:
+    def guarded(
+        self,
+        path: str,
+        handle: Handler,
+        refusal: Callable[[Request], Refusal],
+        largest: Callable[[], int | None] = lambda: None,
+    ) -> Endpoint:
         """An endpoint that reads uploads within bounds, and whose problems become responses.
 
         Args:
             path: that of its route.
             handle: answers a request.
             refusal: for a request, what makes a response of a problem.
+            largest: bytes of an upload that can become a message; None for any.
         """
 
         async def endpoint(request: Request) -> Response:
             note_route(request, path)
             options = self.dispatcher.options
-            with Upload(request, self._buffer, options.upload_timeout) as upload:
+            with Upload(request, self._buffer, options.upload_timeout, largest()) as upload:
                 try:
                     refuse_foreign_page(request, options)
                     self.dispatcher.refuse_if_full()

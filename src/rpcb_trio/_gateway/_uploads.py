@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from functools import partial
@@ -27,6 +28,7 @@ from rpcb_trio._gateway._forms import (
 from rpcb_trio._gateway._multipart import Multipart
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._problems import Problem, busy
+from rpcb_trio.errors import RequestTooBig
 
 FREE_PIECES = 10_000
 BYTES_A_PIECE = 256
@@ -71,12 +73,20 @@ class Buffer:
 
 
 class Upload:
-    """One request's body as it comes in. Its bytes count in the buffer until the end of `with`."""
+    """One request's body as it comes in. Its bytes count in the buffer until the end of `with`.
 
-    def __init__(self, request: Request, buffer: Buffer, seconds: float) -> None:
+    Args:
+        request: whose body it is.
+        buffer: that of all uploads.
+        seconds: for all of it.
+        largest: bytes that the broker takes; None for any.
+    """
+
+    def __init__(self, request: Request, buffer: Buffer, seconds: float, largest: int | None = None) -> None:
         self._request = request
         self._buffer = buffer
         self._seconds = seconds
+        self._largest = math.inf if largest is None else largest
         self._taken = 0
         self.is_complete = False  # whether all of it was read
 
@@ -152,6 +162,7 @@ class Upload:
         announced = self._request.headers.get("content-length", "")
         if announced.isdecimal() and len(announced) <= LONGEST_LENGTH:
             self._buffer.check(int(announced), int(announced))
+            self._check_for_broker(int(announced))
         try:
             with anyio.fail_after(self._seconds):
                 yield
@@ -159,6 +170,14 @@ class Upload:
             raise Problem(
                 HTTPStatus.REQUEST_TIMEOUT, "slow-upload", f"the upload took more than {self._seconds:g} s"
             ) from None
+
+    def _check_for_broker(self, size: int) -> None:
+        if size > self._largest:
+            raise Problem(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                RequestTooBig.code,
+                f"the broker takes {self._largest} bytes at most, and this has more; send less",
+            )
 
     async def _pieces(self) -> AsyncGenerator[bytes]:
         count = 0
@@ -169,6 +188,7 @@ class Upload:
             piece = message.get("body", b"")
             self._buffer.take(self._taken, len(piece))
             self._taken += len(piece)
+            self._check_for_broker(self._taken)
             self.is_complete = not message.get("more_body", False)
             count += 1
             if count > FREE_PIECES + self._taken // BYTES_A_PIECE:

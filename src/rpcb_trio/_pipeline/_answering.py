@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import trio
 
+from rpcb_trio._claims import NO_CLAIMS, Claims
 from rpcb_trio._instruments import Instrument, Instruments
 from rpcb_trio._messages import Answer, Failure, Settled
 from rpcb_trio._pipeline._codec import Codec, Resolved
@@ -28,6 +29,7 @@ class Answering:
     """Bytes; None for the broker's own limit, as far as that is known."""
     instruments: Instruments
     ledger: Ledger
+    claims: Claims = NO_CLAIMS
 
     async def answer(
         self, outcomes: Sequence[Resolved | Answer], codec: Codec, session: Session
@@ -83,8 +85,15 @@ class Answering:
         return answers
 
     async def _errors(self, answers: Sequence[Answer], session: Session) -> list[Answer]:
-        failed = [Resolved(each.request, Failure(why_unsendable(each, session))) for each in answers]
-        return await self._encode(failed, self.generations.current.codec, session)
+        codec = self.generations.current.codec
+        instead = dict[Answer, Answer]()
+        most = session.max_reply_size
+        if self.claims and most is not None:  # the broker has just named it
+            instead = {each: claimed for each in answers if (claimed := await codec.put(each, most))}
+        lost = [each for each in answers if each not in instead]
+        failed = [Resolved(each.request, Failure(why_unsendable(each, session))) for each in lost]
+        instead |= zip(lost, await self._encode(failed, codec, session), strict=True)
+        return [instead[each] for each in answers]
 
     async def _dead_letters(self, answers: Sequence[Answer], _: Session) -> list[Answer]:
         reason = "neither the reply nor an error in its place can be sent"

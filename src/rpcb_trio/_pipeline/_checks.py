@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from rpcb_trio._batching import Policy
-from rpcb_trio._bounds import COUNT, NOT_NEGATIVE, POSITIVE, Bounds
+from rpcb_trio._bounds import COUNT, FINITE, NOT_NEGATIVE, POSITIVE, Bounds
 from rpcb_trio._shares import Shares
 from rpcb_trio._transports import LARGEST_PREFETCH
 from rpcb_trio.errors import SettingError
@@ -23,6 +23,7 @@ BOUNDS: Mapping[str, Bounds] = {
     "hook_timeout": POSITIVE,
     "warm_up_timeout": POSITIVE,
     "drain_timeout": NOT_NEGATIVE,
+    "claims_kept": FINITE,
     "decode_threads": COUNT,
     "max_body_size": COUNT,
     "max_reply_size": COUNT,

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import trio
 
+from rpcb_trio._claims import CLAIM_HEADER, NO_CLAIMS, Claim, Claims, is_claimed
 from rpcb_trio._guard import (
     exact_bytes,
     exact_cost,
@@ -147,6 +148,7 @@ class Codec:
         batch_headers: bool = False,
         max_body_size: int | None = None,
         journal: Journal | None = None,
+        claims: Claims = NO_CLAIMS,
         version: str | None = None,
         generation: int = 0,
     ) -> None:
@@ -169,6 +171,8 @@ class Codec:
         self.batch_headers = batch_headers
         self.max_body_size = max_body_size
         self._journal = journal or Journal()
+        self._claims = claims
+        self._has_claims = bool(claims)
 
     def closes_with(self, service: BoundService) -> bool:
         """Whether that is of the very object behind this one, which its `close` would take away from both."""
@@ -182,6 +186,7 @@ class Codec:
             batch_headers=self.batch_headers,
             max_body_size=self.max_body_size,
             journal=self._journal,
+            claims=self._claims,
             version=version,
             generation=self.generation + 1,
         )
@@ -293,10 +298,10 @@ class Codec:
     ) -> list[Answer]:
         """Encode outcomes into replies that carry their request's own correlation id.
 
-        A body of more than `max_size` bytes becomes an error. `has_turn` says that they have their turn in
-        the journal already.
+        A body of more than `max_size` bytes is put where its caller takes it from, or becomes an error.
+        `has_turn` says that they have their turn in the journal already.
         """
-        if not self.has_encode:  # it takes no time, so it needs no thread
+        if not (self.has_encode or self._has_claims):  # it takes no time, so it needs no thread
             return [self._encode(each, max_size) for each in resolved]
         answers: list[Answer] = []
         if has_turn:
@@ -310,6 +315,21 @@ class Codec:
                     answers += encoded
                     together = together[len(encoded) :]  # noqa: PLW2901 - what is left of it
         return answers
+
+    async def put(self, answer: Answer, max_size: int) -> Answer | None:
+        """The answer with a claim to its reply; None where that is no larger, or its caller takes none."""
+        request, reply = answer.request, answer.reply
+        if reply is None or len(reply.body) <= max_size or not self._claims.takes_reply(request):
+            return None
+        try:
+            put = await self.hooks.run(lambda: self._claims.put(request, reply.body), "encode")
+        except HookTimeout:
+            return None
+        if not isinstance(put, Claim):
+            return None
+        headers = {**reply.headers, CLAIM_HEADER: put.header}
+        claimed = msgspec.structs.replace(reply, body=b"", headers=headers)
+        return Answer(request, claimed, answer.error, answer.dead_letter)
 
     def _in_turns(self, resolved: Sequence[Resolved]) -> list[list[Resolved]]:
         """Divide these into those that may be encoded together; a suspect is encoded alone."""
@@ -348,7 +368,7 @@ class Codec:
 
     def _decoded(self, request: Request, *, suspect: bool) -> Pending | Failure:
         try:
-            body = request.body if is_plain(request) else unpacked_body(request, self.max_body_size)
+            body = request.body if is_plain(request) else self._fetched(request)
             item = self._item_of(request, body)
         except BaseException as error:  # noqa: BLE001 - a bad request fails alone, whatever decode raises
             return Failure(judge_decode(error))
@@ -388,9 +408,19 @@ class Codec:
         cost = self._cost(item)
         return cost if isinstance(cost, Failure) else msgspec.structs.replace(piece, item=item, cost=cost)
 
+    def _fetched(self, request: Request) -> bytes:
+        """A body that is in a store, or packed, or both."""
+        most = self.max_body_size
+        if is_claimed(request):
+            request = msgspec.structs.replace(request, body=self._claims.body_of(request, most))
+        return unpacked_body(request, most)
+
     def _encode(self, resolved: Resolved, max_size: int | None) -> Answer:
         outcome, request = resolved.outcome, resolved.request
-        body = self._body(request, outcome, max_size)
+        body = self._body(request, outcome, max_size, may_put=self._has_claims)
+        if isinstance(body, Claim):
+            headers = {**resolved.headers, CLAIM_HEADER: body.header}
+            return self._answer(msgspec.structs.replace(resolved, headers=headers), outcome, b"")
         if isinstance(body, OutcomeError):
             outcome = Failure(body) if isinstance(outcome, Success) else outcome
             body = self._error_body(request, outcome, max_size)
@@ -421,8 +451,10 @@ class Codec:
             return self._typed.write(_as_raised(outcome), request.content_type)
         return plain_body(outcome)
 
-    def _body(self, request: Request, outcome: Outcome[Any], max_size: int | None) -> bytes | OutcomeError:
-        """The body for an outcome, or why there is none."""
+    def _body(
+        self, request: Request, outcome: Outcome[Any], max_size: int | None, *, may_put: bool = False
+    ) -> bytes | Claim | OutcomeError:
+        """The body for an outcome, or why there is none; or a claim to it, where its caller takes one."""
         error = outcome.error if isinstance(outcome, Failure) else None
         encode = self._service.encode
         if isinstance(error, KilledWorker) and not error.encodable:
@@ -433,16 +465,17 @@ class Codec:
             )
         except BaseException as failed:  # noqa: BLE001 - a bad result fails alone, whatever encode raises
             return judge_encode(failed, outcome.value if isinstance(outcome, Success) else None)
-        if max_size is not None and len(body) > max_size:
-            return ReplyTooBig(
-                f"the reply has {len(body)} bytes, and {max_size} are allowed (max_reply_size)"
-            )
-        return body
+        if max_size is None or len(body) <= max_size:
+            return body
+        if may_put and self._claims.takes_reply(request):
+            return self._claims.put(request, body)
+        return ReplyTooBig(f"the reply has {len(body)} bytes, and {max_size} are allowed (max_reply_size)")
 
     def _error_body(self, request: Request, failure: Failure, max_size: int | None) -> bytes:
         """The body of an error reply; where `encode` fails at that too, it is plain text."""
         body = self._body(request, failure, max_size)
-        if isinstance(body, bytes):
+        if not isinstance(body, OutcomeError):
+            assert isinstance(body, bytes)  # noqa: S101 - for the type checker: it was not to be put
             return body
         log.warning(
             "encode failed at the error %s (%s), so the error reply is plain text: %s",

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import trio
 
+from rpcb_trio._claims import CLAIM_HEADER
 from rpcb_trio._messages import Request
 from rpcb_trio._transports import LARGEST_PREFETCH
 
@@ -23,9 +24,10 @@ LOOKED_AT = 4096
 def identity(request: Request, *, looked_at: int = LOOKED_AT) -> bytes:
     """The same for every delivery of a request, in this process and every other; never all zero.
 
-    It is made of the addresses, the body's length, and as many bytes at either end of the body.
+    It is made of the addresses, the body's length, and as many bytes at either end of the body; or of the
+    claim to it.
     """
-    body = request.body
+    body = request.body or ascii(request.headers.get(CLAIM_HEADER, "")).encode()
     head = ascii((request.reply_to, request.correlation_id, len(body))).encode()
     digest = hashlib.blake2b(head, digest_size=ID_SIZE)
     digest.update(body[:looked_at])

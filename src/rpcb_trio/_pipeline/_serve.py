@@ -12,6 +12,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import trio
 
 from rpcb_trio._batching import AutoPolicy, Policy
+from rpcb_trio._claims import CLAIMS_KEPT, Claims
 from rpcb_trio._executors import WARM_UP_TIMEOUT, Executor, ThreadExecutor
 from rpcb_trio._instruments import Instrument, Instruments, LogInstrument, tracing_if_on
 from rpcb_trio._nursery import open_serving_nursery
@@ -49,6 +50,8 @@ async def serve(
     no_reply_to: Literal["run", "dead-letter"] = "run",
     max_body_size: int | None = MAX_BODY_SIZE,
     max_reply_size: int | None = None,
+    claims: Sequence[str] = (),
+    claims_kept: float = CLAIMS_KEPT,
     check_caller: bool = False,
     remember_replies: int = 0,
     replicas: int = 1,
@@ -101,6 +104,11 @@ async def serve(
             gzip or deflate; a larger one is refused with the error `too-big`. None for the broker's limit.
         max_reply_size: bytes of the largest reply; a larger one becomes the error `reply-too-big`. None for
             the broker's limit: by default 128 MiB up to RabbitMQ 3.13 and 16 MiB from 4.0 on.
+        claims: stores, each a directory or a URL for fsspec: a request may claim that its body is there, and
+            a reply that is too large is put there where its caller takes it from there. A body elsewhere is
+            never fetched.
+        claims_kept: seconds after which a body that is still in a store is removed. Until then its request
+            may be delivered again.
         check_caller: whether to ask the broker, before a request is computed, if its direct reply-to address
             still leads to a caller, and to drop the request if not. It costs a round trip for each new
             address, and again after some seconds.
@@ -172,6 +180,7 @@ async def serve(
         warm_up_timeout=warm_up_timeout,
         decode_threads=decode_threads,
         max_deaths=max_deaths,
+        claims_kept=claims_kept,
     )
     make_executors = None
     if executors is None:
@@ -183,6 +192,7 @@ async def serve(
         raise SettingError("infer_timeout is for the executors that serve makes; give it to your own instead")
     check_numbers(executors=len(executors))
     offload = offload or in_thread
+    stores = Claims(claims, kept=claims_kept, offload=offload)
     death_journal = Journal(max_deaths)
     hooks = Hooks(offload, most=decode_threads, timeout=hook_timeout)
     codec = Codec(
@@ -191,6 +201,7 @@ async def serve(
         batch_headers=batch_headers,
         max_body_size=max_body_size,
         journal=death_journal,
+        claims=stores,
         version=bound.version if model_version is None else model_version,
     )
     del bound
@@ -222,6 +233,7 @@ async def serve(
             max_reply_size=max_reply_size,
             instruments=notified,
             ledger=ledger,
+            claims=stores,
         ),
         ledger=ledger,
         instruments=notified,
@@ -239,11 +251,24 @@ async def serve(
             if journal is None
             else death_journal.opened(journal, topology.queue, offload, required=journal_required)
         ):
+            await stores.open()
             await generations.current.warm_up(warm_up_timeout)
-            async with generations.opened(pipeline.forget):
+            async with generations.opened(pipeline.forget), _sweeping(stores):
                 await loop.run(setup)
     finally:
         notified.notify(Instrument.worker_stopped, len(ledger))
+
+
+@asynccontextmanager
+async def _sweeping(stores: Claims) -> AsyncIterator[None]:
+    """Remove what is left over in the stores, beside the body of an `async with`."""
+    if not stores:
+        yield
+        return
+    async with open_serving_nursery() as nursery:
+        nursery.start_soon(stores.sweep_for_ever)
+        yield
+        nursery.cancel_scope.cancel()
 
 
 def _with_the_settings_of(

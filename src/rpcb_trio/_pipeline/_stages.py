@@ -525,6 +525,9 @@ class Stages:
         self._ledger.settle([answer.request for answer in answers])
         if self._rule.settled():
             self._follower.wake()
+        claims = self._pipeline.answering.claims
+        if claims and claims.concerns(answers):
+            self._nursery.start_soon(claims.settled, answers, settled)
         self._instruments.notify(Instrument.requests_settled, answers, settled)
 
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from io import BytesIO
 from typing import Literal, TypeAlias
 
+from rpcb_trio._claims import is_claimed
 from rpcb_trio._messages import Request
 from rpcb_trio.errors import BodyTooBig, DecodeError
 
@@ -53,8 +54,9 @@ def packing_of(content_encoding: str | None) -> Packing:
 
 
 def is_plain(request: Request) -> bool:
-    """Whether a request's body needs no unpacking."""
-    return request.content_encoding is None or packing_of(request.content_encoding) == "plain"
+    """Whether a request's body is at hand: it needs no unpacking, and is in no store."""
+    is_unpacked = request.content_encoding is None or packing_of(request.content_encoding) == "plain"
+    return is_unpacked and not is_claimed(request)
 
 
 def unpacked_body(request: Request, most: int | None) -> bytes:

@@ -179,6 +179,11 @@ class CallerSession(Protocol):
         """The durable queues for replies."""
         ...
 
+    @property
+    def max_request_size(self) -> int | None:
+        """The largest body, in bytes, that the broker takes by default, or that it has named as its limit."""
+        ...
+
     def on_reply(self, take: Callable[[Reply], None]) -> None:
         """Have `take` called with each reply as it comes; it may not wait. To be named before any request."""
         ...

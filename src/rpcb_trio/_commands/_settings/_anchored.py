@@ -28,16 +28,23 @@ def anchored(settings: SettingsT, directory: Path | None = None) -> SettingsT:
     settings_of = declared(type(settings)).items()
     found = {key: getattr(settings, key) for key, (_, each, _) in settings_of if each.metavar in PATHS}
     paths: dict[str, Any] = {
-        key: str(directory / value) for key, value in found.items() if _is_relative(value)
+        key: str(directory / value)
+        for key, value in found.items()
+        if isinstance(value, str) and _is_relative(value)
+    }
+    paths |= {
+        key: tuple(str(directory / each) if _is_relative(each) else each for each in value)
+        for key, value in found.items()
+        if isinstance(value, tuple)
     }
     if isinstance(settings, ConnectionSettings):
         paths["url"] = _with_absolute_files(settings.url, directory)
     return replace(settings, **paths)  # type: ignore[type-var] # a dataclass
 
 
-def _is_relative(value: str | None) -> bool:
+def _is_relative(value: str) -> bool:
     """Not so `off`, which is no path, and `s3://bucket`."""
-    return value not in (None, "off") and "://" not in str(value)
+    return value != "off" and "://" not in value
 
 
 def _with_absolute_files(url: str, directory: Path) -> str:

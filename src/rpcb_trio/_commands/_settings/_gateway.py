@@ -86,6 +86,12 @@ class GatewaySettings(ConnectionSettings):
     """The most of all answers that wait to be read; beyond it the slowest clients are cut off."""
     max_streams: Annotated[int, setting(LIMITS, "N", bounds=NOT_NEGATIVE, live=True)] = DEFAULTS.max_streams
     """The most browsers that watch the live view; further ones get 503."""
+    max_message_size: Annotated[
+        int | None,
+        setting(LIMITS, unit=BYTES, bounds=COUNT, shown="what the broker takes by default, by its version"),
+    ] = None
+    """The largest message for the broker; a request that needs a larger one gets 413, or goes by claims. Set
+    it where max_message_size in rabbitmq.conf is not the default."""
     upload_timeout: Annotated[float, setting(LIMITS, unit=SECONDS, bounds=POSITIVE, live=True)] = (
         DEFAULTS.upload_timeout
     )
@@ -98,6 +104,9 @@ class GatewaySettings(ConnectionSettings):
     files_size: Annotated[int, setting(FILES, unit=BYTES, bounds=NOT_NEGATIVE)] = DEFAULTS.files_size
     """How much space all files may take; the oldest are deleted first."""
 
+    claims: Annotated[str | None, setting(FILES, "PLACE", shown="none")] = None
+    """Store for requests and replies that are larger than max_message_size: a directory, or a URL that fsspec
+    knows. The workers' claims must name it, too."""
     jobs: Annotated[str | None, setting(JOBS, "PLACE", shown="none, there are no jobs")] = None
     """Where jobs and their replies live, for POST /jobs/NAME: a directory, or a URL that fsspec knows.
     Gateways that share it share their jobs."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from rpcb_trio._bounds import COUNT, FINITE, FINITE_OR_0, POSITIVE, Bounds
+from rpcb_trio._claims import CLAIMS_KEPT
 from rpcb_trio._commands._settings._parameters import (
     BATCHING,
     BROKER,
@@ -139,6 +140,11 @@ class Settings(QueueSettings, ServiceSettings):
         ),
     ] = None
     """The largest reply; a larger one becomes the error reply-too-big."""
+    claims: Annotated[tuple[str, ...], several(REPLIES, "PLACE")] = ()
+    """Store where the body of a request may be, and where a large reply may go: a directory, or a URL that
+    fsspec knows. A body elsewhere is never fetched. Repeatable."""
+    claims_kept: Annotated[float, setting(REPLIES, unit=SECONDS, bounds=BOUNDS["claims_kept"])] = CLAIMS_KEPT
+    """How long a body stays in a store that no worker has removed."""
     check_caller: Annotated[bool, setting(REPLIES, live=True)] = False
     """Whether to ask the broker if the caller of a direct reply-to is still there, and not to compute the
     request if not."""

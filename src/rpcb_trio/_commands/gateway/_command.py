@@ -112,7 +112,7 @@ async def _run(  # noqa: PLR0917 - all that is served
 
     async with (
         _broker(settings, services, registry) as (broker, exchange),
-        open_client(broker) as client,
+        open_client(broker, max_message_size=settings.max_message_size, claims=settings.claims) as client,
         _events(broker, exchange) as events,
     ):
         app = make_app(client, routes, options, events=events, metrics=registry, typed=services)

@@ -61,6 +61,10 @@ class AmqpCaller:
         self._idle: list[PublishChannel] = []
         """Channels for trials on which no reply is awaited."""
 
+    @property
+    def max_request_size(self) -> int | None:
+        return self._connection.largest_message if self._limit is None else self._limit
+
     def on_reply(self, take: Callable[[Reply], None]) -> None:
         self._take = take
 

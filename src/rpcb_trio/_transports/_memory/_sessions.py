@@ -174,7 +174,7 @@ class MemoryCaller:
     def __init__(self, router: Router, max_message_size: int | None) -> None:
         self._router = router
         self.inboxes = MemoryInboxes(router)
-        self._most = max_message_size
+        self.max_request_size = max_message_size
         self._address = router.add_caller(self._deliver)
         self._lost = router.lost
         self._take: Callable[[Reply], None]
@@ -190,8 +190,8 @@ class MemoryCaller:
     ) -> None:
         await trio.lowlevel.checkpoint()
         check_connected(self._lost)
-        if self._most is not None and len(request.body) > self._most:
-            raise RequestTooBig(request.why_too_big(self._most))
+        if self.max_request_size is not None and len(request.body) > self.max_request_size:
+            raise RequestTooBig(request.why_too_big(self.max_request_size))
         message = Message(
             body=request.body,
             routing_key=request.routing_key,

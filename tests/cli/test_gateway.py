@@ -152,6 +152,46 @@ async def test_on_this_machine_s_own_address_it_answers_to_no_name_that_a_page_m
     assert {each.status_code for each in own} == {200}
 
 
+async def test_on_every_address_it_warns_until_it_knows_callers_and_a_reload_reads_their_keys(
+    workplace: Path, run_command: Callable[..., Ended]
+) -> None:
+    (workplace / "echoing.py").write_text("def echo(bodies):\n    return bodies\n")
+    file = workplace / "rpcb.toml"
+    file.write_text('[gateway]\nhost = "0.0.0.0"\nport = 0\nserve = ["echo=echoing:echo"]\n')
+    made = await trio.to_thread.run_sync(run_command, "api-key", "mobile")
+    key, line = (each.rpartition(": ")[2].strip() for each in made.out.splitlines())
+    async with command("gateway", cwd=workplace) as gateway:
+        told = await gateway.line_with("gateway: http://0.0.0.0:")
+        url = f"http://127.0.0.1:{told.split('0.0.0.0:')[1].split(',')[0]}"
+        await gateway.line_with("WARNING", "knows no callers, so whoever reaches it", "set api_key_file")
+        async with httpx.AsyncClient(base_url=url) as http:
+            assert (await http.post("/rpc/echo", content=b"x")).status_code == 200
+            file.write_text(f'{file.read_text()}api_key_file = "keys"\n')
+            (workplace / "keys").write_text(line)
+            gateway.send(signal.SIGHUP)
+            await gateway.line_with("reload: 1 changed live")
+            shown = {"x-api-key": key}
+            assert (await http.post("/rpc/echo", content=b"x")).status_code == 401
+            assert (await http.post("/rpc/echo", content=b"x", headers=shown)).status_code == 200
+            (workplace / "keys").write_text(f"# mobile's was taken away\nother={'0' * 64}\n")
+            file.write_text(f'{file.read_text()}rate_limit = "100/m"\n')
+            gateway.send(signal.SIGHUP)
+            await gateway.line_with("reload: 2 changed live")
+            assert (await http.post("/rpc/echo", content=b"x", headers=shown)).status_code == 401
+            (workplace / "keys").write_text("")  # it must not let in everybody
+            gateway.send(signal.SIGHUP)
+            await gateway.line_with("reload: ", "holds no keys", "the settings that were in force stay")
+            assert (await http.post("/rpc/echo", content=b"x")).status_code == 401
+        gateway.send(signal.SIGTERM)
+        assert await gateway.end() == 0
+    assert not any(key in line for line in gateway.lines)
+
+
+def test_an_api_key_has_a_name_that_logs_can_show(run_command: Callable[..., Ended]) -> None:
+    ended = run_command("api-key", "a b")
+    assert (ended.code, "is written as NAME=HASH" in ended.line) == (2, True)
+
+
 async def test_without_a_temporary_directory_it_serves_as_long_as_no_route_makes_files(
     workplace: Path,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ class Listening:
 
     behind: Gateway
     port: int
+    tls: ssl.SSLContext | None = None
     drain: trio.Event = field(default_factory=trio.Event)
     streams: list[trio.SocketStream] = field(default_factory=list)
     ended: trio.Event = field(default_factory=trio.Event)
@@ -58,6 +60,7 @@ async def listening(
     *,
     drain_timeout: float = PATIENCE,
     patience: float = PATIENCE,
+    tls: ssl.SSLContext | None = None,
     **services: Any,
 ) -> AsyncIterator[Listening]:
     """Serve the routes on a free port, for `patience` seconds at most; leaving it drains."""
@@ -66,7 +69,7 @@ async def listening(
         listener.bind(("127.0.0.1", 0))
         made = await stack.enter_async_context(behind(routes, options, **services))
         nursery = await stack.enter_async_context(trio.open_nursery())
-        gateway = Listening(made, listener.getsockname()[1])
+        gateway = Listening(made, listener.getsockname()[1], tls)
 
         async def serve(task_status: trio.TaskStatus[None]) -> None:
             gateway.cut = await serve_app(
@@ -74,6 +77,7 @@ async def listening(
                 listener,
                 drain=gateway.drain,
                 drain_timeout=drain_timeout,
+                tls=tls,
                 task_status=task_status,
             )
             gateway.ended.set()

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from cyclopts import App, CycloptsError
 
+from rpcb_trio._commands._api_key import api_key
 from rpcb_trio._commands._demo import demo
 from rpcb_trio._commands._ending import end_with
 from rpcb_trio._commands._exits import ExitCode, exit_code_of
@@ -103,7 +104,7 @@ def command_line(sources: Sources, argv: Sequence[str] = ()) -> App:
         module = f"rpcb_trio._commands.{name}._command"
         command = getattr(import_module(module), name) if lists_commands else f"{module}:{name}"
         app.command(command, name=name, help_epilogue=epilogue(example))
-    for each in (demo, settings, exit_codes):
+    for each in (api_key, demo, settings, exit_codes):
         app.command(each)
     app.register_install_completion_command(
         "install-completion", help="Install completion of commands and flags for bash, zsh or fish."

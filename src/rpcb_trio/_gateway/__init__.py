@@ -3,6 +3,7 @@
 What is imported here needs none of the extra's libraries; `rpcb_trio.gateway` has the app.
 """
 
+from rpcb_trio._gateway._credentials import hash_of, lines_of_keys, new_key, read_keys
 from rpcb_trio._gateway._extensions import Envelope, file_of
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._problems import Problem
@@ -21,5 +22,9 @@ __all__ = [
     "Tensor",
     "check_routes",
     "file_of",
+    "hash_of",
+    "lines_of_keys",
+    "new_key",
+    "read_keys",
     "read_routes",
 ]

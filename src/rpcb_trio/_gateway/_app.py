@@ -24,6 +24,7 @@ from starlette.types import Lifespan
 
 from rpcb_trio._client import RpcClient, open_client
 from rpcb_trio._events import EventWatch
+from rpcb_trio._gateway._access import Access, Authenticated
 from rpcb_trio._gateway._composites import BATCH_SIZES_HEADER
 from rpcb_trio._gateway._dispatcher import Dispatcher
 from rpcb_trio._gateway._endpoints import Endpoints
@@ -110,7 +111,9 @@ def make_app(
     dispatcher, unsent = Dispatcher(options), Unsent(options.max_unsent)
     store = Store(options, is_needed=has_files)
     live = Live(dispatcher, events)
-    endpoints = Endpoints(dispatcher, checked, store)
+    access = Access(lambda: dispatcher.options)
+    access.check_routes(checked)
+    endpoints = Endpoints(dispatcher, checked, store, access)
     jobs = None if options.jobs is None else JobEndpoints(endpoints, dispatcher, options.jobs, options)
     running = [live.running, *([] if jobs is None else [jobs.jobs.running])]
     meter = _Meter(metrics, checked, options, None if jobs is None else jobs.jobs)
@@ -132,7 +135,7 @@ def make_app(
                 for path in _spellings(each.path)
             ),
         ],
-        middleware=_middleware(options, unsent, meter),
+        middleware=_middleware(options, unsent, meter, access),
         exception_handlers={HTTPException: _not_found},
         lifespan=_lifespan(dispatcher, store, meter, broker, running),
     )
@@ -194,7 +197,7 @@ def _lifespan(
     return lifespan
 
 
-def _middleware(options: GatewayOptions, unsent: Unsent, meter: _Meter) -> list[Middleware]:
+def _middleware(options: GatewayOptions, unsent: Unsent, meter: _Meter, access: Access) -> list[Middleware]:
     outer = [
         Middleware(ShieldedEnd),
         *meter.middleware,
@@ -204,8 +207,9 @@ def _middleware(options: GatewayOptions, unsent: Unsent, meter: _Meter) -> list[
         Middleware(BoundedResponses, unsent=unsent, retry_after=options.retry_after),
         Middleware(TrustedHosts, options=options),
     ]
+    inner = [Middleware(Authenticated, access=access)]  # browsers ask whether they may call without any key
     if not options.cors:
-        return outer
+        return [*outer, *inner]
     everything = options.cors_credentials
     return [
         *outer,
@@ -219,6 +223,7 @@ def _middleware(options: GatewayOptions, unsent: Unsent, meter: _Meter) -> list[
             allow_headers=["*"],
             expose_headers=EXPOSED,
         ),
+        *inner,
     ]
 
 

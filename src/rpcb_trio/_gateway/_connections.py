@@ -6,6 +6,7 @@ This overrides methods that hypercorn does not document, so its version has an u
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +25,9 @@ from rpcb_trio.errors import first_leaf
 
 STALL = 30.0
 """Seconds within which a client takes the next piece of its response; else its connection is closed."""
+
+FAREWELL = 5.0
+"""Seconds that the end of a connection may take."""
 
 PIECE = 2**16
 """Bytes that are sent at a time."""
@@ -114,9 +118,26 @@ class HttpConnection(TCPServer):
 
     async def run(self) -> None:
         try:
-            await super().run()
+            stream: trio.abc.Stream = self.stream  # hypercorn types it as one of TLS, but there may be none
+            if not isinstance(stream, trio.SSLStream) or await self._has_shaken_hands(stream):
+                await super().run()
         except* Exception as group:  # noqa: BLE001 - it is logged
             self._faults.record("a connection broke off", first_leaf(group))
+
+    async def _has_shaken_hands(self, stream: trio.SSLStream[trio.SocketStream]) -> bool:
+        """Shake hands, in time and before a drain, which must not wait for a client that says nothing."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._cancel_at_drain, nursery.cancel_scope)
+            with trio.move_on_after(self.config.ssl_handshake_timeout), suppress(trio.BrokenResourceError):
+                await stream.do_handshake()
+                nursery.cancel_scope.cancel()
+                return True
+            nursery.cancel_scope.cancel()
+        return False
+
+    async def _cancel_at_drain(self, scope: trio.CancelScope) -> None:
+        await self.context.terminated.wait()
+        scope.cancel()
 
     async def protocol_send(self, event: Event) -> None:
         """As hypercorn's, with a timeout and cancellable, for clients that read nothing."""
@@ -137,6 +158,11 @@ class HttpConnection(TCPServer):
                 await trio.aclose_forcefully(self.stream)
                 return False
         return True
+
+    async def _close(self) -> None:
+        """As hypercorn's, in time: over TLS it sends a last message, to a client that may read nothing."""
+        with trio.move_on_after(FAREWELL):
+            await super()._close()
 
     async def _read_data(self) -> None:
         # Hypercorn has made the protocol, and has no setting for its class. Nothing has been read yet.

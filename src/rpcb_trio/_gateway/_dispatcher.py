@@ -175,15 +175,16 @@ class Dispatcher:
             raise no_broker()
         return self.client
 
-    def largest_upload(self, route: Route | None) -> int | None:
+    def largest_upload(self, route: Route) -> int | None:
         """Bytes of the largest request that can become a message for a route; None for any.
 
-        A form holds boundaries and names besides. A composite route makes several messages of one form.
+        A form holds boundaries and names besides. Composite routes and presets make several messages of one
+        request.
         """
         most = None if self.client is None else self.client.largest_request
-        if most is None or (route is not None and route.parts):
+        if most is None or route.parts or route.preset is not None:
             return None
-        return most if route is None or not route.form else most + FORM_ROOM
+        return most + FORM_ROOM if route.form else most
 
     def timeout_of(self, route: Route) -> float:
         """How long a route's reply is awaited, in seconds."""

@@ -12,6 +12,7 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from rpcb_trio._gateway._access import Access
 from rpcb_trio._gateway._composites import Composition
 from rpcb_trio._gateway._dispatcher import Dispatcher, read_aside
 from rpcb_trio._gateway._forms import to_body
@@ -59,8 +60,9 @@ class Refusal(Protocol):
 
 
 class Endpoints:
-    def __init__(self, dispatcher: Dispatcher, routes: Routes, store: Store) -> None:
+    def __init__(self, dispatcher: Dispatcher, routes: Routes, store: Store, access: Access) -> None:
         self.dispatcher = dispatcher
+        self._access = access
         self._routes = routes
         self._store = store
         self._buffer = Buffer(lambda: dispatcher.options)
@@ -99,28 +101,21 @@ class Endpoints:
         def refusal(request: Request) -> Refusal:
             return partial(failure, None if asks_for_problems(request) else route, request=request)
 
-        return self.guarded(path, handle, refusal, partial(self.dispatcher.largest_upload, route))
+        return self.guarded(path, handle, refusal)
 
-    def guarded(
-        self,
-        path: str,
-        handle: Handler,
-        refusal: Callable[[Request], Refusal],
-        largest: Callable[[], int | None] = lambda: None,
-    ) -> Endpoint:
+    def guarded(self, path: str, handle: Handler, refusal: Callable[[Request], Refusal]) -> Endpoint:
         """An endpoint that reads uploads within bounds, and whose problems become responses.
 
         Args:
             path: that of its route.
             handle: answers a request.
             refusal: for a request, what makes a response of a problem.
-            largest: bytes of an upload that can become a message; None for any.
         """
 
         async def endpoint(request: Request) -> Response:
             note_route(request, path)
             options = self.dispatcher.options
-            with Upload(request, self._buffer, options.upload_timeout, largest()) as upload:
+            with Upload(request, self._buffer, options.upload_timeout) as upload:
                 try:
                     refuse_foreign_page(request, options)
                     self.dispatcher.refuse_if_full()
@@ -134,7 +129,17 @@ class Endpoints:
 
         return endpoint
 
+    def admit(self, request: Request, upload: Upload, route: Route) -> None:
+        """Let a request go on to a route, with a body that can become a message; once for each.
+
+        Raises:
+            Problem: 403, the route is not for its caller; 429, the caller sends too many.
+        """
+        self._access.admit(request.scope, route)
+        upload.largest = self.dispatcher.largest_upload(route)
+
     async def _ask(self, route: Route, request: Request, upload: Upload) -> Response:
+        self.admit(request, upload, route)
         values = await upload.form(route.form)
         if asks_for_events(request):
             return await self._stream(route, to_body(route, values), request, route.content_type)
@@ -147,6 +152,7 @@ class Endpoints:
         return success(route, await to_json(route, answer, self._keeper(request)), reply_headers(reply))
 
     async def _compose(self, route: Route, request: Request, upload: Upload) -> Response:
+        self.admit(request, upload, route)
         values = await upload.form(route.form)
         composition = Composition(
             self.dispatcher,
@@ -161,6 +167,7 @@ class Endpoints:
         return success(route, written(answer), composition.headers())
 
     async def _pass(self, route: Route, request: Request, upload: Upload) -> Response:
+        self.admit(request, upload, route)
         body = await upload.whole()
         content_type = plain_or(request.headers.get("content-type", BINARY), BINARY)
         if asks_for_events(request):

@@ -89,6 +89,7 @@ class JobEndpoints:
     async def _submit(self, request: Request, upload: Upload) -> Response:
         name = request.path_params["name"]
         route = _as_written(self._endpoints.named(name))
+        self._endpoints.admit(request, upload, route)
         callback = request.headers.get(CALLBACK_HEADER)
         if callback is not None:
             self._webhooks.check(callback)

@@ -58,6 +58,20 @@ PROBLEMS = {
 }
 
 
+REFUSALS = {
+    "401": "There is no key or token, or it is not valid.",
+    "403": "This key, or pages of that origin, may not call.",
+    "429": "This key sends too many requests; try again later.",
+}
+"""Where callers show a key or a token."""
+
+SCHEMES: Schema = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "basic": {"type": "http", "scheme": "basic"},
+}
+"""The ways to show it."""
+
 FILE: Schema = {
     "operationId": "file",
     "summary": "A file that a URL in an answer leads to, for as long as it is kept.",
@@ -85,12 +99,27 @@ def openapi(routes: Routes, options: GatewayOptions, bodies: Bodies) -> Schema:
         paths |= job_paths(names)
     if any(route.urls for route in routes.values()):
         paths["/files/{name}"] = {"get": FILE}
-    return {
+    document: Schema = {
         "openapi": "3.1.0",
         "info": {"title": "rpcb-trio gateway", "version": metadata.version("rpcb-trio")},
         "paths": paths,
         "components": {"schemas": _components(bodies)},
     }
+    return _secured(document) if options.has_callers else document
+
+
+def _secured(document: Schema) -> Schema:
+    """The document, with how callers show who they are, and what becomes of those that don't."""
+    document["components"]["securitySchemes"] = SCHEMES
+    document["security"] = [{name: []} for name in SCHEMES]
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            if path.startswith("/files/"):
+                operation["security"] = []
+                continue
+            for status, description in REFUSALS.items():
+                operation["responses"][status] = {"description": description}
+    return document
 
 
 def _components(bodies: Bodies) -> Schema:

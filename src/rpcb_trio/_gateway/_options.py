@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from rpcb_trio._gateway._credentials import read_keys
+from rpcb_trio._gateway._rates import Rate
+from rpcb_trio._gateway._tokens import tokens_of
 from rpcb_trio.errors import SettingError
 
 MIB = 2**20
@@ -26,7 +29,7 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of the gateway. Times are in seconds, sizes in bytes.
 
     Raises:
-        SettingError: a header, an origin, a URL, a host or a proxy is malformed.
+        SettingError: a header, an origin, a URL, a host, a proxy or a key is malformed.
     """
 
     timeout: float = 30.0
@@ -58,6 +61,19 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str | None = None
     """The HTTP header that says whose a request is: it goes on to workers, whose `Shares` go by it. None or
     `reply-to` where none does; then all users of the gateway are one tenant."""
+    api_keys: tuple[str, ...] = ()
+    """API keys, each as `NAME=HASH`, with the SHA-256 hash of the key in hexadecimal digits. With these or
+    `jwt_keys` callers must show one."""
+    jwt_keys: str | None = None
+    """Public key in PEM of those who issue tokens, or the URL of a JWKS with their keys."""
+    jwt_issuer: str | None = None
+    """Who issues them: `iss` of each token."""
+    jwt_audience: str | None = None
+    """For whom they are: what `aud` of each token must name."""
+    jwt_algorithm: tuple[str, ...] = ("RS256", "ES256")
+    """How they may be signed."""
+    rate_limit: str | None = None
+    """How many requests of routes each of these callers may send, as `100/m`; further ones get 429."""
     trusted_proxy: tuple[str, ...] = ()
     """Addresses or networks of proxies whose `X-Forwarded-Proto` is believed; `*` for all."""
     files: str | None = None
@@ -89,6 +105,7 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingError(
                 f"tenant is {self.tenant!r}; name an HTTP header, as x-tenant, or set it to reply-to"
             )
+        self._check_callers()
         for origin in self.cors:
             if origin != "*" and not ORIGIN.fullmatch(origin):
                 raise SettingError(f"cors is {origin}; write it as https://example.org, without a path, or *")
@@ -116,6 +133,19 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
                 )
         if self.jobs is None and (self.jobs_callback or self.jobs_secret is not None):
             raise SettingError("jobs_callback and jobs_secret have no effect without jobs; set that, too")
+
+    def _check_callers(self) -> None:
+        read_keys(self.api_keys)
+        tokens_of(self.jwt_keys, self.jwt_issuer, self.jwt_audience, self.jwt_algorithm)
+        if self.rate_limit is not None:
+            Rate.read(self.rate_limit)
+            if not self.has_callers:
+                raise SettingError("rate_limit is for callers with keys; set api_key_file or jwt_keys, too")
+
+    @property
+    def has_callers(self) -> bool:
+        """Whether callers must show a key or a token."""
+        return bool(self.api_keys) or self.jwt_keys is not None
 
     def allows_queue(self, name: str) -> bool:
         """Whether `/rpc/NAME` may reach this queue; never one that the broker has named."""

@@ -27,6 +27,9 @@ PROBLEM_JSON = "application/problem+json"
 REQUEST_ID = "rpcb.request_id"
 """The key of a request's id in its ASGI scope."""
 
+CALLER = "rpcb.caller"
+"""The key of the name of a request's caller in its ASGI scope, where callers are known."""
+
 INERT = {"content-security-policy": "default-src 'none'; sandbox", "x-content-type-options": "nosniff"}
 """For bytes that a service has made: they may be a web page, and its scripts must not run."""
 
@@ -61,13 +64,18 @@ def request_id_of(request: Mapping[str, Any]) -> str:
 
 
 def travelling(request: Request, tenant: str | None) -> dict[str, object]:
-    """The headers that travel with a request to services: its id, the context of its trace, its tenant."""
+    """The headers that travel with a request to services: its id, the context of its trace, its tenant.
+
+    Where callers are known, a tenant is a caller, whatever header it sends.
+    """
     headers: dict[str, object] = {
         REQUEST_ID_HEADER: request_id_of(request),
         **context_in(request.headers),
     }
-    if tenant is not None and tenant != REPLY_TO and (name := request.headers.get(tenant)):
-        headers[tenant] = name[:LONGEST_TENANT]
+    if tenant is not None and tenant != REPLY_TO:
+        name = request.scope.get(CALLER) or request.headers.get(tenant)
+        if name:
+            headers[tenant] = name[:LONGEST_TENANT]
     return headers
 
 

@@ -104,6 +104,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     timeout: float | None = None
     """Seconds; it travels with the request as its expiration."""
     priority: int | None = None
+    auth: tuple[str, ...] | None = None
+    """Which callers it is for: names of API keys, or subjects of tokens; `*` in one stands for anything. None
+    for all that the gateway lets in."""
     body: Coding | None = None
     """`msgpack` or `json` of a map of the form's fields, or the `bytes` of its only one; by default msgpack
     for a form."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ log = logging.getLogger("rpcb_trio.http")
 LONGEST_PAUSE = 5.0
 """Seconds for a request's headers to come, and between two requests on a connection."""
 
+LONGEST_HANDSHAKE = 10.0
+"""Seconds for that of TLS."""
+
 SILENCE = 10.0
 """Seconds between two lines of the log that say that no connection can be accepted."""
 
@@ -40,6 +44,7 @@ async def serve_app(
     *,
     drain: trio.Event,
     drain_timeout: float,
+    tls: ssl.SSLContext | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> int:
     """Serve the app of `make_app` until `drain` is set and what is in flight is answered, within a deadline.
@@ -49,6 +54,7 @@ async def serve_app(
         listener: a bound socket; it is taken over and closed at the end.
         drain: when to accept no more.
         drain_timeout: seconds for what is in flight then.
+        tls: for HTTPS, with the server's certificate; None for HTTP.
         task_status: started once it is served.
 
     Returns:
@@ -70,7 +76,7 @@ async def serve_app(
     with listener, _rarely_logged():
         async with app.router.lifespan_context(app), trio.open_nursery() as connections:
             listener.listen(BACKLOG)
-            accepting = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+            accepting = _accepting(listener, tls)
             async with accepting, trio.open_nursery() as nursery:
                 serving = partial(trio.serve_listeners, handler_nursery=connections)
                 await nursery.start(serving, served, [accepting])
@@ -81,6 +87,13 @@ async def serve_app(
             await context.terminated.set()
             connections.cancel_scope.deadline = trio.current_time() + drain_timeout
     return dispatcher.cut
+
+
+def _accepting(
+    listener: socket.socket, tls: ssl.SSLContext | None
+) -> trio.SocketListener | trio.SSLListener[trio.SocketStream]:
+    plain = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+    return plain if tls is None else trio.SSLListener(plain, tls, https_compatible=True)
 
 
 @contextmanager
@@ -107,6 +120,7 @@ def _rarely_logged() -> Iterator[None]:
 def _config() -> Config:
     config = Config()
     config.keep_alive_timeout = LONGEST_PAUSE
+    config.ssl_handshake_timeout = LONGEST_HANDSHAKE
     config.errorlog = log
     config.include_server_header = False
     return config

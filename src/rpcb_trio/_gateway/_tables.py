@@ -104,6 +104,8 @@ def _complaints(name: str, route: Route, routes: Routes) -> Iterator[str]:
     yield from _about_extensions(route)
     if route.timeout is not None and not route.timeout > 0:
         yield f"timeout is {route.timeout:g}; give more than 0 seconds"
+    if route.auth is not None and not all((*route.auth, bool(route.auth))):
+        yield "auth is empty, so nobody could call; name keys, or leave it out"
     if route.parts:
         yield from _about_parts(route, routes)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from functools import partial
@@ -73,20 +72,14 @@ class Buffer:
 
 
 class Upload:
-    """One request's body as it comes in. Its bytes count in the buffer until the end of `with`.
+    """One request's body as it comes in. Its bytes count in the buffer until the end of `with`."""
 
-    Args:
-        request: whose body it is.
-        buffer: that of all uploads.
-        seconds: for all of it.
-        largest: bytes that the broker takes; None for any.
-    """
-
-    def __init__(self, request: Request, buffer: Buffer, seconds: float, largest: int | None = None) -> None:
+    def __init__(self, request: Request, buffer: Buffer, seconds: float) -> None:
         self._request = request
         self._buffer = buffer
         self._seconds = seconds
-        self._largest = math.inf if largest is None else largest
+        self.largest: int | None = None
+        """Bytes that the broker takes; None for any."""
         self._taken = 0
         self.is_complete = False  # whether all of it was read
 
@@ -172,11 +165,11 @@ class Upload:
             ) from None
 
     def _check_for_broker(self, size: int) -> None:
-        if size > self._largest:
+        if self.largest is not None and size > self.largest:
             raise Problem(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 RequestTooBig.code,
-                f"the broker takes {self._largest} bytes at most, and this has more; send less",
+                f"the broker takes {self.largest} bytes at most, and this has more; send less",
             )
 
     async def _pieces(self) -> AsyncGenerator[bytes]:

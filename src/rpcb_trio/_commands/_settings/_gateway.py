@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
+from pathlib import Path
+from ssl import Purpose, SSLContext, create_default_context
 from typing import Annotated
 
 from cyclopts import Group
@@ -12,11 +14,13 @@ from rpcb_trio._bounds import COUNT, FINITE, FINITE_OR_0, NOT_NEGATIVE, POSITIVE
 from rpcb_trio._commands._settings._broker import value_in_file
 from rpcb_trio._commands._settings._parameters import setting, several
 from rpcb_trio._commands._settings._shared import PORT, ConnectionSettings
+from rpcb_trio._commands._settings._text import read_text
 from rpcb_trio._commands._settings._values import BYTES, SECONDS
-from rpcb_trio._gateway import GatewayOptions
+from rpcb_trio._gateway import GatewayOptions, lines_of_keys
 from rpcb_trio.errors import SettingError
 
-HTTP = Group("HTTP", sort_key=-3)
+HTTP = Group("HTTP", sort_key=-4)
+ACCESS = Group("Access", sort_key=-3)
 LIMITS = Group("Limits", sort_key=-2)
 FILES = Group("Files", sort_key=-1)
 JOBS = Group("Jobs", sort_key=0)
@@ -72,6 +76,27 @@ class GatewaySettings(ConnectionSettings):
     """What the URLs of files begin with."""
     drain_timeout: Annotated[float, setting(HTTP, unit=SECONDS, bounds=FINITE_OR_0)] = 30.0
     """After a signal, how long the answers to what is in flight may take."""
+    certfile: Annotated[str | None, setting(HTTP, "FILE")] = None
+    """Certificate in PEM, with those between it and the authority, for HTTPS. A reload reads it again."""
+    keyfile: Annotated[str | None, setting(HTTP, "FILE")] = None
+    """Its private key, without a passphrase."""
+    api_key: Annotated[tuple[str, ...], several(ACCESS, "NAME=HASH", secret=True, live=True)] = ()
+    """API key of a caller, by its SHA-256 hash: rpcb-trio api-key makes one. With any, or with jwt-keys,
+    every caller must show one. Repeatable."""
+    api_key_file: Annotated[str | None, setting(ACCESS, "FILE", live=True)] = None
+    """Or: a file that holds such lines. A reload reads it again."""
+    jwt_keys: Annotated[str | None, setting(ACCESS, "PLACE", live=True)] = None
+    """Who issues tokens (JWT), by his public key: a file in PEM, or the https:// URL of a JWKS."""
+    jwt_issuer: Annotated[str | None, setting(ACCESS, "TEXT", live=True)] = None
+    """The issuer that each token must name."""
+    jwt_audience: Annotated[str | None, setting(ACCESS, "TEXT", live=True)] = None
+    """The audience that each token must name."""
+    jwt_algorithm: Annotated[tuple[str, ...], several(ACCESS, "ALGORITHM", live=True)] = (
+        DEFAULTS.jwt_algorithm
+    )
+    """How tokens may be signed; RS256 and ES256 by default. Repeatable."""
+    rate_limit: Annotated[str | None, setting(ACCESS, "N/s|m|h", shown="none", live=True)] = None
+    """How many requests each of these callers may send, as 100/m; further ones get 429."""
     max_in_flight: Annotated[int, setting(LIMITS, "N", bounds=COUNT, common=True, live=True)] = (
         DEFAULTS.max_in_flight
     )
@@ -129,13 +154,75 @@ class GatewaySettings(ConnectionSettings):
     """Or: a file that holds it."""
 
     @property
+    def tls(self) -> SSLContext | None:
+        """For HTTPS; None without a certificate.
+
+        Raises:
+            SettingError: it can't be read.
+        """
+        if self.certfile is None and self.keyfile is None:
+            return None
+        context = create_default_context(Purpose.CLIENT_AUTH)
+        context.set_alpn_protocols(["http/1.1"])
+        self.renew(context)
+        return context
+
+    def renew(self, tls: SSLContext) -> None:
+        """Read certificate and key again, for connections to come.
+
+        Raises:
+            SettingError: they can't be read.
+        """
+        if self.certfile is None or self.keyfile is None:
+            raise SettingError("certfile and keyfile go together; set both or none")
+        try:
+            tls.load_cert_chain(self.certfile, self.keyfile, password=_no_passphrase)
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise SettingError(
+                f"certfile {self.certfile} with keyfile {self.keyfile} can't be used: {why}"
+            ) from error
+
+    @property
     def options(self) -> GatewayOptions:
-        """As the app takes them."""
+        """As the app takes them; what stands in files is read anew.
+
+        Raises:
+            SettingError: one is wrong, or a file can't be read.
+        """
         names = {each.name for each in fields(self)}.intersection(GatewayOptions.__struct_fields__)
         given = {name: getattr(self, name) for name in names}
         given["jobs_secret"] = secret_of(self)
+        given["api_keys"] = (*self.api_key, *_keys_in(self.api_key_file))
+        given["jwt_keys"] = _key_in(self.jwt_keys)
         given["allowed_host"] = self.allowed_host or (ONLY_HERE if is_loopback(self.host) else ())
         return GatewayOptions(**given)
+
+
+def _no_passphrase() -> str:
+    raise ValueError("the key has a passphrase; take it away")
+
+
+def _keys_in(path: str | None) -> list[str]:
+    if path is None:
+        return []
+    lines = lines_of_keys(_text_in("api_key_file", path))
+    if not lines:  # it may be half written; without keys all would be let in
+        raise SettingError(f"api_key_file {path} holds no keys; write NAME=HASH into it, or leave it out")
+    return lines
+
+
+def _key_in(place: str | None) -> str | None:
+    return place if place is None or "://" in place else _text_in("jwt_keys", place)
+
+
+def _text_in(setting: str, path: str) -> str:
+    try:
+        return read_text(Path(path))
+    except OSError as error:
+        raise SettingError(f"{setting} {path} can't be read: {error.strerror}") from error
+    except SettingError as error:
+        raise SettingError(f"{setting} {path}: {error}") from None
 
 
 def secret_of(settings: GatewaySettings) -> str | None:

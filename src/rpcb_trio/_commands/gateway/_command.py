@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from functools import partial
+from ssl import SSLContext
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -23,7 +24,7 @@ from rpcb_trio._commands._metrics import counting
 from rpcb_trio._commands._reloading import Reloading
 from rpcb_trio._commands._settings._anchored import anchored
 from rpcb_trio._commands._settings._broker import shown_url, transport
-from rpcb_trio._commands._settings._gateway import GatewaySettings
+from rpcb_trio._commands._settings._gateway import GatewaySettings, is_loopback
 from rpcb_trio._commands._settings._shared import ConfigPath, LogSettings
 from rpcb_trio._commands._settings._sources import Sources, warn_of_unknown_variables
 from rpcb_trio._commands._signals import Signals
@@ -41,6 +42,11 @@ if TYPE_CHECKING:
     from rpcb_trio.amqp import AmqpTransport
 
 log = logging.getLogger("rpcb_trio")
+
+OPEN = (
+    "gateway: it listens on %s and knows no callers, so whoever reaches it may call everything; set "
+    "api_key_file or jwt_keys, or set host to 127.0.0.1 behind a proxy that knows them"
+)
 
 
 def gateway(
@@ -75,13 +81,14 @@ def gateway(
                     "jobs: the broker in this process forgets open jobs when it ends; RabbitMQ does not"
                 )
         options = msgspec.structs.replace(settings.options, rpc=(*settings.rpc, *services))
+        tls = settings.tls
         with _bound(settings) as listener:
             signals = Signals()
             signals.keep()
             set_all_apart()
             drain = trio.Event()
             reload = GatewayReload(sources, drain)
-            run = partial(_run, settings, options, routes, services, registry, listener, drain, reload)
+            run = partial(_run, settings, options, routes, services, registry, listener, drain, reload, tls)
             return trio.run(_reloading, run, signals, drain, reload)
 
 
@@ -107,6 +114,7 @@ async def _run(  # noqa: PLR0917 - all that is served
     listener: socket.socket,
     drain: trio.Event,
     reload: GatewayReload,
+    tls: SSLContext | None,
 ) -> int:
     from rpcb_trio.gateway import make_app, serve_app  # noqa: PLC0415 - an extra
 
@@ -116,10 +124,12 @@ async def _run(  # noqa: PLR0917 - all that is served
         _events(broker, exchange) as events,
     ):
         app = make_app(client, routes, options, events=events, metrics=registry, typed=services)
-        reload.begin(app.state.dispatcher)
+        reload.begin(app.state.dispatcher, tls)
         listener.listen()
         log.info(_line(settings, routes, services, listener))
-        cut = await serve_app(app, listener, drain=drain, drain_timeout=settings.drain_timeout)
+        if not (options.has_callers or is_loopback(settings.host)):
+            log.warning(OPEN, settings.host)
+        cut = await serve_app(app, listener, drain=drain, drain_timeout=settings.drain_timeout, tls=tls)
     if cut:
         log.error("drain_timeout of %g s ran out with %d request(s) in flight", settings.drain_timeout, cut)
     return ExitCode.DRAIN_TIMEOUT if cut else ExitCode.DONE
@@ -176,7 +186,8 @@ def _line(settings: GatewaySettings, routes: Routes, services: Services, listene
     host, port = listener.getsockname()[:2]
     paths = ", ".join(each.path for each in routes.values()) or "/rpc/NAME"
     behind = f"{', '.join(services)} in this process" if services else shown_url(settings)
+    scheme = "http" if settings.certfile is None else "https"
     return (
-        f"gateway: http://{f'[{host}]' if ':' in host else host}:{port}, in front of "
+        f"gateway: {scheme}://{f'[{host}]' if ':' in host else host}:{port}, in front of "
         f"{behind}: {paths}; all of them at /docs"
     )

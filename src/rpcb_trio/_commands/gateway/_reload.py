@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ssl import SSLContext
 from typing import Any, Protocol
 
 import msgspec
@@ -27,6 +28,9 @@ from rpcb_trio._shown import shown
 
 LONGEST_ROUTE = 200
 
+IN_FILES = ("api_keys", "jwt_keys")
+"""Options that may be others though no setting is: they stand in files."""
+
 
 class Optioned(Protocol):
     """What goes by the gateway's options."""
@@ -47,11 +51,13 @@ class GatewayReload:
         self._drain = drain
         self._settings, self._logs, self._routes = _tables(sources)
         self._served: Optioned
+        self._tls: SSLContext | None = None
         self.ready = trio.Event()
 
-    def begin(self, served: Optioned) -> None:
-        """Have its options changed from now on."""
+    def begin(self, served: Optioned, tls: SSLContext | None = None) -> None:
+        """Have its options changed from now on, and its certificate read again."""
         self._served = served
+        self._tls = tls
         self.ready.set()
 
     @property
@@ -67,14 +73,21 @@ class GatewayReload:
         Raises:
             SettingError: something is wrong; nothing was changed.
         """
-        settings, logs, routes = await trio.to_thread.run_sync(self._read)
+        settings, options, logs, routes = await trio.to_thread.run_sync(self._read)
         changes = [*changes_between(None, self._settings, settings), *changes_between(None, self._logs, logs)]
         for name in {**self._routes, **routes}:
             before, after = self._routes.get(name), routes.get(name)
             if before != after:
                 changes.append(Change(None, f"routes.{name}", _shown(before), _shown(after), "restart"))
-        live = live_of(self._settings, settings)
-        self._served.options = msgspec.structs.replace(self._served.options, **live)
+        former = self._served.options
+        is_told = any(each.setting.startswith("api_key") for each in changes)
+        if former.api_keys != options.api_keys and not is_told:
+            old, new = (f"{len(each.api_keys)} key(s)" for each in (former, options))
+            changes.append(Change(None, "api_key_file", old, new, "live"))
+        live = {*live_of(self._settings, settings), *IN_FILES}.intersection(GatewayOptions.__struct_fields__)
+        self._served.options = msgspec.structs.replace(
+            former, **{name: getattr(options, name) for name in live}
+        )
         self._settings = with_live(self._settings, settings)
         self._logs = change_log_level(self._logs, logs)
         kinds = (GatewaySettings, LogSettings)
@@ -83,11 +96,13 @@ class GatewayReload:
         )
         return Report(changes=tuple(changes), unchanged=unchanged)
 
-    def _read(self) -> tuple[GatewaySettings, LogSettings, dict[str, dict[str, Any]]]:
+    def _read(self) -> tuple[GatewaySettings, GatewayOptions, LogSettings, dict[str, dict[str, Any]]]:
         sources: Sources = self._sources.again().arguments["sources"]
         settings, logs, routes = _tables(sources)
-        _ = settings.options, read_routes(routes)  # what a start would refuse
-        return settings, logs, routes
+        options, _ = settings.options, read_routes(routes)  # what a start would refuse
+        if self._tls is not None:
+            self._settings.renew(self._tls)
+        return settings, options, logs, routes
 
 
 def _tables(sources: Sources) -> tuple[GatewaySettings, LogSettings, dict[str, dict[str, Any]]]:

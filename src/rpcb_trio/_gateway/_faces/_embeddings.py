@@ -71,6 +71,7 @@ class Embeddings:
         """
         asked = asked_in(await upload.whole(LONGEST_BODY, "a request for embeddings"))
         route = model_of(self._routes, asked.model)
+        self._endpoints.admit(request, upload, route)
         found, headers = await ask_each(
             self._endpoints.dispatcher,
             route,

@@ -108,6 +108,7 @@ class Model:
         Raises:
             Problem: there is no answer.
         """
+        self._endpoints.admit(request, upload, self._route)
         body = await upload.whole()
         is_large = len(body) > FEW
         read = partial(self._read, body, request.headers.get(HEADER_LENGTH))

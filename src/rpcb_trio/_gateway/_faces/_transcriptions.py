@@ -80,6 +80,7 @@ class Transcriptions:
             raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "media-type", why)
         asked = await upload.multipart(asked_in)
         route = model_of(self._routes, asked.model)
+        self._endpoints.admit(request, upload, route)
         body = body_of(route, asked)
         if asked.is_streamed:
             frames = TranscriptFrames(route)

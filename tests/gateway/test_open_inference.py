@@ -16,7 +16,6 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 from tritonclient.utils import InferenceServerException
 
 from rpcb_trio import Reply
-from rpcb_trio.errors import SettingError
 from rpcb_trio.gateway import GatewayOptions, make_app, read_routes
 from rpcb_trio.testing import VirtualExecutor
 from tests.gateway.fronts import Started, answered_with, asking, behind, front, one_by_one
@@ -319,8 +318,8 @@ def sums(rows: list[np.ndarray]) -> list[float]:
     return [float(each.sum()) for each in rows]
 
 
-def nested(rows: list[list[Point]]) -> list[float]:
-    return [0.0 for _ in rows]
+def maps(rows: list[dict[str, list[float]]]) -> list[dict[str, float]]:
+    return [{name: sum(values) for name, values in each.items()} for each in rows]
 
 
 async def test_the_annotations_of_a_service_say_which_tensors_there_are_and_it_takes_them() -> None:
@@ -359,10 +358,10 @@ async def test_what_a_typed_service_refuses_is_told_with_its_place() -> None:
     assert answer.json()["error"].startswith("name: Expected `str`, got `int`")
 
 
-async def test_annotations_of_what_no_tensor_holds_are_refused_at_the_start() -> None:
-    with pytest.raises(ExceptionGroup) as raised:
-        async with front({"typed_nested": ROUTES["any"]}, typed_nested=nested):
-            pass
-    assert raised.group_contains(
-        SettingError, match=r"\[routes.typed_nested\]: an item is object to the service"
-    )
+async def test_maps_whose_keys_no_annotation_names_have_the_tensors_that_are_sent() -> None:
+    sent = [{"name": name, "shape": [1, 2], "datatype": "FP32", "data": [1, 2]} for name in ("a", "b")]
+    async with front({"typed_maps": ROUTES["any"]}, typed_maps=maps) as gateway:
+        described = (await gateway.http.get("/v2/models/typed_maps")).json()
+        answer = await gateway.http.post("/v2/models/typed_maps/infer", json={"inputs": sent})
+    assert (described["inputs"], described["outputs"]) == ([], [])
+    assert {each["name"]: each["data"] for each in answer.json()["outputs"]} == {"a": [3.0], "b": [3.0]}

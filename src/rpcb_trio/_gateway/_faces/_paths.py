@@ -37,9 +37,6 @@ def face_paths(endpoints: Endpoints, routes: Routes, services: Mapping[str, Any]
         endpoints: through which they ask.
         routes: by their names.
         services: that are known here, by the names of their queues.
-
-    Raises:
-        SettingError: a service's annotations don't go with its route's preset.
     """
     speech = of_preset(routes, "openai-transcriptions")
     vectors = of_preset(routes, "openai-embeddings")

@@ -9,7 +9,6 @@ import msgspec
 
 from rpcb_trio._gateway._routes import Route, Routes, Tensor
 from rpcb_trio._service import bind_again
-from rpcb_trio.errors import SettingError
 
 INPUT = "input"
 """The tensor of an item that is no map: where it is the only one, it is the item itself."""
@@ -46,17 +45,8 @@ def signatures_of(routes: Routes, services: Mapping[str, Any]) -> dict[str, Sign
     Args:
         routes: by their names.
         services: by the names of their queues.
-
-    Raises:
-        SettingError: the annotations say what no tensor holds.
     """
-    found: dict[str, Signature] = {}
-    for name, route in routes.items():
-        try:
-            found[name] = _signature_of(route, services.get(route.queue or ""))
-        except SettingError as error:
-            raise SettingError(f"[routes.{name}]: {error}") from error
-    return found
+    return {name: _signature_of(route, services.get(route.queue or "")) for name, route in routes.items()}
 
 
 def _signature_of(route: Route, service: Any) -> Signature:
@@ -65,40 +55,35 @@ def _signature_of(route: Route, service: Any) -> Signature:
     if said.inputs or typed is None:
         return said
     schemas = typed.schemas()
-    if schemas.request is None:
-        return said
-    found = annotated(schemas.request, schemas.reply, schemas.components)
-    return msgspec.structs.replace(found, outputs=said.outputs or found.outputs)
+    inputs, required = _tensors(schemas.request, INPUT, schemas.components)
+    outputs, _ = _tensors(schemas.reply, OUTPUT, schemas.components)
+    return Signature(inputs, required, said.outputs or outputs)
 
 
-def annotated(request: Schema, reply: Schema | None, components: Components) -> Signature:
-    """What the annotations of a service say, as JSON Schema.
+def _tensors(
+    schema: Schema | None, name: str, components: Components
+) -> tuple[dict[str, Tensor], frozenset[str]]:
+    """The tensors that a type is, and which of them must be there; none where its annotation names none.
 
-    Raises:
-        SettingError: an item is, or has, what no tensor holds.
+    Args:
+        schema: of the type, as JSON Schema.
+        name: of its only tensor, where it is no map.
+        components: what the schema refers to.
     """
-    item = _resolved(request, components)
-    properties = item.get("properties")
-    if properties is None:  # an item that is a map with one key of that name can't be told from this one
-        inputs = {INPUT: _tensor(item, components, "an item")}
-        return Signature(inputs, frozenset(inputs), _outputs(reply, components))
-    inputs = {name: _tensor(each, components, name) for name, each in properties.items()}
-    required = frozenset(item.get("required", ()))
-    return Signature(inputs, required, _outputs(reply, components))
+    if schema is None:
+        return {}, frozenset()
+    whole = _resolved(schema, components)
+    if "properties" not in whole:
+        # A map whose keys are not known has no names for its tensors, and a union may be one.
+        tensor = _tensor(whole, components) if "type" in whole else None
+        return ({}, frozenset()) if tensor is None else ({name: tensor}, frozenset({name}))
+    each = {field: _tensor(one, components) for field, one in whole["properties"].items()}
+    found = {field: tensor for field, tensor in each.items() if tensor is not None}
+    return found, frozenset(whole.get("required", ())) & found.keys()
 
 
-def _outputs(reply: Schema | None, components: Components) -> dict[str, Tensor]:
-    if not reply:
-        return {}
-    result = _resolved(reply, components)
-    properties = result.get("properties", {OUTPUT: result})
-    try:
-        return {name: _tensor(each, components, name) for name, each in properties.items()}
-    except SettingError:
-        return {}  # the replies may hold tensors all the same
-
-
-def _tensor(schema: Schema, components: Components, place: str) -> Tensor:
+def _tensor(schema: Schema, components: Components) -> Tensor | None:
+    """The tensor that holds a type; None for what none holds, as a map."""
     shape: list[int] = []
     each = _resolved(schema, components)
     while each.get("type") == "array":
@@ -110,11 +95,10 @@ def _tensor(schema: Schema, components: Components, place: str) -> Tensor:
     kind = each.get("type")
     if kind is None and "enum" in each:
         kind = "string" if all(isinstance(value, str) for value in each["enum"]) else "integer"
+    if kind is None:
+        return ANY
     if kind not in DATATYPES:
-        raise SettingError(
-            f"{place} is {kind or 'of any type'} to the service, which no tensor holds; describe the tensors "
-            "in the route's inputs"
-        )
+        return None
     return Tensor(datatype=DATATYPES[kind], shape=tuple(shape), text=each.get("contentEncoding") != "base64")
 
 

@@ -12,8 +12,9 @@ import trio
 from trio.testing import MockClock
 
 from rpcb_trio import JobStatus, MemoryBroker, RemoteError, ReplyTimeout, SettingError, open_client
+from rpcb_trio._client import _jobs
 from rpcb_trio._client._jobs import PREFIX
-from rpcb_trio.errors import CallInterrupted, JobGone, RequestTooBig, Unroutable
+from rpcb_trio.errors import CallInterrupted, JobGone, PublishRefused, RequestTooBig, Unroutable
 from rpcb_trio.transports import CallerSession
 from tests.scenarios import QUEUE, Shouting, working
 
@@ -142,6 +143,24 @@ async def test_a_job_that_is_refused_leaves_nothing_behind(
             await client.submit(**{"body": b"x", **arguments})
     assert broker.depth(QUEUE) == 0
     assert [name for name in broker._router.queues if name.startswith(PREFIX)] == []
+
+
+async def test_a_client_keeps_no_more_jobs_than_a_broker_bears_until_some_are_forgotten_or_their_time_is_over(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_jobs, "MOST_KEPT", 2)
+    async with open_client(silent_broker()) as client:
+        with pytest.raises(Unroutable):
+            await client.submit(b"", queue="nowhere")
+        first, _ = [await client.submit(b"", queue=QUEUE, keep=100) for _ in range(2)]
+        with pytest.raises(PublishRefused, match="keeps 2 jobs already; forget those that are used"):
+            await client.submit(b"", queue=QUEUE)
+        await client.forget(first)
+        await client.submit(b"", queue=QUEUE, keep=1000)
+        await trio.sleep(101)
+        await client.submit(b"", queue=QUEUE)
+        with pytest.raises(PublishRefused):
+            await client.submit(b"", queue=QUEUE)
 
 
 async def test_what_is_no_id_of_a_job_leads_to_no_queue(autojump_clock: MockClock) -> None:

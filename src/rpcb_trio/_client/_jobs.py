@@ -24,7 +24,7 @@ from rpcb_trio._client._outgoing import CLOSED, checked_body, checked_expiration
 from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
 from rpcb_trio._tracing import spans
 from rpcb_trio._transports import CallerSession
-from rpcb_trio.errors import CallError, CallInterrupted, JobGone, ReplyTimeout, SessionLost
+from rpcb_trio.errors import CallError, CallInterrupted, JobGone, PublishRefused, ReplyTimeout, SessionLost
 
 DAY = 86400.0
 """Seconds."""
@@ -34,6 +34,9 @@ KEPT = Bounds(least=1, most=40 * DAY)
 
 PREFIX = "rpcb-job."
 """How the names of the queues begin; what follows is the job's id."""
+
+MOST_KEPT = 10_000
+"""Jobs that one client submits and does not forget, while they are kept: each is a queue of the broker's."""
 
 ID = re.compile(r"[A-Za-z0-9_-]{32}", re.ASCII)
 RANDOM_BYTES = 24
@@ -61,6 +64,8 @@ class JobCalls:
     def __init__(self) -> None:
         self._asking: set[anyio.CancelScope] = set()
         """Of what is under way; a client that is closed cancels it."""
+        self._kept: dict[str, float] = {}
+        """Of the jobs that this client has submitted, until when each is kept if nobody asks for it."""
 
     async def _call(self, request: Outgoing) -> Reply:
         raise NotImplementedError
@@ -102,7 +107,8 @@ class JobCalls:
             content_type: of the body; a MIME type.
 
         Raises:
-            Unroutable, PublishRefused, RequestTooBig: as `call`; or the user may not create the job's queue.
+            Unroutable, PublishRefused, RequestTooBig: as `call`; or the user may not create the job's queue,
+                or this client has 10,000 jobs already that it has not forgotten.
             ReplyTimeout: the broker did not store it in time.
             CallInterrupted: the client was closed.
             SettingError: the destination or a time makes no sense, or AMQP can't carry a property.
@@ -121,7 +127,13 @@ class JobCalls:
             content_type=content_type,
             reply_to=_queue_of(job),
         )
-        await self._submit(request, keep, timeout)
+        self._check_number()
+        self._kept[job] = anyio.current_time() + keep
+        try:
+            await self._submit(request, keep, timeout)
+        except BaseException:
+            self._kept.pop(job, None)
+            raise
         return job
 
     async def result(self, job: str, *, timeout: float = 30.0) -> Reply:  # noqa: ASYNC109 - as `call` has it
@@ -193,6 +205,15 @@ class JobCalls:
         if ID.fullmatch(job):
             name = _queue_of(job)
             await self._persistently(delete, timeout, f"job {job} could not be forgotten")
+            self._kept.pop(job, None)
+
+    def _check_number(self) -> None:
+        if len(self._kept) < MOST_KEPT:
+            return
+        now = anyio.current_time()
+        self._kept = {job: until for job, until in self._kept.items() if until > now}
+        if len(self._kept) >= MOST_KEPT:
+            raise PublishRefused(f"this client keeps {MOST_KEPT} jobs already; forget those that are used")
 
     async def _submit(self, request: Outgoing, keep: float, seconds: float) -> None:
         inbox = request.reply_to or ""

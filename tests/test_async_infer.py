@@ -22,7 +22,7 @@ from rpcb_trio._executors._model import Model
 from rpcb_trio._service import bind
 from rpcb_trio.errors import DrainTimeout, InferError, OutcomeError, WarmUpFailed
 from rpcb_trio.executors import AsyncExecutor
-from rpcb_trio.testing import in_place, push_batch, served
+from rpcb_trio.testing import Recorder, in_place, push_batch, served
 from tests.scenarios import ask
 
 
@@ -226,3 +226,15 @@ def plain(texts: list[str]) -> list[int]:
 def test_an_executor_of_the_other_kind_is_refused(make: Callable[[], object], told: str) -> None:
     with pytest.raises(SettingError, match=told):
         make()
+
+
+async def test_serve_chooses_the_executor_by_the_service(autojump_clock: MockClock) -> None:
+    recorder = Recorder()
+    broker = MemoryBroker()
+    async with (
+        open_worker(Hooked, broker, "q", replicas=3, offload=in_place, instruments=[recorder]),
+        open_client(broker) as client,
+    ):
+        reply = await client.call(b'"ab"', queue="q", timeout=20)
+    assert reply.body == b"2"
+    assert recorder.setups[0].executors == 3

@@ -13,7 +13,7 @@ import trio
 
 from rpcb_trio._batching import AutoPolicy, Policy
 from rpcb_trio._claims import CLAIMS_KEPT, Claims
-from rpcb_trio._executors import WARM_UP_TIMEOUT, Executor, ThreadExecutor
+from rpcb_trio._executors import WARM_UP_TIMEOUT, Executor, executor_of
 from rpcb_trio._instruments import Instrument, Instruments, LogInstrument, tracing_if_on
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._pipeline._answering import Answering
@@ -79,7 +79,8 @@ async def serve(
     while the models stay loaded. Cancelled, it leaves what is held unacked, so that the broker redelivers it.
 
     Args:
-        service: a `Service`, a class of one, or a plain function from `list[bytes]` to `list[bytes]`.
+        service: a `Service`, a class of one, a plain function from `list[bytes]` to `list[bytes]`, or one
+            whose annotations say what it takes and returns (`list[Text]` to `list[Label]`).
         transport: an AMQP URL, or a transport such as a `MemoryBroker`.
         queue: the queue's name, or a `Topology` that also says what to declare.
         batching: the policy; `AutoPolicy()` if left out. Each worker needs an object of its own: it learns.
@@ -114,7 +115,8 @@ async def serve(
             address, and again after some seconds.
         remember_replies: how many of the last replies to keep (in 64 MiB at most), to answer a request that
             comes again (same reply_to, correlation_id and body) without computing it again.
-        replicas: how many executors compute at once, each in a thread of its own.
+        replicas: how many executors compute at once, each in a thread of its own; or, where `infer` is async,
+            each as a task.
         devices: torch devices for the replicas, in turn (`cuda:0`, `cuda:1`).
         executors: executors of your own, instead of `replicas` and `devices`.
         model_version: of the model, for the header `rpcb-model-version` of replies, metrics, events and the
@@ -185,7 +187,7 @@ async def serve(
     make_executors = None
     if executors is None:
         make_executors = partial(
-            _thread_executors, replicas=replicas, devices=devices, infer_timeout=infer_timeout
+            _executors_for, replicas=replicas, devices=devices, infer_timeout=infer_timeout
         )
         executors = make_executors(bound)
     elif infer_timeout is not None:
@@ -320,13 +322,13 @@ def _refuse_other_loops() -> None:
         )
 
 
-def _thread_executors(
+def _executors_for(
     service: BoundService, replicas: int, devices: Sequence[str], infer_timeout: float | None
 ) -> list[Executor]:
     if isinstance(devices, str):
         raise SettingError(f"devices is {devices!r}; give a list of them, as [{devices!r}]")
     return [
-        ThreadExecutor(
+        executor_of(
             service,
             device=devices[number % len(devices)] if devices else None,
             name=f"{service.name}-{number}",

@@ -117,6 +117,7 @@ async def test_a_function_of_annotated_types_is_a_service_of_json(autojump_clock
         pytest.param(str | int, 7, id="union"),
         pytest.param(Literal["a", "b"], "b", id="literal"),
         pytest.param(dict[str, list[int]], {"a": [1, 2]}, id="generic"),
+        pytest.param(dict[str, object], {"a": [1, "b", None]}, id="object"),
         pytest.param(Annotated[str, msgspec.Meta(max_length=3)], "abc", id="annotated"),
         pytest.param(NDArray[np.float32], [[1.0, 2.5]], id="array"),
         pytest.param(np.ndarray, [1, 2], id="bare array"),
@@ -178,9 +179,9 @@ async def test_the_content_type_of_a_request_says_its_coding_and_that_of_its_rep
         pytest.param(of(Order), b'{"n": 0}', "invalid", "$.n", "greater than 0", id="pydantic"),
         pytest.param(of(list[Order]), b'[{"n": 1}, {}]', "invalid", "$[1].n", "required", id="its missing"),
         pytest.param(of(Holding), b'{"order": {"n": ""}}', "invalid", "$.order", "integer", id="in a struct"),
-        pytest.param(of(NDArray[np.float32]), b'["a"]', "invalid", "$", "float", id="no numbers"),
+        pytest.param(of(NDArray[np.float32]), b'["a"]', "invalid", "$", "array of numbers", id="no numbers"),
         pytest.param(of(np.ndarray), b'["a"]', "invalid", "$", "numbers", id="texts in an array"),
-        pytest.param(of(np.ndarray), b"[[1], [1, 2]]", "invalid", "$", "sequence", id="ragged"),
+        pytest.param(of(np.ndarray), b"[[1], [1, 2]]", "invalid", "$", "equal length", id="ragged"),
         pytest.param(classify, b"{", "decode", None, "no JSON", id="cut short"),
         pytest.param(classify, b"", "decode", None, "no JSON", id="empty"),
         pytest.param(classify, b'{"text": "\xff"}', "decode", None, "no JSON", id="no utf-8"),
@@ -257,6 +258,15 @@ async def test_a_wrong_number_of_results_for_one_shape_is_told_and_the_others_ar
 ) -> None:
     replies = await push_batch(short, [b"[1]", b"[2]", b"[1, 2]"])
     assert [reply.error for reply in replies] == [None, None, None], "each alone is right"
+
+
+def test_a_number_of_a_library_may_be_a_result() -> None:
+    def means(rows: list[list[float]]) -> list[np.float32]:
+        return [np.float32(np.mean(row)) for row in rows]
+
+    bound = bind(means)
+    assert bound.typed is not None
+    assert bound.typed.write(Success(bound.infer([[1.0, 2.0]])[0]), JSON) == b"1.5"
 
 
 @pytest.mark.parametrize(

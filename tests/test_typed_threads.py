@@ -80,7 +80,16 @@ class Model(pydantic.BaseModel):
     x: int
 
 
-READ_ALONE: list[Any] = [str, dict[str, list[int | None]], Tree, list[Tree], Point, Options, Colour]
+READ_ALONE: list[Any] = [
+    dict[str, object],
+    str,
+    dict[str, list[int | None]],
+    Tree,
+    list[Tree],
+    Point,
+    Options,
+    Colour,
+]
 RUNS_CODE: list[Any] = [
     Checked,
     list[Checked | None],

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from rpcb_trio._messages import Outcome, Pieces
 from rpcb_trio._parts import Step, with_infer
-from rpcb_trio._typed import Typed, is_async, typed_of
+from rpcb_trio._typed import Typed, is_async, typed_of, typed_stream_of
 from rpcb_trio.errors import SettingError
 
 log = logging.getLogger("rpcb_trio")
@@ -225,7 +225,7 @@ def _bound(
     for hook, function in hooks.items():
         if hook in _ARGUMENTS and hook != "infer" and function is not None:
             _refuse_signature(function, f"{name}.{hook}", _ARGUMENTS[hook])
-    hooks = with_infer({**hooks, "infer": typed.calling(infer)}, joins_bytes=not typed.writes)
+    hooks = with_infer({**hooks, "infer": typed.calling(infer)}, joins_bytes=typed.result is None)
     return BoundService(
         name=name,
         **hooks,
@@ -236,18 +236,35 @@ def _bound(
 
 def _bound_stream(name: str, hooks: dict[str, Any], hint: Callable[[str], str] | None = None) -> BoundService:
     """A service without an `infer`: its parts are joined where they are wanted whole."""
-    for hook in ("decode", "encode"):
-        if hint is not None and not callable(hooks.get(hook)):
-            raise SettingError(
-                f"the service {name} has no method {hook}; it needs decode, stream_infer and "
-                f"encode{hint(hook)}"
-            )
+    stream_infer = hooks["stream_infer"]
+    stream_name = name if hint is None else f"{name}.stream_infer"
     for hook, function in hooks.items():
         if hook in _ARGUMENTS and function is not None:
-            hook_name = name if hint is None else f"{name}.{hook}"
+            hook_name = stream_name if hook == "stream_infer" else f"{name}.{hook}"
             _refuse_no_function(function, hook_name, may_await=False, may_yield=hook == "stream_infer")
-            _refuse_signature(function, hook_name, "bodies" if hint is None else _ARGUMENTS[hook])
-    return BoundService(name=name, streams_only=True, **with_infer(hooks))
+    typed = typed_stream_of(
+        stream_infer,
+        stream_name,
+        reads="decode" not in hooks,
+        writes="encode" not in hooks,
+        joins=hooks.get("join") is not None,
+    )
+    for hook, is_said in (("decode", typed.says_item), ("encode", typed.says_result)):
+        if hint is not None and not callable(hooks.get(hook)) and not is_said:
+            raise _incomplete(name, hook, hint, "stream_infer")
+    for hook, function in hooks.items():
+        if hook in _ARGUMENTS and function is not None:
+            streams = hook == "stream_infer"
+            hook_name = stream_name if streams else f"{name}.{hook}"
+            argument = "bodies" if hint is None else _ARGUMENTS[hook]
+            _refuse_signature(function, hook_name, argument, typed.asks if streams else None)
+    hooks = {**hooks, "stream_infer": typed.streaming(stream_infer)}
+    return BoundService(
+        name=name,
+        streams_only=True,
+        typed=typed if typed.has_effect else None,
+        **with_infer(hooks, joins_bytes=typed.result is None),
+    )
 
 
 def name_of(service: Any) -> str:
@@ -329,10 +346,12 @@ def _has_hooks(service: Any) -> bool:
     return hasattr(service, "infer") or getattr(service, "stream_infer", None) is not None
 
 
-def _incomplete(name: str, hook: str, hint: Callable[[str], str] | None) -> SettingError:
-    remedy = "" if hook == "infer" else ", or annotations of infer that say what it takes and returns"
+def _incomplete(
+    name: str, hook: str, hint: Callable[[str], str] | None, infer: str = "infer"
+) -> SettingError:
+    remedy = "" if hook == infer else f", or annotations of {infer} that say what it takes and returns"
     return SettingError(
-        f"the service {name} has no method {hook}; it needs decode, infer and encode{remedy}"
+        f"the service {name} has no method {hook}; it needs decode, {infer} and encode{remedy}"
         f"{'' if hint is None else hint(hook)}"
     )
 

@@ -179,7 +179,7 @@ class StreamingBatch:
         ending = Ending.FAILED
         whole = {number for number, item in enumerate(items) if item.stream is None}
         try:
-            given = [item.member.item for item in items]
+            given = [self._codec.given(item.member) for item in items]
             await self._executor.stream(given, whole, _Sink(self, items))
             ending = Ending.COMPUTED
         except OutOfMemory:

@@ -1,7 +1,17 @@
 """Typed services: what is read, written and documented follows from the annotations of `infer`."""
 
-from rpcb_trio._typed._binding import MSGPACK, Typed, is_async, typed_of
+from rpcb_trio._typed._binding import MSGPACK, Typed, is_async, typed_of, typed_stream_of
 from rpcb_trio._typed._requests import Asked, RequestInfo, info_of
 from rpcb_trio._typed._schemas import Schemas
 
-__all__ = ["MSGPACK", "Asked", "RequestInfo", "Schemas", "Typed", "info_of", "is_async", "typed_of"]
+__all__ = [
+    "MSGPACK",
+    "Asked",
+    "RequestInfo",
+    "Schemas",
+    "Typed",
+    "info_of",
+    "is_async",
+    "typed_of",
+    "typed_stream_of",
+]

@@ -12,6 +12,7 @@ from functools import partial
 from types import NoneType, UnionType
 from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from rpcb_trio._parts import End
 from rpcb_trio._typed._arrays import is_array_like
 from rpcb_trio._typed._requests import RequestInfo
 from rpcb_trio.errors import SettingError
@@ -25,6 +26,9 @@ SEVERAL = (
     collections.abc.Iterable,
 )
 """What a batch of items or results may be annotated as."""
+
+STEPS = (collections.abc.Iterator, collections.abc.Iterable, collections.abc.Generator)
+"""What steps may be annotated as."""
 
 BUFFERS = (bytes, bytearray, memoryview)
 
@@ -81,8 +85,8 @@ def asking_parameter(function: Callable[..., Any], name: str) -> str | None:
     return None
 
 
-def read(function: Callable[..., Any], name: str) -> Read:
-    """Read the annotations of an `infer`.
+def read(function: Callable[..., Any], name: str, *, streams: bool = False) -> Read:
+    """Read the annotations of an `infer`, or of a `stream_infer`.
 
     Raises:
         SettingError: they can't be read, or are not of batches.
@@ -92,9 +96,10 @@ def read(function: Callable[..., Any], name: str) -> Read:
     if not hints:
         return Read(Says(), Says(), None)
     first = parameters[0].name
+    of_results = _of_steps if streams else _of_results
     return Read(
         _of_items(hints.get(first), f"{name}: its parameter {first}"),
-        _of_results(hints.get("return", Any), f"{name}: its result"),
+        of_results(hints.get("return", Any), f"{name}: its result"),
         asking_parameter(function, name),
     )
 
@@ -119,11 +124,29 @@ def _of_results(annotation: Any, place: str) -> Says:
     annotation = _bare(annotation)
     if is_array_like(annotation):
         return Says(annotation, place=place)
-    member = _member(annotation)
-    if get_origin(member) in (Union, UnionType):
-        kept = [each for each in get_args(member) if not _is_exception(each)]
-        member = Union[tuple(kept)] if kept else Any  # noqa: UP007 - of a tuple
-    return _of_member(member, annotation, place)
+    return _of_member(_without_errors(_member(annotation)), annotation, place)
+
+
+def _of_steps(annotation: Any, place: str) -> Says:
+    """Of what a `stream_infer` yields: the parts in `Iterator[Step[Part]]`."""
+    annotation = _bare(annotation)
+    step = _bare(get_args(annotation)[0]) if get_args(annotation) else Any
+    if _is_silent(annotation) or _is_silent(step):
+        return Says(place=place)
+    if get_origin(annotation) not in STEPS or get_origin(step) is not collections.abc.Mapping:
+        raise SettingError(
+            f"{place} is annotated as {shown_type(annotation)}; it yields steps, so write Iterator[Step[...]]"
+        )
+    part = _without_errors(get_args(step)[1])
+    return _of_member(part, part, place)
+
+
+def _without_errors(member: Any) -> Any:
+    """A result or a part, without what ends an item instead."""
+    if get_origin(member) not in (Union, UnionType):
+        return member
+    kept = [each for each in get_args(member) if not _is_exception(each) and each is not End]
+    return Union[tuple(kept)] if kept else Any  # noqa: UP007 - of a tuple
 
 
 def _of_member(member: Any, annotation: Any, place: str) -> Says:

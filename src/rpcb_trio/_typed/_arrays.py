@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 
 def is_array_like(annotation: Any) -> bool:
@@ -26,7 +26,7 @@ def maker_of(annotation: Any) -> Callable[[Any], Any] | None:
         return lambda value: _checked(numpy.asarray(value, dtype=dtype))
     torch: Any = sys.modules.get("torch")
     if torch is not None and kind is torch.Tensor:
-        return _tensor_of(torch)
+        return cast(Callable[[Any], Any], torch.tensor)
     return None
 
 
@@ -64,15 +64,5 @@ def _dtype_of(annotation: Any) -> Any:
 
 def _checked(array: Any) -> Any:
     if array.dtype.kind not in "biufc":
-        raise ValueError("Expected an array of numbers")
+        raise ValueError
     return array
-
-
-def _tensor_of(torch: Any) -> Callable[[Any], Any]:
-    def make(value: Any) -> Any:
-        try:
-            return torch.tensor(value)
-        except (TypeError, RuntimeError) as error:
-            raise ValueError(f"Expected an array of numbers: {error}") from None
-
-    return make

@@ -94,12 +94,40 @@ class Typed:
                 components |= more
         return Schemas(found[0], found[1], components)
 
+    def streaming(self, stream_infer: Callable[..., Any]) -> Callable[[list[Any]], Any]:
+        """The `stream_infer` as executors call it."""
+        if self.asks is None:
+            return stream_infer
+        return Call(stream_infer, asks=self.asks, stacks=False, lists=False).stream
+
     def calling(self, infer: Callable[..., Any]) -> Callable[[list[Any]], Any]:
         """The `infer` as executors call it: with items alone, for results that can be taken apart."""
         if self.asks is None and not self.stacks and self.result is None:
             return infer
         call = Call(infer, asks=self.asks, stacks=self.stacks, lists=self.result is not None)
         return call.run_async if is_async(infer) else call.run
+
+
+def typed_stream_of(
+    stream_infer: Callable[..., Any], name: str, *, reads: bool, writes: bool, joins: bool
+) -> Typed:
+    """As `typed_of`, for what streams; a whole reply is the list of its parts, unless its service `joins`.
+
+    Raises:
+        SettingError: as `typed_of`, or it asks for one array.
+    """
+    if not reads and not writes:
+        return Typed(asks=asking_parameter(stream_infer, name))
+    found = read(stream_infer, name, streams=True)
+    if found.item.is_stacked:
+        shown = shown_type(found.item.annotation)
+        raise SettingError(
+            f"{found.item.place} is {shown}; what streams is given items, so write list[{shown}]"
+        )
+    parts = found.result
+    if parts.is_type and not joins:
+        found = found._replace(result=parts._replace(annotation=list[parts.annotation]))  # type: ignore[name-defined] # a type that is known at run time
+    return _typed(found, reads=reads, writes=writes)
 
 
 def is_async(function: Any) -> bool:

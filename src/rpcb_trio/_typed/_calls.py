@@ -44,6 +44,11 @@ class Call(NamedTuple):
             [(run.places, await self.infer(run.items, **run.requests)) for run in self._runs(items)]
         )
 
+    def stream(self, items: list[Any]) -> Any:
+        """Call what streams; it is given its items at once."""
+        [run] = self._runs(items)
+        return self.infer(run.items, **run.requests)
+
     def _runs(self, given: list[Any]) -> Iterator[_Run]:
         items, known = given, [RequestInfo()] * len(given)
         if any(type(each) is Asked for each in given):

@@ -15,6 +15,11 @@ from rpcb_trio.errors import DecodeError, InvalidRequest
 
 Schema = dict[str, Any]
 
+ANYTHING: Schema = {"description": "Any value."}
+"""msgspec takes an empty schema for none."""
+
+NO_ARRAY = "Expected an array of numbers, in rows of equal length"
+
 AT = re.compile(r" - at (?P<path>[^\n]*)\Z")
 """How msgspec ends an error's text with the place of the wrong value."""
 MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
@@ -116,12 +121,14 @@ def written(mode: str) -> Callable[[Any], Any]:
 
 def _made(kind: Any, value: Any) -> Any:
     """The `dec_hook`: a value of a type that msgspec does not know."""
+    if kind is object:
+        return value
     make = maker_of(kind)
     if make is not None:
         try:
             return make(value)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(str(error).partition("\n")[0]) from None
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            raise ValueError(NO_ARRAY) from None
     if not _is_model(kind):
         raise NotImplementedError
     try:
@@ -133,10 +140,12 @@ def _made(kind: Any, value: Any) -> Any:
 
 def _schema_of(kind: Any, mode: str) -> Schema:
     """The `schema_hook`."""
+    if kind is object:
+        return ANYTHING.copy()
     if maker_of(kind) is not None:
         return {"type": "array", "items": {}}
     if mode == "serialization" and is_array_like(kind):
-        return {}
+        return ANYTHING.copy()
     if _is_model(kind):
         return {"type": "object"}
     raise NotImplementedError

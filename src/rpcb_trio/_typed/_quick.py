@@ -22,11 +22,9 @@ def _runs_code(info: Any, seen: set[int]) -> bool:
         return False
     seen.add(id(info))
     cls = getattr(info, "cls", None)
-    if (
-        isinstance(info, inspect.CustomType)
-        or hasattr(cls, "__post_init__")
-        or "_missing_" in vars(cls or int)
-    ):
+    if isinstance(info, inspect.CustomType):
+        return cls is not object
+    if hasattr(cls, "__post_init__") or "_missing_" in vars(cls or int):
         return True
     factory = getattr(info, "default_factory", msgspec.NODEFAULT)
     if factory is not msgspec.NODEFAULT and factory not in PLAIN_FACTORIES:

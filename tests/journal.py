@@ -56,6 +56,7 @@ class SteppedSession:
         self.stop_consuming = session.stop_consuming
         self.watch = session.watch
         self.blockages = session.blockages
+        self.cancels = session.cancels
         self.max_reply_size = session.max_reply_size
         self.has_caller = session.has_caller
         self.requeue = session.requeue

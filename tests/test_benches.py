@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benches import client, echo, neighbours, readme, shares
+from benches import client, echo, giving_up, neighbours, readme, shares
 from benches.broker import fresh_queue
 from benches.cases import CASES, COMMAND, FLOOR, PIKA_SELECT, SERVERS, Case
 from benches.load import Load, send
@@ -111,6 +111,19 @@ def test_readme_answers_every_caller(
     assert found[3]["published_mean_ms"] == 510
     assert plot.stat().st_size > 0
     assert "rabbit-rpc-batch" in capsys.readouterr().out
+
+
+def test_giving_up_finds_that_cancels_spare_the_model_requests_and_those_who_stay_a_wait(
+    results: Path,
+) -> None:
+    giving_up.main(loads=(1.3,), requests=300, json=results)
+    [row] = found_in(results, "giving_up")
+    off, on = row["off"], row["on"]
+    assert off["computed"] == row["requests"]
+    assert on["computed"] >= row["requests"] - on["given_up"]
+    assert on["computed"] < off["computed"]
+    assert on["busy"] < off["busy"]
+    assert on["latency"] < off["latency"]
 
 
 def test_shares_simulates_a_tenant_beside_one_that_floods(

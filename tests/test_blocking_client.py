@@ -30,6 +30,7 @@ class Echo:
         self.was_met_with_silence = threading.Event()
         self.was_closed = threading.Event()
         self.opened = 0
+        self.cancelled = list[bytes]()
 
     def open_session(self, topology: Topology, *, prefetch: int) -> AbstractAsyncContextManager[Session]:
         raise NotImplementedError(topology, prefetch)
@@ -54,6 +55,12 @@ class EchoSession:
 
     def on_reply(self, take: Callable[[Reply], None]) -> None:
         self._take = take
+
+    async def allow_cancels(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def cancel(self, request: Outgoing) -> None:
+        self._echo.cancelled.append(request.body)
 
     async def publish(self, request: Outgoing, _: Callable[[RpcbError], None], __: object = None) -> None:
         await trio.lowlevel.checkpoint()
@@ -175,11 +182,23 @@ def test_ctrl_c_ends_the_call_that_it_meets_and_leaves_the_client_as_it_was() ->
         echo.was_met_with_silence.wait()
         signal.pthread_kill(main_thread, signal.SIGINT)
 
-    with ThreadPoolExecutor(1) as threads, BlockingRpcClient(echo) as client:
+    with ThreadPoolExecutor(1) as threads, BlockingRpcClient(echo, cancel=True) as client:
         threads.submit(press_ctrl_c)
         with pytest.raises(KeyboardInterrupt):
             client.call(b"a", queue="silence", timeout=60)
         assert client.call(b"b", queue="echo").body == b"b"
+    assert echo.cancelled == [b"a"]
+
+
+@pytest.mark.parametrize(("cancel", "cancelled"), [(True, [b"a"]), (False, [])])
+def test_a_call_that_takes_too_long_is_cancelled_at_the_workers_where_that_is_asked_for(
+    cancel: bool,  # noqa: FBT001 - a parameter of the test
+    cancelled: list[bytes],
+) -> None:
+    echo = Echo()
+    with BlockingRpcClient(echo, cancel=cancel) as client, pytest.raises(ReplyTimeout):
+        client.call(b"a", queue="silence", timeout=0.001)
+    assert echo.cancelled == cancelled
 
 
 def test_a_blocking_call_on_an_event_loop_is_told_so() -> None:

@@ -91,6 +91,11 @@ WATCHFUL = NOTING._replace(are_suspects=True)
 STUBBORN = HOOKS._replace(policy=Stubborn(3, max_wait=0.5))
 SWAPPED = HOOKS._replace(swaps=(False, True))
 UNLOADED = PLAIN._replace(swaps=(True, False))
+GIVEN_UP = HOOKS._replace(
+    bodies=[b"good 1", b"brief 2", b"brief 3", b"poison 4", b"good 5", b"brief 6", b"brief 7", b"good 8"],
+    settings={"queue": Topology(queue=QUEUE, cancel=True)},
+)
+"""What is brief is given up by its callers."""
 
 
 class Reloading(VirtualExecutor):
@@ -144,10 +149,18 @@ async def happen(broker: MemoryBroker, bodies: Sequence[bytes], *, are_suspects:
     if are_suspects:
         async with broker.open_session(Topology(queue=QUEUE), prefetch=len(bodies)):
             pass
-    await trio.sleep(0.75)
+    await trio.sleep(0.25)
+    give_up(broker, bodies)
+    await trio.sleep(0.5)
     ask(broker, *bodies[5:])
     await trio.sleep(0.75)
     broker.disconnect()
+
+
+def give_up(broker: MemoryBroker, bodies: Sequence[bytes]) -> None:
+    """Some before they are sent; nobody hears of it unless that is set."""
+    for name in (body.split()[-1].decode() for body in bodies if body.startswith(b"brief")):
+        broker.publish(b"", exchange="rpcb.cancel", routing_key=QUEUE, reply_to=ANSWERS, correlation_id=name)
 
 
 def die_over(bodies: Sequence[bytes], folder: Path) -> None:
@@ -210,6 +223,13 @@ async def test_nor_while_the_model_is_swapped(
     await cut_at_each_await("_run", scenario, action)
 
 
+@pytest.mark.parametrize(("stage", "action"), [("compute", disconnect), ("_take_cancels", cancel)])
+async def test_nor_while_callers_give_requests_up(
+    stage: str, action: Action, autojump_clock: MockClock
+) -> None:
+    await cut_at_each_await(stage, GIVEN_UP, action)
+
+
 async def cut_at_each_await(stage: str, scenario: Scenario, action: Action) -> None:
     step = 1
     while (await play(scenario, stage, step, action)).has_acted:
@@ -227,6 +247,7 @@ async def test_every_await_of_every_stage_is_among_those_that_are_cut(
     for scenario in (CROWDED, WARY):
         for stage in ("receive", "reply"):
             places |= (await play(scenario, stage, math.inf, cancel)).places
+    places |= (await play(GIVEN_UP, "_take_cancels", math.inf, cancel)).places
     monkeypatch.setattr(_journal, "FRESH", -1.0)
     for stage in ("receive", "compute"):
         places |= (await play(WATCHFUL, stage, math.inf, cancel)).places

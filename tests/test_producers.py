@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from rpcb_trio import RequestError, Topology
+from rpcb_trio import FixedPolicy, RequestError, Topology
 from tests.amqp.producer import Producer
 from tests.amqp.serving import serving
 from tests.answering import PATIENCE
@@ -148,3 +149,26 @@ SOURCES = sorted(
 def test_the_page_shows_each_producer_as_its_file_is(source: Path) -> None:
     shown = re.findall(r'^```\w+ title="(\S+)"\n(.*?)^```$', PAGE.read_text(), re.DOTALL | re.MULTILINE)
     assert dict(shown)[str(source.relative_to(ROOT))] == source.read_text()
+
+
+async def test_a_producer_that_cancels_what_it_gives_up_is_heard_by_the_worker(
+    broker: Broker, queue: str
+) -> None:
+    gate = threading.Event()
+
+    def slowly(bodies: list[bytes]) -> list[bytes]:
+        gate.wait(PATIENCE)
+        return bodies
+
+    command, url = [sys.executable, str(FOLDER / "pika_cancel.py")], plain(broker.url)
+    async with serving(
+        slowly, broker, Topology(queue=queue, cancel=True), batching=FixedPolicy(1)
+    ) as running:
+        await Producer(broker, queue).send(b"first")
+        [(code, printed, said)] = await run_all(command, (url, queue, "second", "0.01"))
+        await running.until_settled(1)
+        gate.set()
+        [answered] = await run_all(command, (url, queue, "third"))
+    assert (code, printed, "is cancelled" in said) == (1, "", True)
+    assert [answer.request.body for answer, _ in running.settled] == [b"second", b"first", b"third"]
+    assert answered == (0, "third\n", "")

@@ -55,7 +55,7 @@ def at_broker(gauge: str) -> list[Query]:
 
 BUSY = f"{rate('rpcb_infer_seconds_sum')} / {total('rpcb_executors')}"
 
-FAILED = f'{WORKERS},outcome!="success"'
+FAILED = f'{WORKERS},outcome!~"success|cancelled"'
 
 ERROR_RATIO = f"{rate('rpcb_requests_total', among=FAILED)} / {rate('rpcb_requests_total')}"
 

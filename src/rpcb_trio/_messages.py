@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -78,6 +78,13 @@ class Request(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """As its caller set it. `body` is still packed where this says so; a service gets it plain."""
     tag: int = 0
     """The delivery tag. It belongs to the session that delivered the request and is void after it."""
+
+
+class CallId(NamedTuple):
+    """What a request is known by to whoever cancels it: where its reply goes, and its correlation id."""
+
+    reply_to: str | None
+    correlation_id: str
 
 
 @dataclass(frozen=True)
@@ -331,7 +338,7 @@ class Settled(StrEnum):
     REQUEUED = "requeued"
     """The broker refused the reply; the request is back in its queue, as set."""
     DROPPED = "dropped"
-    """It is acked without a reply: it had expired and is dropped, as set, or its caller is gone."""
+    """It is acked without a reply: it had expired and is dropped, as set, or its caller has cancelled it."""
     UNSENDABLE = "unsendable"
     """Not an end: its reply is too big for the broker or can't be put into AMQP, and is replaced. Instruments
     never see it."""

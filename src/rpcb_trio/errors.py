@@ -27,6 +27,7 @@ __all__ = [
     "Busy",
     "CallError",
     "CallInterrupted",
+    "CallerCancelled",
     "CallerGone",
     "ClaimFailed",
     "ClaimRefused",
@@ -171,6 +172,12 @@ class CallerGone(RequestError):
     """The caller's direct reply-to address leads nowhere any more; the request was not computed."""
 
     code = "caller-gone"
+
+
+class CallerCancelled(RequestError):
+    """Its caller has given the request up, and said so; it gets no reply."""
+
+    code = "cancelled"
 
 
 class Busy(OutcomeError):

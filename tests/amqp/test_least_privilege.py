@@ -170,6 +170,33 @@ async def test_events_need_the_right_to_write_to_their_exchange_and_a_watcher_re
             pass
 
 
+async def test_cancels_need_the_right_to_write_to_their_exchange_and_a_worker_reads_a_queue_of_its_own(
+    site: Site,
+) -> None:
+    topology = Topology(queue=site.queue, declare="passive", cancel=True)
+    async with open_client(AmqpTransport(site.node.url), cancel=True):
+        pass  # the exchange is declared by whoever may
+    worker, client = site.transport("cancel-worker"), site.transport("cancel-client")
+    async with (
+        worker.open_session(topology, prefetch=1) as session,
+        open_client(client, cancel=True) as calls,
+    ):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: calls.call(b"x", queue=site.queue))
+            request = await session.requests.receive()
+            nursery.cancel_scope.cancel()
+        given_up = await session.cancels.receive()
+        assert given_up == (request.reply_to, request.correlation_id)
+        await session.settle([Answer(request, None)])
+        await session.stop_consuming()
+    with pytest.raises(TopologyMismatch, match=r"cancel: .*rpcb\.cancel"):
+        async with open_client(site.transport("client"), cancel=True):
+            pass
+    with pytest.raises(TopologyMismatch, match=r"cancel: .*rpcb\.cancel"):
+        async with site.transport("worker").open_session(topology, prefetch=1):
+            pass
+
+
 @pytest.mark.parametrize(
     ("role", "topology"),
     [

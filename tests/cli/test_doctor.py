@@ -112,9 +112,13 @@ def test_rights_are_told_one_by_one_and_the_least_that_work_are_enough(
     assert rows(least)["may declare"] == ("ok", "no, and declare=passive needs none")
     other = broker.fresh_name()
     declare(broker, other)
-    found = rows(run_command("doctor", "--queue", other, "--url", url, "--dead-letter-exchange=amq.topic"))
+    with broker.channel() as channel:
+        channel.exchange_declare("rpcb.cancel", "direct", durable=True)
+    asked = ["--queue", other, "--url", url, "--dead-letter-exchange=amq.topic", "--cancel"]
+    found = rows(run_command("doctor", *asked))
     assert {what for what, (level, _) in found.items() if level == "problem"} == {
         f"queue {other}",
+        "cancels",
         "dead letters",
         "may declare",
         "may consume",

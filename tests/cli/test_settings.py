@@ -64,6 +64,7 @@ EVERY_SETTING = {
     "no_reply_to": "dead-letter",
     "max_body_size": 1000,
     "max_reply_size": 2000,
+    "cancel": True,
     "claims": ["s3://bucket/claims"],
     "claims_kept": 3600.5,
     "check_caller": True,

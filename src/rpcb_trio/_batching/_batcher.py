@@ -98,6 +98,15 @@ class Batcher:
         """Ask the policy at once where it, or `held_back`, holds a batch."""
         self._hold.cancel()
 
+    def withdraw(self, pending: Pending, error: OutcomeError) -> None:
+        """Refuse one that waits; nothing is done where it waits no more."""
+        waiting = self._waiting
+        waiting.top_up()
+        if pending in waiting.pending:
+            waiting.pending.leave((pending,))
+            self._refuse(pending, error)
+            self.ask_again()
+
     def completed(self, batch: Batch, runs: Sequence[Run]) -> None:
         """Tell the policy of a computed batch, after all that has arrived by now."""
         self._waiting.top_up()

@@ -52,6 +52,7 @@ class BlockingRpcClient(BlockingJobCalls):
         transport: an AMQP URL, or a transport.
         max_message_size: as `open_client` takes it.
         claims: likewise.
+        cancel: as for `open_client`; an interrupted call is given up, too.
 
     Raises:
         SettingError: the URL is wrong.
@@ -60,10 +61,17 @@ class BlockingRpcClient(BlockingJobCalls):
     _connection: _Connection | None = None
 
     def __init__(
-        self, transport: Transport | str, *, max_message_size: int | None = None, claims: str | None = None
+        self,
+        transport: Transport | str,
+        *,
+        max_message_size: int | None = None,
+        claims: str | None = None,
+        cancel: bool = False,
     ) -> None:
         as_transport(transport)  # so that a wrong URL is refused here
-        self._open = partial(open_client, transport, max_message_size=max_message_size, claims=claims)
+        self._open = partial(
+            open_client, transport, max_message_size=max_message_size, claims=claims, cancel=cancel
+        )
         self._is_closed = False
         with _lock:
             _clients.add(self)

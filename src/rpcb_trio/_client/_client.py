@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from uuid import uuid4
 
 import anyio
@@ -38,10 +39,17 @@ class RpcClient(JobCalls):
     raises (`trio.Cancelled`, `asyncio.CancelledError`) and harms no other call.
     """
 
-    def __init__(self, *, max_message_size: int | None = None, claims: CallerClaims | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        max_message_size: int | None = None,
+        claims: CallerClaims | None = None,
+        cancel: bool = False,
+    ) -> None:
         super().__init__()
         self._max_message_size = max_message_size
         self._claims = claims
+        self._may_cancel = cancel
         self._server: tuple[str, int] | None = None
         """Host and port of the broker."""
         self._waiting: dict[str, _Call | ReplyStream] = {}
@@ -222,7 +230,8 @@ class RpcClient(JobCalls):
             return await self._session.publish(sending.request, stream.fail)
 
     def _leave_stream(self, request: Outgoing) -> None:
-        pass
+        if self._may_cancel and self._session is not None:
+            self._session.cancel(request)
 
     async def _call_in_time(self, request: Outgoing, seconds: float, where: str) -> Reply:
         with anyio.move_on_after(seconds):
@@ -259,11 +268,14 @@ class RpcClient(JobCalls):
                     done = await self._session.publish(request, call.fail)
                 else:
                     done = await self._session.publish(request, call.fail, call.confirm)
+                if self._may_cancel and request.reply_to is None:
+                    call.cancel = partial(self._session.cancel, request)
             except BrokerError as error:
                 call.fail(error)
             return await call.reply()
         finally:
             del self._waiting[request.correlation_id]
+            call.give_up()
             if done is not None:
                 done()
 
@@ -288,7 +300,16 @@ class RpcClient(JobCalls):
 
     async def _keep_connected(self, transport: Transport, *, task_status: TaskStatus[None]) -> None:
         log = ConnectionLog("client", task_status.started)
-        await keep_connected(transport.open_caller, self._use, log)
+        await keep_connected(partial(self._open, transport.open_caller), self._use, log)
+
+    @asynccontextmanager
+    async def _open(
+        self, open_caller: Callable[[], AbstractAsyncContextManager[CallerSession]]
+    ) -> AsyncIterator[CallerSession]:
+        async with open_caller() as session:
+            if self._may_cancel:
+                await session.allow_cancels()
+            yield session
 
     async def _use(self, session: CallerSession) -> None:
         session.on_reply(self._take)
@@ -307,6 +328,7 @@ class RpcClient(JobCalls):
         self._is_closed = True
         self._connected.set()  # for the calls that wait for a connection
         for call in self._waiting.values():
+            call.give_up()
             call.fail(CallInterrupted(CLOSED))
         for scope in self._asking:
             scope.cancel()
@@ -325,6 +347,8 @@ class _Call:
     def __init__(self) -> None:
         self._over = anyio.Event()
         self._ending: Reply | RpcbError | None = None
+        self.cancel: Callable[[], None] = _tell_nobody
+        """Tells workers that it was given up."""
 
     @property
     def is_answered(self) -> bool:
@@ -345,6 +369,11 @@ class _Call:
             self._ending = CallInterrupted(f"the connection was lost: {error}") if is_lost else error
             self._over.set()
 
+    def give_up(self) -> None:
+        """Await no reply any more; workers learn of it where there could still be one."""
+        if self._ending is None:
+            self.cancel()
+
     async def reply(self) -> Reply:
         await self._over.wait()
         if isinstance(self._ending, Reply):
@@ -353,9 +382,17 @@ class _Call:
         raise self._ending
 
 
+def _tell_nobody() -> None:
+    pass
+
+
 @asynccontextmanager
 async def open_client(
-    transport: Transport | str, *, max_message_size: int | None = None, claims: str | None = None
+    transport: Transport | str,
+    *,
+    max_message_size: int | None = None,
+    claims: str | None = None,
+    cancel: bool = False,
 ) -> AsyncIterator[RpcClient]:
     """Connect an `RpcClient` to an AMQP URL or a transport, under trio or asyncio; leaving it closes it.
 
@@ -373,15 +410,20 @@ async def open_client(
             default 128 MiB up to RabbitMQ 3.13 and 16 MiB from 4.0 on.
         claims: a store for larger ones, of requests and replies: a directory, or a URL for fsspec. The
             worker's `claims` must name it in the same words.
+        cancel: whether workers are told of each call that is given up before its reply is here: it took
+            longer than its timeout, it was cancelled, or the client was left. Workers listen where their
+            topology has `cancel`.
 
     Raises:
+        TopologyMismatch: with `cancel`, the exchange for that can't be had, or may not be written to.
         LoginRefused: the broker refused the user, the password, the virtual host or the certificate.
         SessionLost: the broker can't be reached.
         SettingError: the URL is wrong, or the size, or the store can't be used.
     """
     COUNT.check("max_message_size", max_message_size)
     store = None if claims is None else CallerClaims(claims)
-    client, transport = RpcClient(max_message_size=max_message_size, claims=store), as_transport(transport)
+    client = RpcClient(max_message_size=max_message_size, claims=store, cancel=cancel)
+    transport = as_transport(transport)
     if store is not None:
         await store.open()
     client._server = server_of(transport)  # noqa: SLF001 - one room

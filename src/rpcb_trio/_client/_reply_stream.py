@@ -139,9 +139,13 @@ class ReplyStream:
             return
         self._is_closed = True
         if self._done is not None:
+            self.give_up()
             self._done()
-            if not self.is_answered:
-                self._leave(self._request)
+
+    def give_up(self) -> None:
+        """Await nothing more; workers learn of it where more could come."""
+        if not self.is_answered:
+            self._leave(self._request)
 
     @property
     def is_answered(self) -> bool:

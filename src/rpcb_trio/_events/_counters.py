@@ -40,7 +40,7 @@ class Counters:
 
     def take(self, state: StateEvent) -> None:
         """Take in what a state says."""
-        count = Gain(state.unix, state.answered + state.failed, state.failed, state.batches)
+        count = Gain(state.unix, state.answered + state.failed + state.cancelled, state.failed, state.batches)
         if self._counts and any(new < old for new, old in zip(count, self._counts[-1], strict=True)):
             self._counts.clear()  # another process of the same id, or its clock was set back
         self._counts.append(count)

@@ -126,6 +126,8 @@ class StateEvent(WorkerEvent, frozen=True, kw_only=True, tag="state"):
     """With the model's result, whether or not anyone was there to take it."""
     failed: Count
     """With an error reply, computed or not, or sent to the dead letters."""
+    cancelled: Count = 0
+    """Given up by its caller, computed or not, and not answered. None from older workers."""
     batches: Count
     rss: Count | None
     """Bytes of memory that the process has; None where the system does not say."""

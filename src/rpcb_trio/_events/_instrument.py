@@ -24,7 +24,7 @@ from rpcb_trio._messages import Answer, Batch, Request, Run, Settled
 from rpcb_trio._process_memory import memory_of
 from rpcb_trio._shown import shown
 from rpcb_trio._tracing import ids_of
-from rpcb_trio.errors import BrokerError, OutcomeError
+from rpcb_trio.errors import BrokerError, CallerCancelled, OutcomeError
 
 BUFFER = 64
 """Events of each kind that may wait to be published. They are published ten times a second, so this also
@@ -80,7 +80,7 @@ class EventInstrument(HealthInstrument):
         self._version: str | None = None
         self._computed: dict[Request, _Computed] = {}
         self._waiting = self._held = 0
-        self._received = self._answered = self._failed = self._batches = 0
+        self._received = self._answered = self._failed = self._cancelled = self._batches = 0
 
     def put_state(self) -> None:
         """Put a `StateEvent` of this moment; before the worker starts there is none."""
@@ -133,9 +133,11 @@ class EventInstrument(HealthInstrument):
     def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
         self._held -= len(answers)
         for answer, ending in zip(answers, settled, strict=True):
-            is_failed = answer.error is not None or ending is Settled.REJECTED
+            is_cancelled = isinstance(answer.error, CallerCancelled)
+            is_failed = (answer.error is not None or ending is Settled.REJECTED) and not is_cancelled
+            self._cancelled += is_cancelled
             self._failed += is_failed
-            self._answered += not is_failed and ending is not Settled.REQUEUED
+            self._answered += not is_failed and not is_cancelled and ending is not Settled.REQUEUED
             computed = self._computed.pop(answer.request, None)
             if computed is not None:
                 computed.failed += is_failed
@@ -187,6 +189,7 @@ class EventInstrument(HealthInstrument):
             received=self._received,
             answered=self._answered,
             failed=self._failed,
+            cancelled=self._cancelled,
             batches=self._batches,
             rss=memory_of(os.getpid()),
             dropped=self.buffer.dropped,

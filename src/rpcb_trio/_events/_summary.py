@@ -69,7 +69,7 @@ class WorkerState(StateEvent, frozen=True, kw_only=True):
     gone: bool
     """Whether nothing was heard of it for 5 s, though it had not stopped."""
     requests_per_second: float | None
-    """Those that are settled, with a reply or an error reply."""
+    """Those that are settled, with a reply or an error reply, or given up by their callers."""
     failed_per_second: float | None
     batches_per_second: float | None
 

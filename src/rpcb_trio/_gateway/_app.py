@@ -187,7 +187,9 @@ def _lifespan(
                 stack.enter_context(count())
             await stack.enter_async_context(store.opened())
             if isinstance(broker, str):
-                dispatcher.client = await stack.enter_async_context(open_client(broker))
+                dispatcher.client = await stack.enter_async_context(
+                    open_client(broker, cancel=dispatcher.options.cancel)
+                )
             else:
                 dispatcher.client = broker
             for run in running:

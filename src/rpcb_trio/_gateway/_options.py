@@ -34,6 +34,9 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     timeout: float = 30.0
     """For the reply, of a route that sets none and of `/rpc/NAME`."""
+    cancel: bool = False
+    """Whether workers are told of requests that are given up (see `open_client`), since the client has hung
+    up or the reply took too long; where the app is given an open client, that one's setting holds."""
     rpc: tuple[str, ...] = ()
     """Queues that `/rpc/NAME` reaches besides the routes' names; `*` in one stands for anything."""
     max_in_flight: int = 256

@@ -12,7 +12,7 @@ from rpcb_trio._instruments._instrument import Instrument, Setup
 from rpcb_trio._messages import Answer, Batch, Request, Run, Settled, shown_address
 from rpcb_trio._shown import shown
 from rpcb_trio._tracing import ids_of, request_id_in
-from rpcb_trio.errors import BrokerError, ExecutorHung, HooksHung, OutcomeError, RpcbError
+from rpcb_trio.errors import BrokerError, CallerCancelled, ExecutorHung, HooksHung, OutcomeError, RpcbError
 
 log = logging.getLogger("rpcb_trio")
 
@@ -31,6 +31,7 @@ ENDINGS = {
     Settled.DROPPED: "the request was dropped without a reply",
 }
 """What became of a request that was settled without a reply."""
+CANCELLED = "its caller has cancelled it, so it was dropped"
 
 
 class LogInstrument(Instrument):
@@ -193,14 +194,19 @@ class LogInstrument(Instrument):
             log.error("%s: an executor hangs on %s: %s", self._name, _contents(batch), error, extra=fields)
 
     def requests_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
-        """A line for each that ended without a reply; the transport logs why one was rejected."""
+        """A line for each that ended without a reply; the transport logs why one was rejected.
+
+        At debug where its caller has cancelled it.
+        """
         for answer, ending in zip(answers, settled, strict=True):
             if ending is not Settled.REPLIED:
-                log.info(
+                is_cancelled = isinstance(answer.error, CallerCancelled)
+                log.log(
+                    logging.DEBUG if is_cancelled else logging.INFO,
                     "%s: %s: %s (%s)",
                     self._name,
                     _named(answer.request),
-                    ENDINGS.get(ending, ending),
+                    CANCELLED if is_cancelled else ENDINGS.get(ending, ending),
                     ending,
                     extra=self._fields_of(answer.request, code=str(ending)),
                 )

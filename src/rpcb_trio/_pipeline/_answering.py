@@ -10,6 +10,7 @@ import trio
 from rpcb_trio._claims import NO_CLAIMS, Claims
 from rpcb_trio._instruments import Instrument, Instruments
 from rpcb_trio._messages import Answer, Failure, Settled
+from rpcb_trio._pipeline._cancels import Cancels, cancelled
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._generations import Generations
 from rpcb_trio._pipeline._ledger import Ledger
@@ -29,6 +30,7 @@ class Answering:
     """Bytes; None for the broker's own limit, as far as that is known."""
     instruments: Instruments
     ledger: Ledger
+    cancels: Cancels
     claims: Claims = NO_CLAIMS
 
     async def answer(
@@ -36,17 +38,26 @@ class Answering:
     ) -> list[Answer]:
         """Encode the outcomes among these; what is an answer already stays as it is."""
         ready, to_encode = list[Answer](), list[Resolved]()
+        may_drop = self.drop_expired or self.cancels.is_on
         for each in outcomes:
             if isinstance(each, Answer):
                 ready.append(each)
-            elif self.drop_expired and isinstance(each.error, Expired):
-                ready.append(Answer(each.request, None, each.error))
+            elif may_drop and (dropped_for := self._why_dropped(each)) is not None:
+                ready.append(Answer(each.request, None, dropped_for))
             else:
                 to_encode.append(each)
         encoded = await self._encode(to_encode, codec, session)
         if self.reply_cache.is_on:
             await self.reply_cache.put(encoded)
         return [*ready, *encoded]
+
+    def _why_dropped(self, resolved: Resolved) -> OutcomeError | None:
+        """Why it gets no reply; None where it gets one."""
+        error = resolved.error
+        if self.cancels.is_on and resolved.request in self.cancels:
+            # What the service did wrong ends as ever: its operator hears of it, and dead letters are kept.
+            return None if error is not None and error.kind == "service" else cancelled()
+        return error if self.drop_expired and isinstance(error, Expired) else None
 
     async def settle(
         self, answers: Sequence[Answer], session: Session, rest: Rest | None = None

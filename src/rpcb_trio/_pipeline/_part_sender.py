@@ -30,7 +30,7 @@ from rpcb_trio._parts import END, End
 from rpcb_trio._pipeline._answering import why_unsendable
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._transports import Rest, Session
-from rpcb_trio.errors import Busy, CallerGone, InferError, OutcomeError
+from rpcb_trio.errors import Busy, CallerCancelled, CallerGone, InferError, OutcomeError
 
 MOST_LATE = 16 * 2**20
 """Bytes of one reply that may wait while the broker takes what is before them, and others are computed."""
@@ -80,7 +80,7 @@ class Stream:
         """End it, though more would be computed: its caller gets an error, if there is one."""
         if self.ending is None:
             self.is_left = True
-            is_gone = isinstance(error, CallerGone)
+            is_gone = isinstance(error, CallerGone | CallerCancelled)
             self.ending = Answer(self.request, None, error) if is_gone else self._failed(error)
             if self.late is not None:
                 self.late.clear()
@@ -160,6 +160,11 @@ class PartSender:
                 stream.is_finished = True
                 self._finish(stream.ending)
 
+    def wake(self) -> None:
+        """Look again at what is late: one may have ended."""
+        self._caught_up.set()
+        self._caught_up = trio.Event()
+
     async def catch_up(self, streams: Sequence[Stream]) -> None:
         """Wait while all of these are late, and have not ended."""
         while streams and all(stream.late is not None and stream.ending is None for stream in streams):
@@ -197,8 +202,7 @@ class PartSender:
             self._note(parts, await self._session.settle(parts))
         stream.late = None
         self.finish([stream])
-        self._caught_up.set()
-        self._caught_up = trio.Event()
+        self.wake()
 
     def _note(self, parts: Sequence[Part], settled: Sequence[Settled | None]) -> None:
         confirmed = list[Part]()

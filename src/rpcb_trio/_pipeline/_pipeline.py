@@ -10,6 +10,7 @@ from rpcb_trio._batching import Learned, Policy
 from rpcb_trio._instruments import Instrument, Instruments, Setup
 from rpcb_trio._messages import Batch
 from rpcb_trio._pipeline._answering import Answering
+from rpcb_trio._pipeline._cancels import Cancels
 from rpcb_trio._pipeline._generations import Generations
 from rpcb_trio._pipeline._hooks import Hooks
 from rpcb_trio._pipeline._journal import Journal
@@ -34,6 +35,7 @@ class Pipeline:
     """Both as they ask for."""
     answering: Answering
     ledger: Ledger
+    cancels: Cancels
     instruments: Instruments
     journal: Journal
     server: tuple[str, int] | None = None
@@ -126,6 +128,8 @@ class Pipeline:
             watchers.start_soon(self._report_blockages, session)
             watchers.start_soon(self._stop_when_draining, session, draining)
             watchers.start_soon(self._end_if_hooks_hang, watchers.cancel_scope)
+            if self.cancels.is_on:
+                watchers.start_soon(self._take_cancels, session)
             self.stages = Stages(self, session)
             watchers.start_soon(self.stages.follow)
             try:
@@ -133,6 +137,7 @@ class Pipeline:
             finally:
                 self.stages = None
                 self.generations.session_ended()
+                self.cancels.end_session()
                 session.requeue(self.ledger.idle())
             if not (draining.is_set() or self.hung):  # else it would end in silence, and consume no more
                 raise SessionLost("its deliveries ended, though the worker does not drain")
@@ -150,6 +155,10 @@ class Pipeline:
                 self.instruments.notify(Instrument.session_unblocked)
             else:
                 self.instruments.notify(Instrument.session_blocked, reason)
+
+    async def _take_cancels(self, session: Session) -> None:
+        async for call in session.cancels:
+            self.cancels.take(call)
 
     async def _end_if_hooks_hang(self, session_scope: trio.CancelScope) -> None:
         self.end_for(await self.hooks.overrun(), None)

@@ -17,6 +17,7 @@ from rpcb_trio._executors import WARM_UP_TIMEOUT, Executor, executor_of
 from rpcb_trio._instruments import Instrument, Instruments, LogInstrument, tracing_if_on
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._pipeline._answering import Answering
+from rpcb_trio._pipeline._cancels import Cancels
 from rpcb_trio._pipeline._checks import MAX_BODY_SIZE, check_numbers
 from rpcb_trio._pipeline._codec import Codec
 from rpcb_trio._pipeline._generations import Generation, Generations
@@ -213,7 +214,7 @@ async def serve(
         instruments = [*tracing_if_on(), LogInstrument(topology.queue)]
     notified = Instruments(instruments)
     prefetch, max_pending = checked_intake_of(live, len(executors))
-    ledger = Ledger()
+    ledger, cancels = Ledger(), Cancels(is_on=topology.cancel)
     generations = Generations(
         Generation(codec=codec, executors=executors),
         make_executors=make_executors,
@@ -236,8 +237,10 @@ async def serve(
             instruments=notified,
             ledger=ledger,
             claims=stores,
+            cancels=cancels,
         ),
         ledger=ledger,
+        cancels=cancels,
         instruments=notified,
         journal=death_journal,
         server=server_of(transport),

@@ -23,6 +23,7 @@ from rpcb_trio._executors import Streaming
 from rpcb_trio._instruments import Instrument
 from rpcb_trio._messages import Answer, Batch, Failure, Pending, Request, Settled, Success, wants_parts
 from rpcb_trio._pipeline._admission import Admission
+from rpcb_trio._pipeline._cancels import cancelled
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._live import rules_of
@@ -60,6 +61,7 @@ class Stages:
         self._journal = pipeline.journal
         self._ledger = pipeline.ledger
         self._generations = pipeline.generations
+        self._cancels = pipeline.cancels
         self._receivers = 0
         self._idle = trio.Semaphore(0)
         self._rule = self._prefetching()
@@ -186,6 +188,8 @@ class Stages:
             ):  # it comes alone, as all that is decoded
                 self._intake.start_soon(self.in_pieces, first, codec, pending.clone(), computed.clone())
                 return
+            if self._cancels.is_on:
+                admitted = self._without_cancelled(admitted)
             waiting = [each for each in admitted if isinstance(each, Pending)]
             if waiting:
                 pending.send_nowait(waiting)
@@ -215,6 +219,11 @@ class Stages:
         suspects = self._ledger.receive(taken)
         self._instruments.notify(Instrument.requests_received, taken)
         codec = self._generations.current.codec
+        if self._cancels.is_on and (early := self._cancels.enter(taken)):
+            pass_on([Answer(request, None, cancelled()) for request in early], codec)
+            taken = [request for request in taken if request not in self._cancels]
+            if not taken:
+                return
         if not suspects and admission.is_prompt(taken, codec):
             pass_on(admission.admit_promptly(taken, codec), codec)
             return
@@ -253,7 +262,7 @@ class Stages:
                     codec,
                     serving=serving,
                     ledger=self._ledger,
-                    send=lambda piece: pending.send_nowait([piece]),
+                    send=partial(self._send_piece, pending),
                     stream=stream,
                     send_part=send_part,
                 )
@@ -266,6 +275,27 @@ class Stages:
                     stream.end(pieces.ending_of(resolved), codec)
                 self._sender(codec, finish, late).finish([stream])
 
+    def _send_piece(self, pending: trio.MemorySendChannel[Sequence[Pending]], piece: Pending) -> None:
+        if self._cancels.is_on:
+            if piece.request in self._cancels:
+                piece.rest.end(Resolved(piece.request, Failure(cancelled())))
+                return
+            self._cancels.wait([piece])
+        pending.send_nowait([piece])
+
+    def _without_cancelled(
+        self, admitted: Sequence[Pending | Resolved | Answer]
+    ) -> Sequence[Pending | Resolved | Answer]:
+        """Admit none that was cancelled while it was decoded; the others can be withdrawn from now on."""
+        kept: list[Pending | Resolved | Answer] = []
+        for each in admitted:
+            if isinstance(each, Pending) and each.request in self._cancels:
+                kept.append(Answer(each.request, None, cancelled()))
+            else:
+                kept.append(each)
+        self._cancels.wait(each for each in kept if isinstance(each, Pending))
+        return kept
+
     def _notify_refused(self, answered: Sequence[Resolved | Answer]) -> None:
         for each in answered:
             if each.error is None:
@@ -275,7 +305,7 @@ class Stages:
 
     async def batch(self, batcher: Batcher, refused: trio.MemorySendChannel[Outcomes]) -> None:
         """Run the batcher; it sends what will not be computed straight to its answer."""
-        with refused:
+        with refused, self._cancels.withdrawing(batcher.withdraw):
             await batcher.run()
 
     def _refuse(
@@ -343,6 +373,8 @@ class Stages:
         running = [member.request for member in closed.members]
         self._ledger.begin(running)
         batch = await self._of_one_version(closed, codec, computed)
+        if batch is not None and self._cancels.is_on:
+            batch = self._without_given_up(batch, codec, computed)
         if batch is None:
             codec.uses.end()
             return
@@ -388,7 +420,13 @@ class Stages:
     ) -> StreamingBatch:
         finish = partial(self._finish, codec, computed)
         sender = self._sender(codec, finish, late)
-        return StreamingBatch(batch, executor, codec, sender, finish=finish, journal=self._journal, slot=slot)
+        streaming = StreamingBatch(
+            batch, executor, codec, sender, finish=finish, journal=self._journal, slot=slot
+        )
+        if self._cancels.is_on:
+            for item in streaming.items:
+                self._cancels.on_cancel(item.request, partial(streaming.give_up, item, cancelled()))
+        return streaming
 
     def _finish(
         self, codec: Codec, computed: trio.MemorySendChannel[Outcomes], ending: Resolved | Answer
@@ -447,7 +485,12 @@ class Stages:
             for place, member in enumerate(batch.members):
                 if member.generation != codec.generation:
                     nursery.start_soon(decode, place, member)
-        self._refuse_undecodable(batch, decoded, codec, computed)
+        undecodable = [
+            Resolved(member.request, each)
+            for member, each in zip(batch.members, decoded, strict=True)
+            if isinstance(each, Failure)
+        ]
+        self._refuse_several(undecodable, codec, computed)
         members = tuple(each for each in decoded if isinstance(each, Pending))
         return msgspec.structs.replace(batch, members=members) if members else None
 
@@ -463,18 +506,29 @@ class Stages:
             batch, members=tuple(each for each in batch.members if each not in former)
         )
 
-    def _refuse_undecodable(
-        self,
-        batch: Batch,
-        decoded: Sequence[Pending | Failure],
-        codec: Codec,
-        computed: trio.MemorySendChannel[Outcomes],
+    def _without_given_up(
+        self, batch: Batch, codec: Codec, computed: trio.MemorySendChannel[Outcomes]
+    ) -> Batch | None:
+        """The batch without those that were cancelled since it was closed; None where that is all."""
+        given_up = [member for member in batch.members if member.request in self._cancels]
+        if not given_up:
+            return batch
+        whole = list[Resolved]()
+        for member in given_up:
+            resolved = Resolved(member.request, Failure(cancelled()))
+            if member.rest is None:
+                whole.append(resolved)
+            else:
+                self._ledger.end([member.request])
+                self._notify_refused([resolved])
+                member.rest.end(resolved)
+        self._refuse_several(whole, codec, computed)
+        members = tuple(member for member in batch.members if member not in given_up)
+        return msgspec.structs.replace(batch, members=members) if members else None
+
+    def _refuse_several(
+        self, refused: Sequence[Resolved], codec: Codec, computed: trio.MemorySendChannel[Outcomes]
     ) -> None:
-        refused = [
-            Resolved(member.request, each)
-            for member, each in zip(batch.members, decoded, strict=True)
-            if isinstance(each, Failure)
-        ]
         if refused:
             self._ledger.end([each.request for each in refused])
             self._notify_refused(refused)
@@ -522,7 +576,10 @@ class Stages:
         self._notify_settled([answers[place] for place in places], [settled[place] for place in places])
 
     def _notify_settled(self, answers: Sequence[Answer], settled: Sequence[Settled]) -> None:
-        self._ledger.settle([answer.request for answer in answers])
+        requests = [answer.request for answer in answers]
+        self._ledger.settle(requests)
+        if self._cancels.is_on:
+            self._cancels.settle(requests)
         if self._rule.settled():
             self._follower.wake()
         claims = self._pipeline.answering.claims

@@ -58,12 +58,25 @@ class Item:
         if self.stream is not None:
             self.stream.headers = headers
         self._begun_at = 0 if self.stream is None else self.stream.position
-        self._is_done = False
+        self._is_done = self._is_given_up = False
 
     @property
     def is_over(self) -> bool:
         """Whether nothing more is computed of it."""
         return self._is_done or (self.stream is not None and self.stream.ending is not None)
+
+    @property
+    def is_left(self) -> bool:
+        """Whether nobody wants what is computed of it further."""
+        return self._is_given_up or (self.stream is not None and self.stream.is_left)
+
+    def give_up(self, error: OutcomeError) -> Resolved | None:
+        """As `end`: nobody wants the whole of it any more."""
+        self._is_given_up = self._is_done = True
+        if self.member.rest is not None:
+            self.member.rest.end(Resolved(self.request, Failure(error), self.headers))
+            return None
+        return Resolved(self.request, Failure(error), self.headers)
 
     def begin(self) -> None:
         """It is computed from its beginning."""
@@ -121,6 +134,7 @@ class StreamingBatch:
         self._slot = slot
         self.runs: list[Run] = []
         """Each run of `stream_infer`, in order."""
+        self.is_over = False
         self.paused = 0.0
         """Seconds in which nothing was computed, since all callers were late."""
 
@@ -131,7 +145,10 @@ class StreamingBatch:
             ExecutorHung: as the executor.
             SessionLost: as the session.
         """
-        await self._compute(self.items)
+        try:
+            await self._compute(self.items)
+        finally:
+            self.is_over = True
 
     async def watch_callers(self, has_caller: Callable[[str], Awaitable[bool]]) -> None:
         """Let those be whose direct callers are gone. It never returns."""
@@ -148,6 +165,16 @@ class StreamingBatch:
         if item.stream is not None:
             item.stream.leave(error)
             self._end([item])
+            self._sender.wake()
+
+    def give_up(self, item: Item, error: OutcomeError) -> None:
+        """Compute no more of it, if the batch is still computed."""
+        if self.is_over or item.is_over:
+            return
+        if item.stream is not None:
+            self.leave(item, error)
+        elif (resolved := item.give_up(error)) is not None:
+            self._finish(resolved)
 
     async def _compute(self, items: Sequence[Item]) -> None:
         failed: Exception | None = None
@@ -219,9 +246,7 @@ class StreamingBatch:
         if all(item.stream is not None for item in live):
             await self._sender.catch_up([item.stream for item in live if item.stream is not None])
         self.paused += trio.current_time() - before
-        return [
-            number for number, item in enumerate(items) if item.stream is not None and item.stream.is_left
-        ]
+        return [number for number, item in enumerate(items) if item.is_left]
 
     def _end(
         self, items: Sequence[Item], endings: Mapping[Item, Outcome[Any] | End] = MappingProxyType({})
@@ -240,11 +265,11 @@ class StreamingBatch:
 class _Sink:
     def __init__(self, batch: StreamingBatch, items: Sequence[Item]) -> None:
         self._batch = batch
-        self._items = items
+        self.items = items
 
     def begin(self) -> None:
-        for item in self._items:
+        for item in self.items:
             item.begin()
 
     async def take(self, steps: Sequence[Happened]) -> Collection[int]:
-        return await self._batch.take(self._items, steps)
+        return await self._batch.take(self.items, steps)

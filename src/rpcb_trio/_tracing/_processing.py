@@ -15,6 +15,7 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind
 from rpcb_trio._messages import Answer, Batch, Ending, Request, Run, Settled
 from rpcb_trio._tracing._api import NOWHERE, OF_A_BATCH, SYSTEM, Attributes, below, context_of, fail, tracer
 from rpcb_trio._tracing._ids import ids_of
+from rpcb_trio.errors import CallerCancelled
 
 OPERATIONS = {Settled.REJECTED: "reject", Settled.REQUEUED: "requeue"}
 """How a request is settled; any other is acked."""
@@ -68,7 +69,7 @@ class Processing:
         self._token: Token[Context] | None = None
         self._began = self._encoded = until
         self._size = self._unsettled = len(requests)
-        self._failed = 0
+        self._failed = self._cancelled = 0
 
     @property
     def is_recording(self) -> bool:
@@ -153,6 +154,10 @@ class Processing:
             self._infer = None
 
     def _note_failure(self, answer: Answer, ending: Settled, now: float) -> None:
+        if isinstance(answer.error, CallerCancelled):  # nothing has failed
+            self._cancelled += 1
+            self._span.set_attribute("rpcb.cancelled", self._cancelled)
+            return
         code = str(ending) if answer.error is None else answer.error.code
         if answer.error is None and ending not in OPERATIONS:
             return

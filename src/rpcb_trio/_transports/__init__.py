@@ -18,13 +18,14 @@ from rpcb_trio._transports._protocol import (
     Session,
     Transport,
 )
-from rpcb_trio._transports._topology import LARGEST_PREFETCH, LONGEST_HEARTBEAT, Topology
+from rpcb_trio._transports._topology import CANCELS, LARGEST_PREFETCH, LONGEST_HEARTBEAT, Topology
 from rpcb_trio.errors import SettingError
 
 if TYPE_CHECKING:
     from rpcb_trio.amqp import AmqpTransport
 
 __all__ = [
+    "CANCELS",
     "LARGEST_PREFETCH",
     "LONGEST_HEARTBEAT",
     "BrokerFacts",

@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 import msgspec
 import trio
 
-from rpcb_trio._messages import Answer, Notice, Outgoing, Reply, Request, Settled
+from rpcb_trio._messages import Answer, CallId, Notice, Outgoing, Reply, Request, Settled
 from rpcb_trio._transports._topology import Topology
 from rpcb_trio.errors import RpcbError
 
@@ -39,6 +39,11 @@ class Session(Protocol):
 
         Until then `settle` waits, and so no more is delivered than the prefetch.
         """
+        ...
+
+    @property
+    def cancels(self) -> trio.MemoryReceiveChannel[CallId]:
+        """The requests that callers give up, held here or not; only asked for with `Topology.cancel`."""
         ...
 
     @property
@@ -182,6 +187,22 @@ class CallerSession(Protocol):
     @property
     def max_request_size(self) -> int | None:
         """The largest body, in bytes, that the broker takes by default, or that it has named as its limit."""
+        ...
+
+    async def allow_cancels(self) -> None:
+        """See to it that `cancel` may be called: declare the exchange of cancels, if it is not there.
+
+        Raises:
+            TopologyMismatch: it can't be had, or the user may not publish there.
+            SessionLost: the connection is gone.
+        """
+        ...
+
+    def cancel(self, request: Outgoing) -> None:
+        """Tell workers that nobody awaits the reply to a request any more. No error shows: it is best effort.
+
+        `publish` has returned for it, and what that returned was not called yet.
+        """
         ...
 
     def on_reply(self, take: Callable[[Reply], None]) -> None:

@@ -36,6 +36,9 @@ OWN_EXCHANGES: Mapping[str, str] = {
 }
 """The exchanges that every broker has, and their types. They may be used, but not declared."""
 
+CANCELS = "rpcb.cancel"
+"""The exchange, durable and of type direct, to which callers send the ids of requests that they give up."""
+
 MATCH_WITHOUT_KEY = frozenset({"fanout", "headers"})
 """Types of exchanges that a queue is bound to even where no routing key is given."""
 
@@ -75,6 +78,9 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     the broker close the connection is never requeued."""
     arguments: Mapping[str, object] = NO_HEADERS
     """Further queue arguments (`x-max-priority`, `x-delivery-limit`, ...)."""
+    cancel: bool = False
+    """Whether callers may cancel requests. Then the worker hears what is sent to the exchange `rpcb.cancel`
+    for its queue, in an exclusive queue of its own."""
 
     def __post_init__(self) -> None:
         _check_choices(self)
@@ -107,6 +113,17 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
         if not self.exchange:
             return ()
         return self.routing_keys or (("",) if self.exchange_type in MATCH_WITHOUT_KEY else ())
+
+    @property
+    def cancel_keys(self) -> tuple[str, ...]:
+        """The routing keys of cancels for this queue, by where requests to it are sent (see `cancel_key`)."""
+        keys = (cancel_key("", self.queue), *(cancel_key(self.exchange, key) for key in self.binding_keys))
+        return tuple(key for key in keys if len(key.encode()) <= LONGEST_NAME)
+
+
+def cancel_key(exchange: str, routing_key: str) -> str:
+    """The routing key of a cancel, by where its request was sent."""
+    return f"{exchange}/{routing_key}" if exchange else routing_key
 
 
 def check_prefetch(prefetch: int) -> None:

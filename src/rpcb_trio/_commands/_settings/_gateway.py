@@ -51,6 +51,9 @@ class GatewaySettings(ConnectionSettings):
         DEFAULTS.timeout
     )
     """How long a reply is awaited, by routes that do not set it; it travels with the request."""
+    cancel: Annotated[bool, setting(HTTP)] = False
+    """Whether workers are told of requests whose client has hung up, or whose reply took too long; they
+    listen with --cancel too."""
     cors: Annotated[tuple[str, ...], several(HTTP, "ORIGIN")] = ()
     """Origin whose pages may call, as https://example.org; * for all. Repeatable."""
     cors_credentials: Annotated[bool, setting(HTTP)] = False

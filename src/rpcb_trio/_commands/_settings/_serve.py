@@ -140,6 +140,9 @@ class Settings(QueueSettings, ServiceSettings):
         ),
     ] = None
     """The largest reply; a larger one becomes the error reply-too-big."""
+    cancel: Annotated[bool, setting(REPLIES)] = False
+    """Whether callers may cancel requests: what they give up is not computed, or not answered. It takes the
+    exchange rpcb.cancel."""
     claims: Annotated[tuple[str, ...], several(REPLIES, "PLACE")] = ()
     """Store where the body of a request may be, and where a large reply may go: a directory, or a URL that
     fsspec knows. A body elsewhere is never fetched. Repeatable."""

@@ -10,7 +10,7 @@ import trio
 from rpcb_trio._client import open_client
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands.doctor._findings import Finding, of_connection, of_version, ok, problem, warning
-from rpcb_trio._transports import QueueFacts, Topology, Transport
+from rpcb_trio._transports import CANCELS, QueueFacts, Topology, Transport
 from rpcb_trio.errors import CallError
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ async def examine(
     if wanted.exchange:
         yield await _of_exchange(asked, wanted)
         yield _of_bindings(wanted)
+    if wanted.cancel:
+        yield await _of_cancels(asked, wanted)
     yield await _of_dead_letters(asked, wanted)
     is_missing = isinstance(seen, str) and seen.startswith("NOT_FOUND")
     async for finding in _of_permissions(asked, wanted, is_missing=is_missing):
@@ -90,6 +92,16 @@ def _of_bindings(wanted: Topology) -> Finding:
     return warning(
         "binding", f"by {keys}, and AMQP can't be asked whether it is there", "see with --send whether it is"
     )
+
+
+async def _of_cancels(asked: Examination, wanted: Topology) -> Finding:
+    what = "cancels"
+    missing = await asked.missing_exchange(CANCELS)
+    if missing is not None:
+        remedy = f"create the exchange {CANCELS}, durable and of type direct, or leave cancel out"
+        return _of_missing(what, missing, wanted, remedy)
+    refusal = await asked.refusal_to_hear(CANCELS, wanted.queue)
+    return _permitted(what, refusal, f"grant read on {CANCELS!r}, and all rights on queues named amq.gen-...")
 
 
 async def _of_dead_letters(asked: Examination, wanted: Topology) -> Finding:

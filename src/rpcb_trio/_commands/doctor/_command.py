@@ -121,7 +121,7 @@ def _connections(workers: Sequence[Settings]) -> dict[str, int]:
     """The connections of a process with these workers, by their roles, and how many channels each opens."""
     needed = dict[str, int]()
     for each in workers:
-        roles = {"in": 1, "out": 2}
+        roles = {"in": 2 if each.cancel else 1, "out": 2}
         if each.check_caller:
             roles["check"] = 1
         if each.events is not None:

@@ -120,7 +120,12 @@ async def _run(  # noqa: PLR0917 - all that is served
 
     async with (
         _broker(settings, services, registry) as (broker, exchange),
-        open_client(broker, max_message_size=settings.max_message_size, claims=settings.claims) as client,
+        open_client(
+            broker,
+            max_message_size=settings.max_message_size,
+            claims=settings.claims,
+            cancel=options.cancel,
+        ) as client,
         _events(broker, exchange) as events,
     ):
         app = make_app(client, routes, options, events=events, metrics=registry, typed=services)
@@ -144,7 +149,7 @@ async def _broker(
         yield transport(settings, name="gateway"), settings.events
         return
     events = settings.events or "events"
-    async with serving_here(services, events, registry) as broker:
+    async with serving_here(services, events, registry, cancel=settings.cancel) as broker:
         yield broker, events
 
 

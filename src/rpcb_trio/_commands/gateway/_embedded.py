@@ -59,7 +59,7 @@ def _to_queue(route: Route, name: str) -> Route:
 
 @asynccontextmanager
 async def serving_here(
-    services: Services, events: str, registry: CollectorRegistry | None = None
+    services: Services, events: str, registry: CollectorRegistry | None = None, *, cancel: bool = False
 ) -> AsyncIterator[MemoryBroker]:
     """Serve each from a queue of its name until the end, when what they hold is answered."""
     broker = MemoryBroker()
@@ -73,7 +73,8 @@ async def serving_here(
                 publishing,
                 *counting_for(registry),
             ]
-            start = partial(serve, service, broker, Topology(queue=name), instruments=instruments)
+            topology = Topology(queue=name, cancel=cancel)
+            start = partial(serve, service, broker, topology, instruments=instruments)
             worker = await nursery.start(partial(start, batch_headers=True))
             stack.callback(worker.drain)
         yield broker

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import anyio
 
-from rpcb_trio._messages import Outgoing, Reply
+from rpcb_trio._messages import CallId, Outgoing, Reply
 from rpcb_trio._transports._amqp._codec._frames import Delivery
 from rpcb_trio._transports._amqp._codec._properties import PERSISTENT, Properties
 from rpcb_trio._transports._amqp._data._closing import ChannelRefused, refused_exchange
@@ -21,8 +21,10 @@ from rpcb_trio._transports._amqp._data._publications import (
 )
 from rpcb_trio._transports._amqp._inboxes import AmqpInboxes, reply_of
 from rpcb_trio._transports._amqp._limits import learned_limit
+from rpcb_trio._transports._amqp._session._cancellations import allow_cancels, send_cancel
 from rpcb_trio._transports._amqp._session._outbox_channel import Exchanges
 from rpcb_trio._transports._amqp._session_end import SessionEnd
+from rpcb_trio._transports._topology import cancel_key
 from rpcb_trio.errors import PublishRefused, RequestTooBig, RpcbError, SessionLost, SettingError, Unroutable
 
 PSEUDO_QUEUE = "amq.rabbitmq.reply-to"
@@ -53,6 +55,7 @@ class AmqpCaller:
         self._connection: Connection
         self._channel: PublishChannel
         self._exchanges: Exchanges
+        self._may_cancel = False
         self._proven_size = SAFE_SIZE
         self._proven_exchanges = {""}
         self._limit: int | None = None
@@ -60,6 +63,8 @@ class AmqpCaller:
         self._trying = anyio.Lock()
         self._idle: list[PublishChannel] = []
         """Channels for trials on which no reply is awaited."""
+        self._of_trials: dict[str, PublishChannel] = {}
+        """The others, by the correlation ids of the requests whose replies are."""
 
     @property
     def max_request_size(self) -> int | None:
@@ -95,6 +100,7 @@ class AmqpCaller:
             async with self._trying:
                 self._refuse_too_big(call.request)
                 channel = await self._channel_for_trials()
+                self._of_trials[call.request.correlation_id] = channel
                 call.on_trial = anyio.Event()
                 channel.write(call)
                 self._connection.wire.flush()
@@ -102,12 +108,15 @@ class AmqpCaller:
                     await call.on_trial.wait()
         except BaseException:
             if channel is not None:
-                self._release(channel)
+                if call.request.reply_to is None:
+                    self.cancel(call.request)
+                self._release(call.request, channel)
             raise
-        return partial(self._release, channel)
+        return partial(self._release, call.request, channel)
 
-    def _release(self, channel: PublishChannel) -> None:
+    def _release(self, request: Outgoing, channel: PublishChannel) -> None:
         """Nobody awaits a reply on it any more."""
+        self._of_trials.pop(request.correlation_id, None)
         if channel.is_open:
             self._idle.append(channel)
 
@@ -141,6 +150,16 @@ class AmqpCaller:
             raise Unroutable(f"there is no {_address(request)}: the exchange is missing")
         if refusal is not None:
             raise PublishRefused(f"the broker would not take a request to {_address(request)}: {refusal.why}")
+
+    async def allow_cancels(self) -> None:
+        await allow_cancels(self._connection)
+        self._may_cancel = True
+
+    def cancel(self, request: Outgoing) -> None:
+        if self._may_cancel:
+            channel = self._of_trials.get(request.correlation_id, self._channel)
+            key = cancel_key(request.exchange, request.routing_key)
+            send_cancel(channel, CallId(request.reply_to or PSEUDO_QUEUE, request.correlation_id), key)
 
     async def watch(self) -> NoReturn:
         await self._end.watch()

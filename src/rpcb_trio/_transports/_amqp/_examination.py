@@ -148,6 +148,18 @@ class Examination:
             await self._try(lambda channel: channel.consume(queue, arguments={"x-priority": "high"}))
         )
 
+    async def refusal_to_hear(self, exchange: str, routing_key: str) -> str | None:
+        """Why we may not hear what is sent to an exchange, in a queue of our own; None if we may.
+
+        That queue goes with this connection.
+        """
+
+        async def hear(channel: ControlChannel) -> None:
+            queue = await channel.declare_queue("", exclusive=True)
+            await channel.bind_queue(queue.name, exchange, routing_key)
+
+        return await self._try(hear)
+
     async def refusal_to_write(self, exchange: str, routing_key: str = "") -> str | None:
         """Why we may not publish to an exchange; None if we may."""
         impossible = Publication(b"", Properties(expiration="soon"), routing_key, exchange)

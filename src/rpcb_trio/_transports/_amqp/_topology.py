@@ -15,7 +15,7 @@ from rpcb_trio._transports._amqp._data._closing import (
     ChannelRefused,
 )
 from rpcb_trio._transports._amqp._data._connection import Connection
-from rpcb_trio._transports._topology import DIFFERENT, MISSING, RESERVED, Topology
+from rpcb_trio._transports._topology import CANCELS, DIFFERENT, MISSING, RESERVED, Topology
 from rpcb_trio.errors import BrokerError, SessionLost, SettingError, TopologyMismatch
 
 _log = logging.getLogger(__name__)
@@ -55,6 +55,8 @@ async def declare(connection: Connection, topology: Topology) -> None:
             await channel.declare_exchange(
                 topology.exchange, topology.exchange_type, passive=checked, durable=topology.durable
             )
+    if topology.cancel:
+        await declare_cancels(connection, passive=passive)
     if topology.dead_letter_exchange:
         await _declare_dead_letter_exchange(connection, topology, topology.dead_letter_exchange)
     async with _declaring(connection, f"queue {topology.queue!r}", passive=passive) as channel:
@@ -68,24 +70,51 @@ async def declare(connection: Connection, topology: Topology) -> None:
                 await channel.bind_queue(topology.queue, topology.exchange, key)
 
 
+async def declare_cancels(connection: Connection, *, passive: bool = False) -> None:
+    """Find the exchange of cancels, or create it.
+
+    Raises:
+        TopologyMismatch: it can't be had.
+    """
+    what = f"cancel: exchange {CANCELS!r}"
+    await _find_or_create(connection, what, CANCELS, "direct", durable=True, passive=passive)
+
+
 async def _declare_dead_letter_exchange(connection: Connection, topology: Topology, name: str) -> None:
     """Any type will do if it is there; if not, a topic exchange can stand in for all of them."""
-    what = f"dead-letter exchange {name!r}"
-    try:
-        async with _declaring(connection, what, passive=True) as channel:
-            await channel.declare_exchange(name, passive=True)
-    except TopologyMismatch as exc:
-        is_missing = isinstance(exc.__cause__, ChannelRefused) and exc.__cause__.code == NOT_FOUND
-        if topology.declare == "passive" or not is_missing:
-            raise
-        async with _declaring(connection, what) as channel:
-            await channel.declare_exchange(name, "topic", durable=topology.durable)
+    passive = topology.declare == "passive"
+    if await _find_or_create(
+        connection,
+        f"dead-letter exchange {name!r}",
+        name,
+        "topic",
+        durable=topology.durable,
+        passive=passive,
+    ):
         _log.warning(
             "queue %s: the dead-letter exchange %r is new, so no queue is bound to it; bind one, or what "
             "can't be answered is dropped",
             topology.queue,
             name,
         )
+
+
+async def _find_or_create(
+    connection: Connection, what: str, name: str, kind: str, *, durable: bool, passive: bool
+) -> bool:
+    """Whether an exchange was created, since it was not there; whatever its type, if it was."""
+    try:
+        async with _declaring(connection, what, passive=True) as channel:
+            await channel.declare_exchange(name, passive=True)
+    except TopologyMismatch as exc:
+        is_missing = isinstance(exc.__cause__, ChannelRefused) and exc.__cause__.code == NOT_FOUND
+        if passive or not is_missing:
+            raise
+    else:
+        return False
+    async with _declaring(connection, what) as channel:
+        await channel.declare_exchange(name, kind, durable=durable)
+    return True
 
 
 async def warn_of_its_end(connection: Connection, topology: Topology) -> None:

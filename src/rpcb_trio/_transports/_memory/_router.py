@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import NoReturn
 
@@ -12,8 +12,9 @@ import msgspec
 import trio
 
 from rpcb_trio._messages import DIRECT_REPLY_TO, NO_HEADERS, Reply
-from rpcb_trio._transports._memory._queues import Message, Queue
+from rpcb_trio._transports._memory._queues import Consumer, Message, Queue
 from rpcb_trio._transports._topology import (
+    CANCELS,
     DIFFERENT,
     KNOWN_ARGUMENTS,
     MATCH_WITHOUT_KEY,
@@ -84,6 +85,8 @@ class Router:
             return
         if topology.exchange:
             self.declare_exchange(topology.exchange, topology.exchange_type, durable=topology.durable)
+        if topology.cancel:
+            self.declare_exchange(CANCELS, "direct")
         if topology.dead_letter_exchange and topology.dead_letter_exchange not in self._exchanges:
             self.declare_exchange(topology.dead_letter_exchange, "topic", durable=topology.durable)
         self.declare_queue(topology.queue, durable=topology.durable, arguments=topology.queue_arguments)
@@ -117,6 +120,30 @@ class Router:
         put, bodies = trio.open_memory_channel[bytes](size)
         self._exchanges[exchange].listeners.append(put)
         return bodies
+
+    @contextmanager
+    def hearing(
+        self, exchange: str, routing_keys: Sequence[str], take: Callable[[Message], None]
+    ) -> Iterator[None]:
+        """Have `take` called with all that is sent there by these keys, within the body."""
+        if exchange not in self._exchanges:
+            raise TopologyMismatch(f"exchange {exchange!r}: {MISSING}")
+        name, bindings = f"{RESERVED}gen-{next(self._tokens)}", self._exchanges[exchange].bindings
+        queue = self.queues[name] = Queue(durable=False)
+
+        def deliver(tag: int, message: Message) -> None:
+            take(message)
+            consumer.ack(tag)
+
+        consumer: Consumer = queue.consume(1, deliver)
+        for key in routing_keys:
+            bindings.setdefault(key, set()).add(name)
+        try:
+            yield
+        finally:
+            del self.queues[name]
+            for key in routing_keys:
+                bindings[key].discard(name)
 
     def add_caller(self, take: Callable[[Reply], None]) -> str:
         """A direct reply-to address of its own for a caller."""
@@ -154,6 +181,7 @@ class Router:
         if topology.declare == "passive":
             for what, name in (
                 ("exchange", topology.exchange),
+                ("cancel: exchange", CANCELS if topology.cancel else None),
                 ("dead-letter exchange", topology.dead_letter_exchange),
             ):
                 if name and name not in self._exchanges:

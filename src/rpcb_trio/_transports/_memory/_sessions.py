@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from typing import NoReturn, cast
 
 import msgspec
 import trio
 
-from rpcb_trio._messages import Answer, Outgoing, Reply, Request, Settled
+from rpcb_trio._messages import Answer, CallId, Outgoing, Reply, Request, Settled
 from rpcb_trio._transports._deadline import Deadlines
 from rpcb_trio._transports._headers import ROUTING_HEADERS, dead_letter_headers, ids_of
 from rpcb_trio._transports._memory._inboxes import MemoryInboxes
 from rpcb_trio._transports._memory._queues import Consumer, Message
 from rpcb_trio._transports._memory._router import Router, check_connected, watch
 from rpcb_trio._transports._protocol import QueueFacts, Rest
-from rpcb_trio._transports._topology import Topology
+from rpcb_trio._transports._topology import CANCELS, Topology, cancel_key
 from rpcb_trio.errors import CallerGone, RequestTooBig, RpcbError, Unroutable
 
 
@@ -41,6 +42,10 @@ class MemorySession:
         self.blockages = router.alarm.listen()
         self._send_requests, self.requests = trio.open_memory_channel[Request](math.inf)
         self._has_stopped = False
+        self._put_cancels, self.cancels = trio.open_memory_channel[CallId](math.inf)
+        self._hearing = ExitStack()
+        if topology.cancel:
+            self._hearing.enter_context(router.hearing(CANCELS, topology.cancel_keys, self._take_cancel))
         self._consumer: Consumer = router.queues[topology.queue].consume(prefetch, self._deliver)
 
     async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
@@ -104,7 +109,13 @@ class MemorySession:
         """End it, and requeue what it held."""
         self._send_requests.close()
         self.blockages.close()
+        self._hearing.close()
+        self._put_cancels.close()
         self._consumer.close()
+
+    def _take_cancel(self, message: Message) -> None:
+        if message.correlation_id is not None:
+            self._put_cancels.send_nowait(CallId(message.reply_to, message.correlation_id))
 
     def _reply(self, answer: Answer) -> Settled:
         ending = self._send(answer)
@@ -206,6 +217,16 @@ class MemoryCaller:
             raise Unroutable(request.why_returned())
         if confirmed is not None:
             confirmed()
+
+    async def allow_cancels(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self._router.declare_exchange(CANCELS, "direct")
+
+    def cancel(self, request: Outgoing) -> None:
+        if not self._lost.is_set():
+            address = request.reply_to or self._address
+            cancel = Message(body=b"", reply_to=address, correlation_id=request.correlation_id)
+            self._router.route(CANCELS, cancel_key(request.exchange, request.routing_key), cancel)
 
     async def watch(self) -> NoReturn:
         await watch(self._lost)

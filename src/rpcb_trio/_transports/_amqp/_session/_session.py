@@ -16,7 +16,7 @@ from typing import NoReturn, cast
 
 import trio
 
-from rpcb_trio._messages import Answer, Request, Settled, shown_address
+from rpcb_trio._messages import Answer, CallId, Request, Settled, shown_address
 from rpcb_trio._tracing import ids_of
 from rpcb_trio._transports._amqp._codec._frames import Delivery
 from rpcb_trio._transports._amqp._data._connection import Connection
@@ -25,6 +25,7 @@ from rpcb_trio._transports._amqp._data._publications import CONFIRMED, OPEN, Pub
 from rpcb_trio._transports._amqp._limits import learned_limit, unset_priority
 from rpcb_trio._transports._amqp._session._addressing import address
 from rpcb_trio._transports._amqp._session._blockage import Blockage
+from rpcb_trio._transports._amqp._session._cancellations import Cancellations
 from rpcb_trio._transports._amqp._session._consumer import Consumer
 from rpcb_trio._transports._amqp._session._dead_letters import DeadLetters
 from rpcb_trio._transports._amqp._session._destinations import Destinations
@@ -82,6 +83,7 @@ class AmqpSession:
         self._deliver, self._requests = trio.open_memory_channel[Request](math.inf)
         self._consumption: Consumption
         self._consumer: Consumer
+        self._cancellations = Cancellations(end)
         self.max_reply_size: int | None = None
 
     @property
@@ -91,6 +93,10 @@ class AmqpSession:
     @property
     def blockages(self) -> trio.MemoryReceiveChannel[str | None]:
         return self._blockage.changes
+
+    @property
+    def cancels(self) -> trio.MemoryReceiveChannel[CallId]:
+        return self._cancellations.calls
 
     async def settle(self, answers: Sequence[Answer]) -> list[Settled]:
         replies, channel = await self._send(answers)
@@ -136,6 +142,8 @@ class AmqpSession:
 
     async def consume(self, connection: Connection) -> None:
         queue = self._topology.queue
+        if self._topology.cancel:
+            await self._cancellations.listen(connection, self._topology)
         unset = unset_priority(connection.server_properties, self._topology)
         self._reading = Reading(Deadlines(queue), unset)
         self._consumption = consumption = await connection.data_channel(Consumption)
@@ -148,6 +156,7 @@ class AmqpSession:
     def close(self) -> None:
         self._deliver.close()
         self._blockage.close()
+        self._cancellations.close()
 
     async def _send(self, answers: Sequence[Answer]) -> tuple[list[PublishedReply], OutboxChannel]:
         """Publish the replies, wait a while for their confirms, and ack what was taken."""

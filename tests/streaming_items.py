@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rpcb_trio._executors._relay import AHEAD
-from rpcb_trio.streaming import Step
+from rpcb_trio.streaming import END, Step
 
 
 class Streaming:
@@ -47,9 +47,9 @@ class Streaming:
                 live = {
                     item: each
                     for item, each in enumerate(items)
-                    if not isinstance(each, int) or number < each
+                    if not isinstance(each, int) or number <= each
                 }
-                yield {item: part(each, number) for item, each in live.items()}
+                yield {item: END if number == each else part(each, number) for item, each in live.items()}
         finally:
             self.closed += 1
             self.threads.add(threading.get_ident())

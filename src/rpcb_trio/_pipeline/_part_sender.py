@@ -107,6 +107,7 @@ class PartSender:
         session: takes them.
         finish: takes the last message of each, once its parts are confirmed.
         nursery: for what is late.
+        caught_up: where it is waited for what is late, of whatever sender of the session.
         instruments: are told.
         max_size: bytes of the largest part.
     """
@@ -118,6 +119,7 @@ class PartSender:
         finish: Callable[[Answer | Resolved], None],
         *,
         nursery: trio.Nursery,
+        caught_up: trio.lowlevel.ParkingLot,
         instruments: Instruments,
         max_size: int | None,
     ) -> None:
@@ -127,7 +129,7 @@ class PartSender:
         self._nursery = nursery
         self._instruments = instruments
         self._max_size = max_size
-        self._caught_up = trio.Event()
+        self._caught_up = caught_up
 
     async def send(self, parts: Sequence[tuple[Stream, Success[Any]]], *, has_turn: bool) -> None:
         """Encode parts, and send them, each to the caller of its stream; `has_turn` as for `Codec.encode`."""
@@ -162,13 +164,12 @@ class PartSender:
 
     def wake(self) -> None:
         """Look again at what is late: one may have ended."""
-        self._caught_up.set()
-        self._caught_up = trio.Event()
+        self._caught_up.unpark_all()
 
     async def catch_up(self, streams: Sequence[Stream]) -> None:
         """Wait while all of these are late, and have not ended."""
         while streams and all(stream.late is not None and stream.ending is None for stream in streams):
-            await self._caught_up.wait()
+            await self._caught_up.park()
 
     async def _send(self, parts: Sequence[Part]) -> None:
         prompt, *apart = self._session.apart(parts)

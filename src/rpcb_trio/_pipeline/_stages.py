@@ -66,6 +66,7 @@ class Stages:
         self._idle = trio.Semaphore(0)
         self._rule = self._prefetching()
         self._follower = Follower(session, self._rule, self._ask_again)
+        self._caught_up = trio.lowlevel.ParkingLot()
         self._batcher: Batcher
         self._admission: Admission
         self._nursery: trio.Nursery
@@ -443,6 +444,7 @@ class Stages:
             self._session,
             finish,
             nursery=late,
+            caught_up=self._caught_up,
             instruments=self._instruments,
             max_size=self._pipeline.answering.max_reply_size,
         )

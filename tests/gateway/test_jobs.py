@@ -21,7 +21,7 @@ import trio
 from prometheus_client import CollectorRegistry
 from standardwebhooks import Webhook
 
-from rpcb_trio import MemoryBroker, RequestError, SettingError, Topology, open_client
+from rpcb_trio import FixedPolicy, MemoryBroker, RequestError, SettingError, Topology, open_client
 from rpcb_trio._client import deposit
 from rpcb_trio._files import Files
 from rpcb_trio._gateway import _webhooks
@@ -29,8 +29,10 @@ from rpcb_trio._gateway._job_store import ID, JobStore
 from rpcb_trio._messages import Outgoing
 from rpcb_trio.errors import first_leaf
 from rpcb_trio.gateway import GatewayOptions, make_app, read_routes
+from rpcb_trio.instruments import Settled
 from tests.gateway.fronts import Front, Gateway, asking, echo, front, one_by_one
 from tests.metrics.samples import value
+from tests.scenarios import Shouting, working
 
 ROUTES: dict[str, Any] = {
     "shout": {"queue": "shout", "form": {"text": "text"}, "answer": "said"},
@@ -278,6 +280,52 @@ async def taken(broker: MemoryBroker) -> dict[str, Any]:
     found = broker.get("slow")
     assert found is not None
     return {"reply_to": request.reply_to, "priority": request.priority, "deadline": request.deadline}
+
+
+async def test_a_deleted_job_is_cancelled_where_workers_listen(tmp_path: Path) -> None:
+    broker = MemoryBroker()
+    topology, policy = Topology(queue="slow", cancel=True), FixedPolicy(2, max_wait=1000.0)
+    routes, options = read_routes({"slow": {"queue": "slow"}}), GatewayOptions(jobs=str(tmp_path))
+    with trio.fail_after(PATIENCE):
+        async with (
+            working(Shouting(), broker, queue=topology, batching=policy) as running,
+            open_client(broker, cancel=True) as client,
+        ):
+            made = make_app(client, routes, options)
+            async with made.router.lifespan_context(made), asking(made) as http:
+                job = (await http.post("/jobs/slow", content=b"good")).json()["id"]
+                assert (await http.delete(f"/jobs/{job}")).status_code == 204
+                await running.until_settled(1)
+    assert running.endings == {Settled.DROPPED: 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "result"),
+    [
+        (b'{"label": "cat"}', "application/json; charset=utf-8", {"label": "cat"}),
+        (b"{", "application/json", None),
+        (b'"' + b"x" * 2**20 + b'"', "application/json", None),
+        (b"1", "text/plain", None),
+    ],
+    ids=["json", "no json", "long", "text"],
+)
+async def test_a_reply_that_is_json_stands_in_the_status_of_a_job_without_a_form(
+    body: bytes, content_type: str, result: object, tmp_path: Path
+) -> None:
+    async with jobs(tmp_path) as gateway:
+        job = (await gateway.http.post("/jobs/slow")).json()["id"]
+        inbox = (tmp_path / "inbox").read_text()
+        reply = Outgoing(
+            body=body,
+            exchange="",
+            routing_key=inbox,
+            correlation_id=job,
+            reply_to="x",
+            content_type=content_type,
+        )
+        await deposit(gateway.client, reply, 5)
+        told = await ended(gateway, job)
+    assert (told["status"], told.get("result")) == ("done", result)
 
 
 async def test_a_job_s_files_are_for_their_user_alone(tmp_path: Path) -> None:

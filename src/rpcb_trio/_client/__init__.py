@@ -2,7 +2,7 @@
 
 from rpcb_trio._client._blocking import BlockingRpcClient
 from rpcb_trio._client._client import RpcClient, open_client
-from rpcb_trio._client._inbox import deposit, keep_inbox
+from rpcb_trio._client._inbox import deposit, give_up, keep_inbox
 from rpcb_trio._client._jobs import JobStatus
 from rpcb_trio._client._reply_stream import ReplyStream
 
@@ -12,6 +12,7 @@ __all__ = [
     "ReplyStream",
     "RpcClient",
     "deposit",
+    "give_up",
     "keep_inbox",
     "open_client",
 ]

@@ -40,6 +40,13 @@ async def deposit(client: RpcClient, request: Outgoing, seconds: float) -> None:
     await client._deposit(request, seconds)  # noqa: SLF001 - one room
 
 
+def give_up(client: RpcClient, request: Outgoing) -> None:
+    """Tell workers that nobody awaits the reply to a request of `deposit`, if the client may; best effort."""
+    session = client._session  # noqa: SLF001 - one room
+    if client._may_cancel and client.is_connected and session is not None:  # noqa: SLF001 - likewise
+        session.cancel(request)
+
+
 async def keep_inbox(
     client: RpcClient, queue: str, take: Take, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
 ) -> None:

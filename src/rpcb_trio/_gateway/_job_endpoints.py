@@ -22,13 +22,14 @@ from rpcb_trio._gateway._jobs import Jobs
 from rpcb_trio._gateway._middleware import refuse_foreign_page
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._problems import Problem, busy, status_of_error
-from rpcb_trio._gateway._replies import plain_or, written
+from rpcb_trio._gateway._replies import UNREADABLE, plain_or, written
 from rpcb_trio._gateway._responses import BINARY, failure, request_id_of
 from rpcb_trio._gateway._routes import Route
 from rpcb_trio._gateway._server_sent import ServerSentEvents
 from rpcb_trio._gateway._traced import note_route
 from rpcb_trio._gateway._uploads import Upload
 from rpcb_trio._gateway._webhooks import Webhooks
+from rpcb_trio._messages import Reply
 
 CALLBACK_HEADER = "rpcb-callback-url"
 
@@ -114,8 +115,9 @@ class JobEndpoints:
 
     async def _delete(self, request: Request, job: str) -> Response:
         refuse_foreign_page(request, self._dispatcher.options)
-        await self._store.facts(job)
+        facts = await self._store.facts(job)
         await self._store.drop(job)
+        self.jobs.cancel(job, self._endpoints.route_of(facts.name))
         return Response(status_code=HTTPStatus.NO_CONTENT, headers=NO_STORE)
 
     async def _result(self, request: Request, job: str) -> Response:
@@ -162,8 +164,7 @@ class JobEndpoints:
         route = _as_written(self._endpoints.route_of(facts.name))
         ended = {"finished": _at(kept.finished), "result_url": f"{facts.url}/result"}
         try:
-            answer = await _answer(route, kept)
-            content = None if route.reply_coding == "bytes" or route.urls else written(answer)
+            content = await _as_json(route, kept)
         except Problem as problem:
             why = msgspec.Raw(problem.as_json(request_id=facts.request_id))
             return {**head, **ended, "status": FAILED, "problem": why}
@@ -189,19 +190,34 @@ class JobEndpoints:
         }
 
 
-async def _answer(route: Route, kept: Kept) -> Any:
-    """The answer in a job's reply.
+async def _as_json(route: Route, kept: Kept) -> bytes | None:
+    """The answer in a job's reply, as JSON; None where it is no JSON, or has files.
 
     Raises:
         Problem: it is an error reply, or can't be decoded.
     """
     reply = kept.reply
-    if route.reply_coding == "bytes":
-        if reply.error is None:
-            return reply.body
-        why = reply.error_reason or f"the service answered with an error ({reply.error})"
-        raise Problem(status_of_error(reply), reply.error, why)
-    return await read_aside(route, reply, is_strict=True)
+    if route.reply_coding != "bytes":
+        answer = await read_aside(route, reply, is_strict=True)
+        return None if route.urls else written(answer)
+    own = _own_json(reply)
+    if reply.error is None:
+        return own
+    why = reply.error_reason or f"the service answered with an error ({reply.error})"
+    whole = None if own is None else msgspec.json.decode(own)
+    raise Problem(status_of_error(reply), reply.error, why, reply=whole)
+
+
+def _own_json(reply: Reply) -> bytes | None:
+    """The reply itself, where it is JSON."""
+    media_type = (reply.content_type or "").partition(";")[0].strip().lower()
+    if media_type != JSON or len(reply.body) > INLINE:
+        return None
+    try:
+        msgspec.json.decode(reply.body)
+    except UNREADABLE:
+        return None
+    return reply.body
 
 
 def _as_written(route: Route) -> Route:

@@ -7,9 +7,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import anyio
+import msgspec
 
 from rpcb_trio._backoff import Backoff
-from rpcb_trio._client import deposit, keep_inbox
+from rpcb_trio._client import deposit, give_up, keep_inbox
 from rpcb_trio._gateway._dispatcher import Dispatcher
 from rpcb_trio._gateway._job_store import Job, JobStore, shown_id
 from rpcb_trio._gateway._problems import Problem, no_broker
@@ -83,22 +84,34 @@ class Jobs:
             raise no_broker()
         self.store.check_room()
         await self.store.enter(job, facts)
-        request = Outgoing(
+        request = msgspec.structs.replace(
+            self._request(job, route),
             body=body,
-            exchange=route.exchange,
-            routing_key=(route.queue if route.queue is not None else route.routing_key) or "",
-            correlation_id=job,
             expiration=self.store.expires(job) - self.store.made(job),
             priority=0,  # calls may have a higher one
             headers=headers,
             content_type=content_type,
-            reply_to=self.store.inbox,
         )
         try:
             await deposit(client, request, SUBMIT_SECONDS)
         except (CallError, SettingError) as error:
             await self.store.drop(job)
             raise Problem.of_call(error) from error
+
+    def cancel(self, job: str, route: Route) -> None:
+        """Tell workers that nobody asks for a job any more, where they may be told."""
+        if (client := self._dispatcher.client) is not None:
+            give_up(client, self._request(job, route))
+
+    def _request(self, job: str, route: Route) -> Outgoing:
+        """What a job's request is known by, and where it goes."""
+        return Outgoing(
+            body=b"",
+            exchange=route.exchange,
+            routing_key=(route.queue if route.queue is not None else route.routing_key) or "",
+            correlation_id=job,
+            reply_to=self.store.inbox,
+        )
 
     async def changes(self, job: str) -> AsyncGenerator[bool]:
         """Whether a job is done: each time it is looked at, until it is, or the gateway drains."""

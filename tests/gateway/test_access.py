@@ -130,9 +130,23 @@ async def test_a_browser_is_asked_for_the_key_where_it_opens_a_page_and_nowhere_
         page = await gateway.http.get("/", headers={"accept": "text/html,*/*"})
         script = await gateway.http.get("/static/routes.json")
         opened = await gateway.http.get("/", headers={"authorization": basic("mobile", KEY)})
-    assert 'Basic realm="rpcb-trio"' in page.headers["www-authenticate"]
+    asked = page.headers.get_list("www-authenticate")
+    assert [each.partition(" ")[0] for each in asked] == ["Bearer", "Basic"]
     assert "Basic" not in script.headers["www-authenticate"]
     assert opened.status_code == 200
+
+
+async def test_the_document_says_how_to_show_a_key_and_what_becomes_of_who_shows_none() -> None:
+    routes = {"sound": {"queue": "x", "form": {"sound": "file"}, "urls": {"sound": "url"}}}
+    async with front(routes, WITH_KEYS) as gateway:
+        document = (await gateway.http.get("/openapi.json", headers=BEARER)).json()
+    async with front(routes, GatewayOptions()) as gateway:
+        without = (await gateway.http.get("/openapi.json")).json()
+    assert {each["type"] for each in document["components"]["securitySchemes"].values()} == {"http", "apiKey"}
+    assert {"401", "403", "429"} <= document["paths"]["/sound"]["post"]["responses"].keys()
+    assert document["paths"]["/files/{name}"]["get"]["security"] == []
+    assert "security" not in without
+    assert "401" not in without["paths"]["/sound"]["post"]["responses"]
 
 
 async def test_a_page_of_another_origin_may_ask_whether_it_may_call_without_a_key() -> None:

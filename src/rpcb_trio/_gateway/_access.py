@@ -152,8 +152,8 @@ class Authenticated(HttpMiddleware):
             response = failure(None, problem, scope, retry_after=1, is_lingering=True)
             if problem.status == HTTPStatus.UNAUTHORIZED and _is_browser(scope, headers):
                 # The page can't be opened with a header, so that a browser has to ask for the key.
-                challenge = f'{response.headers["www-authenticate"]}, Basic {REALM}, charset="UTF-8"'
-                response.headers["www-authenticate"] = challenge
+                # In a header of its own: browsers look at the first challenge of each alone.
+                response.headers.append("www-authenticate", f'Basic {REALM}, charset="UTF-8"')
             await response(scope, receive, send)
             return
         await self.app({**scope, CALLER: caller}, receive, send)

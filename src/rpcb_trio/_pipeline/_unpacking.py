@@ -55,8 +55,9 @@ def packing_of(content_encoding: str | None) -> Packing:
 
 def is_plain(request: Request) -> bool:
     """Whether a request's body is at hand: it needs no unpacking, and is in no store."""
-    is_unpacked = request.content_encoding is None or packing_of(request.content_encoding) == "plain"
-    return is_unpacked and not is_claimed(request)
+    if not request.body and is_claimed(request):
+        return False
+    return request.content_encoding is None or packing_of(request.content_encoding) == "plain"
 
 
 def unpacked_body(request: Request, most: int | None) -> bytes:

@@ -19,28 +19,31 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import Failure, FixedPolicy, MemoryBroker, Outcome, Request, Success, Topology, _backoff
+from rpcb_trio import Cache, Failure, FixedPolicy, MemoryBroker, Outcome, Request, Success, Topology, _backoff
 from rpcb_trio._backoff import keep_connected
 from rpcb_trio._batching import _batcher
 from rpcb_trio._pipeline import (
     _admission,
+    _content_cache,
+    _flights,
     _generations,
     _isolation,
     _journal,
     _pipeline,
-    _reply_cache,
+    _remembered,
     _stages,
     _worker,
 )
 from rpcb_trio._pipeline._deaths import DeathRecord
 from rpcb_trio._pipeline._ledger import identity
 from rpcb_trio._service import BoundService
+from rpcb_trio._shares import Shares
 from rpcb_trio.batching import Policy
 from rpcb_trio.errors import RpcbError, WarmUpFailed
 from rpcb_trio.testing import VirtualExecutor
 from tests.interventions import AtStep, awaits
 from tests.journal import Journal, check_books
-from tests.scenarios import ANSWERS, QUEUE, Running, Shouting, Stubborn, ask, working
+from tests.scenarios import ANSWERS, QUEUE, Running, Shouting, Stubborn, ask, expected, working
 
 STAGES = ["receive", "batch", "compute", "reply", "settle"]
 AROUND_THEM = ["serve", "watch", "_stop_when_draining", "_end_if_hooks_hang", "_report_blockages", "follow"]
@@ -85,6 +88,27 @@ CROWDED = Scenario(
     PLAIN.policy,
     max_pending=3,
 )
+
+
+class ByFirstWord(Cache, frozen=True):
+    """Takes all requests for equal that fare alike."""
+
+    def key_of(self, request: Request) -> bytes:
+        return request.body.split()[0]
+
+
+class EachItsOwn(Shares, frozen=True):
+    """Takes each request for that of another tenant, so that none waits for another's."""
+
+    def tenant_of(self, request: Request) -> str:
+        return request.correlation_id or ""
+
+
+SHARED = HOOKS._replace(
+    bodies=[b"sick 1", b"sick 2", b"good 3", b"good 4", b"good 5", b"brief 6", b"brief 7", b"sick 8"],
+    settings={"cache": ByFirstWord(0.5)},
+)
+STRANGERS = SHARED._replace(settings={**SHARED.settings, "shares": EachItsOwn()})
 WARY = HOOKS._replace(settings={"remember_replies": 8, "check_caller": True})
 NOTING = HOOKS._replace(keeps_journal=True)
 WATCHFUL = NOTING._replace(are_suspects=True)
@@ -198,7 +222,9 @@ async def play(scenario: Scenario, stage: str, step: float, action: Action) -> A
                 if scenario.swaps:
                     nursery.start_soon(swap_models, running, scenario.swaps)
                 await running.until_settled(len(scenario.bodies))
-    check_books(broker, [journal], scenario.bodies)
+    is_shared = "cache" in scenario.settings
+    of_others = [each for body in scenario.bodies for each in expected(body)] if is_shared else ()
+    check_books(broker, [journal], scenario.bodies, also=of_others)
     return cut
 
 
@@ -211,6 +237,18 @@ async def play(scenario: Scenario, stage: str, step: float, action: Action) -> A
 @pytest.mark.parametrize("stage", [*STAGES, *AROUND_THEM])
 async def test_no_request_is_lost_or_answered_twice_whichever_await_is_cut(
     stage: str, scenario: Scenario, action: Action, autojump_clock: MockClock
+) -> None:
+    await cut_at_each_await(stage, scenario, action)
+
+
+@pytest.mark.parametrize("action", [cancel, disconnect, drain])
+@pytest.mark.parametrize(
+    ("scenario", "stage"),
+    [*((SHARED, each) for each in ("receive", "reply", "await_flight")), (STRANGERS, "compute")],
+    ids=["receive", "reply", "await_flight", "compute"],
+)
+async def test_nor_where_some_get_the_reply_to_an_equal_one(
+    scenario: Scenario, stage: str, action: Action, autojump_clock: MockClock
 ) -> None:
     await cut_at_each_await(stage, scenario, action)
 
@@ -240,14 +278,16 @@ async def cut_at_each_await(stage: str, scenario: Scenario, action: Action) -> N
 async def test_every_await_of_every_stage_is_among_those_that_are_cut(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_reply_cache, "LONG_BODY", 0)  # every body is hashed in a thread
+    for room in (_remembered, _content_cache):
+        monkeypatch.setattr(room, "LONG_BODY", 0)  # every body is hashed in a thread
     places = set[tuple[str, int]]()
     for stage in [*STAGES, *AROUND_THEM]:
         places |= (await play(HOOKS, stage, math.inf, cancel)).places
-    for scenario in (CROWDED, WARY):
-        for stage in ("receive", "reply"):
+    for scenario in (CROWDED, WARY, SHARED):
+        for stage in ("receive", "reply", "await_flight"):
             places |= (await play(scenario, stage, math.inf, cancel)).places
     places |= (await play(GIVEN_UP, "_take_cancels", math.inf, cancel)).places
+    places |= (await play(STRANGERS, "compute", math.inf, cancel)).places
     monkeypatch.setattr(_journal, "FRESH", -1.0)
     for stage in ("receive", "compute"):
         places |= (await play(WATCHFUL, stage, math.inf, cancel)).places
@@ -263,5 +303,6 @@ async def test_every_await_of_every_stage_is_among_those_that_are_cut(
     unlikely = {(inspect.getfile(_worker), at + lines.index(each)) for each in lines if "_follow" in each}
     lines, at = inspect.getsourcelines(_generations.Generations.opened)
     of_a_manager = {(inspect.getfile(_generations), at + line) for line in range(len(lines))}
-    rooms = awaits(_admission, _reply_cache, _generations, _pipeline, _stages, _batcher, _isolation, _worker)
+    rooms = awaits(_admission, _content_cache, _flights, _remembered, _stages, _batcher, _isolation)
+    rooms |= awaits(_generations, _pipeline, _worker)
     assert (rooms | of_the_loop) - of_a_manager - unlikely - places == set()

@@ -53,6 +53,28 @@ SESSIONS = Row(
     ],
 )
 
+CACHE = Row(
+    "Equal requests",
+    "**How much does the cache save?** Only where a worker keeps replies. Few hits, and many bytes: requests "
+    "are hardly ever equal. Few hits, and no more bytes to be had: raise `cache_max_bytes`.",
+    "how-to/cache.html",
+    [
+        Panel(
+            "Hits per second",
+            "Requests that got the reply to an equal one.",
+            [Query(rate("rpcb_cache_hits_total"), "{{queue}}")],
+            "reqps",
+        ),
+        Panel(
+            "Misses per second",
+            "Requests that were computed.",
+            [Query(rate("rpcb_cache_misses_total"), "{{queue}}")],
+            "reqps",
+        ),
+        Panel("Bytes kept", "Of the replies.", [Query(total("rpcb_cache_bytes"), "{{queue}}")], "bytes"),
+    ],
+)
+
 ERRORS = Row(
     "Errors, redeliveries, dead letters",
     "**What goes wrong?** The code says whose fault it is. Redeliveries after a restart are normal; a "
@@ -155,4 +177,4 @@ VERSIONS = Row(
     ],
 )
 
-ROWS = [GLANCE, LOAD, WAITING, BATCHES, MODEL, SESSIONS, ERRORS, GATEWAY, RABBITMQ, VERSIONS]
+ROWS = [GLANCE, LOAD, WAITING, BATCHES, MODEL, SESSIONS, ERRORS, CACHE, GATEWAY, RABBITMQ, VERSIONS]

@@ -6,6 +6,7 @@ What is used daily is here; the rest is in modules named for it: `rpcb_trio.erro
 
 from typing import TYPE_CHECKING
 
+from rpcb_trio._cache import Cache
 from rpcb_trio._client import BlockingRpcClient, JobStatus, RpcClient, open_client
 from rpcb_trio._messages import Failure, Outcome, Pieces, RemoteError, Reply, Request, Success
 from rpcb_trio._pipeline import LiveSettings, Worker, open_worker, serve
@@ -28,6 +29,7 @@ from rpcb_trio.transports import MemoryBroker, Topology
 __all__ = [
     "AutoPolicy",
     "BlockingRpcClient",
+    "Cache",
     "CallError",
     "Failure",
     "FixedPolicy",

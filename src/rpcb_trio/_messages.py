@@ -38,6 +38,9 @@ PART_HEADER = "rpcb-part"
 END_HEADER = "rpcb-end"
 """AMQP header of the last message of a reply in parts, true."""
 
+CACHE_HEADER = "rpcb-cache"
+"""AMQP header of a reply that was made for an equal request: `hit`; absent in all others."""
+
 REQUEST_ID_HEADER = "x-request-id"
 """Header of HTTP, and of AMQP in any spelling: it comes back in the reply. Some client libraries know their
 replies again by it, and not by the `correlation_id`."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from rpcb_trio._cache import Cache
 from rpcb_trio._messages import Outcome, Pieces
 from rpcb_trio._parts import Step, with_infer
 from rpcb_trio._typed import Typed, is_async, typed_of, typed_stream_of
@@ -42,6 +43,7 @@ class Service(Protocol[ItemT, ResultT]):
     - `content_type: str`: of the replies; `application/octet-stream` if left out.
     - `version: str`: of the model, for the replies' header `rpcb-model-version`, metrics, events and the log.
     - `stream_infer`: see `StreamingService`.
+    - `cache: Cache`: how long the reply to a request answers equal ones, too; see `Cache`.
     - `close() -> None`: frees what `warm_up` has loaded; runs once per replica, in its thread, when another
       version has taken its place (see `Worker.swap`).
     """
@@ -127,6 +129,7 @@ class BoundService:
     """What follows from annotations, in the place of `decode` or `encode`; None where nothing does."""
     is_async: bool = False
     """Whether a call of `infer` is to be awaited."""
+    cache: Cache | None = None
 
     def placed(self, device: str | None) -> BoundService:
         """The service for a replica on `device`; the same one where it has no `on_device`."""
@@ -186,6 +189,7 @@ def bind_again(target: Any) -> BoundService:
     name = name_of(service)
     if _has_hooks(service):
         hooks = {hook: getattr(service, hook) for hook in _HOOKS if hasattr(service, hook)}
+        hooks["cache"] = _own_cache(hooks.get("cache"), name)
         bound = _bound(name, hooks, f"{name}.infer", _did_you_mean_of(service))
         _refuse_content_type(bound.content_type, name)
         check_version(f"{name}.version", bound.version)
@@ -278,7 +282,7 @@ def name_of(service: Any) -> str:
 
 _HOOKS = (
     *("decode", "infer", "encode", "stream_infer", "join"),
-    *("cost", "warm_up", "on_device", "close", "content_type", "version"),
+    *("cost", "warm_up", "on_device", "close", "content_type", "version", "cache"),
 )
 _ARGUMENTS = {
     "decode": "body",
@@ -307,6 +311,8 @@ _ALIASES = {
     "todevice": "on_device",
     "contenttype": "content_type",
     "modelversion": "version",
+    "caching": "cache",
+    "replycache": "cache",
     "teardown": "close",
     "shutdown": "close",
     "unload": "close",
@@ -410,6 +416,13 @@ def _refuse_signature(function: Any, name: str, argument: str, more: str | None 
 def _refuse_content_type(content_type: Any, name: str) -> None:
     if not isinstance(content_type, str) or len(content_type.encode()) > LONGEST_SHORT_STRING:
         raise SettingError(f"{name}.content_type is {content_type!r}; give a MIME type, as application/json")
+
+
+def _own_cache(cache: Any, name: str) -> Cache | None:
+    """A service's `Cache`; what else it may call so, as a dictionary of its own, is none of ours."""
+    if isinstance(cache, int | float | str) or cache is Cache:
+        raise SettingError(f"{name}.cache is {cache!r}; give rpcb_trio.Cache(ttl=60), say")
+    return cache if isinstance(cache, Cache) else None
 
 
 def check_version(setting: str, version: object) -> None:

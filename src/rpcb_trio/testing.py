@@ -109,6 +109,9 @@ class Recorder(Instrument):
         self.failed_swaps: list[Exception] = []
         self.received: list[Request] = []
         self.repeated: list[Request] = []
+        self.hits: list[Request] = []
+        """Those that got the reply to an equal one."""
+        self.misses: list[Request] = []
         self.refusals: list[tuple[Request, OutcomeError]] = []
         self.batches: list[Batch] = []
         self.service_times: list[float] = []
@@ -150,6 +153,14 @@ class Recorder(Instrument):
     def request_repeated(self, request: Request) -> None:
         """Record it in `repeated`."""
         self.repeated.append(request)
+
+    def cache_hit(self, request: Request) -> None:
+        """Record it in `hits`."""
+        self.hits.append(request)
+
+    def cache_missed(self, request: Request) -> None:
+        """Record it in `misses`."""
+        self.misses.append(request)
 
     def request_refused(self, request: Request, error: OutcomeError, cost: float | None) -> None:  # noqa: ARG002 - the hook's arguments
         """Record it in `refusals`."""

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from rpcb_trio import AutoPolicy, FixedPolicy, MemoryBroker, Reply, Request, Topology
+from rpcb_trio import AutoPolicy, Cache, FixedPolicy, MemoryBroker, Reply, Request, Topology
 from rpcb_trio.batching import Batch, Pending, Trigger
 from rpcb_trio.events import BatchEvent, EventInstrument, StateEvent
 from rpcb_trio.instruments import Answer, Settled, Setup
@@ -48,6 +48,7 @@ class Plan(NamedTuple):
     expired: Literal["answer", "drop"]
     no_reply_to: Literal["run", "dead-letter"]
     remember_replies: int
+    shares_replies: bool
     refuses: bool
     check_caller: bool
 
@@ -65,6 +66,7 @@ plans = st.builds(
     expired=st.sampled_from(["answer", "drop"]),
     no_reply_to=st.sampled_from(["run", "dead-letter"]),
     remember_replies=st.sampled_from([0, 9]),
+    shares_replies=st.booleans(),
     refuses=st.booleans(),
     check_caller=st.booleans(),
 )
@@ -120,6 +122,7 @@ async def follow(plan: Plan) -> StateEvent:
             expired=plan.expired,
             no_reply_to=plan.no_reply_to,
             remember_replies=plan.remember_replies,
+            cache=Cache(2) if plan.shares_replies else None,
             check_caller=plan.check_caller,
             instruments=[events],
         ) as running,

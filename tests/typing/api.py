@@ -17,6 +17,7 @@ import rpcb_trio
 from rpcb_trio import (
     AutoPolicy,
     BlockingRpcClient,
+    Cache,
     Failure,
     FixedPolicy,
     HealthInstrument,
@@ -87,6 +88,7 @@ class Lengths:
     """A service with all hooks; it inherits from nothing."""
 
     content_type = "text/plain"
+    cache = Cache(ttl=60, headers=("x-language",))
 
     def warm_up(self) -> None: ...
 

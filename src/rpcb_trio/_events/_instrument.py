@@ -119,6 +119,9 @@ class EventInstrument(HealthInstrument):
     def request_repeated(self, request: Request) -> None:  # noqa: ARG002 - likewise
         self._waiting -= 1
 
+    def cache_hit(self, request: Request) -> None:  # noqa: ARG002 - likewise
+        self._waiting -= 1
+
     def request_refused(self, request: Request, error: OutcomeError, cost: float | None) -> None:  # noqa: ARG002 - likewise
         self._waiting -= 1
 

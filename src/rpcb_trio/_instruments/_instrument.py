@@ -87,6 +87,15 @@ class Instrument:
     def request_repeated(self, request: Request) -> None:
         """A request came again, and gets the reply that it had before (see `remember_replies`)."""
 
+    def cache_hit(self, request: Request) -> None:
+        """A request is not computed: it gets the reply to an equal one (see `Cache`)."""
+
+    def cache_missed(self, request: Request) -> None:
+        """A request is to be computed, since there is no reply to an equal one that it could get."""
+
+    def cache_changed(self, size: int) -> None:
+        """The replies that are kept for equal requests take `size` bytes now."""
+
     def request_refused(self, request: Request, error: OutcomeError, cost: float | None) -> None:
         """A request is not computed: it can't be decoded, has expired, or is refused; `error` says why.
 

@@ -125,6 +125,11 @@ class LogInstrument(Instrument):
         text = "%s: %s came again, and gets its reply again"
         log.debug(text, self._name, _named(request), extra=self._fields_of(request))
 
+    def cache_hit(self, request: Request) -> None:
+        if log.isEnabledFor(logging.DEBUG):
+            text = "%s: %s gets the reply to an equal one"
+            log.debug(text, self._name, _named(request), extra=self._fields_of(request))
+
     def request_failed(self, request: Request, error: OutcomeError) -> None:
         """One line per failed request, with the cause and its place in the service's code.
 

@@ -51,6 +51,9 @@ class TracingInstrument(Instrument):
     def request_repeated(self, request: Request) -> None:
         self._process_alone(request, {"rpcb.repeated": True})
 
+    def cache_hit(self, request: Request) -> None:
+        self._process_alone(request, {"rpcb.cache": "hit"})
+
     def request_refused(self, request: Request, error: OutcomeError, cost: float | None) -> None:  # noqa: ARG002 - the hook's arguments
         self._process_alone(request, {})
 

@@ -52,6 +52,7 @@ class MetricsInstrument(HealthInstrument):
         self._sizes = Histogram(series.SIZES)
         self._held = self._pending = self._busy = 0
         self._redelivered = self._sessions = self._parts = 0
+        self._hits = self._misses = self._cache_bytes = 0
         self._is_up = False
 
     def worker_starting(self, setup: Setup) -> None:
@@ -83,6 +84,16 @@ class MetricsInstrument(HealthInstrument):
 
     def request_repeated(self, request: Request) -> None:  # noqa: ARG002 - it is only counted
         self._pending -= 1
+
+    def cache_hit(self, request: Request) -> None:  # noqa: ARG002 - likewise
+        self._pending -= 1
+        self._hits += 1
+
+    def cache_missed(self, request: Request) -> None:  # noqa: ARG002 - likewise
+        self._misses += 1
+
+    def cache_changed(self, size: int) -> None:
+        self._cache_bytes = size
 
     def request_refused(self, request: Request, error: OutcomeError, cost: float | None) -> None:  # noqa: ARG002 - likewise
         self._pending -= 1
@@ -163,6 +174,9 @@ class MetricsInstrument(HealthInstrument):
         yield series.READY, (queue,), self._condition is Condition.CONSUMING
         yield series.REDELIVERED, (queue,), self._redelivered
         yield series.REPLY_PARTS, (queue,), self._parts
+        yield series.CACHE_HITS, (queue,), self._hits
+        yield series.CACHE_MISSES, (queue,), self._misses
+        yield series.CACHE_BYTES, (queue,), self._cache_bytes
         yield series.RECONNECTS, (queue,), max(self._sessions - 1, 0)
         if (version := self._version) is not None:
             yield series.MODEL_INFO, (queue, version), 1.0

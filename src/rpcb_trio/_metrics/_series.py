@@ -103,6 +103,17 @@ REPLY_PARTS = Series(
     kind="counter",
     text="Parts of replies that the broker has confirmed, where callers take their replies in parts.",
 )
+CACHE_HITS = Series(
+    name="rpcb_cache_hits_total", kind="counter", text="Requests that got the reply to an equal one."
+)
+CACHE_MISSES = Series(
+    name="rpcb_cache_misses_total",
+    kind="counter",
+    text="Requests that were computed, since there was no reply to an equal one.",
+)
+CACHE_BYTES = Series(
+    name="rpcb_cache_bytes", kind="gauge", text="Bytes of the replies that are kept for equal requests."
+)
 GATEWAY_REQUESTS = Series(
     name="rpcb_gateway_requests_total",
     kind="counter",
@@ -156,7 +167,7 @@ MODEL_INFO = Series(
 WORKER = (
     *(REQUESTS, REQUEST_SECONDS, QUEUE_WAIT_SECONDS, INFER_SECONDS, INFER_PREDICTED_SECONDS, BATCH_SIZE),
     *(BATCHES, HELD, PENDING, EXECUTORS_BUSY, EXECUTORS, SESSION_UP, SESSION_BLOCKED, READY),
-    *(REDELIVERED, DEAD_LETTERS, RECONNECTS, REPLY_PARTS, MODEL_INFO),
+    *(REDELIVERED, DEAD_LETTERS, RECONNECTS, REPLY_PARTS, CACHE_HITS, CACHE_MISSES, CACHE_BYTES, MODEL_INFO),
 )
 GATEWAY = (
     *(GATEWAY_REQUESTS, GATEWAY_REQUEST_SECONDS, GATEWAY_IN_FLIGHT),

@@ -14,8 +14,9 @@ import trio
 from rpcb_trio._batching import Batcher
 from rpcb_trio._messages import Answer, Failure, Pending, Request
 from rpcb_trio._pipeline._codec import Codec, Resolved
+from rpcb_trio._pipeline._flights import Flight, Flights, Way
 from rpcb_trio._pipeline._journal import Journal
-from rpcb_trio._pipeline._reply_cache import ReplyCache
+from rpcb_trio._pipeline._remembered import RememberedReplies
 from rpcb_trio._pipeline._unpacking import is_plain
 from rpcb_trio._transports import Session
 from rpcb_trio.errors import BodyTooBig, CallerGone, NoReplyTo
@@ -42,7 +43,8 @@ class Admission:
 
     Args:
         session: knows whether a caller is still there.
-        reply_cache: the replies to earlier requests.
+        remembered: the replies to requests that may come again.
+        flights: the replies to equal requests.
         journal: knows the requests that kill workers.
         rules: what is admitted.
         batcher: knows how many decoded requests wait for a batch, and whose they are.
@@ -51,14 +53,16 @@ class Admission:
     def __init__(
         self,
         session: Session,
-        reply_cache: ReplyCache,
+        remembered: RememberedReplies,
+        flights: Flights,
         journal: Journal,
         *,
         rules: Rules,
         batcher: Batcher,
     ) -> None:
         self._session = session
-        self._reply_cache = reply_cache
+        self._remembered = remembered
+        self._flights = flights
         self._journal = journal
         self.rules = rules
         self._batcher = batcher
@@ -67,7 +71,8 @@ class Admission:
 
     def is_prompt(self, requests: Sequence[Request], codec: Codec) -> bool:
         """Whether none of these needs an await, so that `admit_promptly` will do."""
-        awaits = self._reply_cache.is_on or self.rules.checks_caller or not self._has_room(len(requests))
+        awaits = self._remembered.is_on or self.rules.checks_caller or not self._has_room(len(requests))
+        awaits = awaits or self._flights.are_on(codec)
         return codec.takes_bodies and not awaits and all(map(is_plain, requests))
 
     def admit_promptly(self, requests: Sequence[Request], codec: Codec) -> list[Pending | Resolved | Answer]:
@@ -75,11 +80,19 @@ class Admission:
         now = trio.current_time()
         return [self._refuse(request) or codec.take_body(request, now) for request in requests]
 
-    async def admit(self, request: Request, codec: Codec, *, suspect: bool) -> Pending | Resolved | Answer:
-        """Decode a request, or refuse it: with an error to encode, or with an answer that is ready."""
+    async def admit(
+        self, request: Request, codec: Codec, *, suspect: bool, way: Way = Way.ANY
+    ) -> Pending | Resolved | Answer | Flight:
+        """Decode a request, or refuse it: with an error to encode, or with an answer that is ready.
+
+        It may also be left to wait for the reply to an equal one, which then is on its way.
+        """
         settled_early = self._refuse(request) or await self._settle_early(request, suspect=suspect)
         if settled_early is not None:
             return settled_early
+        shared = await self._flights.enter(request, codec, suspect=suspect, way=way)
+        if shared is not None:
+            return shared
         most = self.rules.max_pending
         if most is not None and not request.redelivered:
             await self._let_a_batch_go()
@@ -106,7 +119,7 @@ class Admission:
     async def _settle_early(self, request: Request, *, suspect: bool) -> Resolved | Answer | None:
         if suspect and (killed := await self._journal.verdict(request)) is not None:
             return Resolved(request, Failure(killed))
-        if self._reply_cache.is_on and (reply := await self._reply_cache.get(request)) is not None:
+        if self._remembered.is_on and (reply := await self._remembered.get(request)) is not None:
             return Answer(request, reply)
         if not self.rules.checks_caller or request.reply_to is None:
             return None

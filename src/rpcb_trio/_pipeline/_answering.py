@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import trio
 
 from rpcb_trio._claims import NO_CLAIMS, Claims
 from rpcb_trio._instruments import Instrument, Instruments
-from rpcb_trio._messages import Answer, Failure, Settled
+from rpcb_trio._messages import Answer, Failure, Request, Settled
 from rpcb_trio._pipeline._cancels import Cancels, cancelled
 from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._generations import Generations
 from rpcb_trio._pipeline._ledger import Ledger
-from rpcb_trio._pipeline._reply_cache import ReplyCache
+from rpcb_trio._pipeline._remembered import RememberedReplies
 from rpcb_trio._transports import Rest, Session
 from rpcb_trio.errors import EncodeError, Expired, OutcomeError, ReplyTooBig
 
@@ -24,7 +24,7 @@ class Answering:
     """Encodes outcomes and settles the answers."""
 
     generations: Generations
-    reply_cache: ReplyCache
+    remembered: RememberedReplies
     drop_expired: bool
     max_reply_size: int | None
     """Bytes; None for the broker's own limit, as far as that is known."""
@@ -34,26 +34,35 @@ class Answering:
     claims: Claims = NO_CLAIMS
 
     async def answer(
-        self, outcomes: Sequence[Resolved | Answer], codec: Codec, session: Session
+        self,
+        outcomes: Sequence[Resolved | Answer],
+        codec: Codec,
+        session: Session,
+        is_followed: Callable[[Request], bool] = lambda _: False,
     ) -> list[Answer]:
-        """Encode the outcomes among these; what is an answer already stays as it is."""
+        """Encode the outcomes among these; what is an answer already stays as it is.
+
+        A success that others wait for is encoded, though its own caller has given it up.
+        """
         ready, to_encode = list[Answer](), list[Resolved]()
         may_drop = self.drop_expired or self.cancels.is_on
         for each in outcomes:
             if isinstance(each, Answer):
                 ready.append(each)
-            elif may_drop and (dropped_for := self._why_dropped(each)) is not None:
+            elif may_drop and (dropped_for := self._why_dropped(each, is_followed)) is not None:
                 ready.append(Answer(each.request, None, dropped_for))
             else:
                 to_encode.append(each)
         encoded = await self._encode(to_encode, codec, session)
-        if self.reply_cache.is_on:
-            await self.reply_cache.put(encoded)
+        if self.remembered.is_on:
+            await self.remembered.put(encoded)
         return [*ready, *encoded]
 
-    def _why_dropped(self, resolved: Resolved) -> OutcomeError | None:
+    def _why_dropped(self, resolved: Resolved, is_followed: Callable[[Request], bool]) -> OutcomeError | None:
         """Why it gets no reply; None where it gets one."""
         error = resolved.error
+        if error is None and is_followed(resolved.request):
+            return None
         if self.cancels.is_on and resolved.request in self.cancels:
             # What the service did wrong ends as ever: its operator hears of it, and dead letters are kept.
             return None if error is not None and error.kind == "service" else cancelled()

@@ -7,6 +7,7 @@ from typing import Final
 
 from rpcb_trio._batching import Policy
 from rpcb_trio._bounds import COUNT, FINITE, NOT_NEGATIVE, POSITIVE, Bounds
+from rpcb_trio._cache import Cache
 from rpcb_trio._shares import Shares
 from rpcb_trio._transports import LARGEST_PREFETCH
 from rpcb_trio.errors import SettingError
@@ -83,6 +84,12 @@ def checked_shares(shares: object) -> Shares | None:
     if shares is not None and not isinstance(shares, Shares):
         raise SettingError(f"shares is {shares!r}; give Shares('x-tenant'), say, or leave it out")
     return shares
+
+
+def checked_cache(cache: object) -> Cache | None:
+    if cache is not None and not isinstance(cache, Cache):
+        raise SettingError(f"cache is {cache!r}; give Cache(ttl=60), say, or leave it out")
+    return cache
 
 
 def checked_intake(

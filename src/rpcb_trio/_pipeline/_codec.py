@@ -155,7 +155,10 @@ class Codec:
         self.version = version
         self.generation = generation
         self.uses: Uses = Uses()
-        self._headers = NO_HEADERS if version is None else {MODEL_VERSION_HEADER: version}
+        self.headers: Mapping[str, object] = (
+            NO_HEADERS if version is None else {MODEL_VERSION_HEADER: version}
+        )
+        """Of each reply."""
         self._service = service
         typed = service.typed or Typed()
         self._typed = typed
@@ -167,6 +170,7 @@ class Codec:
         """Whether replies are encoded, by a hook or by their types; else it takes no time."""
         self.given: Callable[[Pending], Any] = ITEM if typed.asks is None else _asked
         """What `infer` is given for a request that was decoded."""
+        self.cache = service.cache
         self.hooks = hooks
         self.batch_headers = batch_headers
         self.max_body_size = max_body_size
@@ -223,7 +227,7 @@ class Codec:
         reply = Reply(
             body=b"",
             correlation_id=request.correlation_id,
-            headers={**self._headers, **headers, END_HEADER: True},
+            headers={**self.headers, **headers, END_HEADER: True},
             content_type=self._service.content_type,
         )
         return Answer(request, reply)
@@ -428,7 +432,7 @@ class Codec:
 
     def _answer(self, resolved: Resolved, outcome: Outcome[Any], body: bytes) -> Answer:
         request, service = resolved.request, self._service
-        headers = {**self._headers, **resolved.headers} if resolved.headers else self._headers
+        headers = {**self.headers, **resolved.headers} if resolved.headers else self.headers
         if isinstance(outcome, Failure):
             headers = {**headers, **_headers_of(outcome.error)}
         reply = Reply(

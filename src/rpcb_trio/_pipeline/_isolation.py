@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import trio
 
 from rpcb_trio._executors import Executor
 from rpcb_trio._guard import judge_infer, outcomes_of
-from rpcb_trio._messages import Ending, Failure, Outcome, Pending, Run, Work
+from rpcb_trio._messages import Ending, Failure, Outcome, Pending, Run, Success, Work
 from rpcb_trio._pipeline._codec import ITEM
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio.errors import ExecutorHung, OutOfMemory
@@ -35,6 +35,26 @@ class Isolation:
         self._slot = slot
         self.runs: list[Run] = []
         """Each run of `infer`, in order."""
+
+    async def infer_once(self, members: Sequence[Pending], equal: Mapping[int, int]) -> list[Outcome[Any]]:
+        """As `infer`, but the members at the places `equal` get the result of an earlier one.
+
+        `equal` has the place of that one for each. Where it failed, each is computed for itself.
+
+        Raises:
+            ExecutorHung: as the executor.
+        """
+        if not equal:
+            return await self.infer(members)
+        different = [place for place in range(len(members)) if place not in equal]
+        computed = await self.infer([members[place] for place in different])
+        outcomes = dict(zip(different, computed, strict=True))
+        again = [place for place, first in equal.items() if not isinstance(outcomes[first], Success)]
+        outcomes |= {place: outcomes[first] for place, first in equal.items() if place not in again}
+        if again:
+            each_alone = await self.infer([members[place] for place in again])
+            outcomes |= dict(zip(again, each_alone, strict=True))
+        return [outcomes[place] for place in range(len(members))]
 
     async def infer(self, members: Sequence[Pending]) -> list[Outcome[Any]]:
         """Compute one outcome for each member, in order.

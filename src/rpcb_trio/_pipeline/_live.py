@@ -7,8 +7,15 @@ from typing import Literal, TypeAlias, TypedDict
 
 from rpcb_trio._batching import Policy
 from rpcb_trio._bounds import check_choice
+from rpcb_trio._cache import Cache
 from rpcb_trio._pipeline._admission import Rules
-from rpcb_trio._pipeline._checks import check_numbers, checked_intake, checked_policy, checked_shares
+from rpcb_trio._pipeline._checks import (
+    check_numbers,
+    checked_cache,
+    checked_intake,
+    checked_policy,
+    checked_shares,
+)
 from rpcb_trio._shares import Shares
 from rpcb_trio.errors import SettingError
 
@@ -27,6 +34,7 @@ class LiveSettings(TypedDict, total=False):
     max_reply_size: int | None
     check_caller: bool
     remember_replies: int
+    cache: Cache | None
     hook_timeout: float
     batch_headers: bool
     drain_timeout: float
@@ -52,6 +60,7 @@ def checked_intake_of(settings: LiveSettings, executors: int) -> tuple[int, int 
         hook_timeout=settings["hook_timeout"],
         drain_timeout=settings["drain_timeout"],
     )
+    checked_cache(settings["cache"])
     return checked_intake(
         settings["prefetch"],
         settings["max_pending"],

@@ -11,6 +11,7 @@ from rpcb_trio._instruments import Instrument, Instruments, Setup
 from rpcb_trio._messages import Batch
 from rpcb_trio._pipeline._answering import Answering
 from rpcb_trio._pipeline._cancels import Cancels
+from rpcb_trio._pipeline._content_cache import ContentCache
 from rpcb_trio._pipeline._generations import Generations
 from rpcb_trio._pipeline._hooks import Hooks
 from rpcb_trio._pipeline._journal import Journal
@@ -38,6 +39,7 @@ class Pipeline:
     cancels: Cancels
     instruments: Instruments
     journal: Journal
+    contents: ContentCache
     server: tuple[str, int] | None = None
     """Host and port of the broker, where they are known."""
     hung: ExecutorHung | None = None
@@ -80,12 +82,19 @@ class Pipeline:
         self.answering = replace(
             self.answering, drop_expired=live["expired"] == "drop", max_reply_size=live["max_reply_size"]
         )
-        self.answering.reply_cache.limit(live["remember_replies"])
+        self.answering.remembered.limit(live["remember_replies"])
+        self._change_cache(before)
         self.generations.change(batch_headers=live["batch_headers"], max_body_size=live["max_body_size"])
         self.hooks.timeout = live["hook_timeout"]
         if self.stages is not None:
             self.stages.change()
         return differences(before, live)
+
+    def _change_cache(self, before: LiveSettings) -> None:
+        if self.live["max_reply_size"] != before["max_reply_size"]:
+            self.contents.clear()  # a reply that is kept may be too large now
+        self.contents.change(self.live["cache"])
+        self.instruments.notify(Instrument.cache_changed, self.contents.size)
 
     @property
     def follows(self) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import trio
 
 from rpcb_trio._batching import AutoPolicy, Policy
+from rpcb_trio._cache import Cache
 from rpcb_trio._claims import CLAIMS_KEPT, Claims
 from rpcb_trio._executors import WARM_UP_TIMEOUT, Executor, executor_of
 from rpcb_trio._instruments import Instrument, Instruments, LogInstrument, tracing_if_on
@@ -20,13 +21,14 @@ from rpcb_trio._pipeline._answering import Answering
 from rpcb_trio._pipeline._cancels import Cancels
 from rpcb_trio._pipeline._checks import MAX_BODY_SIZE, check_numbers
 from rpcb_trio._pipeline._codec import Codec
+from rpcb_trio._pipeline._content_cache import ContentCache
 from rpcb_trio._pipeline._generations import Generation, Generations
 from rpcb_trio._pipeline._hooks import HOOK_TIMEOUT, Hooks, Offload, in_thread
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._pipeline._live import LiveSettings, checked_intake_of
 from rpcb_trio._pipeline._pipeline import Pipeline
-from rpcb_trio._pipeline._reply_cache import ReplyCache
+from rpcb_trio._pipeline._remembered import RememberedReplies
 from rpcb_trio._pipeline._worker import Worker, WorkerLoop
 from rpcb_trio._service import AnyService, BoundService, bind, check_version
 from rpcb_trio._shares import Shares
@@ -55,6 +57,7 @@ async def serve(
     claims_kept: float = CLAIMS_KEPT,
     check_caller: bool = False,
     remember_replies: int = 0,
+    cache: Cache | None = None,
     replicas: int = 1,
     devices: Sequence[str] = (),
     executors: Sequence[Executor] | None = None,
@@ -116,6 +119,8 @@ async def serve(
             address, and again after some seconds.
         remember_replies: how many of the last replies to keep (in 64 MiB at most), to answer a request that
             comes again (same reply_to, correlation_id and body) without computing it again.
+        cache: how long the reply to a request answers equal ones, of any caller, without computing them. It
+            takes the place of the service's attribute `cache`, whose headers count as well; None for that.
         replicas: how many executors compute at once, each in a thread of its own; or, where `infer` is async,
             each as a task.
         devices: torch devices for the replicas, in turn (`cuda:0`, `cuda:1`).
@@ -173,6 +178,7 @@ async def serve(
         max_reply_size=max_reply_size,
         check_caller=check_caller,
         remember_replies=remember_replies,
+        cache=cache,
         hook_timeout=hook_timeout,
         batch_headers=batch_headers,
         drain_timeout=drain_timeout,
@@ -231,7 +237,7 @@ async def serve(
         max_pending=max_pending,
         answering=Answering(
             generations=generations,
-            reply_cache=ReplyCache(remember_replies, offload),
+            remembered=RememberedReplies(remember_replies, offload),
             drop_expired=expired == "drop",
             max_reply_size=max_reply_size,
             instruments=notified,
@@ -243,6 +249,7 @@ async def serve(
         cancels=cancels,
         instruments=notified,
         journal=death_journal,
+        contents=ContentCache(offload, cache),
         server=server_of(transport),
         may_follow=not topology.arguments.get("x-single-active-consumer"),
     )

@@ -25,6 +25,8 @@ from rpcb_trio._messages import Answer, Batch, Failure, Pending, Request, Settle
 from rpcb_trio._pipeline._admission import Admission
 from rpcb_trio._pipeline._cancels import cancelled
 from rpcb_trio._pipeline._codec import Codec, Resolved
+from rpcb_trio._pipeline._content_cache import answer_with, is_hit
+from rpcb_trio._pipeline._flights import Flight, Flights, Way
 from rpcb_trio._pipeline._isolation import Isolation
 from rpcb_trio._pipeline._live import rules_of
 from rpcb_trio._pipeline._part_sender import PartSender, Stream
@@ -47,6 +49,16 @@ class Outcomes(msgspec.Struct, frozen=True):
     several: Sequence[Resolved | Answer]
 
 
+class Onward(msgspec.Struct, frozen=True):
+    """Where what is admitted goes."""
+
+    pending: trio.MemorySendChannel[Sequence[Pending]]
+    computed: trio.MemorySendChannel[Outcomes]
+
+    def clone(self) -> Onward:
+        return Onward(self.pending.clone(), self.computed.clone())
+
+
 SETTLE_GRACE = 5.0
 """Seconds, once an executor hangs, for what others compute and what is computed to be answered."""
 
@@ -62,6 +74,11 @@ class Stages:
         self._ledger = pipeline.ledger
         self._generations = pipeline.generations
         self._cancels = pipeline.cancels
+        self._flights = Flights(
+            pipeline.contents,
+            pipeline.live["shares"],
+            missed=lambda request: self._instruments.notify(Instrument.cache_missed, request),
+        )
         self._receivers = 0
         self._idle = trio.Semaphore(0)
         self._rule = self._prefetching()
@@ -97,7 +114,8 @@ class Stages:
                 )
                 self._admission = admission = Admission(
                     self._session,
-                    self._pipeline.answering.reply_cache,
+                    self._pipeline.answering.remembered,
+                    self._flights,
                     self._journal,
                     rules=rules_of(self._pipeline.live, self._pipeline.max_pending),
                     batcher=batcher,
@@ -154,6 +172,7 @@ class Stages:
         """Have the settings that the pipeline has now."""
         live, max_pending = self._pipeline.live, self._pipeline.max_pending
         self._admission.rules = rules_of(live, max_pending)
+        self._flights.shares = live["shares"]
         self._batcher.change(live["batching"], live["shares"], max_pending)
         self._rule.change(most=self._pipeline.prefetch, is_set=not self._pipeline.follows)
         self._follower.wake()
@@ -181,25 +200,7 @@ class Stages:
         computed: trio.MemorySendChannel[Outcomes],
     ) -> None:
         """Decode each delivery; one that is refused or can't be decoded goes straight to its answer."""
-
-        def pass_on(admitted: Sequence[Pending | Resolved | Answer], codec: Codec) -> None:
-            first = admitted[0]
-            if (
-                isinstance(first, Pending) and first.rest is not None
-            ):  # it comes alone, as all that is decoded
-                self._intake.start_soon(self.in_pieces, first, codec, pending.clone(), computed.clone())
-                return
-            if self._cancels.is_on:
-                admitted = self._without_cancelled(admitted)
-            waiting = [each for each in admitted if isinstance(each, Pending)]
-            if waiting:
-                pending.send_nowait(waiting)
-            if len(waiting) < len(admitted):
-                answered = [each for each in admitted if not isinstance(each, Pending)]
-                self._notify_refused(answered)
-                codec.uses.begin()
-                computed.send_nowait(Outcomes(codec, answered))
-
+        onward = Onward(pending, computed)
         with requests, pending, computed:
             async for first in requests:
                 # What needs no decoding goes on at once: turns of the scheduler for each cost a fifth more.
@@ -207,34 +208,80 @@ class Stages:
                 taken = [first, *_at_hand(requests)] if takes_bodies else [first]
                 if not takes_bodies:  # the one before it may have taken them
                     self._start_receivers(admission, requests, pending, computed)
-                await self._admit(taken, admission, pass_on)
+                await self._admit(taken, admission, onward)
                 del first, taken  # while it waits for the next, it keeps no body that is settled by then
+            self._flights.drain()
 
-    async def _admit(
-        self,
-        taken: Sequence[Request],
-        admission: Admission,
-        pass_on: Callable[[Sequence[Pending | Resolved | Answer], Codec], None],
-    ) -> None:
+    def _pass_on(self, admitted: Sequence[Pending | Resolved | Answer], codec: Codec, onward: Onward) -> None:
+        first = admitted[0]
+        if isinstance(first, Pending) and first.rest is not None:  # it comes alone, as all that is decoded
+            its = onward.clone()
+            self._intake.start_soon(self.in_pieces, first, codec, its.pending, its.computed)
+            return
+        if self._cancels.is_on:
+            admitted = self._without_cancelled(admitted)
+        waiting = [each for each in admitted if isinstance(each, Pending)]
+        if waiting:
+            onward.pending.send_nowait(waiting)
+        if len(waiting) < len(admitted):
+            answered = [each for each in admitted if not isinstance(each, Pending)]
+            self._notify_refused(answered)
+            codec.uses.begin()
+            onward.computed.send_nowait(Outcomes(codec, answered))
+
+    async def _admit(self, taken: Sequence[Request], admission: Admission, onward: Onward) -> None:
         # All are held from here on, though the session may be lost while one waits to be admitted.
         suspects = self._ledger.receive(taken)
         self._instruments.notify(Instrument.requests_received, taken)
         codec = self._generations.current.codec
         if self._cancels.is_on and (early := self._cancels.enter(taken)):
-            pass_on([Answer(request, None, cancelled()) for request in early], codec)
+            self._pass_on([Answer(request, None, cancelled()) for request in early], codec, onward)
             taken = [request for request in taken if request not in self._cancels]
             if not taken:
                 return
         if not suspects and admission.is_prompt(taken, codec):
-            pass_on(admission.admit_promptly(taken, codec), codec)
+            self._pass_on(admission.admit_promptly(taken, codec), codec, onward)
             return
         for request in taken:
-            codec = (await self._generations.serving()).codec
-            codec.uses.begin()
-            self._ledger.begin([request])
-            pass_on([await admission.admit(request, codec, suspect=request in suspects)], codec)
-            self._ledger.end([request])
-            codec.uses.end()
+            await self._admit_one(request, admission, onward, suspect=request in suspects)
+
+    async def _admit_one(
+        self,
+        request: Request,
+        admission: Admission,
+        onward: Onward,
+        *,
+        suspect: bool = False,
+        way: Way = Way.ANY,
+    ) -> None:
+        codec = (await self._generations.serving()).codec
+        codec.uses.begin()
+        self._ledger.begin([request])
+        admitted = await admission.admit(request, codec, suspect=suspect, way=way)
+        if not isinstance(admitted, Flight):
+            self._pass_on([admitted], codec, onward)
+        elif len(admitted.followers) == 1:
+            self._intake.start_soon(self.await_flight, admitted, admission, onward.clone())
+        self._ledger.end([request])
+        codec.uses.end()
+
+    async def await_flight(self, flight: Flight, admission: Admission, onward: Onward) -> None:
+        """Once a flight is over, have those who followed answered, or go on without it."""
+        with onward.pending, onward.computed:
+            await flight.over()
+            codec = self._generations.current.codec
+            given_up = [each for each in flight.followers if each in self._cancels]
+            if given_up:
+                self._pass_on([Answer(each, None, cancelled()) for each in given_up], codec, onward)
+            followers = [each for each in flight.followers if each not in given_up]
+            if flight.reply is not None:
+                answers = [answer_with(flight.reply, each) for each in followers]
+                if answers:
+                    self._pass_on(answers, codec, onward)
+                return
+            async with trio.open_nursery() as nursery:
+                for each in followers:
+                    nursery.start_soon(partial(self._admit_one, each, admission, onward, way=flight.way))
 
     async def in_pieces(
         self,
@@ -300,7 +347,9 @@ class Stages:
     def _notify_refused(self, answered: Sequence[Resolved | Answer]) -> None:
         for each in answered:
             if each.error is None:
-                self._instruments.notify(Instrument.request_repeated, each.request)
+                is_shared = isinstance(each, Answer) and is_hit(each)
+                event = Instrument.cache_hit if is_shared else Instrument.request_repeated
+                self._instruments.notify(event, each.request)
             else:
                 self._instruments.notify(Instrument.request_refused, each.request, each.error, None)
 
@@ -382,6 +431,7 @@ class Stages:
         if self._rule.closed(batch, trio.current_time()):
             self._follower.wake()
         self._instruments.notify(Instrument.batch_closed, batch)
+        equal = self._flights.board(batch.members) if self._flights else {}
         executor = generation.executors[slot]
         started, paused, teaches = trio.current_time(), 0.0, True
         if codec.streams and isinstance(executor, Streaming) and any(map(wants_parts, running)):
@@ -391,7 +441,7 @@ class Stages:
             codec.uses.end()
         else:
             isolation = Isolation(executor, self._journal, slot, codec.given)
-            outcomes = await isolation.infer(batch.members)
+            outcomes = await isolation.infer_once(batch.members, equal)
             whole = _without_pieces(batch, codec.resolve(batch, outcomes))
             if whole:
                 computed.send_nowait(Outcomes(codec, whole))
@@ -556,7 +606,12 @@ class Stages:
             by_codec.setdefault(each.codec, []).extend(each.several)
         answers = list[Answer]()
         for codec, several in by_codec.items():
-            answers += await self._pipeline.answering.answer(several, codec, session)
+            answered = await self._pipeline.answering.answer(several, codec, session, self._flights.followed)
+            if self._flights:
+                self._flights.land(answered, codec)
+                answered = self._without_given_up_replies(answered)
+                self._instruments.notify(Instrument.cache_changed, self._pipeline.contents.size)
+            answers += answered
         for each in outcomes:
             each.codec.uses.end()
         prompt, *apart = session.apart(answers)
@@ -571,6 +626,15 @@ class Stages:
         if rest is not None:
             left = [place for place, ending in enumerate(settled) if not ending]
             self._nursery.start_soon(self.settle, prompt, left, rest)
+
+    def _without_given_up_replies(self, answers: Sequence[Answer]) -> list[Answer]:
+        """The answers without replies that their callers have given up; others, who wait for them, get them."""
+        return [
+            Answer(each.request, None, cancelled())
+            if each.error is None and each.request in self._cancels
+            else each
+            for each in answers
+        ]
 
     async def settle(self, answers: Sequence[Answer], places: Collection[int], rest: Rest | None) -> None:
         """Settle answers, or do the `rest` of it, and notify of those at some places."""

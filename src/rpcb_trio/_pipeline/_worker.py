@@ -113,9 +113,9 @@ class Worker:
 
         It takes these arguments of `serve`: `batching`, `prefetch`, `prefetch_follows`, `max_pending`,
         `shares`, `expired`, `no_reply_to`, `max_body_size`, `max_reply_size`, `check_caller`,
-        `remember_replies`, `hook_timeout`, `batch_headers`, `drain_timeout`. What is left out stays as it is.
-        A new policy takes over what the earlier one has learned (`Policy.succeed`), and is asked at once
-        where that one holds a batch.
+        `remember_replies`, `cache`, `hook_timeout`, `batch_headers`, `drain_timeout`. What is left out stays
+        as it is. A new policy takes over what the earlier one has learned (`Policy.succeed`), and is asked at
+        once where that one holds a batch.
 
             await worker.change(batching=AutoPolicy(16), max_pending=64)
 

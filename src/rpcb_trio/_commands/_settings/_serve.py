@@ -8,7 +8,8 @@ A field of the name of an argument of `rpcb_trio.serve` or of `Topology` is give
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from rpcb_trio._bounds import COUNT, FINITE, FINITE_OR_0, POSITIVE, Bounds
+from rpcb_trio._bounds import COUNT, FINITE, FINITE_OR_0, NOT_NEGATIVE, POSITIVE, Bounds
+from rpcb_trio._cache import MAX_CACHE_BYTES
 from rpcb_trio._claims import CLAIMS_KEPT
 from rpcb_trio._commands._settings._parameters import (
     BATCHING,
@@ -153,6 +154,17 @@ class Settings(QueueSettings, ServiceSettings):
     request if not."""
     remember_replies: Annotated[int, setting(REPLIES, "N", bounds=BOUNDS["remember_replies"], live=True)] = 0
     """How many replies to keep, to answer a request that comes again without computing it."""
+    cache: Annotated[
+        float | None,
+        setting(REPLIES, unit=SECONDS, bounds=NOT_NEGATIVE, shown="the service's own, else none", live=True),
+    ] = None
+    """How long the reply to a request answers equal ones, of any caller, without computing them; 0 for no
+    cache."""
+    cache_max_bytes: Annotated[int, setting(REPLIES, unit=BYTES, bounds=COUNT, live=True)] = MAX_CACHE_BYTES
+    """With cache: how much memory the replies may take that are kept."""
+    cache_header: Annotated[tuple[str, ...], several(REPLIES, "HEADER", live=True)] = ()
+    """With cache: a header that a reply depends on, as the language; requests in which it differs are not
+    equal. Repeatable."""
 
     replicas: Annotated[int, setting(EXECUTORS, "N", bounds=BOUNDS["replicas"], common=True)] = 1
     """How many executors compute at once."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rpcb_trio._batching import AutoPolicy, FixedPolicy, Policy
+from rpcb_trio._cache import Cache
 from rpcb_trio._commands._metrics import counting_for
 from rpcb_trio._commands._settings._broker import shown_url, transport
 from rpcb_trio._commands._settings._parameters import declared
@@ -41,8 +42,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rpcb_trio")
 
-OF_SERVE = declared(Settings).keys() & signature(serve).parameters.keys() - {"queue", "batching"}
+OF_SERVE = declared(Settings).keys() & signature(serve).parameters.keys() - {"queue", "batching", "cache"}
 LIVE_OF_SERVE = OF_SERVE & LiveSettings.__annotations__.keys()
+OF_CACHE = frozenset({"cache", "cache_max_bytes", "cache_header"})
+"""Settings that the cache is made of."""
 OF_TOPOLOGY = declared(Settings).keys() & signature(Topology).parameters.keys()
 """Settings that are arguments of the same name."""
 OF_POLICY = frozenset(
@@ -106,6 +109,7 @@ def make_job(
     arguments = {each: getattr(settings, each) for each in OF_SERVE} | {
         "batching": policy,
         "shares": shares,
+        "cache": cache_of(settings),
         "devices": settings.device,
         "executors": processes,
         "infer_timeout": None if processes else settings.infer_timeout,
@@ -134,6 +138,7 @@ def held(settings: Settings) -> tuple[Policy, int, int]:
     for limit in ("max_batches", "max_memory"):
         if getattr(settings, limit) is not None and settings.executor == "thread":
             raise SettingError(f"{limit} is for executor = process; leave it out, or set executor to process")
+    cache_of(settings)
     executors = _executors(settings)
     prefetch, _ = checked_intake(
         settings.prefetch,
@@ -167,6 +172,21 @@ def shares_of(settings: Settings) -> Shares | None:
             raise SettingError(f"weight of {name!r} is set twice; leave one out")
         weights[name] = weight
     return Shares(settings.tenant, weights)
+
+
+def cache_of(settings: Settings) -> Cache | None:
+    """What replies are kept for equal requests; None for what the service itself says.
+
+    Raises:
+        SettingError: a header is named, though no cache is set.
+    """
+    if settings.cache is None:
+        if settings.cache_header:
+            raise SettingError(
+                f"cache_header is {', '.join(settings.cache_header)}, but cache is not set; set both or none"
+            )
+        return None
+    return Cache(settings.cache, settings.cache_max_bytes, settings.cache_header)
 
 
 def _weight(text: str) -> tuple[str, float]:
@@ -207,6 +227,8 @@ def live_arguments(settings: Settings, changed: Collection[str]) -> LiveSettings
     arguments = {each: getattr(settings, each) for each in changed if each in LIVE_OF_SERVE}
     if OF_POLICY.intersection(changed):
         arguments["batching"] = policy_of(settings)
+    if OF_CACHE.intersection(changed):
+        arguments["cache"] = cache_of(settings)
     if "weight" in changed:
         arguments["shares"] = shares_of(settings)
     return cast("LiveSettings", arguments)  # of the same names

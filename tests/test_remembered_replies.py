@@ -12,7 +12,8 @@ from trio.testing import MockClock
 
 from rpcb_trio import FixedPolicy, MemoryBroker, Reply, Request
 from rpcb_trio._messages import Answer
-from rpcb_trio._pipeline._reply_cache import LONG_BODY, ReplyCache
+from rpcb_trio._pipeline._kept import LONG_BODY
+from rpcb_trio._pipeline._remembered import RememberedReplies
 from rpcb_trio.testing import in_place
 from tests.scenarios import QUEUE, Shouting, ask, steady, taken, working
 
@@ -105,7 +106,7 @@ def test_it_never_keeps_more_replies_or_bytes_than_it_may_and_never_a_wrong_one(
     most: int, most_bytes: int, sizes: list[tuple[int, int]]
 ) -> None:
     async def run() -> None:
-        cache, serial = ReplyCache(most, in_place, most_bytes=most_bytes), count()
+        cache, serial = RememberedReplies(most, in_place, most_bytes=most_bytes), count()
         latest: dict[int, Reply] = {}
         for name, size in sizes:
             reply = Reply(body=b"%03d" % next(serial) + bytes(size))
@@ -124,7 +125,7 @@ def test_it_never_keeps_more_replies_or_bytes_than_it_may_and_never_a_wrong_one(
 async def test_who_can_not_be_told_from_others_is_not_remembered(
     correlation_id: str | None, reply_to: str | None
 ) -> None:
-    cache = ReplyCache(1, in_place)
+    cache = RememberedReplies(1, in_place)
     request = request_of(b"", correlation_id, reply_to)
     await cache.put([Answer(request, Reply(body=b""))])
     assert await cache.get(request) is None
@@ -132,7 +133,7 @@ async def test_who_can_not_be_told_from_others_is_not_remembered(
 
 
 async def test_long_bodies_are_told_apart_too() -> None:
-    cache = ReplyCache(2, in_place)
+    cache = RememberedReplies(2, in_place)
     one, other = (request_of(bytes(LONG_BODY) + tail, "1", QUEUE) for tail in (b"a", b"b"))
     await cache.put([Answer(one, Reply(body=b"one"))])
     assert await cache.get(other) is None

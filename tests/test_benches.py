@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benches import client, echo, giving_up, neighbours, readme, shares
+from benches import cache, client, echo, giving_up, neighbours, readme, shares
 from benches.broker import fresh_queue
 from benches.cases import CASES, COMMAND, FLOOR, PIKA_SELECT, SERVERS, Case
 from benches.load import Load, send
@@ -124,6 +124,16 @@ def test_giving_up_finds_that_cancels_spare_the_model_requests_and_those_who_sta
     assert on["computed"] < off["computed"]
     assert on["busy"] < off["busy"]
     assert on["latency"] < off["latency"]
+
+
+def test_cache_serves_the_same_load_without_one_and_with_one(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache.main(exponent=(1.2,), bodies=50, seconds=3, json=results)
+    without, cached = found_in(results, "cache")
+    assert without["requests"] == without["computed"] == cached["requests"]
+    assert cached["computed"] < without["computed"] / 2
+    assert "of the capacity" in capsys.readouterr().out
 
 
 def test_shares_simulates_a_tenant_beside_one_that_floods(

@@ -91,6 +91,12 @@ async def test_a_dash_is_stdin(call: Call, shouting: str, monkeypatch: pytest.Mo
     assert await call("--body", "-", "--queue", shouting) == Ended(0, "PIPED", "")
 
 
+async def test_json_goes_in_as_it_is(call: Call, shouting: str, workplace: Path) -> None:
+    assert await call("--json", '{"a": 1.50}', "--queue", shouting) == Ended(0, '{"A": 1.50}', "")
+    (workplace / "in").write_text("[1]")
+    assert await call("--json", "@in", "--queue", shouting) == Ended(0, "[1]", "")
+
+
 async def test_fields_make_a_msgpack_map_and_the_reply_is_shown_as_json(
     call: Call, measuring: str, workplace: Path
 ) -> None:
@@ -147,11 +153,13 @@ async def test_a_broker_that_is_not_there_has_a_code_of_its_own(call: Call, queu
 @pytest.mark.parametrize(
     ("argv", "part"),
     [
-        (["--queue=q"], "TEXT, --body and --field"),
-        (["hello", "--body=x", "--queue=q"], "TEXT, --body and --field"),
+        (["--queue=q"], "TEXT, --body, --json and --field"),
+        (["hello", "--body=x", "--queue=q"], "TEXT, --body, --json and --field"),
         (["hello"], "queue is missing"),
         (["--body=nowhere", "--queue=q"], "--body: nowhere can't be read"),
         (["--field=audio=@nowhere", "--queue=q"], "--field audio: nowhere can't be read"),
+        (["--json={a", "--queue=q"], "--json: it is no JSON"),
+        (["--json=@nowhere", "--queue=q"], "--json: nowhere can't be read"),
         (["--field=audio", "--queue=q"], "--field audio: write it as NAME=VALUE"),
         (["hello", "--header=x", "--queue=q"], "--header x: write it as NAME=VALUE"),
         (["hello", "--timeout=0", "--queue=q"], "--timeout"),

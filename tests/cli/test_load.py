@@ -20,7 +20,7 @@ from tests.cli.processes import command
 from tests.rabbitmq import Broker
 
 Load = Callable[..., Awaitable[Ended]]
-QUICK = ("--warm-up=0", "--json=found.json")
+QUICK = ("--warm-up=0", "--figures=found.json")
 
 
 class Service:

@@ -81,7 +81,7 @@ def recording(
 
 def figures(run_command: Run, *argv: str | Path) -> tuple[dict[str, float], dict[str, float]]:
     """What was recorded, and what was simulated."""
-    ended = run_command("simulate", *map(str, argv), "--json=found.json")
+    ended = run_command("simulate", *map(str, argv), "--figures=found.json")
     assert ended.code == 0, ended.err
     found = json.loads(Path("found.json").read_text())
     return found["recorded"], found["simulated"]
@@ -131,7 +131,7 @@ def test_auto_is_the_policy_unless_another_is_named(run_command: Run, workplace:
 def test_with_tenants_a_flood_no_longer_stands_before_the_others(run_command: Run, workplace: Path) -> None:
     flood = {"gaps": [0.0] * 40, "callers": "a" * 38 + "bb"}
     file = str(recording(workplace / "a", policy=FixedPolicy(4), **flood))  # type: ignore[arg-type] # both kinds
-    how = (file, "--batching=fixed", *SAME_DEVICE, "--tenant=reply-to", "--json=found.json")
+    how = (file, "--batching=fixed", *SAME_DEVICE, "--tenant=reply-to", "--figures=found.json")
     ended = run_command("simulate", *how, "--max-pending=64", "--weight=other=2")
     rows = [line.split()[-2:] for line in ended.out.splitlines() if "p99 of" in line]
     found = json.loads((workplace / "found.json").read_text())
@@ -216,7 +216,7 @@ def test_for_a_recording_of_batches_that_are_all_alike_it_must_be_given_what_bat
         (["--replicas=0"], ["--replicas"]),
         (["--weight=gold=3"], ["weight is gold=3, but tenant is not set"]),
         (["--tenant=x", "--max-pending=3"], ["max_pending is 3, but max_batch_size is 4"]),
-        (["--json=nowhere/found.json"], ["--json", "nowhere/found.json"]),
+        (["--figures=nowhere/found.json"], ["--figures", "nowhere/found.json"]),
     ],
 )
 def test_a_wrong_flag_is_one_line(

@@ -82,7 +82,7 @@ def tune(workplace: Path, run_command: Run, monkeypatch: pytest.MonkeyPatch) -> 
 
     def run(target: str, *argv: str, bodies: tuple[str, ...] = ("short", "long")) -> Ended:
         given = ("--body", *bodies) if bodies else ()
-        quick = ("--max-batch-size=4", "--seconds=20", "--requests=100", "--json=found.json")
+        quick = ("--max-batch-size=4", "--seconds=20", "--requests=100", "--figures=found.json")
         flags = {each.partition("=")[0]: each for each in (*quick, *argv)}
         return run_command("tune", *([f"services:{target}"] if target else []), *given, *flags.values())
 
@@ -257,7 +257,7 @@ def test_a_service_that_fails_is_one_line(
         (["--body=short", "--p99=1", "--mean=1"], ["--p99 and --mean"]),
         (["--body=short", "--rate=0"], ["--rate"]),
         (["--body=short", "--plot=nowhere/chart.png"], ["--plot", "nowhere"]),
-        (["--body=short", "--json=empty"], ["--json: empty"]),
+        (["--body=short", "--figures=empty"], ["--figures: empty"]),
         (["--body=short", "--device=nonsense"], ["device is nonsense"]),
     ],
 )

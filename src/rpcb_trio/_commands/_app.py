@@ -32,11 +32,15 @@ IMPORTED_WHEN_ASKED_FOR = {
     "reload": "reload --url http://localhost:8080 --token-file token",
     "simulate": "simulate audit.jsonl --max-batch-size 64",
     "top": "top --events rpcb.events",
+    "try": "try shout:shout --text hello",
     "tune": "tune shout:shout --body one.wav two.wav --rate 50",
 }
 """Commands in packages of their names, each with an example; a worker does not hold them in memory."""
 
-WITHOUT_A_LOG = ("call", "load", "reload", "simulate", "top", "tune")
+NO_PYTHON_NAMES = {"try": "trial"}
+"""Commands whose packages have other names, and their functions an underscore at the end."""
+
+WITHOUT_A_LOG = ("call", "load", "reload", "simulate", "top", "try_", "tune")
 """Commands that say on stderr which variables are no settings, as the others do in a log or a table."""
 
 
@@ -101,8 +105,9 @@ def command_line(sources: Sources, argv: Sequence[str] = ()) -> App:
     )
     app.command(serve, help_epilogue=epilogue("serve shout:shout --queue shout"))
     for name, example in IMPORTED_WHEN_ASKED_FOR.items():
-        module = f"rpcb_trio._commands.{name}._command"
-        command = getattr(import_module(module), name) if lists_commands else f"{module}:{name}"
+        module = f"rpcb_trio._commands.{NO_PYTHON_NAMES.get(name, name)}._command"
+        function = f"{name}_" if name in NO_PYTHON_NAMES else name
+        command = getattr(import_module(module), function) if lists_commands else f"{module}:{function}"
         app.command(command, name=name, help_epilogue=epilogue(example))
     for each in (api_key, demo, settings, exit_codes):
         app.command(each)

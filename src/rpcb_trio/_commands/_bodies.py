@@ -21,6 +21,8 @@ from rpcb_trio.errors import SettingError
 
 REQUEST = Group("Request", sort_key=-3)
 
+JSON, MSGPACK, OF_ANY_TYPE = "application/json", "application/msgpack", "application/octet-stream"
+
 
 @FLAT
 @dataclass(frozen=True, kw_only=True)
@@ -29,24 +31,34 @@ class RequestFlags:
 
     body: Annotated[Path | None, flag(REQUEST, metavar="FILE", allow_leading_hyphen=True)] = None
     """Or: a file that holds the body; - for stdin."""
+    json: Annotated[str | None, flag(REQUEST, metavar="JSON", allow_leading_hyphen=True)] = None
+    """Or: this JSON; @FILE for a file's, - for stdin."""
     field: Annotated[tuple[str, ...], flag(REQUEST, metavar="NAME=VALUE", shown=False)] = ()
     """Or: the body is a msgpack map of these; NAME=@FILE takes a file's bytes. Repeatable."""
     timeout: Annotated[float, flag(REQUEST, unit=SECONDS, bounds=POSITIVE)] = 30.0
     """How long to wait for the reply."""
 
     def read(self, text: str | None, source: str) -> bytes | None:
-        """The body, from `text` (of the parameter `source`), --body or --field; None if none is given.
+        """The body, from `text` (of the parameter `source`) or a flag; None if none is given.
 
         Raises:
             SettingError: several are given, or a file can't be read.
         """
-        if (text is not None) + (self.body is not None) + bool(self.field) > 1:
-            raise SettingError(f"give the request as one of {source}, --body and --field")
+        given = (text, self.body, self.json, self.field or None)
+        if sum(each is not None for each in given) > 1:
+            raise SettingError(f"give the request as one of {source}, --body, --json and --field")
+        if self.json is not None:
+            return read_json(self.json)
         if self.field:
             return encode_fields(split_pair("--field", each) for each in self.field)
         if self.body is not None:
             return sys.stdin.buffer.read() if str(self.body) == "-" else read_body("--body", self.body)
         return None if text is None else text.encode()
+
+    @property
+    def content_type(self) -> str:
+        """Of the body; a typed service reads it by this."""
+        return JSON if self.json is not None else MSGPACK if self.field else OF_ANY_TYPE
 
 
 def read_body(option: str, path: Path) -> bytes:
@@ -59,6 +71,24 @@ def read_body(option: str, path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise SettingError(f"{option}: {path} can't be read: {error.strerror}") from error
+
+
+def read_json(text: str) -> bytes:
+    """A body of JSON, as `--json` gives it: the text itself, `@FILE`, or `-` for stdin.
+
+    Raises:
+        SettingError: it is no JSON, or a file can't be read.
+    """
+    if text == "-":
+        body = sys.stdin.buffer.read()
+    else:
+        body = read_body("--json", Path(text[1:])) if text.startswith("@") else text.encode()
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        example = '\'{"text": "hello"}\''
+        raise SettingError(f"--json: it is no JSON ({error}); quote it, as in --json {example}") from error
+    return body
 
 
 def encode_fields(pairs: Iterable[tuple[str, str]]) -> bytes:

@@ -59,16 +59,16 @@ class ExitCode(IntEnum):
     )
     UNREACHABLE = 5, "the broker could not be reached at the start, or the process (reload)", SessionLost
     DRAIN_TIMEOUT = 6, "drain-timeout ran out; what was left is redelivered", DrainTimeout
-    ERROR_REPLY = 7, "the worker sent an error reply (call)", RemoteError
+    ERROR_REPLY = 7, "the worker sent an error reply (call), or the service made one (try)", RemoteError
     UNROUTABLE = 8, "no queue is there (call)", Unroutable
     REPLY_TIMEOUT = 9, "no reply came in time (call)", ReplyTimeout
     INTERRUPTED = 10, "the connection was lost before the reply came (call)", CallInterrupted
     REFUSED = 11, "the broker refused the request: its queue is full (call)", PublishRefused
-    EXECUTOR_HUNG = 12, f"infer took longer than infer-timeout, or {LOST} (serve)", ExecutorHung
+    EXECUTOR_HUNG = 12, f"infer took longer than infer-timeout, or {LOST} (serve, try)", ExecutorHung
     PROBLEMS_FOUND = 13, "there is a problem to solve (doctor)"
     NOT_MET = 14, "more errors than max-errors allows, or no rate meets the objective (load)"
     NO_EVENTS = 15, "no worker publishes events (top)"
-    WARM_UP_FAILED = 16, "the service could not be warmed up (serve, reload)", WarmUpFailed
+    WARM_UP_FAILED = 16, "the service could not be warmed up (serve, reload, try)", WarmUpFailed
     TOO_BIG = 17, "the request is larger than the broker takes (call)", RequestTooBig
     NEEDS_RESTART = 18, "a setting that has changed needs a restart (reload)"
     STOPPED_BY_SIGHUP = 129, "stopped at once: the terminal hung up while it drained"

@@ -33,8 +33,8 @@ class OutputFlags:
 
     plot: Annotated[Path | None, flag(OUTPUT, metavar="FILE")] = None
     """Draw a chart into this PNG file."""
-    json: Annotated[Path | None, flag(OUTPUT, metavar="FILE")] = None
-    """Write all figures into this file."""
+    figures: Annotated[Path | None, flag(OUTPUT, metavar="FILE")] = None
+    """Write all figures into this file, as JSON."""
 
     def checked(self) -> OutputFlags:
         """The same with absolute paths, for a service may change the directory.
@@ -42,7 +42,7 @@ class OutputFlags:
         Raises:
             SettingError: what is found could not be written there.
         """
-        for option, path in (("--plot", self.plot), ("--json", self.json)):
+        for option, path in (("--plot", self.plot), ("--figures", self.figures)):
             if path is not None and (path.is_dir() or not path.parent.is_dir()):
                 raise SettingError(
                     f"{option}: {path} can't be written; name a file in a directory that is there"
@@ -51,7 +51,9 @@ class OutputFlags:
             raise SettingError(
                 "--plot: matplotlib is not installed; install rpcb-trio[plot], or leave --plot out"
             )
-        return OutputFlags(plot=self.plot and self.plot.absolute(), json=self.json and self.json.absolute())
+        return OutputFlags(
+            plot=self.plot and self.plot.absolute(), figures=self.figures and self.figures.absolute()
+        )
 
     def write(self, found: object, draw: Callable[[], Figure]) -> None:
         """Write what was found and what is drawn of it. In JSON, numbers that are infinite or none are null.
@@ -59,9 +61,9 @@ class OutputFlags:
         Raises:
             SettingError: a file can't be written.
         """
-        if self.json is not None:
+        if self.figures is not None:
             text = msgspec.json.format(msgspec.json.encode(found)) + b"\n"
-            _write("--json", self.json, lambda path: path.write_bytes(text))
+            _write("--figures", self.figures, lambda path: path.write_bytes(text))
         if self.plot is not None:
             _write("--plot", self.plot, lambda path: draw().savefig(path, dpi=150))
 

@@ -628,7 +628,7 @@ class Stages:
             self._nursery.start_soon(self.settle, prompt, left, rest)
 
     def _without_given_up_replies(self, answers: Sequence[Answer]) -> list[Answer]:
-        """The answers without replies that their callers have given up; others, who wait for them, get them."""
+        """The answers, but no reply that was made only for those who wait for an equal one."""
         return [
             Answer(each.request, None, cancelled())
             if each.error is None and each.request in self._cancels

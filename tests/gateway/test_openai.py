@@ -18,6 +18,7 @@ from trio.testing import MockClock
 
 from rpcb_models.asr import Moonshine, SpeechRecognition
 from rpcb_trio import Outcome, Reply, RequestError, RpcClient, Success
+from rpcb_trio._gateway import hash_of
 from rpcb_trio.errors import CallInterrupted, PublishRefused, ReplyTimeout, RequestTooBig
 from rpcb_trio.gateway import GatewayOptions, make_app, read_routes
 from rpcb_trio.streaming import Step
@@ -52,13 +53,11 @@ class Embed:
 
 
 @asynccontextmanager
-async def asking(app: Any, **more: Any) -> AsyncIterator[AsyncOpenAI]:
+async def asking(app: Any, *, key: str = "none", max_retries: int = 0) -> AsyncIterator[AsyncOpenAI]:
     """OpenAI's client of an app, without any network."""
     http = httpx2.AsyncClient(transport=httpx2.ASGITransport(app))
-    base_url = "http://gateway/v1"
-    async with AsyncOpenAI(
-        base_url=base_url, api_key="none", http_client=http, **{"max_retries": 0} | more
-    ) as client:
+    url = "http://gateway/v1"
+    async with AsyncOpenAI(base_url=url, api_key=key, http_client=http, max_retries=max_retries) as client:
         yield client
 
 
@@ -260,6 +259,34 @@ async def test_a_request_of_many_texts_leaves_places_for_others_and_has_one_time
             await gateway.until_in_flight(16)
         assert trio.current_time() == pytest.approx(3.0)
         assert gateway.in_flight == 0
+
+
+async def test_a_key_of_the_gateway_is_the_client_s_api_key_and_one_that_is_none_is_told_why() -> None:
+    key = f"rpcb_{'k' * 43}"
+    options = GatewayOptions(api_keys=(f"mobile={hash_of(key)}",), rate_limit="1/m")
+    async with front(EMBED, options, tiny=Embed()) as gateway:
+        async with asking(gateway.app, key=key) as client:
+            await client.embeddings.create(model="tiny", input="a")
+            with pytest.raises(openai.RateLimitError, match="this key may send 1/m requests"):
+                await client.embeddings.create(model="tiny", input="a")
+        async with asking(gateway.app) as client:
+            with pytest.raises(openai.AuthenticationError, match="the key is not valid"):
+                await client.embeddings.create(model="tiny", input="a")
+            with pytest.raises(openai.AuthenticationError, match="the key is not valid"):
+                _ = [each async for each in client.models.list()]
+
+
+async def test_whoever_finds_a_problem_it_has_openai_s_shape_on_openai_s_paths_alone() -> None:
+    options = GatewayOptions(allowed_host=("gateway.example",))
+    routes: dict[str, Any] = EMBED | {"own": {"queue": "tiny", "path": "/v1/own"}}
+    async with front(routes, options, tiny=Embed()) as gateway:
+        http = gateway.http
+        wrong_method = await http.get("/v1/embeddings")
+        wrong_host = await http.post("/v1/embeddings/", headers={"host": "evil.example"})
+        others = [await http.get(path) for path in ("/v1/own", "/v1", "/v2")]
+    assert (wrong_method.status_code, wrong_method.json()["error"]["code"]) == (405, "method")
+    assert (wrong_host.status_code, wrong_host.json()["error"]["code"]) == (421, "host")
+    assert {each.headers["content-type"] for each in others} == {"application/problem+json"}
 
 
 async def test_all_models_are_listed_and_each_is_found() -> None:

@@ -28,7 +28,7 @@ from rpcb_trio._gateway._access import Access, Authenticated
 from rpcb_trio._gateway._composites import BATCH_SIZES_HEADER
 from rpcb_trio._gateway._dispatcher import Dispatcher
 from rpcb_trio._gateway._endpoints import Endpoints
-from rpcb_trio._gateway._faces._paths import face_paths
+from rpcb_trio._gateway._faces._paths import Shaped, face_paths
 from rpcb_trio._gateway._job_endpoints import JobEndpoints
 from rpcb_trio._gateway._jobs import Jobs
 from rpcb_trio._gateway._live import Live
@@ -135,7 +135,7 @@ def make_app(
                 for path in _spellings(each.path)
             ),
         ],
-        middleware=_middleware(options, unsent, meter, access),
+        middleware=_middleware(options, checked, unsent, meter, access),
         exception_handlers={HTTPException: _not_found},
         lifespan=_lifespan(dispatcher, store, meter, broker, running),
     )
@@ -199,12 +199,15 @@ def _lifespan(
     return lifespan
 
 
-def _middleware(options: GatewayOptions, unsent: Unsent, meter: _Meter, access: Access) -> list[Middleware]:
+def _middleware(
+    options: GatewayOptions, routes: Routes, unsent: Unsent, meter: _Meter, access: Access
+) -> list[Middleware]:
     outer = [
         Middleware(ShieldedEnd),
         *meter.middleware,
         Middleware(Traced),
         Middleware(RequestIds),
+        Middleware(Shaped, routes=routes),
         Middleware(FaultBarrier, faults=Faults()),
         Middleware(BoundedResponses, unsent=unsent, retry_after=options.retry_after),
         Middleware(TrustedHosts, options=options),

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
 from http import HTTPStatus
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import anyio
 from starlette.requests import Request
@@ -53,12 +53,6 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 Handler = Callable[[Request, Upload], Awaitable[Response]]
 
 
-class Refusal(Protocol):
-    """Makes a response of a problem."""
-
-    def __call__(self, problem: Problem, *, retry_after: int, is_lingering: bool) -> Response: ...
-
-
 class Endpoints:
     def __init__(self, dispatcher: Dispatcher, routes: Routes, store: Store, access: Access) -> None:
         self.dispatcher = dispatcher
@@ -96,20 +90,12 @@ class Endpoints:
         return _named(name, self.route_of(name) if is_known else None)
 
     def handled(self, path: str, route: Route | None, handle: Handler) -> Endpoint:
-        """An endpoint whose problems become responses, in the route's envelope where it has one."""
-
-        def refusal(request: Request) -> Refusal:
-            return partial(failure, None if asks_for_problems(request) else route, request=request)
-
-        return self.guarded(path, handle, refusal)
-
-    def guarded(self, path: str, handle: Handler, refusal: Callable[[Request], Refusal]) -> Endpoint:
         """An endpoint that reads uploads within bounds, and whose problems become responses.
 
         Args:
             path: that of its route.
+            route: in whose envelope they are, where it has one.
             handle: answers a request.
-            refusal: for a request, what makes a response of a problem.
         """
 
         async def endpoint(request: Request) -> Response:
@@ -123,9 +109,13 @@ class Endpoints:
                 except HungUp:
                     return Response(status_code=CLIENT_CLOSED_REQUEST)
                 except Problem as problem:
-                    refuse = refusal(request)
-                    is_lingering = not upload.is_complete
-                    return refuse(problem, retry_after=options.retry_after, is_lingering=is_lingering)
+                    return failure(
+                        None if asks_for_problems(request) else route,
+                        problem,
+                        request,
+                        retry_after=options.retry_after,
+                        is_lingering=not upload.is_complete,
+                    )
 
         return endpoint
 

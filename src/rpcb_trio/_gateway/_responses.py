@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -29,6 +29,12 @@ REQUEST_ID = "rpcb.request_id"
 
 CALLER = "rpcb.caller"
 """The key of the name of a request's caller in its ASGI scope, where callers are known."""
+
+Shape = Callable[[Problem], tuple[int, bytes]]
+"""Makes an HTTP status and a body in JSON of a problem."""
+
+SHAPE = "rpcb.shape"
+"""The key of the `Shape` of a request's path in its ASGI scope, where that is a known API's."""
 
 INERT = {"content-security-policy": "default-src 'none'; sandbox", "x-content-type-options": "nosniff"}
 """For bytes that a service has made: they may be a web page, and its scripts must not run."""
@@ -113,37 +119,26 @@ def failure(
     retry_after: int = 0,
     is_lingering: bool = False,
 ) -> Response:
-    """A response with the problem, in the route's envelope where it has one.
+    """A response with the problem: in the route's envelope, or the shape of the path's API, where it has one.
 
     Args:
-        route: None for a problem as RFC 9457 has it.
+        route: None for a problem as RFC 9457 has it, where the path is that of no known API.
         problem: why the request failed.
         request: the request or its scope.
         retry_after: seconds, of a 503.
         is_lingering: whether the request's body is not read to its end.
     """
     envelope = envelope_of(route)
+    shape: Shape | None = request.get(SHAPE)
+    status, media_type = problem.status, JSON
     if route is not None and envelope is not None:
         status, body = envelope.failure(problem, route.form)
-        media_type = JSON
+    elif shape is not None:
+        status, body = shape(problem)
     else:
-        status, media_type = problem.status, PROBLEM_JSON
-        body = problem.as_json(request_id=request_id_of(request))
-    return failure_as(problem, status, body, media_type, retry_after=retry_after, is_lingering=is_lingering)
-
-
-def failure_as(
-    problem: Problem,
-    status: int,
-    body: bytes,
-    media_type: str,
-    *,
-    retry_after: int = 0,
-    is_lingering: bool = False,
-) -> Response:
-    """A response with the problem in a shape of its own; see `failure`."""
+        body, media_type = problem.as_json(request_id=request_id_of(request)), PROBLEM_JSON
     headers = {**problem.headers, ERROR_HEADER: plain_or(problem.code, "?")}
-    if HTTPStatus.SERVICE_UNAVAILABLE in (problem.status, status):
-        headers.setdefault("retry-after", str(retry_after))
+    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["retry-after"] = str(retry_after)
     kind = Lingering if is_lingering else Response
     return kind(body, status, headers, media_type)

@@ -20,7 +20,7 @@ from rpcb_trio._gateway._faces._tensors import Joined, Rows, Sent, bad_reply, jo
 from rpcb_trio._gateway._forms import JSON
 from rpcb_trio._gateway._items import FEW, MOST_ITEMS, holds_too_many
 from rpcb_trio._gateway._problems import Problem
-from rpcb_trio._gateway._responses import BINARY, failure_as
+from rpcb_trio._gateway._responses import BINARY
 from rpcb_trio._gateway._routes import Route, Tensor
 from rpcb_trio._gateway._uploads import LONGEST_LENGTH, Upload
 from rpcb_trio._messages import MODEL_VERSION_HEADER
@@ -61,12 +61,11 @@ class Asked(msgspec.Struct, frozen=True):
         return self.parameters.get("binary_data_output") is True
 
 
-def refuse(problem: Problem, *, retry_after: int = 0, is_lingering: bool = False) -> Response:
-    """A response with the problem as the protocol has it."""
+def shaped(problem: Problem) -> tuple[int, bytes]:
+    """A problem's status and body, as the protocol has them."""
     is_unplaced = problem.code == InvalidRequest.code and problem.field is not None
     detail = f"{problem.field}: {problem.detail}" if is_unplaced else problem.detail
-    body = msgspec.json.encode({"error": detail})
-    return failure_as(problem, problem.status, body, JSON, retry_after=retry_after, is_lingering=is_lingering)
+    return problem.status, msgspec.json.encode({"error": detail})
 
 
 def described(name: str, signature: Signature) -> dict[str, object]:

@@ -14,9 +14,11 @@ from starlette.routing import Route as HttpRoute
 from rpcb_trio._gateway._faces._presets import OPENAI, of_preset
 from rpcb_trio._gateway._forms import JSON
 from rpcb_trio._gateway._problems import Problem
-from rpcb_trio._gateway._responses import failure_as
+from rpcb_trio._gateway._responses import failure
 from rpcb_trio._gateway._routes import Route, Routes
 from rpcb_trio.errors import CallInterrupted
+
+MODELS = "/v1/models"
 
 OWNER = "rpcb-trio"
 """Who owns all models."""
@@ -31,11 +33,9 @@ UNKNOWN_MODEL = "model_not_found"
 """The code of OpenAI's own error."""
 
 
-def refuse(problem: Problem, *, retry_after: int = 0, is_lingering: bool = False) -> Response:
-    """A response with the problem as OpenAI's clients read it."""
-    body = msgspec.json.encode({"error": described(problem)})
-    status = _status_of(problem)
-    return failure_as(problem, status, body, JSON, retry_after=retry_after, is_lingering=is_lingering)
+def shaped(problem: Problem) -> tuple[int, bytes]:
+    """A problem's status and body, as OpenAI's clients read them."""
+    return _status_of(problem), msgspec.json.encode({"error": described(problem)})
 
 
 def described(problem: Problem) -> dict[str, object]:
@@ -90,13 +90,13 @@ def models_paths(routes: Routes) -> list[BaseRoute]:
             return _json(models[name])
         why = f"there is no model {name[:LONGEST_NAME]!r} here; there is {', '.join(models)}"
         problem = Problem(HTTPStatus.NOT_FOUND, UNKNOWN_MODEL, why, field="model")
-        return refuse(problem)
+        return failure(None, problem, request)
 
     if not models:
         return []
     return [
-        *(HttpRoute(path, every) for path in ("/v1/models", "/v1/models/")),
-        HttpRoute("/v1/models/{name:path}", one),
+        *(HttpRoute(path, every) for path in (MODELS, f"{MODELS}/")),
+        HttpRoute(f"{MODELS}/{{name:path}}", one),
     ]
 
 

@@ -11,19 +11,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.routing import Route as HttpRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rpcb_trio._gateway._dispatcher import Dispatcher
-from rpcb_trio._gateway._endpoints import Endpoints, Handler, Refusal
+from rpcb_trio._gateway._endpoints import Endpoints, Handler
 from rpcb_trio._gateway._faces._embeddings import Embeddings
 from rpcb_trio._gateway._faces._open_inference import SERVER, Model, described
-from rpcb_trio._gateway._faces._open_inference import refuse as refuse_inference
-from rpcb_trio._gateway._faces._openai import models_paths
-from rpcb_trio._gateway._faces._openai import refuse as refuse_openai
+from rpcb_trio._gateway._faces._open_inference import shaped as shaped_inference
+from rpcb_trio._gateway._faces._openai import MODELS, models_paths
+from rpcb_trio._gateway._faces._openai import shaped as shaped_openai
 from rpcb_trio._gateway._faces._presets import PATHS, of_preset
 from rpcb_trio._gateway._faces._signature import Signature, signatures_of
 from rpcb_trio._gateway._faces._transcriptions import Transcriptions
 from rpcb_trio._gateway._forms import JSON
+from rpcb_trio._gateway._middleware import HttpMiddleware
 from rpcb_trio._gateway._problems import Problem
+from rpcb_trio._gateway._responses import SHAPE, Shape, failure
 from rpcb_trio._gateway._routes import Routes
 
 LONGEST_PATH = 200
@@ -43,10 +46,10 @@ def face_paths(endpoints: Endpoints, routes: Routes, services: Mapping[str, Any]
     paths = models_paths(routes)
     if speech:
         handle = Transcriptions(endpoints, speech).handle
-        paths += _posted(endpoints, PATHS["openai-transcriptions"], handle, refuse_openai)
+        paths += _posted(endpoints, PATHS["openai-transcriptions"], handle)
     if vectors:
         handle = Embeddings(endpoints, vectors).handle
-        paths += _posted(endpoints, PATHS["openai-embeddings"], handle, refuse_openai)
+        paths += _posted(endpoints, PATHS["openai-embeddings"], handle)
     tensors = of_preset(routes, "open-inference")
     return paths + (_inference_paths(endpoints, tensors, signatures_of(tensors, services)) if tensors else [])
 
@@ -67,13 +70,13 @@ def _inference_paths(
         paths += [
             _told(below, described(name, signature)),
             _readiness(f"{below}/ready", dispatcher, {"name": name}),
-            *_posted(endpoints, route.path, infer, refuse_inference),
+            *_posted(endpoints, route.path, infer),
         ]
 
     async def nowhere(request: Request) -> Response:
         path = request.url.path[:LONGEST_PATH]
         why = f"there is no {path} here; there is /v2/models/NAME, without a version, for {', '.join(routes)}"
-        return refuse_inference(Problem(HTTPStatus.NOT_FOUND, "not-found", why))
+        return failure(None, Problem(HTTPStatus.NOT_FOUND, "not-found", why), request)
 
     return [*paths, HttpRoute("/v2/{path:path}", nowhere, methods=["GET", "POST"])]
 
@@ -96,6 +99,26 @@ def _readiness(path: str, dispatcher: Dispatcher, facts: Mapping[str, Any]) -> H
     return HttpRoute(path, ready)
 
 
-def _posted(endpoints: Endpoints, path: str, handle: Handler, refuse: Refusal) -> list[HttpRoute]:
-    endpoint = endpoints.guarded(path, handle, lambda _: refuse)
+def _posted(endpoints: Endpoints, path: str, handle: Handler) -> list[HttpRoute]:
+    endpoint = endpoints.handled(path, None, handle)
     return [HttpRoute(each, endpoint, methods=["POST"]) for each in (path, f"{path}/")]
+
+
+class Shaped(HttpMiddleware):
+    """Notes which shape problems have on the paths of presets: all problems, whoever finds them."""
+
+    def __init__(self, app: ASGIApp, routes: Routes) -> None:
+        super().__init__(app)
+        self._shapes: dict[str, Shape] = {}
+        for each in routes.values():
+            if each.preset == "open-inference":
+                self._shapes["/v2"] = shaped_inference
+            elif each.preset is not None:
+                self._shapes |= dict.fromkeys((each.path, MODELS), shaped_openai)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        for start, shape in self._shapes.items():
+            if path == start or path.startswith(f"{start}/"):
+                scope = {**scope, SHAPE: shape}
+        await self.app(scope, receive, send)

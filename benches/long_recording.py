@@ -107,7 +107,13 @@ async def recognised(client: RpcClient, audio: bytes, timeout: float) -> str:  #
     return msgspec.msgpack.decode(reply.body, type=Reply).sentence
 
 
-async def measure(audio: bytes, chosen: Sequence[tuple[Recording, float]], minutes: float) -> Found:
+async def measure(
+    service: SpeechRecognition,
+    audio: bytes,
+    chosen: Sequence[tuple[Recording, float]],
+    minutes: float,
+    alone_count: int = ALONE,
+) -> Found:
     """Send short clips alone, then the long recording with short clips beside it."""
     clips = [(each.text, each.path.read_bytes()) for each in recordings()]
     alone, beside = list[float](), list[float]()
@@ -124,8 +130,8 @@ async def measure(audio: bytes, chosen: Sequence[tuple[Recording, float]], minut
             await send_short(client, beside, number)
 
     broker = MemoryBroker()
-    async with open_worker(SpeechRecognition(), broker, QUEUE), open_client(broker) as client:
-        for number in range(ALONE):
+    async with open_worker(service, broker, QUEUE), open_client(broker) as client:
+        for number in range(alone_count):
             await send_short(client, alone, number)
         before, cpu, began = peak(resource.RUSAGE_SELF), time.process_time(), time.perf_counter()
         async with trio.open_nursery() as nursery:
@@ -165,7 +171,7 @@ def main(*, minutes: float = 60.0, seed: int = 0, json: Path | None = None) -> N
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "long.ogg"
         write(path, parts_of(chosen, seed))
-        found = trio.run(measure, path.read_bytes(), chosen, minutes)
+        found = trio.run(measure, SpeechRecognition(), path.read_bytes(), chosen, minutes)
     _print(found)
     if json is not None:
         write_json(json, "long_recording", {"minutes": minutes, "seed": seed}, [found])

@@ -75,6 +75,13 @@ def test_real_speech_is_cleaned_and_recognised(chromium: Chromium, tmp_path: Pat
         expect(page.locator("#answer canvas")).to_have_count(2)
         expect(page.get_by_role("article")).to_have_count(2)
         keep(page, "real-models")
+        page.get_by_role("radio", name="Speech recognition").check()
+        page.locator("#field-audio").set_input_files(SPEECH)
+        page.get_by_label("Timestamps").set_checked(True)
+        page.get_by_role("button", name="Send", exact=True).click()
+        expect(page.locator("#answer .timed time").first).to_have_text("0:00")
+        expect(page.locator("#answer .timed")).to_contain_text("Dashwood")
+        keep(page, "timestamps")
 
     services = {"asr": SpeechRecognition(), "se": SpeechEnhancement()}
     with listening(ancestor_routes(), services, live=True) as url:

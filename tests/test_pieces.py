@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
 from rpcb_trio import (
     FixedPolicy,
@@ -20,8 +22,13 @@ from rpcb_trio import (
     open_client,
     open_worker,
 )
+from rpcb_trio.events import BatchEvent, EventInstrument
+from rpcb_trio.instruments import AuditInstrument, TracingInstrument, read_audit
+from rpcb_trio.metrics import MetricsInstrument
 from rpcb_trio.testing import Recorder, VirtualExecutor, in_place, push_batch, served
+from tests.metrics.samples import value
 from tests.scenarios import answers, ask, working
+from tests.spans import recording
 
 
 class Letters:
@@ -236,6 +243,34 @@ def test_whatever_comes_in_pieces_each_request_gets_its_own_reply_once(
         assert len(worker.recorder.settled) == len(bodies)
 
     trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def test_what_is_counted_published_traced_and_audited_of_pieces_comes_out_even(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    registry, broker = CollectorRegistry(), MemoryBroker()
+    events, audit = EventInstrument(), tmp_path / "audit.jsonl"
+    policy = FixedPolicy(max_batch_size=2, max_wait=0.05)
+    with recording(monkeypatch) as spans:
+        async with working(
+            Letters(),
+            broker,
+            service_time=lambda _: 1.0,
+            batching=policy,
+            instruments=[MetricsInstrument(registry), events, TracingInstrument(), AuditInstrument(audit)],
+        ) as running:
+            ask(broker, b"abcdefgh", b"x", b"d!e", b"fg", expiration=3.5)
+            await running.until_settled(4)
+            gauges = {name: value(registry, f"rpcb_{name}") for name in ("held", "pending")}
+    assert gauges == {"held": 0, "pending": 0}
+    published = [each for each in await events.buffer.take() if isinstance(each, BatchEvent)]
+    assert sorted(each.id for each in published) == sorted(batch.id for batch in running.batches)
+    assert published[-1].waiting == 0
+    assert len(spans.named("process work")) == len(running.batches) >= 4
+    (book,) = read_audit(audit)
+    waits = [request.wait for batch in book.batches for request in batch.requests]
+    assert min(waits) >= 0
+    assert [batch.size for batch in book.batches] == [batch.size for batch in running.batches]
 
 
 async def test_without_join_the_result_is_the_list_of_the_pieces_results() -> None:

@@ -212,6 +212,11 @@ class Batch(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         return len(self.members)
 
     @property
+    def first_of(self) -> int:
+        """Of how many requests it is the first batch: of all, but those of which it has a later piece."""
+        return sum(member.since is None for member in self.members)
+
+    @property
     def waits(self) -> tuple[float, ...]:
         """How long each request waited from its arrival until the batch was closed, in seconds."""
         return tuple(

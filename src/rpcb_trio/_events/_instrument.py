@@ -126,10 +126,13 @@ class EventInstrument(HealthInstrument):
         self._waiting -= 1
 
     def batch_closed(self, batch: Batch) -> None:
-        self._waiting -= batch.size
+        self._waiting -= batch.first_of
 
     def batch_computed(self, batch: Batch, seconds: float, runs: Sequence[Run]) -> None:  # noqa: ARG002 - their sum counts
         self._batches += 1
+        if batch.first_of < batch.size:
+            for member in batch.members:
+                self._settle(member.request, is_failed=False)  # with the batch of the piece before it
         computed = _Computed(batch, seconds)
         self._computed.update((member.request, computed) for member in batch.members)
 
@@ -141,12 +144,15 @@ class EventInstrument(HealthInstrument):
             self._cancelled += is_cancelled
             self._failed += is_failed
             self._answered += not is_failed and not is_cancelled and ending is not Settled.REQUEUED
-            computed = self._computed.pop(answer.request, None)
-            if computed is not None:
-                computed.failed += is_failed
-                computed.unsettled -= 1
-                if not computed.unsettled:  # a batch may be settled in parts
-                    self.buffer.put(self._batch_event(computed))
+            self._settle(answer.request, is_failed=is_failed)
+
+    def _settle(self, request: Request, *, is_failed: bool) -> None:
+        computed = self._computed.pop(request, None)
+        if computed is not None:
+            computed.failed += is_failed
+            computed.unsettled -= 1
+            if not computed.unsettled:  # a batch may be settled in parts
+                self.buffer.put(self._batch_event(computed))
 
     def _forget_all(self) -> None:
         """What was held is the broker's again."""

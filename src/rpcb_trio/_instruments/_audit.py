@@ -108,7 +108,7 @@ class AuditInstrument(Instrument):
                 seconds=seconds,
                 runs=tuple(runs),
                 requests=tuple(
-                    self._request(member.request, member.cost, batch.closed, position)
+                    self._request(member.request, member.cost, batch.closed, position, since=member.since)
                     for position, member in enumerate(batch.members)
                 ),
             )
@@ -137,8 +137,15 @@ class AuditInstrument(Instrument):
         self._write()
 
     def _request(
-        self, request: Request, cost: float | None, until: float, position: int | None = None
+        self,
+        request: Request,
+        cost: float | None,
+        until: float,
+        position: int | None = None,
+        *,
+        since: float | None = None,
     ) -> AuditRequest:
+        arrived = request.arrived if since is None else since
         ids, caller, shares = ids_of(request), request.reply_to, self._shares
         return AuditRequest(
             position=position,
@@ -147,10 +154,10 @@ class AuditInstrument(Instrument):
             tenant=None if shares is None else shares.shown_tenant(request),
             priority=request.priority,
             cost=cost,
-            arrived=request.arrived,
-            deadline=None if request.deadline is None else request.deadline - request.arrived,
+            arrived=arrived,
+            deadline=None if request.deadline is None else request.deadline - arrived,
             redelivered=request.redelivered,
-            wait=until - request.arrived,
+            wait=until - arrived,
             request_id=ids.request_id,
             trace_id=ids.trace_id,
         )

@@ -70,6 +70,10 @@ class TracingInstrument(Instrument):
             attributes["rpcb.batch.predicted"] = batch.predicted
         if batch.version is not None:
             attributes["rpcb.model.version"] = batch.version
+        for member in batch.members if batch.first_of < batch.size else ():
+            former = self._open.pop(member.request, None)  # of the batch with the piece before it
+            if former is not None:
+                former.leave(batch.closed)
         requests = [member.request for member in batch.members]
         processing = self._process(requests, batch.closed, attributes)
         if processing.is_recording:

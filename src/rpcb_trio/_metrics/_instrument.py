@@ -99,7 +99,7 @@ class MetricsInstrument(HealthInstrument):
         self._pending -= 1
 
     def batch_closed(self, batch: Batch) -> None:
-        self._pending -= batch.size
+        self._pending -= batch.first_of
         self._busy += 1
         self._triggers.add(batch.trigger)
         self._sizes.observe(batch.size)

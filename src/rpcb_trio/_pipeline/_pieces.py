@@ -62,6 +62,9 @@ class InPieces:
         self._send_part = send_part
         first.rest.stream = stream
 
+        self.is_refused = False
+        """Whether none of it was computed, since another service could not decode it."""
+
     async def run(self) -> tuple[Codec, Resolved]:
         """Return what becomes of the request, and the codec of the service that computed it."""
         try:
@@ -107,12 +110,13 @@ class InPieces:
         decoded = await self._using(codec, codec.decode(piece.request, suspect=piece.suspect))
         if isinstance(decoded, Failure):
             self._is_open = False
+            self.is_refused = piece.since is None
             return decoded
         rest = RestOfPieces(iter(()), is_whole=True) if decoded.rest is None else decoded.rest
         rest.stream = self._stream
         if self._stream is not None:
             self._stream.position = 0
-        self._piece = msgspec.structs.replace(decoded, rest=rest, since=trio.current_time())
+        self._piece = msgspec.structs.replace(decoded, rest=rest, since=piece.since)
         self._is_open = True
         return None
 

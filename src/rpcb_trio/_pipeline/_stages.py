@@ -315,6 +315,8 @@ class Stages:
                     send_part=send_part,
                 )
                 codec, resolved = await pieces.run()
+                if pieces.is_refused:
+                    self._notify_refused([resolved])
                 finish = partial(self._finish, codec, computed)
                 if stream is None:
                     finish(resolved)
@@ -361,7 +363,8 @@ class Stages:
     def _refuse(
         self, refused: trio.MemorySendChannel[Outcomes], pending: Pending, error: OutcomeError
     ) -> None:
-        self._instruments.notify(Instrument.request_refused, pending.request, error, pending.cost)
+        if pending.since is None:  # else one of its pieces was computed
+            self._instruments.notify(Instrument.request_refused, pending.request, error, pending.cost)
         if pending.rest is not None:
             pending.rest.end(Resolved(pending.request, Failure(error)))
             return

@@ -134,6 +134,12 @@ class Processing:
             self._span.end(self._clock.ns(now))
         return not self._unsettled
 
+    def leave(self, now: float) -> None:
+        """One of the requests is not settled with this: it goes on with its next piece."""
+        self._unsettled -= 1
+        if not self._unsettled:
+            self._span.end(self._clock.ns(now))
+
     def abandon(self, code: str, why: str, now: float) -> None:
         """End all that is open: what is not settled yet goes back to the broker."""
         if self._infer is not None:

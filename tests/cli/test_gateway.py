@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import signal
 import socket
@@ -73,6 +74,11 @@ async def test_the_first_sigterm_drains_what_is_in_flight_is_answered_and_nobody
             service.may.set()
             assert await status_of(stream) == 200
         assert await gateway.end() == 0
+
+
+def test_the_urls_of_callbacks_are_in_no_line_of_the_log(run_command: Callable[..., Ended]) -> None:
+    assert "there is nothing to answer" in run_command("gateway").err
+    assert not logging.getLogger("httpx").isEnabledFor(logging.INFO)
 
 
 async def refused(port: int) -> None:

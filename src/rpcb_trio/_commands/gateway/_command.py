@@ -64,6 +64,7 @@ def gateway(
     write_logs(logs)
     warn_of_unknown_variables()
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the client gets the error
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it shows callbacks, which may hold a secret
     _check_extra()
     routes = read_routes(route_tables(sources.file.routes, settings))
     if not routes and not settings.rpc and not settings.serve:

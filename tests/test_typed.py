@@ -63,6 +63,11 @@ class Order(pydantic.BaseModel):
     count: int = pydantic.Field(gt=0, alias="n")
 
 
+@pydantic.dataclasses.dataclass
+class Counted:
+    n: int = pydantic.Field(gt=0)
+
+
 class Framed(msgspec.Struct):
     frame: NDArray[np.int16]
 
@@ -106,6 +111,7 @@ async def test_a_function_of_annotated_types_is_a_service_of_json(autojump_clock
         pytest.param(Options, {"beam": 4}, id="typed dict"),
         pytest.param(Pair, [1, "a"], id="named tuple"),
         pytest.param(Order, {"n": 3}, id="pydantic"),
+        pytest.param(Counted, {"n": 3}, id="pydantic dataclass"),
         pytest.param(list[Order], [{"n": 3}, {"n": 4}], id="list of pydantic"),
         pytest.param(Order | None, None, id="optional pydantic"),
         pytest.param(Holding, {"order": {"n": 3}}, id="pydantic in a struct"),
@@ -177,6 +183,7 @@ async def test_the_content_type_of_a_request_says_its_coding_and_that_of_its_rep
         pytest.param(of(Point), b'{"x": 1, "tags": ["a", 1]}', "invalid", "$.tags[1]", "`str`", id="deep"),
         pytest.param(of(dict[int, str]), b'{"a": ""}', "invalid", "key in $", "`int`", id="key"),
         pytest.param(of(Order), b'{"n": 0}', "invalid", "$.n", "greater than 0", id="pydantic"),
+        pytest.param(of(Counted), b'{"n": 0}', "invalid", "$.n", "greater than 0", id="its dataclass"),
         pytest.param(of(list[Order]), b'[{"n": 1}, {}]', "invalid", "$[1].n", "required", id="its missing"),
         pytest.param(of(Holding), b'{"order": {"n": ""}}', "invalid", "$.order", "integer", id="in a struct"),
         pytest.param(of(NDArray[np.float32]), b'["a"]', "invalid", "$", "array of numbers", id="no numbers"),
@@ -371,6 +378,13 @@ def pairs(bodies: Sequence[bytes]) -> Sequence[bytes | Exception]:
 def test_what_is_of_bytes_or_says_nothing_stays_as_it_is(service: Any) -> None:
     bound = bind(service)
     assert (bound.infer, bound.typed) == (service, None)
+
+
+async def test_a_batch_that_may_be_left_out_is_a_batch(autojump_clock: MockClock) -> None:
+    def lengths(texts: list[str] | None = None) -> Annotated[list[int], "one for each"]:
+        return [len(text) for text in texts or []]
+
+    assert [reply.body for reply in await push_batch(lengths, [b'"ab"'])] == [b"2"]
 
 
 async def test_bytes_go_in_or_out_as_they_are_beside_a_type(autojump_clock: MockClock) -> None:

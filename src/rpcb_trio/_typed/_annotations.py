@@ -178,14 +178,21 @@ def _member(annotation: Any) -> Any:
 
 
 def _bare(annotation: Any) -> Any:
-    """Without `Annotated`, and without the name that a `type` statement has given it."""
+    """Without `Annotated`, without `| None`, and without the name that a `type` statement has given it."""
     while True:
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]
+        elif get_origin(annotation) in (Union, UnionType) and len(kept := _others(annotation)) == 1:
+            [annotation] = kept
         elif hasattr(annotation, "__value__"):
             annotation = annotation.__value__
         else:
             return annotation
+
+
+def _others(union: Any) -> list[Any]:
+    """The members of a union without None."""
+    return [each for each in get_args(union) if each is not NoneType]
 
 
 def _is_silent(annotation: Any) -> bool:

@@ -157,8 +157,9 @@ def _is_model(kind: Any) -> bool:
 
 
 def _is_of_pydantic(annotation: Any) -> bool:
-    """Whether a model is the type itself, or an argument of it: `list[Model]`, `Model | None`."""
-    return _is_model(annotation) or any(map(_is_of_pydantic, get_args(annotation)))
+    """Whether the type, or an argument of it (`Model | None`), is a model or a dataclass of pydantic."""
+    is_its_own = isinstance(annotation, type) and hasattr(annotation, "__pydantic_validator__")
+    return is_its_own or any(map(_is_of_pydantic, get_args(annotation)))
 
 
 def _invalid(text: str) -> InvalidRequest:

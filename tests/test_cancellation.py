@@ -19,7 +19,18 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import Cache, Failure, FixedPolicy, MemoryBroker, Outcome, Request, Success, Topology, _backoff
+from rpcb_trio import (
+    Cache,
+    Failure,
+    FixedPolicy,
+    MemoryBroker,
+    Outcome,
+    Pieces,
+    Request,
+    Success,
+    Topology,
+    _backoff,
+)
 from rpcb_trio._backoff import keep_connected
 from rpcb_trio._batching import _batcher
 from rpcb_trio._pipeline import (
@@ -43,7 +54,18 @@ from rpcb_trio.errors import RpcbError, WarmUpFailed
 from rpcb_trio.testing import VirtualExecutor
 from tests.interventions import AtStep, awaits
 from tests.journal import Journal, check_books
-from tests.scenarios import ANSWERS, QUEUE, Running, Shouting, Stubborn, ask, expected, working
+from tests.scenarios import (
+    ANSWERS,
+    QUEUE,
+    Running,
+    Shouting,
+    Stubborn,
+    ask,
+    expected,
+    taken,
+    working,
+)
+from tests.spelling import Spelling
 
 STAGES = ["receive", "batch", "compute", "reply", "settle"]
 AROUND_THEM = ["serve", "watch", "_stop_when_draining", "_end_if_hooks_hang", "_report_blockages", "follow"]
@@ -268,6 +290,71 @@ async def test_nor_while_callers_give_requests_up(
     await cut_at_each_await(stage, GIVEN_UP, action)
 
 
+class Pages:
+    """Takes the first word of a body: in pieces, where it has hyphens or `is_split`."""
+
+    def __init__(self, *, is_split: bool = False) -> None:
+        self._is_split = is_split
+
+    def decode(self, body: bytes) -> str | Pieces[str]:
+        pages = body.split()[0].decode().split("-")
+        pages = [*"".join(pages)] if self._is_split else pages
+        return Pieces(pages) if len(pages) > 1 else pages[0]
+
+    def infer(self, items: list[str]) -> list[str]:
+        return items
+
+    def encode(self, outcome: Outcome[Any]) -> bytes:
+        return str(outcome).encode()
+
+
+class SpelledPages(Pages):
+    def stream_infer(self, items: list[str]) -> Any:
+        return Spelling().stream_infer(items)
+
+
+async def play_in_parts(service: Pages, stage: str, step: float, action: Action, *swaps: Pages) -> AtStep:
+    def executor_of(service: Pages) -> VirtualExecutor:
+        streams = service if isinstance(service, SpelledPages) else None
+        return VirtualExecutor(service.infer, lambda _: 1.0, service=streams, step_time=lambda _: 1.0)
+
+    broker, executors = MemoryBroker(), [executor_of(service)]
+    ask(broker, b"abc 1", b"ab-c 2", b"fg-h 3", headers={"rpcb-stream": True})
+    ask(broker, b"jk-l 4", b"mno 5")
+    with AtStep(stage, step) as cut, trio.move_on_after(60):
+        async with working(service, broker, executors=executors, batching=FixedPolicy(2)) as running:
+            cut.act = lambda: action(broker, running)
+            for following in swaps:
+                await trio.sleep(1.25)
+                await running.worker.swap(following, executors=[executor_of(following)])
+            await running.until_settled(5)
+    replies = list(taken(broker))
+    ended = {each.correlation_id for each in replies if each.part is None or "rpcb-end" in each.headers}
+    queued = {each.correlation_id for each in taken(broker, QUEUE)}
+    assert ended | queued == {f"{number}" for number in range(1, 6)}
+    return cut
+
+
+@pytest.mark.parametrize(("stage", "action"), [("compute", disconnect), ("in_pieces", cancel)])
+async def test_nor_where_replies_go_out_in_parts(
+    stage: str, action: Action, autojump_clock: MockClock
+) -> None:
+    step = 1
+    while (await play_in_parts(SpelledPages(), stage, step, action)).has_acted:
+        step += 1
+    assert step > 1, "the stage ran"
+
+
+async def places_in_parts() -> set[tuple[str, int]]:
+    """Where the stages await of which some replies go out in parts, with a swap and without."""
+    places = set[tuple[str, int]]()
+    for kind in (Pages, SpelledPages):
+        for stage in ("compute", "in_pieces", "decode"):
+            for swaps in ([], [kind(is_split=True)]):
+                places |= (await play_in_parts(kind(), stage, math.inf, cancel, *swaps)).places
+    return places
+
+
 async def cut_at_each_await(stage: str, scenario: Scenario, action: Action) -> None:
     step = 1
     while (await play(scenario, stage, step, action)).has_acted:
@@ -286,6 +373,7 @@ async def test_every_await_of_every_stage_is_among_those_that_are_cut(
     for scenario in (CROWDED, WARY, SHARED):
         for stage in ("receive", "reply", "await_flight"):
             places |= (await play(scenario, stage, math.inf, cancel)).places
+    places |= await places_in_parts()
     places |= (await play(GIVEN_UP, "_take_cancels", math.inf, cancel)).places
     places |= (await play(STRANGERS, "compute", math.inf, cancel)).places
     monkeypatch.setattr(_journal, "FRESH", -1.0)
@@ -301,6 +389,10 @@ async def test_every_await_of_every_stage_is_among_those_that_are_cut(
     # Where a session begins it waits only if the prefetch was changed while it was opened.
     lines, at = inspect.getsourcelines(_worker.WorkerLoop._serve)
     unlikely = {(inspect.getfile(_worker), at + lines.index(each)) for each in lines if "_follow" in each}
+    # What is in pieces waits there only for a third model to load, or for a broker that is slow.
+    lines, at = inspect.getsourcelines(_stages.Stages.in_pieces)
+    rare = [each for each in lines if "serving()).codec" in each or "catch_up" in each]
+    unlikely |= {(inspect.getfile(_stages), at + lines.index(each)) for each in rare}
     lines, at = inspect.getsourcelines(_generations.Generations.opened)
     of_a_manager = {(inspect.getfile(_generations), at + line) for line in range(len(lines))}
     rooms = awaits(_admission, _content_cache, _flights, _remembered, _stages, _batcher, _isolation)

@@ -18,6 +18,7 @@ from tests.gateway.listening import listening
 from tests.spelling import Spelling
 
 ANY = GatewayOptions(rpc=("*",))
+HEAD = b"POST /rpc/spell?stream=true HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n"
 EVENTS = {"accept": "text/event-stream"}
 
 
@@ -108,10 +109,18 @@ async def test_a_client_that_hangs_up_ends_its_stream() -> None:
     service = Text()
     async with listening(options=ANY, spell=slowly(service, 0.01)) as gateway:
         client = await gateway.stream()
-        head = b"POST /rpc/spell?stream=true HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2000\r\n\r\n"
-        await client.send_all(head + b"a" * 2000)
+        await client.send_all(HEAD % 2000 + b"a" * 2000)
         while b"id: 1" not in await client.receive_some():
             pass
         await client.aclose()
         await gateway.behind.until_in_flight(0)
     assert service.steps < 2000
+
+
+async def test_a_stream_that_the_end_of_a_drain_cuts_is_counted() -> None:
+    async with listening(options=ANY, drain_timeout=0.05, spell=slowly(Text(), 60)) as gateway:
+        client = await gateway.stream()
+        await client.send_all(HEAD % 2 + b"ab")
+        while b"id: 0" not in await client.receive_some():
+            pass
+    assert gateway.cut == 1

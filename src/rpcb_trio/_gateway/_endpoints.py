@@ -189,7 +189,7 @@ class Endpoints:
             stack.callback(parts.close)
             events = PartEvents(parts, frames)
             await unless_hung_up(request, events.begin)
-            return ServerSentEvents(events.events(), stack.pop_all().close)
+            return ServerSentEvents(events.events(), stack.pop_all())
 
     async def answered(self, route: Route, reply: Reply, request: Request) -> Response:
         """The response with a reply that came earlier."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -139,7 +139,9 @@ class JobEndpoints:
         if self._watched >= options.max_streams:
             raise busy(f"{self._watched} clients watch jobs already (max_streams)")
         self._watched += 1
-        return ServerSentEvents(self._frames(job, facts), self._end_stream)
+        held = ExitStack()
+        held.callback(self._end_stream)
+        return ServerSentEvents(self._frames(job, facts), held)
 
     def _end_stream(self) -> None:
         self._watched -= 1

@@ -7,7 +7,7 @@ browsers. A browser that reads slowly misses views; nothing is kept for it.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from http import HTTPStatus
 
 import anyio
@@ -97,7 +97,9 @@ class Live:
             why = f"{self.streams} browsers watch already; try again later"
             return self._refuse(request, HTTPStatus.SERVICE_UNAVAILABLE, "busy", why)
         self.streams += 1  # at once, or several that connect together would not see each other
-        return ServerSentEvents(self._frames(self._summary), self._end_stream)
+        held = ExitStack()
+        held.callback(self._end_stream)
+        return ServerSentEvents(self._frames(self._summary), held)
 
     def _refuse(self, request: Request, status: HTTPStatus, code: str, why: str) -> Response:
         retry_after = self._dispatcher.options.retry_after

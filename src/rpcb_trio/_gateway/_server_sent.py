@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from typing import Protocol
 
 import anyio
@@ -40,21 +40,19 @@ Raises:
 
 
 class ServerSentEvents(StreamingResponse):
-    """Server-sent events (WHATWG HTML, 9.2), until they end or the browser goes."""
+    """Server-sent events (WHATWG HTML, 9.2), until they end or the browser goes; `held` is left then."""
 
-    def __init__(self, frames: AsyncGenerator[bytes], on_end: Callable[[], None]) -> None:
+    def __init__(self, frames: AsyncGenerator[bytes], held: AbstractContextManager[object]) -> None:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         super().__init__(frames, headers=headers, media_type="text/event-stream")
         self._frames = frames
-        self._on_end = on_end
+        self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
-        try:
+        with self._held:
             async with aclosing(self._frames):
                 await super().__call__(scope, receive, send)
-        finally:
-            self._on_end()
 
 
 def asks_for_events(request: Request) -> bool:

@@ -127,9 +127,9 @@ async def serve(
         executors: executors of your own, instead of `replicas` and `devices`.
         model_version: of the model, for the header `rpcb-model-version` of replies, metrics, events and the
             log, in the place of the service's attribute `version`. Without either there is no such header.
-        infer_timeout: seconds that one run of `infer` may take; None for 10 minutes, infinity for any time.
-            Choose several times what the largest batch takes on a bad day. A thread that takes longer can't
-            be killed: what has not started is requeued, and `serve` raises.
+        infer_timeout: seconds that one run of `infer`, or one step of `stream_infer`, may take; None for 10
+            minutes, infinity for any time. Choose several times what the largest batch takes on a bad day. A
+            thread that takes longer can't be killed: what has not started is requeued, and `serve` raises.
         hook_timeout: seconds that `decode` with `cost`, or `encode`, may take for one request; infinity for
             any time. A request that takes longer gets the error `hook-timeout`, and its thread is left to
             run; when more than 8 are left so, `serve` raises.

@@ -7,11 +7,13 @@ import math
 from collections.abc import Callable
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 import trio.lowlevel
+from prometheus_client import CollectorRegistry
 
 from rpcb_trio import AutoPolicy, FixedPolicy, MemoryBroker, Topology, open_client, open_worker
 from rpcb_trio._messages import CallId, Request
@@ -19,8 +21,11 @@ from rpcb_trio._pipeline import _cancels
 from rpcb_trio._pipeline._cancels import Cancels
 from rpcb_trio.batching import Shares
 from rpcb_trio.errors import CallerCancelled, CallInterrupted, InferError, ReplyTimeout, Unroutable
-from rpcb_trio.instruments import LogInstrument, Settled
+from rpcb_trio.events import EventInstrument, StateEvent
+from rpcb_trio.instruments import AuditInstrument, LogInstrument, Settled, read_audit
+from rpcb_trio.metrics import MetricsInstrument
 from rpcb_trio.testing import Recorder, VirtualExecutor, in_place
+from tests.metrics.samples import value
 from tests.scenarios import ANSWERS, QUEUE, Running, Shouting, answers, ask, working
 from tests.spelling import Spelling
 from tests.test_pieces import Letters
@@ -385,6 +390,31 @@ async def test_what_is_cancelled_is_told_at_debug_alone(
     [line] = [each for each in caplog.records if "cancelled" in each.message]
     assert line.levelno == logging.DEBUG
     assert "'0'" in line.message
+
+
+async def test_what_is_cancelled_is_counted_and_audited_as_that_and_as_no_failure(
+    autojump_clock: object, tmp_path: Path
+) -> None:
+    broker, registry, events = MemoryBroker(), CollectorRegistry(), EventInstrument()
+    audit = tmp_path / "audit.jsonl"
+    told = [MetricsInstrument(registry), events, AuditInstrument(audit)]
+    async with working(
+        Shouting(), broker, queue=WITH_CANCEL, service_time=slowly, instruments=told
+    ) as running:
+        ask(broker, b"good 0", b"good 1", b"good 2")
+        await trio.sleep(0.5)
+        cancel(broker, "0", "1")
+        await running.until_settled(3)
+        events.put_state()
+        [*_, state] = [each for each in await events.buffer.take() if isinstance(each, StateEvent)]
+        assert value(registry, "rpcb_held") == value(registry, "rpcb_pending") == 0
+    assert (state.received, state.answered, state.failed, state.cancelled) == (3, 1, 0, 2)
+    outcomes = {
+        name: value(registry, "rpcb_requests_total", outcome=name) for name in ("cancelled", "success")
+    }
+    assert outcomes == {"cancelled": 2, "success": 1}
+    [written] = read_audit(audit)
+    assert [(each.why, each.request.correlation_id) for each in written.refused] == [("cancelled", "1")]
 
 
 async def test_a_prefetch_that_follows_asks_for_others_in_the_place_of_what_was_cancelled(

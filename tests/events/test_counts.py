@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import trio
@@ -40,6 +41,8 @@ class Plan(NamedTuple):
 
     arrivals: list[Arrival]
     disconnects: list[float]
+    cancels: list[tuple[float, int]]
+    """When, and of the request of which number."""
     alarms: list[float]
     executors: int
     max_batch_size: int
@@ -58,6 +61,7 @@ plans = st.builds(
     Plan,
     arrivals=st.lists(st.builds(Arrival, quarters, st.sampled_from(KINDS)), max_size=20),
     disconnects=st.lists(quarters, max_size=2),
+    cancels=st.lists(st.tuples(quarters, st.integers(0, 20)), max_size=6),
     alarms=st.lists(quarters, max_size=1),
     executors=st.integers(1, 2),
     max_batch_size=st.integers(1, 4),
@@ -90,10 +94,17 @@ async def check_often(events: EventInstrument, prefetch: int) -> None:
         await trio.sleep(0.23)
 
 
+def cancel(broker: MemoryBroker, number: int) -> None:
+    name = f"{number}"
+    broker.publish(b"", exchange="rpcb.cancel", routing_key=QUEUE, reply_to=ANSWERS, correlation_id=name)
+
+
 async def happen(plan: Plan, broker: MemoryBroker) -> None:
     async with trio.open_nursery() as nursery:
         for number, arrival in enumerate(plan.arrivals):
             nursery.start_soon(at, arrival.at, lambda arrival=arrival, n=number: arrival.send(broker, n))
+        for when, number in plan.cancels:
+            nursery.start_soon(at, when, partial(cancel, broker, number))
         for when in plan.disconnects:
             nursery.start_soon(at, when, broker.disconnect)
         for when in plan.alarms:
@@ -112,7 +123,7 @@ async def follow(plan: Plan) -> StateEvent:
         working(
             Shouting(),
             broker,
-            queue=Topology(queue=QUEUE, dead_letter_exchange="dead"),
+            queue=Topology(queue=QUEUE, dead_letter_exchange="dead", cancel=True),
             service_time=lambda size: plan.service_time * size,
             executors=plan.executors,
             batching=policy,
@@ -143,7 +154,7 @@ def test_a_worker_with_nothing_to_do_says_that_nothing_waits_and_nothing_is_held
     idle = trio.run(follow, plan, clock=MockClock(autojump_threshold=0))
     assert (idle.waiting, idle.held) == (0, 0)
     if not plan.disconnects:
-        assert idle.received == idle.answered + idle.failed
+        assert idle.received == idle.answered + idle.failed + idle.cancelled
 
 
 def computing(events: EventInstrument, requests: list[Request]) -> None:

@@ -401,6 +401,11 @@ async def test_bytes_go_in_or_out_as_they_are_beside_a_type(autojump_clock: Mock
     assert read(refused)["error"]["code"] == "invalid"
 
 
+async def test_a_hook_that_is_none_is_left_to_the_annotations(autojump_clock: MockClock) -> None:
+    (reply,) = await push_batch(type("Without", (OwnDecode,), {"decode": None}), [b'{"text":"a"}'])
+    assert reply.body == b'{"label":"a","score":1.0}'
+
+
 async def test_an_object_of_bytes_needs_no_hooks_either(autojump_clock: MockClock) -> None:
     class Shouting:
         def infer(self, bodies: list[bytes]) -> list[bytes]:

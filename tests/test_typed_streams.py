@@ -74,6 +74,46 @@ async def test_parts_of_bytes_go_out_as_they_are_and_are_joined(autojump_clock: 
     assert (good.body, bad.error) == (b"abc", "invalid")
 
 
+class Both:
+    """Streams, and has an `infer` that is told more than that."""
+
+    def infer(self, texts: list[Text], requests: list[RequestInfo]) -> list[str]:
+        return [f"{each.text} {info.headers.get('n')}" for each, info in zip(texts, requests, strict=True)]
+
+    def stream_infer(self, texts: list[Text]) -> Iterator[Step[str]]:
+        yield from by_item(each.text.split() for each in texts)
+
+    def join(self, parts: list[str]) -> str:
+        return "-".join(parts)
+
+
+class BothTold(Both):
+    """Only what streams is told more."""
+
+    def infer(self, texts: list[Text]) -> list[str]:  # type: ignore[override] # it asks for less
+        return [each.text for each in texts]
+
+    def stream_infer(self, texts: list[Text], requests: list[RequestInfo]) -> Iterator[Step[str]]:  # type: ignore[override] # it asks for more
+        yield from by_item(
+            [each.text, str(info.headers["n"])] for each, info in zip(texts, requests, strict=True)
+        )
+
+
+@pytest.mark.parametrize(
+    ("service", "whole", "parts"),
+    [(Both, b'"a b 1"', [b'"a"', b'"b"']), (BothTold, b'"a b"', [b'"a b"', b'"1"'])],
+)
+async def test_an_infer_and_what_streams_are_each_told_what_they_ask_for(
+    service: Any, whole: bytes, parts: list[bytes], autojump_clock: MockClock
+) -> None:
+    ask = {"queue": service.__name__, "timeout": 9.0, "headers": {"n": "1"}}
+    async with served(service) as worker:
+        reply = await worker.client.call(b'{"text": "a b"}', **ask)
+        async with worker.client.stream(b'{"text": "a b"}', **ask) as stream:
+            found = [part.body async for part in stream]
+    assert (reply.body, found) == (whole, parts)
+
+
 def test_what_streams_is_described_by_the_list_of_its_parts() -> None:
     bound = bind(words)
     assert bound.typed is not None
@@ -82,6 +122,14 @@ def test_what_streams_is_described_by_the_list_of_its_parts() -> None:
 
 def stacked(rows: NDArray[np.float32]) -> Iterator[Step[str]]:
     yield {}
+
+
+def in_dicts(texts: list[str]) -> Iterator[dict[int, int]]:
+    yield dict(enumerate(map(len, texts)))
+
+
+async def test_steps_may_be_dicts(autojump_clock: MockClock) -> None:
+    assert [reply.body for reply in await push_batch(in_dicts, [b'"abc"'])] == [b"[3]"]
 
 
 def no_steps(texts: list[Text]) -> Iterator[str]:

@@ -221,15 +221,26 @@ def _bound(
             _refuse_no_function(function, hook_name, may_await=may_await, may_yield=may_yield)
     if not callable(infer):
         raise _incomplete(name, "infer", hint)
-    typed = typed_of(infer, infer_name, reads="decode" not in hooks, writes="encode" not in hooks)
+    stream_infer = hooks.get("stream_infer")
+    typed = typed_of(
+        infer,
+        infer_name,
+        reads=hooks.get("decode") is None,
+        writes=hooks.get("encode") is None,
+        stream_infer=stream_infer,
+    )
     for hook, is_said in (("decode", typed.says_item), ("encode", typed.says_result)):
         if is_object and not callable(hooks.get(hook)) and not is_said:
             raise _incomplete(name, hook, hint)
     _refuse_signature(infer, infer_name, "items" if is_object else "bodies", typed.asks)
     for hook, function in hooks.items():
         if hook in _ARGUMENTS and hook != "infer" and function is not None:
-            _refuse_signature(function, f"{name}.{hook}", _ARGUMENTS[hook])
-    hooks = with_infer({**hooks, "infer": typed.calling(infer)}, joins_bytes=typed.result is None)
+            asks = typed.stream_asks if hook == "stream_infer" else None
+            _refuse_signature(function, f"{name}.{hook}", _ARGUMENTS[hook], asks)
+    hooks = {**hooks, "infer": typed.calling(infer)}
+    if stream_infer is not None:
+        hooks["stream_infer"] = typed.streaming_beside(stream_infer)
+    hooks = with_infer(hooks, joins_bytes=typed.result is None)
     return BoundService(
         name=name,
         **hooks,
@@ -249,8 +260,8 @@ def _bound_stream(name: str, hooks: dict[str, Any], hint: Callable[[str], str] |
     typed = typed_stream_of(
         stream_infer,
         stream_name,
-        reads="decode" not in hooks,
-        writes="encode" not in hooks,
+        reads=hooks.get("decode") is None,
+        writes=hooks.get("encode") is None,
         joins=hooks.get("join") is not None,
     )
     for hook, is_said in (("decode", typed.says_item), ("encode", typed.says_result)):

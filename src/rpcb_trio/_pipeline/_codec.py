@@ -168,7 +168,7 @@ class Codec:
         self._is_quick = typed.item is not None and typed.item.is_quick and service.cost is None
         self.has_encode: bool = service.encode is not None or typed.writes
         """Whether replies are encoded, by a hook or by their types; else it takes no time."""
-        self.given: Callable[[Pending], Any] = ITEM if typed.asks is None else _asked
+        self.given: Callable[[Pending], Any] = _asked if typed.tells else ITEM
         """What `infer` is given for a request that was decoded."""
         self.cache = service.cache
         self.hooks = hooks

@@ -133,7 +133,7 @@ def _of_steps(annotation: Any, place: str) -> Says:
     step = _bare(get_args(annotation)[0]) if get_args(annotation) else Any
     if _is_silent(annotation) or _is_silent(step):
         return Says(place=place)
-    if get_origin(annotation) not in STEPS or get_origin(step) is not collections.abc.Mapping:
+    if get_origin(annotation) not in STEPS or get_origin(step) not in (collections.abc.Mapping, dict):
         raise SettingError(
             f"{place} is annotated as {shown_type(annotation)}; it yields steps, so write Iterator[Step[...]]"
         )

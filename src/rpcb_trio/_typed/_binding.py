@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -44,7 +44,9 @@ class Typed:
     writes: bool = False
     """Whether replies are written here, errors at least: not where there is an `encode`, or only bytes."""
     asks: str | None = None
-    """The parameter of `infer` for what is known of the requests."""
+    """The parameter of `infer`, or of `stream_infer`, for what is known of the requests."""
+    stream_asks: str | None = None
+    """That of `stream_infer` where there is an `infer`, too."""
     stacks: bool = False
     says_item: bool = True
     says_result: bool = True
@@ -53,7 +55,12 @@ class Typed:
     @property
     def has_effect(self) -> bool:
         """Whether anything does follow."""
-        return self.item is not None or self.writes or self.asks is not None
+        return self.item is not None or self.writes or self.tells
+
+    @property
+    def tells(self) -> bool:
+        """Whether items come with what is known of their requests."""
+        return self.asks is not None or self.stream_asks is not None
 
     def read(self, body: bytes, content_type: str | None) -> Any:
         """The item in a body.
@@ -95,17 +102,23 @@ class Typed:
         return Schemas(found[0], found[1], components)
 
     def streaming(self, stream_infer: Callable[..., Any]) -> Callable[[list[Any]], Any]:
-        """The `stream_infer` as executors call it."""
-        if self.asks is None:
-            return stream_infer
-        return Call(stream_infer, asks=self.asks, stacks=False, lists=False).stream
+        """The `stream_infer` of a service without an `infer`, as executors call it."""
+        return _streaming(stream_infer, self.asks) if self.tells else stream_infer
+
+    def streaming_beside(self, stream_infer: Callable[..., Any]) -> Callable[[list[Any]], Any]:
+        """The `stream_infer` of a service that has an `infer`, too."""
+        return _streaming(stream_infer, self.stream_asks) if self.tells else stream_infer
 
     def calling(self, infer: Callable[..., Any]) -> Callable[[list[Any]], Any]:
         """The `infer` as executors call it: with items alone, for results that can be taken apart."""
-        if self.asks is None and not self.stacks and self.result is None:
+        if not self.tells and not self.stacks and self.result is None:
             return infer
         call = Call(infer, asks=self.asks, stacks=self.stacks, lists=self.result is not None)
         return call.run_async if is_async(infer) else call.run
+
+
+def _streaming(stream_infer: Callable[..., Any], asks: str | None) -> Callable[[list[Any]], Any]:
+    return Call(stream_infer, asks=asks, stacks=False, lists=False).stream
 
 
 def typed_stream_of(
@@ -138,16 +151,26 @@ def is_async(function: Any) -> bool:
     )
 
 
-def typed_of(infer: Callable[..., Any], name: str, *, reads: bool, writes: bool) -> Typed:
+def typed_of(
+    infer: Callable[..., Any],
+    name: str,
+    *,
+    reads: bool,
+    writes: bool,
+    stream_infer: Callable[..., Any] | None = None,
+) -> Typed:
     """What the annotations of an `infer` say, where there is no `decode` (`reads`), no `encode` (`writes`).
 
     Raises:
         SettingError: they can't be read, are not of batches, or of what no body can hold.
     """
-    if not reads and not writes:
-        return Typed(asks=asking_parameter(infer, name))
-    found = read(infer, name)
-    return _typed(found, reads=reads, writes=writes)
+    if reads or writes:
+        typed = _typed(read(infer, name), reads=reads, writes=writes)
+    else:
+        typed = Typed(asks=asking_parameter(infer, name))
+    if stream_infer is None:
+        return typed
+    return replace(typed, stream_asks=asking_parameter(stream_infer, f"{name} and stream_infer"))
 
 
 def _typed(found: Read, *, reads: bool, writes: bool) -> Typed:

@@ -564,7 +564,7 @@ def check(broker: MemoryBroker, asked: Mapping[str, Asked], watching: Followed, 
     assert all(counted[name] >= 1 for name in found)
 
 
-@settings(steady, max_examples=150)
+@settings(steady, max_examples=100)
 @given(plans)
 def test_whatever_comes_together_each_request_is_answered_once_with_the_reply_to_an_equal_one(
     plan: Plan,

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import trio
 
+from rpcb_trio._cache import Cache
 from rpcb_trio._claims import CLAIM_HEADER, NO_CLAIMS, Claim, Claims, is_claimed
 from rpcb_trio._guard import (
     exact_bytes,
@@ -170,7 +171,8 @@ class Codec:
         """Whether replies are encoded, by a hook or by their types; else it takes no time."""
         self.given: Callable[[Pending], Any] = _asked if typed.tells else ITEM
         """What `infer` is given for a request that was decoded."""
-        self.cache = service.cache
+        self.cache: Cache | None = service.cache
+        """What the service itself says of its replies."""
         self.hooks = hooks
         self.batch_headers = batch_headers
         self.max_body_size = max_body_size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -18,10 +18,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from rpcb_trio import MemoryBroker, RemoteError, Reply, RpcClient, SettingError, Topology, open_client
+from rpcb_trio import (
+    MemoryBroker,
+    RemoteError,
+    Reply,
+    RpcClient,
+    SettingError,
+    Topology,
+    open_client,
+    open_worker,
+)
 from rpcb_trio._claims import CLAIM_HEADER, CLAIMS_HEADER, Claim, Claims, ClaimStore, claim_in
 from rpcb_trio.errors import ClaimFailed, RequestTooBig, Unroutable
 from rpcb_trio.instruments import Settled
+from rpcb_trio.streaming import END, Step
 from rpcb_trio.testing import in_place
 from tests.scenarios import ANSWERS, QUEUE, Running, Shouting, answers, ask, steady, taken, working
 
@@ -95,6 +105,24 @@ async def test_a_large_request_for_a_reply_in_parts_goes_by_the_store_too(place:
         with pytest.raises(RemoteError, match="reply-too-big"):
             _ = [part async for part in client.stream(b"good " + b"x" * 5000, queue=QUEUE)]
     assert parts == [b"ok:GOOD " + b"X" * 50]
+    assert files_in(place) == []
+
+
+async def test_what_is_answered_in_parts_leaves_nothing_there(place: str) -> None:
+    def spell(bodies: list[bytes]) -> Iterator[Step[bytes]]:
+        for part in range(3):
+            yield {item: b"%d:%d" % (part, len(body)) for item, body in enumerate(bodies)}
+        yield dict.fromkeys(range(len(bodies)), END)
+
+    broker = MemoryBroker(max_message_size=SMALL)
+    async with (
+        open_worker(spell, broker, QUEUE, claims=[place]),
+        open_client(broker, claims=place) as client,
+    ):
+        parts = [part.body async for part in client.stream(bytes(5000), queue=QUEUE)]
+        whole = await client.call(bytes(5000), queue=QUEUE)
+    assert parts == [b"0:5000", b"1:5000", b"2:5000"]
+    assert whole.body == b"".join(parts)
     assert files_in(place) == []
 
 

@@ -174,6 +174,17 @@ async def test_a_drain_finishes_what_is_in_pieces(autojump_clock: trio.testing.M
     assert recorder.left == 0
 
 
+async def test_a_drain_holds_no_piece_for_more_requests(autojump_clock: trio.testing.MockClock) -> None:
+    broker, policy = MemoryBroker(), FixedPolicy(max_batch_size=8, max_wait=1000.0)
+    async with working(Letters(), broker, service_time=lambda _: 1.0, batching=policy) as running:
+        ask(broker, b"abcd", b"xy")
+        await trio.sleep(0.5)
+        begun = trio.current_time()
+    assert trio.current_time() - begun < 5
+    assert answers(broker) == {"abcd": b"A-B-C-D", "xy": b"X-Y"}
+    assert running.sizes == [2, 2, 1, 1]
+
+
 async def test_a_session_that_is_lost_leaves_nothing_open_and_its_request_begins_anew(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -45,13 +45,16 @@ class Limits:
             self._waiting.unregister(descriptor)
 
     def send(self, worker: socket.socket, *contents: bytes | memoryview) -> bool:
-        """Send to the worker, which may take its time; False where the parent has ended instead."""
+        """Send to the worker, which may take its time; False where it wants no more, or has ended."""
         for content in contents:
             left = memoryview(content)
             while left:
                 if not self.wait(worker.fileno(), select.EPOLLOUT):
                     return False
-                left = left[worker.send(left, socket.MSG_DONTWAIT if self._waiting else 0) :]
+                try:
+                    left = left[worker.send(left, socket.MSG_DONTWAIT if self._waiting else 0) :]
+                except ConnectionError:
+                    return False
         return True
 
     @contextmanager

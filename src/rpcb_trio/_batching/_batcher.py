@@ -55,6 +55,7 @@ class Batcher:
         self._policy = policy
         self._refuse = refuse
         self._waiting = _WaitingRoom(arrivals, policy, refuse, shares, max_pending, told=told)
+        self._flushes = False
         self._hold = trio.CancelScope()
         """Of what waits until the policy's `hold_until`."""
 
@@ -94,6 +95,11 @@ class Batcher:
         self._waiting.share(shares, max_pending)
         self.ask_again()
 
+    def flush(self) -> None:
+        """Hold no batch for more from now on: nothing comes but further pieces of what has come."""
+        self._flushes = True
+        self.ask_again()
+
     def ask_again(self) -> None:
         """Ask the policy at once where it, or `held_back`, holds a batch."""
         self._hold.cancel()
@@ -112,6 +118,10 @@ class Batcher:
         self._waiting.top_up()
         self._policy.completed(batch, runs, trio.current_time())
 
+    @property
+    def _is_final(self) -> bool:
+        return self._waiting.final or self._flushes
+
     async def _next_batch(self) -> Batch | None:
         waiting = self._waiting
         while True:
@@ -123,7 +133,7 @@ class Batcher:
                 continue
             now = trio.current_time()
             until = self._held_back()
-            if now >= until or waiting.final:
+            if now >= until or self._is_final:
                 decision = self._decide(now)
                 if decision.batch:
                     return Batch(
@@ -144,7 +154,7 @@ class Batcher:
         """Ask the policy, and have leave what it names."""
         pending = self._waiting.pending
         shown = pending.shown(now, self._policy)
-        decision = self._policy.decide(shown, now, final=self._waiting.final, others_idle=self._idle.value)
+        decision = self._policy.decide(shown, now, final=self._is_final, others_idle=self._idle.value)
         pending.charge(decision.batch)
         pending.leave((*decision.batch, *decision.expired, *decision.too_late))
         self._refuse_some(decision)

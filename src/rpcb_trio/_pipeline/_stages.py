@@ -79,7 +79,7 @@ class Stages:
             pipeline.live["shares"],
             missed=lambda request: self._instruments.notify(Instrument.cache_missed, request),
         )
-        self._receivers = 0
+        self._receivers = self._receiving = 0
         self._idle = trio.Semaphore(0)
         self._rule = self._prefetching()
         self._follower = Follower(session, self._rule, self._ask_again)
@@ -188,6 +188,7 @@ class Stages:
         takes_bodies = self._generations.current.codec.takes_bodies
         while self._receivers < (1 if takes_bodies else self._pipeline.decode_threads):
             self._receivers += 1
+            self._receiving += 1
             self._intake.start_soon(
                 self.receive, admission, requests.clone(), pending.clone(), computed.clone()
             )
@@ -211,6 +212,9 @@ class Stages:
                 await self._admit(taken, admission, onward)
                 del first, taken  # while it waits for the next, it keeps no body that is settled by then
             self._flights.drain()
+        self._receiving -= 1
+        if not self._receiving:
+            self._batcher.flush()
 
     def _pass_on(self, admitted: Sequence[Pending | Resolved | Answer], codec: Codec, onward: Onward) -> None:
         first = admitted[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +25,7 @@ from rpcb_trio.gateway import GatewayOptions, make_app, read_routes
 from rpcb_trio.streaming import Step
 from rpcb_trio.testing import VirtualExecutor
 from tests.gateway.fronts import Canned, Front, Started, front, one_by_one
+from tests.gateway.hangup import hang_up_after
 from tests.gateway.listening import listening
 
 RECORDING = Path(__file__).parents[2] / "models" / "rpcb_models" / "recordings" / "librivox-0870.wav"
@@ -258,6 +260,16 @@ async def test_a_request_of_many_texts_leaves_places_for_others_and_has_one_time
             nursery.start_soon(ask)
             await gateway.until_in_flight(16)
         assert trio.current_time() == pytest.approx(3.0)
+        assert gateway.in_flight == 0
+
+
+async def test_a_client_that_hangs_up_gives_up_all_its_rows() -> None:
+    routes: dict[str, Any] = {"tiny": {"preset": "openai-embeddings", "queue": "nobody"}}
+    body = msgspec.json.encode({"model": "tiny", "input": ["a"] * 5})
+    async with front(routes, nobody=None) as gateway:
+        request = {"type": "http.request", "body": body, "more_body": False}
+        waits = partial(gateway.until_in_flight, 5)
+        await hang_up_after(gateway, "/v1/embeddings", request, when=waits)
         assert gateway.in_flight == 0
 
 

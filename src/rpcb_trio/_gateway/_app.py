@@ -207,7 +207,7 @@ def _middleware(
         *meter.middleware,
         Middleware(Traced),
         Middleware(RequestIds),
-        Middleware(Shaped, routes=routes),
+        *([Middleware(Shaped, routes=routes)] if any(each.preset for each in routes.values()) else []),
         Middleware(FaultBarrier, faults=Faults()),
         Middleware(BoundedResponses, unsent=unsent, retry_after=options.retry_after),
         Middleware(TrustedHosts, options=options),

@@ -80,7 +80,8 @@ def test_a_command_names_what_there_is(block: Block) -> None:
     for command, _ in block.commands:
         words = command.partition("  #")[0]
         if re.match(r"rpcb-trio|python -m rpcb_trio", words):
-            flags = {flag.replace("-", "_") for flag in re.findall(r" --([a-z][a-z0-9-]*)", words)}
+            given = re.findall(r" --(?:no-)?([a-z][a-z0-9-]*)", words)
+            flags = {flag.replace("-", "_") for flag in given}
             assert flags - {"help"} <= WORDS_OF_THE_COMMANDS, command
         for target in re.findall(r"^make ([a-z0-9-]+)", words):
             assert target in TARGETS, command

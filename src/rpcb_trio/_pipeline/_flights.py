@@ -7,7 +7,7 @@ The first of them leads a flight; those that come while it waits or is computed 
 2. Only a success is shared. Where the leader gets none because it was late or refused, the followers begin
    anew, and one of them leads. Where it fails, each is computed on its own: a bad request harms no other.
 3. A suspect runs alone, so it neither leads nor follows.
-4. When the worker drains, those whose leader still waits go on at once: the batches run dry in order.
+4. A drain waits for them: none is settled before its leader is.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ class Way(Enum):
     """How a request may take part in a flight."""
 
     ANY = auto()
-    LEAD = auto()
-    """It does not wait for another one."""
     ALONE = auto()
     """It is computed for itself, and so is not told from others."""
 
@@ -90,7 +88,6 @@ class Flights:
         self._led = dict[Request, Flight]()
         self._latest = dict[bytes, Flight]()
         """Which one an equal request may follow."""
-        self._drains = False
 
     def __len__(self) -> int:
         return len(self._led)
@@ -119,8 +116,7 @@ class Flights:
         if answer is not None:
             return answer
         flight = self._latest.get(key)
-        may_follow = way is Way.ANY and not (suspect or self._drains)
-        if flight is not None and may_follow and flight.takes(request, codec.generation, self.shares):
+        if flight is not None and not suspect and flight.takes(request, codec.generation, self.shares):
             flight.followers.append(request)
             return flight
         self._missed(request)
@@ -164,13 +160,6 @@ class Flights:
             reply = shareable(answer.reply, codec)
             self._contents.put(flight.key, reply, codec)
             flight.end(reply=reply)
-
-    def drain(self) -> None:
-        """Have all go on that wait for what is not computed yet; they lead flights of their own."""
-        self._drains = True
-        for flight in self._led.values():
-            if not flight.is_computed:
-                flight.end(way=Way.LEAD)
 
 
 def _deadline(request: Request) -> float:

@@ -211,7 +211,6 @@ class Stages:
                     self._start_receivers(admission, requests, pending, computed)
                 await self._admit(taken, admission, onward)
                 del first, taken  # while it waits for the next, it keeps no body that is settled by then
-            self._flights.drain()
         self._receiving -= 1
         if not self._receiving:
             self._batcher.flush()

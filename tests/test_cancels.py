@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import trio
 import trio.lowlevel
+import trio.testing
 from prometheus_client import CollectorRegistry
 
 from rpcb_trio import AutoPolicy, FixedPolicy, MemoryBroker, Topology, open_client, open_worker
@@ -70,6 +71,7 @@ async def test_what_waits_leaves_at_once_and_makes_room_though_all_executors_are
         await trio.lowlevel.checkpoint()
         await running.until_settled(2)
         assert trio.current_time() - running.batches[0].closed == pytest.approx(0.5)
+        await trio.testing.wait_all_tasks_blocked()  # the broker has delivered what there is room for
         assert running.worker.held == 4
         await running.until_settled(6)
     assert cancelled_by(running) == ["2", "3"]

@@ -35,13 +35,17 @@ from rpcb_trio._backoff import keep_connected
 from rpcb_trio._batching import _batcher
 from rpcb_trio._pipeline import (
     _admission,
+    _computing,
     _content_cache,
     _flights,
     _generations,
     _isolation,
     _journal,
     _pipeline,
+    _receiving,
     _remembered,
+    _replying,
+    _shared,
     _stages,
     _worker,
 )
@@ -390,11 +394,23 @@ async def test_every_await_of_every_stage_is_among_those_that_are_cut(
     lines, at = inspect.getsourcelines(_worker.WorkerLoop._serve)
     unlikely = {(inspect.getfile(_worker), at + lines.index(each)) for each in lines if "_follow" in each}
     # What is in pieces waits there only for a third model to load, or for a broker that is slow.
-    lines, at = inspect.getsourcelines(_stages.Stages.in_pieces)
+    lines, at = inspect.getsourcelines(_receiving.Receiving.in_pieces)
     rare = [each for each in lines if "serving()).codec" in each or "catch_up" in each]
-    unlikely |= {(inspect.getfile(_stages), at + lines.index(each)) for each in rare}
+    unlikely |= {(inspect.getfile(_receiving), at + lines.index(each)) for each in rare}
     lines, at = inspect.getsourcelines(_generations.Generations.opened)
     of_a_manager = {(inspect.getfile(_generations), at + line) for line in range(len(lines))}
-    rooms = awaits(_admission, _content_cache, _flights, _remembered, _stages, _batcher, _isolation)
+    rooms = awaits(
+        _admission,
+        _content_cache,
+        _flights,
+        _remembered,
+        _receiving,
+        _computing,
+        _replying,
+        _shared,
+        _stages,
+        _batcher,
+        _isolation,
+    )
     rooms |= awaits(_generations, _pipeline, _worker)
     assert (rooms | of_the_loop) - of_a_manager - unlikely - places == set()

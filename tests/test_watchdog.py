@@ -14,7 +14,7 @@ import trio
 from trio.testing import MockClock
 
 from rpcb_trio import FixedPolicy, LogInstrument, MemoryBroker, SettingError, Success, ThreadExecutor, serve
-from rpcb_trio._pipeline._stages import SETTLE_GRACE
+from rpcb_trio._pipeline._computing import SETTLE_GRACE
 from rpcb_trio._service import bind
 from rpcb_trio.errors import ExecutorHung
 from rpcb_trio.testing import VirtualExecutor

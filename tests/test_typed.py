@@ -44,6 +44,10 @@ class Label(msgspec.Struct):
     score: float
 
 
+class Strict(msgspec.Struct, forbid_unknown_fields=True):
+    a: int = 0
+
+
 @dataclass
 class Point:
     x: float
@@ -206,6 +210,25 @@ async def test_what_does_not_fit_is_refused_with_the_path_of_what_is_wrong(
     assert message in error["message"]
     assert (reply.error, reply.error_kind, reply.content_type) == (code, "request", JSON)
     assert reply.error_reason == error["message"]
+
+
+LONG = b"x" * 50_000
+
+
+@pytest.mark.parametrize(
+    ("service", "body"),
+    [
+        pytest.param(of(Strict), b'{"%b": 1}' % LONG, id="unknown field"),
+        pytest.param(of(Literal["a"]), b'"%b"' % LONG, id="value"),
+        pytest.param(of(dict[str, Order]), b'{"%b": {"n": 0}}' % LONG, id="key in pydantic's path"),
+        pytest.param(of(list[Any]), b"[" + LONG, id="no json"),
+    ],
+)
+@pytest.mark.usefixtures("autojump_clock")
+async def test_a_refusal_never_quotes_a_long_body(service: Any, body: bytes) -> None:
+    (reply,) = await push_batch(service, [body])
+    assert reply.error_kind == "request"
+    assert len(reply.body) < 2000
 
 
 async def test_a_bad_request_of_a_typed_service_harms_no_batch_mate(autojump_clock: MockClock) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol, get_args
 
 import msgspec
 
+from rpcb_trio._shown import LONGEST_SHOWN, shortened
 from rpcb_trio._typed._arrays import is_array_like, maker_of
 from rpcb_trio._typed._quick import is_quick
 from rpcb_trio.errors import DecodeError, InvalidRequest
@@ -99,7 +100,7 @@ class _PydanticKind:
             message, path, is_json = _first_of(error)
             if not is_json:
                 raise DecodeError(f"the body is no JSON: {message}") from None
-            raise InvalidRequest(message, path) from None
+            raise _refusal(message, path) from None
 
     def schema(self, template: str, mode: str) -> tuple[Schema, dict[str, Schema]]:
         schema = self._adapter.json_schema(mode=mode, ref_template=template.replace("{name}", "{model}"))
@@ -167,7 +168,12 @@ def _invalid(text: str) -> InvalidRequest:
     path = "$" if found is None else found["path"].replace("`", "")
     message = text if found is None else text[: found.start()]
     missing = MISSING.search(message)
-    return InvalidRequest(message, path if missing is None else f"{path}.{missing['field']}")
+    return _refusal(message, path if missing is None else f"{path}.{missing['field']}")
+
+
+def _refusal(message: str, path: str) -> InvalidRequest:
+    """Both may quote a value or a key, which are as long as their caller likes."""
+    return InvalidRequest(shortened(message, LONGEST_SHOWN), shortened(path, LONGEST_SHOWN))
 
 
 def _no_coding(error: Exception, *, is_msgpack: bool) -> DecodeError:

@@ -25,7 +25,7 @@ from rpcb_trio._gateway._problems import Problem, busy, status_of_error
 from rpcb_trio._gateway._replies import UNREADABLE, plain_or, written
 from rpcb_trio._gateway._responses import BINARY, failure, request_id_of
 from rpcb_trio._gateway._routes import Route
-from rpcb_trio._gateway._server_sent import ServerSentEvents
+from rpcb_trio._gateway._server_sent import ServerSentEvents, event_of
 from rpcb_trio._gateway._traced import note_route
 from rpcb_trio._gateway._uploads import Upload
 from rpcb_trio._gateway._webhooks import Webhooks
@@ -236,4 +236,4 @@ def _json(facts: object, status: HTTPStatus = HTTPStatus.OK, **headers: str) -> 
 
 
 def _frame(event: str, facts: object) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (event.encode(), msgspec.json.encode(facts))
+    return event_of(msgspec.json.encode(facts), name=event)

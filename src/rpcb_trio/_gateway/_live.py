@@ -19,7 +19,7 @@ from rpcb_trio._events import EventWatch, LiveSummary, QueueSummary, WorkerState
 from rpcb_trio._gateway._dispatcher import Dispatcher
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._responses import failure
-from rpcb_trio._gateway._server_sent import ServerSentEvents
+from rpcb_trio._gateway._server_sent import ServerSentEvents, event_of
 from rpcb_trio._messages import Trigger
 
 PERIOD = 0.25
@@ -137,4 +137,4 @@ def frame_of(summary: LiveSummary) -> bytes:
         for each in summary.queues()
     ]
     view = View(connected=summary.is_connected, queues=queues)
-    return b"data: " + msgspec.json.encode(view) + b"\n\n"
+    return event_of(msgspec.json.encode(view))

@@ -39,6 +39,14 @@ Raises:
 """
 
 
+def event_of(data: bytes, *, name: str = "", number: int | None = None) -> bytes:
+    """One event; data of several lines stays one event."""
+    head = b"event: %b\n" % name.encode() if name else b""
+    if number is not None:
+        head += b"id: %d\n" % number
+    return head + b"".join(b"data: %b\n" % line for line in data.splitlines() or [b""]) + b"\n"
+
+
 class ServerSentEvents(StreamingResponse):
     """Server-sent events (WHATWG HTML, 9.2), until they end or the browser goes; `held` is left then."""
 
@@ -90,15 +98,13 @@ class PartFrames:
         self._read = read
 
     async def part(self, part: Reply) -> bytes:
-        number = b"" if part.part is None else b"id: %d\n" % part.part
-        lines = (await self._read(part)).splitlines() or [b""]
-        return number + b"".join(b"data: %b\n" % line for line in lines) + b"\n"
+        return event_of(await self._read(part), number=part.part)
 
     def end(self) -> bytes:
-        return b"event: end\ndata: {}\n\n"
+        return event_of(b"{}", name="end")
 
     def failure(self, problem: Problem) -> bytes:
-        return b"event: error\ndata: %b\n\n" % problem.as_json()
+        return event_of(problem.as_json(), name="error")
 
 
 class PartEvents:

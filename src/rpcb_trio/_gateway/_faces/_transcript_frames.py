@@ -9,7 +9,7 @@ from rpcb_trio._gateway._faces._transcripts import transcript_of
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._replies import read_answer
 from rpcb_trio._gateway._routes import Route
-from rpcb_trio._gateway._server_sent import COMMENT
+from rpcb_trio._gateway._server_sent import COMMENT, event_of
 from rpcb_trio._messages import Reply
 
 DELTA = "delta"
@@ -46,4 +46,4 @@ class TranscriptFrames:
 
 
 def _event(data: object) -> bytes:
-    return b"data: %b\n\n" % msgspec.json.encode(data)
+    return event_of(msgspec.json.encode(data))

@@ -188,6 +188,7 @@ BINARY = {"binary_data_size": 8}
             "it has 2049 rows; send at most",
         ),
         ({"inputs": [PETALS, NAME], "outputs": [{"name": "color"}]}, "color: it is no output of this model"),
+        ({"inputs": [PETALS, NAME], "outputs": [{"name": "total"}] * 2}, "it asks for an output twice"),
         ([], "Expected `object`, got `array`"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -148,6 +148,9 @@ class Model:
         counts = {each.count for each in inputs.values()}
         if len(counts) != 1:
             raise _malformed("its inputs differ in their first dimension, which counts the rows")
+        names = {each.name for each in asked.outputs}
+        if len(names) < len(asked.outputs):  # each would be written again
+            raise _malformed("it asks for an output twice")
         if max(counts) > MOST_ROWS:
             raise _malformed(f"it has {max(counts)} rows; send at most {MOST_ROWS} at a time")
         return asked, inputs

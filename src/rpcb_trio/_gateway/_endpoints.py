@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import TypeVar
 
 import anyio
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -87,7 +88,16 @@ class Endpoints:
             Problem: 404, there is no such service, or it is several.
         """
         is_known = name in self._routes or self.dispatcher.options.allows_queue(name)
-        return _named(name, self.route_of(name) if is_known else None)
+        return _named(name, self._guarded(self.route_of(name)) if is_known else None)
+
+    def _guarded(self, route: Route) -> Route:
+        """A queue whose routes are all for some callers is for these alone, by any name of it."""
+        if route.auth is not None or route.queue is None:
+            return route
+        to_it = [each.auth for each in self._routes.values() if _queue_of(each) == route.queue]
+        if not to_it or None in to_it:
+            return route
+        return msgspec.structs.replace(route, auth=tuple(name for auth in to_it for name in auth or ()))
 
     def handled(self, path: str, route: Route | None, handle: Handler) -> Endpoint:
         """An endpoint that reads uploads within bounds, and whose problems become responses.
@@ -250,6 +260,11 @@ async def _watch(request: Request, work: anyio.CancelScope) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
     work.cancel()
+
+
+def _queue_of(route: Route) -> str | None:
+    """The queue that its requests go to, where the route itself says so."""
+    return route.queue or (None if route.exchange else route.routing_key)
 
 
 def _named(name: str, route: Route | None) -> Route:

@@ -11,10 +11,14 @@ from uuid import uuid4
 import jwt
 import msgspec
 import pytest
+import trio
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.routing import WebSocketRoute
+from starlette.types import Message
+from starlette.websockets import WebSocket
 from trio.testing import MockClock
 
 from rpcb_trio import SettingError
@@ -200,6 +204,57 @@ async def test_a_route_that_names_callers_is_for_them_alone(path: str, status: i
         answer = await gateway.http.post(path, headers=BEARER, **body)
     assert answer.status_code == status
     assert status < 400 or "this key may not call this route" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("routes", "status"),
+    [
+        ({}, 200),
+        ({"x": {"queue": "echo", "auth": ["batch"]}}, 403),
+        ({"x": {"routing_key": "echo", "auth": ["batch"]}}, 403),
+        ({"x": {"queue": "echo", "auth": ["batch"]}, "y": {"queue": "echo", "auth": ["mobile"]}}, 200),
+        ({"x": {"queue": "echo", "auth": ["batch"]}, "y": {"queue": "echo"}}, 200),
+    ],
+    ids=["no route", "not its own", "by a key", "one of two", "one for all"],
+)
+async def test_a_queue_whose_routes_are_for_some_is_not_for_others_by_its_own_name(
+    routes: dict[str, Any], status: int
+) -> None:
+    async with front(routes, WITH_KEYS, echo=echo) as gateway:
+        answer = await gateway.http.post("/rpc/echo", headers=BEARER)
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "ends"),
+    [
+        ([], ["websocket.close"]),
+        ([(b"x-api-key", b"wrong")], ["websocket.close"]),
+        ([(b"x-api-key", KEY.encode())], ["websocket.accept", "websocket.close"]),
+    ],
+    ids=["no key", "a wrong key", "a key"],
+)
+async def test_a_web_socket_of_a_further_route_asks_for_a_key_too(
+    headers: list[tuple[bytes, bytes]], ends: list[str]
+) -> None:
+    sent: list[str] = []
+
+    async def open_and_close(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.close()
+
+    async def receive() -> Message:
+        await trio.lowlevel.checkpoint()
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        await trio.lowlevel.checkpoint()
+        sent.append(message["type"])
+
+    app = make_app("amqp://localhost", {}, WITH_KEYS, more=[WebSocketRoute("/ws", open_and_close)])
+    scope = {"type": "websocket", "path": "/ws", "headers": headers, "query_string": b"", "scheme": "ws"}
+    await app(scope, receive, send)
+    assert sent == ends
 
 
 @pytest.mark.parametrize(

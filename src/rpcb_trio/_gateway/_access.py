@@ -31,6 +31,9 @@ OPEN = ("/livez", "/readyz")
 OPEN_BELOW = "/files/"
 """Whoever has the address of a file may fetch it, and nobody can guess one."""
 
+POLICY_VIOLATION = 1008
+"""Of a WebSocket that is refused (RFC 6455, 7.4.1); before it is accepted the client gets 403."""
+
 HOW = "send a key as Authorization: Bearer KEY, or as X-API-Key"
 
 
@@ -139,6 +142,16 @@ class Authenticated(HttpMiddleware):
     def __init__(self, app: ASGIApp, access: Access) -> None:
         super().__init__(app)
         self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket, of a route that was given to the app, asks for a key as all else does."""
+        if scope["type"] == "websocket" and self._access.is_on:
+            try:
+                scope = {**scope, CALLER: await self._access.caller_of(Headers(scope=scope))}
+            except Problem:
+                await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+                return
+        await super().__call__(scope, receive, send)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"].removeprefix(scope.get("root_path", ""))

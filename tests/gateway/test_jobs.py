@@ -55,6 +55,18 @@ def names_in(place: Path) -> set[str]:
     return {path.name for path in place.iterdir()}
 
 
+class Pretty:
+    """Answers in JSON of several lines."""
+
+    content_type = "application/json"
+
+    def __init__(self, said: object) -> None:
+        self._said = said
+
+    def infer(self, bodies: list[bytes]) -> list[bytes]:
+        return [json.dumps(self._said, indent=1).encode()] * len(bodies)
+
+
 @asynccontextmanager
 async def jobs(place: Path | str, **options: Any) -> AsyncIterator[Front]:
     """A gateway with jobs; `slow` has a queue, and nobody who answers."""
@@ -73,6 +85,32 @@ async def ended(gateway: Front, job: str) -> dict[str, Any]:
     told: dict[str, Any] = json.loads(data)
     assert kind == told["status"]
     return told
+
+
+async def test_an_answer_of_several_lines_is_one_event(tmp_path: Path) -> None:
+    said = {"a": [1, 2]}
+    async with front({}, GatewayOptions(jobs=str(tmp_path), rpc=("pretty",)), pretty=Pretty(said)) as gateway:
+        job = (await gateway.http.post("/jobs/pretty")).json()["id"]
+        events = (await gateway.http.get(f"/jobs/{job}/events")).text.split("\n\n")
+    kind, *data = events[-2].splitlines()
+    assert kind == "event: done"
+    assert all(line.startswith("data: ") for line in data)
+    assert json.loads("\n".join(line.removeprefix("data: ") for line in data))["result"] == said
+
+
+async def test_the_log_of_requests_shows_no_id_of_a_job_and_no_name_of_a_file_in_full(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "rpcb_trio")
+    name = "n" * 43
+    async with jobs(tmp_path) as gateway:
+        job = (await gateway.http.post("/jobs/bytes", content=b"x")).json()["id"]
+        await ended(gateway, job)
+        await gateway.http.get(f"/jobs/{job}/result")
+        await gateway.http.get(f"/files/{name}")
+    lines = [each for each in caplog.records if "path" in vars(each)]
+    assert f"/jobs/{job[:12]}.../result" in {vars(each)["path"] for each in lines}
+    assert not any(secret in each.getMessage() for each in lines for secret in (job, name))
 
 
 async def test_a_job_is_accepted_at_once_watched_and_its_result_is_as_the_route_s_own(tmp_path: Path) -> None:

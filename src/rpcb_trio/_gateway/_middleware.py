@@ -30,6 +30,9 @@ LONGEST_PATH = 200
 MOST_FAULTS = 64
 """Kinds of faults that are logged with their traceback."""
 
+SECRET = re.compile(r"(/(?:jobs|files)/[^/]{12})[^/]{8,}")
+"""The id of a job, the name of a file; of each its beginning is left, by which it can be found."""
+
 LONGEST_FAULT = 200
 """Characters of an error's text in a line; it may quote what a client has sent."""
 
@@ -96,10 +99,15 @@ def _log_end(scope: Scope, status: int, seconds: float, request_id: str) -> None
     level = logging.WARNING if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.DEBUG
     if not log.isEnabledFor(level):
         return
-    method, path = scope["method"][:20], scope["path"][:LONGEST_PATH]
+    method, path = scope["method"][:20], loggable_path(scope)
     fields: dict[str, object] = {"request_id": request_id, "trace_id": trace_id_in(Headers(scope=scope))}
     fields |= {"method": method, "path": path, "status": status, "seconds": round(seconds, 6)}
     log.log(level, "%s %r: %d in %.3f s (%s)", method, path, status, seconds, request_id, extra=fields)
+
+
+def loggable_path(scope: Scope) -> str:
+    """The path without what whoever knows it gets a reply or a file by, and bounded."""
+    return SECRET.sub(r"\1...", scope["path"])[:LONGEST_PATH]
 
 
 class Faults:

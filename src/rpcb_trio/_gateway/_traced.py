@@ -8,7 +8,7 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
-from rpcb_trio._gateway._middleware import HttpMiddleware
+from rpcb_trio._gateway._middleware import HttpMiddleware, loggable_path
 from rpcb_trio._messages import REQUEST_ID_HEADER
 from rpcb_trio._tracing import spans
 
@@ -30,7 +30,7 @@ class Traced(HttpMiddleware):
         client = scope.get("client")
         with opentelemetry.serving(
             str(scope["method"]),
-            str(scope["path"]),
+            loggable_path(scope),
             str(scope.get("scheme", "http")),
             None if client is None else str(client[0]),
             Headers(scope=scope),

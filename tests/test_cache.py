@@ -339,6 +339,23 @@ async def test_a_new_version_never_gives_the_replies_of_the_former_one(autojump_
     assert [each.headers["rpcb-model-version"] for each in found.values()] == ["1", "1", "2", "2", "2"]
 
 
+async def test_where_a_new_version_tells_requests_apart_none_of_them_gets_the_reply_to_another(
+    autojump_clock: MockClock,
+) -> None:
+    broker = MemoryBroker()
+    old, new = Numbered("1", Cache(60)), Numbered("2", Cache(60, headers=("language",)))
+    async with working(old, broker, executors=[VirtualExecutor(old.infer, slow)]) as running:
+        send(broker, b"other", "a")  # is computed while the others wait
+        await trio.sleep(0.1)
+        for language in ("en", "fr", "en"):
+            send(broker, b"good", f"{running.worker.held}-{language}", headers={"language": language})
+            await trio.sleep(0.1)
+        await _swap(running, new)
+        await running.until_settled(4)
+    found = bodies(broker)
+    assert found["2-fr"] not in (found["1-en"], found["3-en"])
+
+
 async def _swap(running: Running, service: Numbered) -> None:
     await running.worker.swap(service, executors=[VirtualExecutor(service.infer, slow)])
 

@@ -306,6 +306,29 @@ async def test_a_cancel_is_remembered_for_a_bounded_time_and_number(
     assert not any(come(f"{number}") for number in range(5))
 
 
+def test_nothing_is_kept_of_who_asks_to_be_told_no_more_or_of_a_request_that_nobody_can_name() -> None:
+    cancels = Cancels(is_on=True)
+    told: list[str] = []
+
+    def tell() -> None:
+        told.append("too late")
+
+    named = Request(body=b"", arrived=0.0, reply_to="here", correlation_id="1")
+    nameless = Request(body=b"", arrived=0.0, reply_to="here")
+
+    async def main() -> None:
+        cancels.enter([named, nameless])
+        cancels.on_cancel(named, tell)
+        cancels.on_cancel(nameless, tell)
+        cancels.off_cancel(named, tell)
+        assert not cancels._called
+        cancels.take(CallId("here", "1"))
+        cancels.off_cancel(named, tell)
+
+    trio.run(main)
+    assert told == []
+
+
 def test_who_asks_to_be_told_of_a_requests_cancel_is_told_once_and_at_once() -> None:
     async def main() -> None:
         cancels, told = Cancels(is_on=True), list[str]()

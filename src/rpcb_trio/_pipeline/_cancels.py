@@ -105,8 +105,16 @@ class Cancels:
         """Have `call` called once a request that is held is cancelled; at once where it is already."""
         if request in self._cancelled:
             call()
-        elif self.is_on:
+        elif self.is_on and request.correlation_id is not None:  # nobody can name it
             self._called.setdefault(request, []).append(call)
+
+    def off_cancel(self, request: Request, call: Callable[[], None]) -> None:
+        """Have `call` called no more."""
+        calls = self._called.get(request, [])
+        if call in calls:
+            calls.remove(call)
+        if not calls:
+            self._called.pop(request, None)
 
     def settle(self, requests: Iterable[Request]) -> None:
         """These are held no more."""

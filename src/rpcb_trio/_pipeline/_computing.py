@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import msgspec
@@ -107,12 +108,13 @@ class Computing:
         if self._rule.closed(batch, trio.current_time()):
             self._follower.wake()
         self._instruments.notify(Instrument.batch_closed, batch)
-        equal = self._flights.board(batch.members) if self._flights else {}
+        equal = self._flights.board(batch.members, codec) if self._flights else {}
         executor = generation.executors[slot]
         started, paused, teaches = trio.current_time(), 0.0, True
         if codec.streams and isinstance(executor, Streaming) and any(map(wants_parts, running)):
             streaming = self._streaming(batch, executor, slot, codec, computed, late=late)
-            await self._stream(streaming)
+            with self._given_up_by_callers(streaming):
+                await self._stream(streaming)
             runs, paused, teaches = streaming.runs, streaming.paused, codec.streams_only
             codec.uses.end()
         else:
@@ -147,13 +149,22 @@ class Computing:
     ) -> StreamingBatch:
         finish = partial(self._shared.finish, codec, computed)
         sender = self._shared.sender(codec, finish, late)
-        streaming = StreamingBatch(
-            batch, executor, codec, sender, finish=finish, journal=self._journal, slot=slot
-        )
-        if self._cancels.is_on:
-            for item in streaming.items:
-                self._cancels.on_cancel(item.request, partial(streaming.give_up, item, cancelled()))
-        return streaming
+        return StreamingBatch(batch, executor, codec, sender, finish=finish, journal=self._journal, slot=slot)
+
+    @contextmanager
+    def _given_up_by_callers(self, streaming: StreamingBatch) -> Iterator[None]:
+        """Have its items given up, within the body, whose callers cancel them."""
+        if not self._cancels.is_on:
+            yield
+            return
+        calls = [(item.request, partial(streaming.give_up, item, cancelled())) for item in streaming.items]
+        for request, call in calls:
+            self._cancels.on_cancel(request, call)
+        try:
+            yield
+        finally:  # a request in pieces goes on, and must not keep all batches that it was in
+            for request, call in calls:
+                self._cancels.off_cancel(request, call)
 
     async def _stream(self, streaming: StreamingBatch) -> None:
         """Compute it, and watch the callers meanwhile."""

@@ -124,7 +124,7 @@ class Flights:
             self._led[request] = self._latest[key] = Flight(key, request, codec.generation)
         return None
 
-    def board(self, members: Sequence[Pending]) -> dict[int, int]:
+    def board(self, members: Sequence[Pending], codec: Codec) -> dict[int, int]:
         """Take in that a batch is computed; returns the places of members that equal an earlier one of it.
 
         For each the place of that one. Such are requests that could not follow when they came.
@@ -134,6 +134,8 @@ class Flights:
             flight = self._led.get(member.request)
             if flight is None:
                 continue
+            if flight.generation != codec.generation:
+                continue  # to another version of the service other requests are equal
             if flight.key in first and member.rest is None:
                 equal[place] = first[flight.key]
                 continue
@@ -156,6 +158,9 @@ class Flights:
                 continue
             if CLAIM_HEADER in answer.reply.headers:  # its body is in a store, for its own caller
                 flight.end(way=Way.ALONE)
+                continue
+            if flight.generation != codec.generation:
+                flight.end()
                 continue
             reply = shareable(answer.reply, codec)
             self._contents.put(flight.key, reply, codec)

@@ -131,6 +131,7 @@ async def test_usage_counts_the_tokens_that_replies_tell_or_else_words() -> None
         ({"input": 5}, openai.BadRequestError, "invalid_value", "input"),
         ({"dimensions": 3}, openai.BadRequestError, "invalid_value", "dimensions"),
         ({"encoding_format": "int8"}, openai.BadRequestError, "invalid_value", "encoding_format"),
+        ({"encoding_format": "x" * 50_000}, openai.BadRequestError, "invalid_value", "encoding_format"),
         ({"input": ["a", "bad"]}, openai.BadRequestError, "request", None),
         ({"input": "a" * (16 * 2**20)}, openai.APIStatusError, "too-big", None),
     ],
@@ -148,6 +149,7 @@ async def test_what_can_t_be_answered_is_an_error_of_the_client_s_own_that_names
         field,
         "invalid_request_error",
     )
+    assert len(raised.value.message) < 2000, "it quotes no long value in full"
 
 
 async def test_tokens_are_refused_in_words_that_say_what_to_send() -> None:

@@ -144,7 +144,7 @@ class Store:
             except FileNotFoundError:
                 pass  # another gateway on this directory did it
             except OSError as error:
-                log.warning("files: %s/%s can't be removed: %s", files.root, name, error)
+                log.warning("files: %s/%s can't be removed: %s", files.root, f"{name[:12]}...", error)
 
     async def _sweep_for_ever(self) -> None:
         pause = min(max(self._options.files_kept / 4, SHORTEST_SWEEP), LONGEST_SWEEP)

@@ -16,6 +16,7 @@ from rpcb_trio._gateway._forms import JSON
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._responses import failure
 from rpcb_trio._gateway._routes import Route, Routes
+from rpcb_trio._shown import LONGEST_SHOWN, shortened
 from rpcb_trio.errors import CallInterrupted
 
 MODELS = "/v1/models"
@@ -58,6 +59,7 @@ def _status_of(problem: Problem) -> int:
 
 def invalid(field: str, why: str) -> Problem:
     """400: one of the request's parameters is wrong."""
+    why = shortened(why, LONGEST_SHOWN)  # it may quote a value
     return Problem(HTTPStatus.BAD_REQUEST, "invalid_value", f"{field}: {why}", field=field)
 
 

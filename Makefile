@@ -7,6 +7,9 @@ ROOTS ?= .rabbitmq
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
+# Tests start the command hundreds of times: where Python may not write bytecode, each start compiles the project anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help install demo dist constraints test test-rabbitmq4 image-check lint types pytest broker compose prometheus producers browser docs format clean
 
 help: ## show this list
@@ -42,7 +45,7 @@ types: $(VENV)/.developed
 	$(BIN)/mypy
 
 pytest: $(VENV)/.developed broker compose prometheus producers browser
-	$(BIN)/python -m pytest -n 3 --dist loadfile # they wait for brokers and processes half of the time
+	$(BIN)/python -m pytest -n 4 --dist loadfile # they wait for brokers and processes half of the time
 
 docs: $(VENV)/.developed ## build the documentation, and serve it at http://127.0.0.1:8000
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict

@@ -24,11 +24,11 @@ class Bounds:
         if math.isnan(value):
             return "it must be a number"
         if self.least is not None and value < self.least:
-            return f"it must be at least {self.least:g}"
+            return f"it must be at least {self.least:.12g}"
         if self.above is not None and value <= self.above:
-            return f"it must be more than {self.above:g}"
+            return f"it must be more than {self.above:.12g}"
         if self.most is not None and value > self.most:
-            return f"it must be at most {self.most:g}"
+            return f"it must be at most {self.most:.12g}"
         if self.finite and math.isinf(value):
             return "it must be finite"
         return None

@@ -147,12 +147,13 @@ def test_the_body_of_the_reply_goes_into_a_file_as_it_is(try_: Run, workplace: P
     [
         (["shout"], 2, "there is no request; give FILE, --text, --json or --field"),
         (["shout", "nowhere"], 2, "FILE: nowhere can't be read"),
+        (["shout", "--feild", "text=a"], 2, "there is no option --feild; did you mean --field?"),
         (["Sums", "--json={a"], 2, "--json: it is no JSON"),
         (["shout", "--text=a", "--text=b", "--output=out"], 2, "--output is for one reply"),
         (["nothing", "--text=a"], 2, "no attribute nothing"),
         (["Cold", "--text=a"], 16, "warm_up failed: OSError: no file (services.py:"),
     ],
-    ids=["nothing", "no file", "no JSON", "several", "no target", "cold"],
+    ids=["nothing", "no file", "no option", "no JSON", "several", "no target", "cold"],
 )
 def test_what_can_not_be_tried_is_one_line_with_the_remedy(
     argv: list[str], code: int, part: str, try_: Run

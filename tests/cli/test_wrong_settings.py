@@ -58,7 +58,7 @@ def refused(ended: Ended, *parts: str) -> None:
         (["--audit", "nowhere/audit.jsonl"], ["audit", "nowhere/audit.jsonl", "directory"]),
         (["--config", "nowhere.toml"], ["nowhere.toml", "no such file"]),
         (["--worker", "asr"], ["TARGET", "--worker"]),
-        (["another"], ["another"]),
+        (["another"], ["nothing takes 'another'", "serve --help"]),
     ],
 )
 def test_a_wrong_flag(flags: list[str], parts: list[str], run_command: Run) -> None:
@@ -95,6 +95,7 @@ def test_a_wrong_variable(
         ('declare = "sometimes"', ["rpcb.toml", "declare", "active, passive, never"]),
         ("max_wait = 1979-05-27", ["rpcb.toml", "max_wait"]),
         ("max_wait =\nprefetch = 3", ["rpcb.toml", "line 1"]),
+        ("[serve]\nqueue = 'q'", ["rpcb.toml", "no table [serve]", "stand at the top or in [workers.NAME]"]),
         ("workers = 3", ["rpcb.toml", "workers"]),
         ("[workers.asr]\nreplica = 3", ["rpcb.toml [workers.asr]", "did you mean replicas?"]),
         ("[workers.asr]\nlog_level = 'info'", ["rpcb.toml [workers.asr]", "whole process"]),

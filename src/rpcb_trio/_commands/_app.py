@@ -8,7 +8,7 @@ from functools import partial
 from importlib import import_module, metadata
 from typing import NoReturn
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 from rpcb_trio._commands._api_key import api_key
 from rpcb_trio._commands._demo import demo
@@ -77,6 +77,9 @@ def _parse(origin: Origin) -> Parsed:
     try:
         app = command_line(sources, argv)
         command, bound, injected = app.parse_args(given, print_error=False, exit_on_error=False)
+    except UnusedCliTokensError as error:
+        extra = " ".join(error.unused_tokens or ())
+        raise SettingError(f"nothing takes {extra!r}. See {_named(argv)} --help.") from error
     except CycloptsError as error:
         raise SettingError(f"{error} See {_named(argv)} --help.") from error
     sources.complete(command, bound)

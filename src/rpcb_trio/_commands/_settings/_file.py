@@ -54,6 +54,9 @@ TOML_TYPES = {
 }
 
 TABLES = ("workers", "gateway", "routes")
+OF_TABLES = (
+    "a worker's settings stand at the top or in [workers.NAME], the gateway's in [gateway] and [routes.NAME]"
+)
 
 Table = Mapping[str, Any]
 """Values by their keys."""
@@ -148,7 +151,8 @@ def _values(table: Table, model: type, where: str) -> Table:
     settings, found = declared(model), {}
     for key, value in table.items():
         if key not in settings:
-            raise SettingError(f"{where}: there is no key {key}{_remedy(key, settings)}")
+            what = f"table [{key}]" if isinstance(value, dict) else f"key {key}"
+            raise SettingError(f"{where}: there is no {what}{_remedy(key, value, settings)}")
         kind, _, reader = settings[key]
         try:
             found[key] = reader.of_toml(kind, value)
@@ -169,7 +173,9 @@ def _plainly(reason: str) -> str:
     return reason.removesuffix(".") if found is None else f"it must be {TOML_TYPES.get(found[1], found[1])}"
 
 
-def _remedy(key: str, settings: Mapping[str, object]) -> str:
+def _remedy(key: str, value: object, settings: Mapping[str, object]) -> str:
+    if isinstance(value, dict):
+        return did_you_mean(key, TABLES) or "; " + OF_TABLES
     if any(key in declared(table) for table in OF_PROCESS):
         return "; it is for the whole process, so it stands above all tables"
     return did_you_mean(key, settings) or "; rpcb-trio serve --help-all lists them all"

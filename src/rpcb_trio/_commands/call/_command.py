@@ -33,7 +33,7 @@ class CallFlags:
     """AMQP header of the request. Repeatable."""
     output: Annotated[Path | None, flag(REPLY, metavar="FILE")] = None
     """Write the reply's body into this file."""
-    stream: Annotated[bool, flag(REPLY)] = False
+    stream: Annotated[bool, flag(REPLY, shown=False)] = False
     """Take the reply in parts, and print each as it comes."""
     msgpack: Annotated[bool, flag(REPLY, shown=False)] = False
     """Show a msgpack reply as JSON; --field implies it."""

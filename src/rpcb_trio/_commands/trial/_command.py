@@ -31,7 +31,10 @@ from rpcb_trio._commands._settings._shared import FLAT, ConfigPath, ServiceSetti
 from rpcb_trio._commands._settings._values import as_they_look, split_pair
 from rpcb_trio._commands.serve._target import load_service
 from rpcb_trio._commands.trial._batch import Input, Tried, try_batch
+from rpcb_trio._shown import did_you_mean
 from rpcb_trio.errors import OutcomeError, SettingError
+
+OPTIONS = ("--text", "--json", "--field", "--output", "--option", "--device", "--config")
 
 Target = Annotated[str | None, setting(SERVICE, help="What to try, as serve takes it.", common=True)]
 
@@ -57,7 +60,13 @@ def try_(
     target: Target = None,
     file: Annotated[
         tuple[Path, ...],
-        flag(REQUEST, "Files that hold a body each; - for stdin.", "FILE", allow_leading_hyphen=True),
+        flag(
+            REQUEST,
+            "Files that hold a body each; - for stdin.",
+            "FILE",
+            shown=False,
+            allow_leading_hyphen=True,
+        ),
     ] = (),
     *,
     given: InputFlags = InputFlags(),
@@ -92,6 +101,10 @@ def try_(
 
 
 def _inputs(files: Sequence[Path], given: InputFlags) -> list[Input]:
+    for each in files:
+        if str(each).startswith("-") and str(each) != "-":  # the parser lets it through, for the sake of "-"
+            hint = did_you_mean(str(each).partition("=")[0], OPTIONS) or f"; a file of that name is ./{each}"
+            raise SettingError(f"there is no option {each}{hint}")
     inputs = [Input("stdin" if str(each) == "-" else str(each), *_of_file(each)) for each in files]
     inputs += [Input(each, each.encode(), OF_ANY_TYPE) for each in given.text]
     inputs += [Input(each, read_json(each), JSON) for each in given.json]

@@ -207,3 +207,8 @@ async def test_a_pipeline_of_hugging_face_classifies_a_batch_of_texts(
 
 def test_onnx_is_made_by_the_library_itself() -> None:
     onnx.checker.check_model(graph())
+
+
+def test_a_folder_that_is_not_there_is_not_asked_for_at_the_hub() -> None:
+    with pytest.raises(SettingError, match=r"model is \./nowhere, and there is no such file"):
+        HuggingFace("./nowhere")

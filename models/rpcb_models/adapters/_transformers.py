@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rpcb_models.adapters._library import library
+from rpcb_models.adapters._library import existing, library
 from rpcb_trio import SettingError
 
 
@@ -23,6 +23,8 @@ class HuggingFace:
     """
 
     def __init__(self, model: str | Any, task: str | None = None, **options: Any) -> None:
+        if isinstance(model, str) and model.startswith((".", "/", "~")):
+            model = str(existing("model", model))
         self._model = model
         self._task = task
         self._options = options

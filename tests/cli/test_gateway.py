@@ -196,6 +196,20 @@ async def test_on_every_address_it_warns_until_it_knows_callers_and_a_reload_rea
 def test_an_api_key_has_a_name_that_logs_can_show(run_command: Callable[..., Ended]) -> None:
     ended = run_command("api-key", "a b")
     assert (ended.code, "is written as NAME=HASH" in ended.line) == (2, True)
+    ended = run_command("api-key", "a=b")
+    assert (ended.code, "give the name alone" in ended.line) == (2, True)
+
+
+def test_a_file_of_keys_that_everybody_may_write_lets_nobody_in(
+    run_command: Callable[..., Ended], workplace: Path
+) -> None:
+    (workplace / "keys").write_text(f"mobile={'0' * 64}\n")
+    (workplace / "keys").chmod(0o666)
+    ended = run_command("gateway", "--rpc=q", "--api-key-file=keys", "--port=0")
+    assert (ended.code, "can be written by everybody; take that away with chmod o-w" in ended.line) == (
+        2,
+        True,
+    )
 
 
 async def test_without_a_temporary_directory_it_serves_as_long_as_no_route_makes_files(

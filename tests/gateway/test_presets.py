@@ -104,6 +104,20 @@ def test_the_flag_adds_a_preset_to_the_table_of_its_name_or_makes_one() -> None:
     assert written["a"] == {"queue": "q"}
     with pytest.raises(SettingError, match="write it as NAME=PRESET"):
         route_tables({}, GatewaySettings(preset=("asr",)))
+    with pytest.raises(SettingError, match="a is open-inference already"):
+        route_tables({}, GatewaySettings(preset=("a=open-inference", "a=openai-embeddings")))
+
+
+def test_a_route_whose_service_runs_in_the_gateway_needs_no_queue() -> None:
+    settings = GatewaySettings(serve=("a=m:f", "b=m:f", "c=m:f"))
+    written = {"a": {"path": "/x"}, "b": {"queue": "q"}, "d": {}}
+    assert route_tables(written, settings) == {
+        "a": {"path": "/x", "queue": "a"},
+        "b": {"queue": "q"},
+        "d": {},
+    }
+    with pytest.raises(SettingError, match="--serve a=m:g: a is m:f already"):
+        route_tables({}, GatewaySettings(serve=("a=m:f", "a=m:g")))
 
 
 async def test_the_page_leaves_them_to_the_clients_of_their_apis_and_the_document_describes_them() -> None:

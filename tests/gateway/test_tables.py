@@ -34,8 +34,13 @@ def all_of(part: dict[str, Any], **more: Any) -> dict[str, Any]:
         ({"x": ASR | {"path": "/docs"}}, "/docs is the gateway's own"),
         ({"x": ASR | {"path": "/rpc/asr"}}, "/rpc/asr is the gateway's own"),
         ({"x": ASR, "y": ASR | {"path": "/x"}}, "path /x is that of [routes.x]"),
-        ({"x": ASR | {"method": "GET"}}, "Invalid enum value 'GET', in `method`"),
-        ({"x": {"queue": "a", "form": {"a": "audio"}}}, "Invalid enum value 'audio', in `form"),
+        ({"x": ASR | {"method": "GET"}}, "method is GET; choose from POST, PUT"),
+        (
+            {"x": {"queue": "a", "form": {"a": "audio"}}},
+            "form.a.type is audio; choose from file, text, integer, number, boolean",
+        ),
+        ({"x": ASR | {"body": "jsn"}}, "body is jsn; choose from "),
+        ({"x": ASR | {"reply": "jsn"}}, "reply is jsn; choose from bytes, msgpack, json"),
         ({"x": {"queue": "a", "form": {"a": {"type": "integer", "default": "1"}}}}, "'1' is no integer"),
         (
             {"x": {"queue": "a", "form": {"a": {"type": "integer", "choices": ["1"]}}}},

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
@@ -31,6 +31,7 @@ ERRORS = {int(status) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUE
 """HTTP statuses that a failure may have."""
 
 UNKNOWN_KEY = re.compile(r"Object contains unknown field `(.*?)`")
+NO_CHOICE = re.compile(r"Invalid enum value '(.*)' - at `\$\.(form\[\.\.\.\]\.)?(\w+)`")
 """As msgspec says it."""
 
 TYPES: Mapping[str, tuple[type, ...]] = {
@@ -73,6 +74,9 @@ def _read(name: str, table: Any) -> Route:
         form = {field: _spelt_out(spec) for field, spec in table.get("form", {}).items()}
         return msgspec.convert({**table, "form": form}, Route)
     except msgspec.ValidationError as error:
+        if found := NO_CHOICE.fullmatch(str(error)):
+            complaint = _no_choice(table, *found.groups())
+            raise SettingError(f"[routes.{name}]: {complaint}") from error
         complaint = UNKNOWN_KEY.sub(_unknown_key, str(error)).replace(" - at `$.", ", in `")
         raise SettingError(f"[routes.{name}]: {complaint}") from error
     except AttributeError as error:
@@ -88,6 +92,20 @@ def _refuse_unknown_preset(name: str, preset: object) -> None:
 def _unknown_key(found: re.Match[str]) -> str:
     keys = {key for table in (Route, Field, Part, Tensor) for key in table.__struct_fields__}
     return f"there is no key {found[1]}{did_you_mean(found[1], sorted(keys))}"
+
+
+def _no_choice(table: Any, value: str, place: str | None, key: str) -> str:
+    """Names the field, which the path of a map does not, and what may stand there."""
+    field = next((each for each, spec in table.get("form", {}).items() if value == _type_of(spec)), "...")
+    kind = get_type_hints(Field if place else Route)[key]
+    choices = [choice for each in get_args(kind) for choice in get_args(each) or (each,)]  # `Literal | None`
+    where = f"form.{field}.{key}" if place else key
+    return f"{where} is {value}; choose from {', '.join(each for each in choices if isinstance(each, str))}"
+
+
+def _type_of(spec: Any) -> Any:
+    spelt = _spelt_out(spec)
+    return spelt.get("type") if isinstance(spelt, dict) else None
 
 
 def _spelt_out(spec: Any) -> Any:

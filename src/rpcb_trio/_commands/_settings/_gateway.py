@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
 from pathlib import Path
 from ssl import Purpose, SSLContext, create_default_context
+from stat import S_IWOTH
 from typing import Annotated
 
 from cyclopts import Group
@@ -210,6 +211,8 @@ def _keys_in(path: str | None) -> list[str]:
     if path is None:
         return []
     lines = lines_of_keys(_text_in("api_key_file", path))
+    if Path(path).stat().st_mode & S_IWOTH:
+        raise SettingError(f"api_key_file {path} can be written by everybody; take that away with chmod o-w")
     if not lines:  # it may be half written; without keys all would be let in
         raise SettingError(f"api_key_file {path} holds no keys; write NAME=HASH into it, or leave it out")
     return lines

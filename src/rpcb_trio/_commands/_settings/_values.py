@@ -133,6 +133,20 @@ def split_pair(option: str, text: str, form: str = "NAME=VALUE") -> tuple[str, s
     return name, value
 
 
+def split_pairs(option: str, texts: Sequence[str], form: str) -> dict[str, str]:
+    """Split pairs, each with a name of its own.
+
+    Raises:
+        SettingError: one is no pair, or two have one name.
+    """
+    pairs: dict[str, str] = {}
+    for name, value in (split_pair(option, each, form) for each in texts):
+        if name in pairs:
+            raise SettingError(f"{option} {name}={value}: {name} is {pairs[name]} already; give another name")
+        pairs[name] = value
+    return pairs
+
+
 def as_they_look(option: str, pairs: Sequence[str]) -> dict[str, object]:
     """Read `NAME=VALUE` pairs: true and false, whole and other numbers are what they look like, else text.
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rpcb_trio._commands._metrics import counting_for
-from rpcb_trio._commands._settings._values import split_pair
+from rpcb_trio._commands._settings._values import split_pairs
 from rpcb_trio._commands.serve._target import load_service
 from rpcb_trio._events import EventInstrument, publish_events
 from rpcb_trio._gateway import Route, Routes
-from rpcb_trio._instruments import LogInstrument, tracing_if_on
+from rpcb_trio._instruments import LogInstrument, Setup, tracing_if_on
 from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._pipeline import serve
 from rpcb_trio._service import BoundService
@@ -30,13 +30,18 @@ Services = Mapping[str, BoundService]
 """By the names of their queues, and of the routes that reach them."""
 
 
+class _Log(LogInstrument):
+    def worker_started(self, setup: Setup) -> None:
+        """No word of dead letters: no setting names an exchange for them here."""
+
+
 def load_services(pairs: Sequence[str]) -> Services:
     """Load the services of `NAME=MODULE:ATTRIBUTE` pairs.
 
     Raises:
         SettingError: one can't be loaded.
     """
-    named = dict(split_pair("--serve", pair, "NAME=MODULE:ATTRIBUTE") for pair in pairs)
+    named = split_pairs("--serve", pairs, "NAME=MODULE:ATTRIBUTE")
     return {name: load_service(target, {}) for name, target in named.items()}
 
 
@@ -69,7 +74,7 @@ async def serving_here(
             await stack.enter_async_context(publish_events(broker, events, publishing))
             instruments = [
                 *tracing_if_on(),
-                LogInstrument(name),
+                _Log(name),
                 publishing,
                 *counting_for(registry),
             ]

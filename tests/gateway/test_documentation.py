@@ -49,7 +49,7 @@ def test_its_examples_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_the_flags_it_names_are_there() -> None:
     known = {name.replace("_", "-") for name in GatewaySettings.__dataclass_fields__}
-    elsewhere = {"batch-headers", "log-level", "config", "build", "help"}
+    elsewhere = {"batch-headers", "data-binary", "log-level", "config", "build", "help"}
     assert set(re.findall(r"--([a-z][a-z-]+)", PAGE)) <= known | elsewhere
 
 

@@ -15,11 +15,11 @@ from rich.text import Text
 
 from rpcb_trio._messages import Reply
 from rpcb_trio._shown import CONTROL, shown
+from rpcb_trio._typed import is_msgpack
 from rpcb_trio.errors import SettingError
 
 REPLY = Group("Reply", sort_key=-1)
 
-MSGPACKS = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
 OF_ANY_TYPE = "application/octet-stream"
 """What most services leave their replies at, whatever they are."""
 
@@ -38,7 +38,8 @@ def print_reply(
     Raises:
         SettingError: the file can't be written, or the body is no MessagePack though that is asked for.
     """
-    body = _as_json(reply) if as_json and reply.content_type in (OF_ANY_TYPE, *MSGPACKS) else reply.body
+    may_be_msgpack = reply.content_type == OF_ANY_TYPE or is_msgpack(reply.content_type)
+    body = _as_json(reply) if as_json and may_be_msgpack else reply.body
     if output is not None:
         _write(body, output, "ab" if reply.part else "wb")
     elif sys.stdout.isatty():
@@ -87,7 +88,7 @@ def _structured(reply: Reply) -> str | None:
     body, media_type = reply.body, reply.content_type.partition(";")[0].strip().lower()
     if media_type == "application/json" or media_type.endswith("+json"):
         return _of_json(body)
-    if media_type in MSGPACKS or media_type.endswith("+msgpack"):
+    if is_msgpack(media_type):
         return _of_msgpack(body, _readable)
     if media_type != OF_ANY_TYPE:
         return None

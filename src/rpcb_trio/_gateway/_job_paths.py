@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rpcb_trio._gateway._server_sent import EVENT_STREAM
+
 Schema = dict[str, Any]
 
 PROBLEM: Schema = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -80,7 +82,7 @@ def job_paths(names: Sequence[str]) -> Schema:
             "get": _asking(
                 "job_events",
                 "Server-sent events, until the job is done.",
-                {"description": "The events.", "content": {"text/event-stream": {}}},
+                {"description": "The events.", "content": {EVENT_STREAM: {}}},
             )
         },
     }

@@ -52,7 +52,7 @@ class ServerSentEvents(StreamingResponse):
 
     def __init__(self, frames: AsyncGenerator[bytes], held: AbstractContextManager[object]) -> None:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        super().__init__(frames, headers=headers, media_type="text/event-stream")
+        super().__init__(frames, headers=headers, media_type=EVENT_STREAM)
         self._frames = frames
         self._held = held
 

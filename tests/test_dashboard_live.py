@@ -32,15 +32,15 @@ def partly(bodies: list[bytes]) -> list[bytes | Exception]:
 
 
 @asynccontextmanager
-async def busy(registry: CollectorRegistry) -> AsyncIterator[str]:
-    """Two workers and a gateway under a steady load; gives the address that all is scraped at."""
+async def busy(registry: CollectorRegistry, jobs: Path) -> AsyncIterator[str]:
+    """Two workers and a gateway with jobs, under a steady load; gives the address that all is scraped at."""
     broker, health = MemoryBroker(), HealthInstrument("all")
     async with trio.open_nursery() as nursery, open_health_port(0, [health], metrics=registry) as port:
         for queue in QUEUES:
             start = partial(serve, partly, broker, queue, model_version="2", no_reply_to="dead-letter")
             await nursery.start(partial(start, instruments=[MetricsInstrument(registry)]))
         async with open_client(broker) as client:
-            app = make_app(client, {}, GatewayOptions(rpc=("*",)), metrics=registry)
+            app = make_app(client, {}, GatewayOptions(rpc=("*",), jobs=str(jobs)), metrics=registry)
             async with app.router.lifespan_context(app), asking(app) as http:
                 for queue in QUEUES:
                     nursery.start_soon(load, broker, http, queue)
@@ -49,11 +49,12 @@ async def busy(registry: CollectorRegistry) -> AsyncIterator[str]:
 
 
 async def load(broker: MemoryBroker, http: httpx.AsyncClient, queue: str) -> None:
-    """Good requests, sick ones, and some that name nobody to reply to, without end."""
+    """Good requests, sick ones, some that name nobody to reply to, and jobs, without end."""
     while True:
         broker.publish(b"to nobody", routing_key=queue)
         for body in (b"good", b"sick"):
             await http.post(f"/rpc/{queue}", content=body)
+        await http.post(f"/jobs/{queue}", content=b"good")
         await trio.sleep(0.1)
 
 
@@ -82,7 +83,7 @@ async def test_a_real_prometheus_answers_every_query_and_evaluates_every_rule(tm
     registry = CollectorRegistry()
     at_rabbitmq(registry)
     async with (
-        busy(registry) as target,
+        busy(registry, tmp_path / "jobs") as target,
         scraping(tmp_path, rules=FOLDER / "rpcb.yaml", all=target) as prometheus,
     ):
         for query in QUERIES:

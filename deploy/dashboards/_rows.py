@@ -46,7 +46,7 @@ SESSIONS = Row(
         Panel(
             "Parts of replies per second",
             "Where callers take their replies in parts.",
-            [Query(f"{rate('rpcb_reply_parts_total')} > 0", "{{queue}}")],
+            [Query(rate("rpcb_reply_parts_total"), "{{queue}}")],
             "reqps",
             columns=24,
         ),
@@ -126,6 +126,23 @@ GATEWAY = Row(
             "In flight, by route",
             "Requests that have no response yet.",
             [Query(total("rpcb_gateway_in_flight", "route", INSTANCES), "{{route}}")],
+        ),
+        Panel(
+            "Replies to jobs per second, by outcome",
+            "Kept by all gateways.",
+            [Query(rate("rpcb_gateway_jobs_total", "outcome", INSTANCES), "{{outcome}}")],
+            "reqps",
+        ),
+        Panel(
+            "Jobs that wait",
+            "They have no reply yet. `--jobs-max` bounds them.",
+            [Query(f"max by (instance) (rpcb_gateway_jobs_open{{{INSTANCES}}})", "{{instance}}")],
+        ),
+        Panel(
+            "Bytes of jobs",
+            "And of their replies. `--jobs-size` bounds them.",
+            [Query(f"max by (instance) (rpcb_gateway_jobs_bytes{{{INSTANCES}}})", "{{instance}}")],
+            "bytes",
         ),
     ],
 )

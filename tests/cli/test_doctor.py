@@ -248,7 +248,7 @@ def test_each_worker_of_the_file_has_a_table(broker: Broker, run_command: Run, w
     ("argv", "part"),
     [
         ([], "queue is missing"),
-        (["--queue=q", "--send=a", "--field=a=b"], "--send, --body and --field"),
+        (["--queue=q", "--send=a", "--field=a=b"], "--send, --body, --json and --field"),
         (["--queue=q", "--body=nowhere"], "--body: nowhere can't be read"),
         (["--queue=q", "--prefetch=3", "--url=amqp://127.0.0.1:1/"], "prefetch is 3"),
         (["--queue=q", "--exchange=x", "--url=amqp://127.0.0.1:1/"], "give a routing_key"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rpcb_trio import SettingError, Topology, serve
+from rpcb_trio import Cache, SettingError, Topology, serve
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._values import as_they_look
 from rpcb_trio._commands.serve import _setup
@@ -23,14 +23,21 @@ def echo(bodies: list[bytes]) -> list[bytes]:
     return bodies
 
 
-TAKEN = inspect.signature(serve).parameters.keys() - {"queue", "batching", "journal"}
+TAKEN = inspect.signature(serve).parameters.keys() - {"queue", "batching", "journal", "cache"}
 
 
 @pytest.mark.parametrize("name", sorted(TAKEN & EVERY_SETTING.keys()))
 def test_a_setting_of_the_name_of_an_argument_of_serve_is_given_to_it(name: str) -> None:
     settings = expected({"queue": "q", name: EVERY_SETTING[name]})
     job = make_job("worker", "module:echo", bind(echo), settings)
-    assert job.start.keywords[name] == EVERY_SETTING[name]  # type: ignore[attr-defined] # it is a partial
+    assert job.start.keywords[name] == getattr(settings, name)  # type: ignore[attr-defined] # it is a partial
+
+
+def test_the_settings_of_the_cache_make_one() -> None:
+    settings = expected({"queue": "q", "cache": 90.5, "cache_max_bytes": 3000, "cache_header": ["x-tenant"]})
+    job = make_job("worker", "module:echo", bind(echo), settings)
+    cache = Cache(ttl=90.5, max_bytes=3000, headers=("x-tenant",))
+    assert job.start.keywords["cache"] == cache  # type: ignore[attr-defined] # it is a partial
 
 
 def test_a_setting_has_the_default_of_the_argument_of_its_name() -> None:

@@ -119,7 +119,8 @@ class Process:
         except IpcError as error:
             if isinstance(error, NoRoom):  # for the smallest error, and it may never have it again
                 self.end()
-            self._stop()
+            else:
+                self._stop()
             raise InferError(f"items or results can't be passed between two processes: {error}") from error
 
     def _stop(self) -> None:

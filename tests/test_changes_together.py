@@ -149,5 +149,9 @@ def test_whatever_changes_at_once_each_request_is_answered_once_and_by_one_versi
     assert len({*answered} | dropped) == len(course.arrivals) or course.drain is not None
     assert not dropped & {*answered}
     assert dropped <= {f"{number}" for number, _ in cancels_of(course)}
+    waiting = [8 * size for _, size, intake in course.changes if intake["shares"]]  # so many may wait
+    is_crowded = len(course.arrivals) > min(waiting, default=len(course.arrivals))
     for reply in replies:
+        if is_crowded and reply.error == "overloaded":
+            continue
         assert reply.body == all_by(f"{reply.headers['rpcb-model-version']}", f"r {reply.correlation_id}")

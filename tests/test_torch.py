@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -9,7 +10,9 @@ import pytest
 import torch
 
 from rpcb_trio import SettingError, Success, ThreadExecutor
+from rpcb_trio._executors._model import Model
 from rpcb_trio._service import bind
+from rpcb_trio.streaming import Step
 from rpcb_trio.testing import push_batch
 
 
@@ -39,6 +42,25 @@ async def test_a_model_runs_in_inference_mode_and_leaves_the_event_loop_out_of_i
     assert service.warm_up_in_inference_mode
     assert len(results) == 2
     assert all(isinstance(each, Success) and each.value.is_inference() for each in results)
+    assert not torch.is_inference_mode_enabled()
+
+
+def test_streams_that_take_turns_in_one_thread_leave_torch_as_they_found_it() -> None:
+    modes = list[bool]()
+
+    def count(bodies: list[bytes]) -> Iterator[Step[bytes]]:
+        for number in range(2):
+            modes.append(torch.is_inference_mode_enabled())
+            yield dict.fromkeys(range(len(bodies)), b"%d" % number)
+
+    streams = [Model(bind(count)).stream([b"x"], set()) for _ in range(2)]
+    for each in (*streams, *streams):
+        next(each)
+        assert torch.is_grad_enabled()
+    for each in streams:  # the first is the first to end
+        each.close()
+    assert modes == [True] * 4
+    assert torch.is_grad_enabled()
     assert not torch.is_inference_mode_enabled()
 
 

@@ -103,13 +103,17 @@ class Model:
         """
         stream_infer, join = self.service.stream_infer, self.service.join
         assert stream_infer is not None and join is not None  # noqa: S101, PT018 - for the type checker
+        begun = self._in_modes(lambda: iter(stream_infer(items)))
+        with closing(steps_of(begun, len(items), whole=whole, join=join)) as steps:
+            step = self._in_modes(lambda: next(steps, None))
+            while step is not None:
+                gone = (yield step) or ()
+                step = self._in_modes(partial(_sent, steps, gone))
+
+    def _in_modes(self, compute: Callable[[], T]) -> T:
+        """Have one step computed: another stream of the same thread may come between, as in virtual time."""
         with _torch_inference(self._device):
-            begun = self._judged(lambda: iter(stream_infer(items)))
-            with closing(steps_of(begun, len(items), whole=whole, join=join)) as steps:
-                step = self._judged(lambda: next(steps, None))
-                while step is not None:
-                    gone = (yield step) or ()
-                    step = self._judged(partial(_sent, steps, gone))
+            return self._judged(compute)
 
     def _compute(self, items: list[Any]) -> list[Outcome[Any]]:
         outcomes = self._judged(lambda: outcomes_of(self.service.infer(items), len(items)))

@@ -45,7 +45,7 @@ types: $(VENV)/.developed
 	$(BIN)/mypy
 
 pytest: $(VENV)/.developed broker compose prometheus producers browser
-	$(BIN)/python -m pytest -n 4 --dist loadfile # they wait for brokers and processes half of the time
+	$(BIN)/python -m pytest -n 3 --dist loadfile # they wait for brokers and processes half of the time
 
 docs: $(VENV)/.developed ## build the documentation, and serve it at http://127.0.0.1:8000
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict

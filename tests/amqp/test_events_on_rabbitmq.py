@@ -162,7 +162,7 @@ async def test_under_an_alarm_events_are_dropped_and_counted_and_come_again_afte
         finally:
             await node.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
         events.buffer.put(state(2))
-        await seen.until_it_is_so(lambda: seen.events[-1] == state(2))
+        await seen.until_it_is_so(lambda: seen.events[-1:] == [state(2)])
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from rpcb_trio.streaming import Step, by_item
 from tests.amqp.producer import Producer
 from tests.amqp.serving import serving
 from tests.answering import PATIENCE, answering
+from tests.blocks import ROOT
 from tests.cli.processes import command
 from tests.rabbitmq import Broker
 from tests.scenarios import Running
@@ -156,7 +157,7 @@ async def test_where_a_worker_is_killed_another_begins_anew_and_its_caller_gets_
                 if part.part == 5:
                     halfway.set()
 
-        async with command(*given, cwd=tmp_path) as doomed:
+        async with command(*given, cwd=tmp_path, PYTHONPATH=str(ROOT)) as doomed:
             await doomed.line_with("consuming")
             nursery.start_soon(call)
             await halfway.wait()

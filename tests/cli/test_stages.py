@@ -71,6 +71,7 @@ class Fleet:
         """Write a worker into the file; returns its queue."""
         self.queues[name] = queue = self._broker.fresh_name(name)
         lines = [f"[workers.{name}]", f"target = 'staged:{service}'", f"queue = '{queue}'", *settings]
+        lines.append("prefetch_follows = false")  # nothing but the stages is on the wire
         with self._file.open("a") as file:
             file.write("\n".join([*lines, f"url = '{url or self._broker.url}'\n"]))
         return queue

@@ -162,7 +162,7 @@ def test_a_fast_model_has_the_whole_prefetch_for_good_and_asks_the_broker_nothin
     assert (rule.looks, rule.consumed) == (looks, consumed)
 
 
-def test_a_prefetch_that_is_set_is_never_changed() -> None:
+def test_a_prefetch_that_does_not_follow_is_never_changed_and_the_broker_never_asked() -> None:
     rule = Rule(seconds=1.0, trip=0.001, is_set=True)
     for size in (1, SIZE, 3):
         rule.compute(size)

@@ -342,7 +342,7 @@ class Prefetching:
             rest = left * (wait + seconds(-(-left // others))) if left else 0.0
             return (here + taken) * seconds(here + taken) + rest
 
-        return min(range(coming, 0 if not here else -1, -1), key=total, default=0)
+        return min(range(coming, -1 if here else 0, -1), key=total)
 
     def _make_room(self, wanted: int, ending: Iterable[Request]) -> Steps:
         """Consume anew, unless the room will do once what is ending is settled."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,9 +48,10 @@ class Listening:
         self.streams.append(await trio.open_tcp_stream("127.0.0.1", self.port))
         return self.streams[-1]
 
-    async def until_idle(self) -> None:
-        """Wait until nothing moves any more."""
-        await trio.testing.wait_all_tasks_blocked(0.05)
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds."""
+        while not holds():
+            await trio.testing.wait_all_tasks_blocked(0.01)
 
 
 @asynccontextmanager

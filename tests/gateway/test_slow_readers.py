@@ -23,11 +23,13 @@ LARGE = 20_000_000
 
 
 async def slow_reader(gateway: Listening) -> trio.SocketStream:
-    """A client that has asked for much, and takes nothing of it."""
+    """A client whose large response is under way, and who takes nothing of it."""
+    unsent: Unsent = gateway.behind.app.state.unsent
+    before = unsent.held // LARGE + unsent.cut
     stream = await gateway.stream()
     head = f"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: {LARGE}\r\n\r\n".encode()
     await stream.send_all(head + bytes(LARGE))
-    await gateway.until_idle()
+    await gateway.until(lambda: unsent.held // LARGE + unsent.cut > before)
     return stream
 
 

@@ -11,7 +11,7 @@ import pytest
 from trio.testing import MockClock
 
 from rpcb_trio import FixedPolicy, MemoryBroker, Outcome, Service, SettingError, Success
-from rpcb_trio._service import BoundService, bind
+from rpcb_trio._service import BoundService, bind, placed
 from rpcb_trio.testing import push_batch
 from tests.scenarios import Shouting, ask, working
 
@@ -100,15 +100,15 @@ def test_a_plain_function_has_its_name_and_no_hooks() -> None:
 
 
 def test_a_service_is_placed_on_the_device_of_its_replica() -> None:
-    placed = bind(Sized()).placed("cuda:1")
-    assert placed.warm_up is not None
-    assert placed.warm_up.__self__.device == "cuda:1"  # type: ignore[attr-defined] # a bound method
+    service = placed(bind(Sized()), "cuda:1")
+    assert service.warm_up is not None
+    assert service.warm_up.__self__.device == "cuda:1"  # type: ignore[attr-defined] # a bound method
 
 
 def test_a_service_that_does_not_care_about_devices_stays_as_it_is() -> None:
     bound = bind(Shouting())
-    assert bound.placed("cuda:1") is bound
-    assert bound.placed(None) is bound
+    assert placed(bound, "cuda:1") is bound
+    assert placed(bound, None) is bound
 
 
 async def test_the_cost_of_an_item_travels_with_it_to_the_policy(autojump_clock: MockClock) -> None:

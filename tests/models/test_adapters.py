@@ -22,7 +22,7 @@ from trio.testing import MockClock
 
 from rpcb_models.adapters import HuggingFace, Onnx, Sklearn
 from rpcb_trio import Reply, SettingError
-from rpcb_trio._service import bind
+from rpcb_trio._service import bind, placed
 from rpcb_trio.testing import push_batch
 
 ROWS = np.array([[0.0, 0.0], [0.0, 1.0], [5.0, 5.0], [5.0, 6.0]])
@@ -177,7 +177,7 @@ def test_a_graph_with_another_batch_built_in_and_a_device_that_is_not_there_are_
     file = tmp_path / "model.onnx"
     file.write_bytes(graph())
     with pytest.raises(SettingError, match="device is cuda:0, which onnxruntime can't use here"):
-        bind(Onnx(str(file))).placed("cuda:0")
+        placed(bind(Onnx(str(file))), "cuda:0")
     with pytest.raises(SettingError, match=r"model is nowhere\.onnx, and there is no such file"):
         Onnx("nowhere.onnx")
 

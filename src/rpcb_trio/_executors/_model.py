@@ -12,7 +12,7 @@ from rpcb_trio._executors._device import as_out_of_memory, empty_cache, refuse_l
 from rpcb_trio._guard import judge_infer, outcomes_of, warming_up
 from rpcb_trio._messages import Failure, Outcome
 from rpcb_trio._parts import Happened, steps_of
-from rpcb_trio._service import BoundService
+from rpcb_trio._service import BoundService, placed
 from rpcb_trio._typed import is_async
 from rpcb_trio.errors import SettingError
 
@@ -62,7 +62,7 @@ class Model:
         """
         refuse_missing_device(self._device)
         with warming_up(self.service.name, "on_device"):
-            self.service = self._given.placed(self._device)
+            self.service = placed(self._given, self._device)
         if self.service.warm_up is not None and not is_async(self.service.warm_up):
             with warming_up(self.service.name, "warm_up"), _torch_inference(self._device):
                 self.service.warm_up()

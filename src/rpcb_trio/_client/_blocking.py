@@ -19,8 +19,9 @@ import trio
 from anyio.from_thread import BlockingPortal
 
 from rpcb_trio._client._blocking_jobs import BlockingJobCalls
-from rpcb_trio._client._client import SHORTEST_EXPIRATION, RpcClient, open_client
-from rpcb_trio._client._outgoing import CLOSED, checked_expiration
+from rpcb_trio._client._client import RpcClient
+from rpcb_trio._client._opening import open_client
+from rpcb_trio._client._outgoing import CLOSED, SHORTEST_EXPIRATION, checked_expiration
 from rpcb_trio._client._reply_stream import MAX_UNREAD, ReplyStream
 from rpcb_trio._green import refuse_green_threads
 from rpcb_trio._messages import NO_HEADERS, Reply

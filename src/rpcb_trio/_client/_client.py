@@ -9,26 +9,19 @@ from functools import partial
 from uuid import uuid4
 
 import anyio
-import msgspec
 from anyio.abc import TaskStatus
 
 from rpcb_trio._backoff import ConnectionLog, keep_connected
 from rpcb_trio._bounds import COUNT, POSITIVE
 from rpcb_trio._claims import CallerClaims
+from rpcb_trio._client._call import Call
 from rpcb_trio._client._jobs import JobCalls
-from rpcb_trio._client._outgoing import CLOSED, checked_body, checked_expiration, destination
+from rpcb_trio._client._outgoing import CLOSED, checked_body, checked_expiration, destination, later
 from rpcb_trio._client._reply_stream import MAX_UNREAD, ReplyStream
 from rpcb_trio._messages import NO_HEADERS, STREAM_HEADER, Outgoing, Reply
-from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._tracing import spans
-from rpcb_trio._transports import CallerSession, Transport, as_transport, server_of
-from rpcb_trio.errors import BrokerError, CallInterrupted, ReplyTimeout, RequestTooBig, RpcbError
-
-SHORTEST_EXPIRATION = 0.001
-"""Seconds. AMQP counts milliseconds, and at 0 a request expires unless a worker takes it at once."""
-
-DEPOSITED = Reply(body=b"")
-"""What a call returns whose reply goes to an inbox, once the broker has its request."""
+from rpcb_trio._transports import CallerSession, Transport
+from rpcb_trio.errors import BrokerError, CallInterrupted, ReplyTimeout, RequestTooBig
 
 
 class RpcClient(JobCalls):
@@ -52,7 +45,7 @@ class RpcClient(JobCalls):
         self._may_cancel = cancel
         self._server: tuple[str, int] | None = None
         """Host and port of the broker."""
-        self._waiting: dict[str, _Call | ReplyStream] = {}
+        self._waiting: dict[str, Call | ReplyStream] = {}
         self._session: CallerSession | None = None
         self._connected = anyio.Event()
         self._is_closed = False
@@ -203,7 +196,7 @@ class RpcClient(JobCalls):
             if self._claims is None:
                 raise too_big
             began = anyio.current_time()
-            request = _later(await self._claims.put(request), began)
+            request = later(await self._claims.put(request), began)
         self._waiting[request.correlation_id] = stream
         done: Callable[[], None] | None = None
         try:
@@ -251,7 +244,7 @@ class RpcClient(JobCalls):
         except RequestTooBig:
             began = anyio.current_time()
             return await claims.redeemed(
-                await claims.send(request, lambda each: self._send(_later(each, began)))
+                await claims.send(request, lambda each: self._send(later(each, began)))
             )
 
     async def _send(self, request: Outgoing) -> Reply:
@@ -260,7 +253,7 @@ class RpcClient(JobCalls):
         if (too_big := self._too_big(request)) is not None:
             raise too_big
         assert self._session is not None  # noqa: S101 - for the type checker
-        call = self._waiting[request.correlation_id] = _Call()
+        call = self._waiting[request.correlation_id] = Call()
         done: Callable[[], None] | None = None
         try:
             try:
@@ -289,7 +282,7 @@ class RpcClient(JobCalls):
         """Wait for a connection; what the wait took is no longer the request's to live."""
         began = anyio.current_time()
         await self._connected.wait()
-        return _later(request, began)
+        return later(request, began)
 
     async def _open_session(self) -> CallerSession:
         await self._connected.wait()
@@ -339,106 +332,3 @@ class RpcClient(JobCalls):
             self.late_replies += 1
         else:
             call.finish(reply)
-
-
-class _Call:
-    """One call under way, and how it ends."""
-
-    def __init__(self) -> None:
-        self._over = anyio.Event()
-        self._ending: Reply | RpcbError | None = None
-        self.cancel: Callable[[], None] = _tell_nobody
-        """Tells workers that it was given up."""
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether a reply came; one that comes with the broker's refusal proves the delivery."""
-        return isinstance(self._ending, Reply)
-
-    def finish(self, reply: Reply) -> None:
-        self._ending = reply
-        self._over.set()
-
-    def confirm(self) -> None:
-        """The broker has the request, and its reply goes elsewhere."""
-        self.finish(DEPOSITED)
-
-    def fail(self, error: RpcbError) -> None:
-        if self._ending is None:  # a reply that came before proves the delivery
-            is_lost = isinstance(error, BrokerError)
-            self._ending = CallInterrupted(f"the connection was lost: {error}") if is_lost else error
-            self._over.set()
-
-    def give_up(self) -> None:
-        """Await no reply any more; workers learn of it where there could still be one."""
-        if self._ending is None:
-            self.cancel()
-
-    async def reply(self) -> Reply:
-        await self._over.wait()
-        if isinstance(self._ending, Reply):
-            return self._ending
-        assert self._ending is not None  # noqa: S101 - for the type checker
-        raise self._ending
-
-
-def _tell_nobody() -> None:
-    pass
-
-
-@asynccontextmanager
-async def open_client(
-    transport: Transport | str,
-    *,
-    max_message_size: int | None = None,
-    claims: str | None = None,
-    cancel: bool = False,
-) -> AsyncIterator[RpcClient]:
-    """Connect an `RpcClient` to an AMQP URL or a transport, under trio or asyncio; leaving it closes it.
-
-    Under asyncio the client runs on the program's own loop; leave it in the task that entered it. A
-    `MemoryBroker` runs under trio only.
-
-    A connection that is lost later is rebuilt with backoff: calls under way end with `CallInterrupted`, and
-    new ones wait for the connection, within their timeout. Calls that other tasks have under way when the
-    client is left end with `CallInterrupted` too.
-
-    Args:
-        transport: an AMQP URL, or a transport.
-        max_message_size: bytes of the largest body that is sent over the broker; a larger one fails with
-            `RequestTooBig` before it is sent. None for the broker's own limit, as far as that is known: by
-            default 128 MiB up to RabbitMQ 3.13 and 16 MiB from 4.0 on.
-        claims: a store for larger ones, of requests and replies: a directory, or a URL for fsspec. The
-            worker's `claims` must name it in the same words.
-        cancel: whether workers are told of each call that is given up before its reply is here: it took
-            longer than its timeout, it was cancelled, or the client was left. Workers listen where their
-            topology has `cancel`.
-
-    Raises:
-        TopologyMismatch: with `cancel`, the exchange for that can't be had, or may not be written to.
-        LoginRefused: the broker refused the user, the password, the virtual host or the certificate.
-        SessionLost: the broker can't be reached.
-        SettingError: the URL is wrong, or the size, or the store can't be used.
-    """
-    COUNT.check("max_message_size", max_message_size)
-    store = None if claims is None else CallerClaims(claims)
-    client = RpcClient(max_message_size=max_message_size, claims=store, cancel=cancel)
-    transport = as_transport(transport)
-    if store is not None:
-        await store.open()
-    client._server = server_of(transport)  # noqa: SLF001 - one room
-    async with open_serving_nursery() as nursery:
-        await nursery.start(client._keep_connected, transport)  # noqa: SLF001 - one room
-        try:
-            yield client
-        finally:
-            client._close()  # noqa: SLF001 - one room
-        nursery.cancel_scope.cancel()
-
-
-def _later(request: Outgoing, began: float) -> Outgoing:
-    """The request, with what is left of its time to live; the clock was at `began` when it had all of it."""
-    if request.expiration is None:
-        return request
-    left = request.expiration - (anyio.current_time() - began)
-    return msgspec.structs.replace(request, expiration=max(left, SHORTEST_EXPIRATION))

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import anyio
+import msgspec
+
 from rpcb_trio._bounds import POSITIVE
+from rpcb_trio._messages import Outgoing
 from rpcb_trio.errors import SettingError
 
 CLOSED = "the client is closed"
+
+SHORTEST_EXPIRATION = 0.001
+"""Seconds. AMQP counts milliseconds, and at 0 a request expires unless a worker takes it at once."""
 
 LONGEST_EXPIRATION = 365 * 86400.0
 """Seconds. A broker closes the channel over an expiration beyond its limit; a longer call has none."""
@@ -45,3 +52,11 @@ def checked_body(body: bytes) -> bytes:
     if not isinstance(body, (bytes, bytearray, memoryview)):
         raise TypeError(f"the body of a request must be bytes, not {type(body).__name__}")
     return bytes(body)
+
+
+def later(request: Outgoing, began: float) -> Outgoing:
+    """The request, with what is left of its time to live; the clock was at `began` when it had all of it."""
+    if request.expiration is None:
+        return request
+    left = request.expiration - (anyio.current_time() - began)
+    return msgspec.structs.replace(request, expiration=max(left, SHORTEST_EXPIRATION))

@@ -10,6 +10,7 @@ from typing import Self
 
 import anyio
 
+from rpcb_trio._client._call import as_calls_have_it
 from rpcb_trio._messages import END_HEADER, Outgoing, Reply
 from rpcb_trio.errors import (
     BrokerError,
@@ -167,7 +168,7 @@ class ReplyStream:
         is_lost = isinstance(error, BrokerError)
         if self.is_answered or (self._seen and not is_lost):  # a part that came proves the delivery
             return
-        self._error = CallInterrupted(f"the connection was lost: {error}") if is_lost else error
+        self._error = as_calls_have_it(error)
         self._news.set()
 
     def _is_new(self, number: int, body: bytes) -> bool:

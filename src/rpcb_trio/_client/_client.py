@@ -19,7 +19,7 @@ from rpcb_trio._client._jobs import JobCalls
 from rpcb_trio._client._outgoing import CLOSED, checked_body, checked_expiration, destination, later
 from rpcb_trio._client._reply_stream import MAX_UNREAD, ReplyStream
 from rpcb_trio._messages import NO_HEADERS, STREAM_HEADER, Outgoing, Reply
-from rpcb_trio._tracing import spans
+from rpcb_trio._tracing import spans_of_calls
 from rpcb_trio._transports import CallerSession, Transport
 from rpcb_trio.errors import BrokerError, CallInterrupted, ReplyTimeout, RequestTooBig
 
@@ -116,8 +116,8 @@ class RpcClient(JobCalls):
             content_type=content_type,
         )
         where = queue or f"{exchange}/{routing_key}"
-        opentelemetry = spans()
-        if opentelemetry is None or not opentelemetry.calls_matter():
+        opentelemetry = spans_of_calls()
+        if opentelemetry is None:
             return await self._call_in_time(request, timeout, where)
         with opentelemetry.sending(request, self._server) as sending:
             reply = await self._call_in_time(sending.request, timeout, where)
@@ -216,8 +216,8 @@ class RpcClient(JobCalls):
 
     async def _publish_traced(self, request: Outgoing, stream: ReplyStream) -> Callable[[], None] | None:
         assert self._session is not None  # noqa: S101 - for the type checker
-        opentelemetry = spans()
-        if opentelemetry is None or not opentelemetry.calls_matter():
+        opentelemetry = spans_of_calls()
+        if opentelemetry is None:
             return await self._session.publish(request, stream.fail)
         with opentelemetry.sending(request, self._server) as sending:  # it ends before the reply does
             return await self._session.publish(sending.request, stream.fail)

@@ -22,7 +22,7 @@ from rpcb_trio._backoff import Backoff
 from rpcb_trio._bounds import Bounds
 from rpcb_trio._client._outgoing import CLOSED, checked_body, checked_expiration, destination
 from rpcb_trio._messages import NO_HEADERS, Outgoing, Reply
-from rpcb_trio._tracing import spans
+from rpcb_trio._tracing import spans_of_calls
 from rpcb_trio._transports import CallerSession
 from rpcb_trio.errors import CallError, CallInterrupted, JobGone, PublishRefused, ReplyTimeout, SessionLost
 
@@ -244,9 +244,9 @@ class JobCalls:
         seconds: float,
         send: Callable[[Outgoing, CallerSession], Awaitable[None]],
     ) -> None:
-        opentelemetry = spans()
+        opentelemetry = spans_of_calls()
         otherwise = "the broker has not stored the job"
-        if opentelemetry is None or not opentelemetry.calls_matter():
+        if opentelemetry is None:
             await self._persistently(partial(send, request), seconds, otherwise)
         else:
             with opentelemetry.sending(request, self._server) as sending:

@@ -32,6 +32,7 @@ __all__ = [
     "loaded_spans",
     "request_id_in",
     "spans",
+    "spans_of_calls",
     "trace_id_in",
 ]
 
@@ -39,6 +40,12 @@ __all__ = [
 def spans() -> Spans | None:
     """OpenTelemetry's spans; None where nobody has loaded it, so that nobody can have set it up."""
     return _opentelemetry() if "opentelemetry.trace" in sys.modules else None
+
+
+def spans_of_calls() -> Spans | None:
+    """As `spans`; None, too, where there is nothing to record of a call, or to pass on with it."""
+    found = spans()
+    return found if found is not None and found.calls_matter() else None
 
 
 def loaded_spans() -> Spans:

@@ -51,37 +51,31 @@ class Embedding(msgspec.Struct, frozen=True):
     """Of its input."""
 
 
-class Embeddings:
-    """The endpoint of all routes that make vectors of texts.
+async def embeddings(endpoints: Endpoints, routes: Routes, request: Request, upload: Upload) -> Response:
+    """Answer a request for vectors of texts.
 
     Args:
         endpoints: through which it asks.
-        routes: by the names of their models.
+        routes: that make such, by the names of their models.
+        request: over HTTP.
+        upload: its body.
+
+    Raises:
+        Problem: there is no answer.
     """
-
-    def __init__(self, endpoints: Endpoints, routes: Routes) -> None:
-        self._endpoints = endpoints
-        self._routes = routes
-
-    async def handle(self, request: Request, upload: Upload) -> Response:
-        """Answer a request.
-
-        Raises:
-            Problem: there is no answer.
-        """
-        asked = asked_in(await upload.whole(LONGEST_BODY, "a request for embeddings"))
-        route = model_of(self._routes, asked.model)
-        self._endpoints.admit(request, upload, route)
-        found, headers = await ask_each(
-            self._endpoints.dispatcher,
-            route,
-            lambda index: body_of(route, asked.texts[index]),
-            count=len(asked.texts),
-            read=lambda index, answer: embedding_of(answer, asked, index),
-            request=request,
-            headers=self._endpoints.travelling(request),
-        )
-        return Response(body_with(asked, found), media_type=JSON, headers=headers)
+    asked = asked_in(await upload.whole(LONGEST_BODY, "a request for embeddings"))
+    route = model_of(routes, asked.model)
+    endpoints.admit(request, upload, route)
+    found, headers = await ask_each(
+        endpoints.dispatcher,
+        route,
+        lambda index: body_of(route, asked.texts[index]),
+        count=len(asked.texts),
+        read=lambda index, answer: embedding_of(answer, asked, index),
+        request=request,
+        headers=endpoints.travelling(request),
+    )
+    return Response(body_with(asked, found), media_type=JSON, headers=headers)
 
 
 def asked_in(body: bytes) -> Asked:

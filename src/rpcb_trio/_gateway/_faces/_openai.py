@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -15,7 +17,7 @@ from rpcb_trio._gateway._faces._presets import OPENAI, of_preset
 from rpcb_trio._gateway._forms import JSON
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._responses import failure
-from rpcb_trio._gateway._routes import Route, Routes
+from rpcb_trio._gateway._routes import Routes
 from rpcb_trio._shown import LONGEST_SHOWN, shortened
 from rpcb_trio.errors import CallInterrupted
 
@@ -32,6 +34,8 @@ LONGEST_NAME = 100
 
 UNKNOWN_MODEL = "model_not_found"
 """The code of OpenAI's own error."""
+
+T = TypeVar("T")
 
 
 def shaped(problem: Problem) -> tuple[int, bytes]:
@@ -63,16 +67,16 @@ def invalid(field: str, why: str) -> Problem:
     return Problem(HTTPStatus.BAD_REQUEST, "invalid_value", f"{field}: {why}", field=field)
 
 
-def model_of(routes: Routes, name: str) -> Route:
-    """The route of a model.
+def model_of(models: Mapping[str, T], name: str) -> T:
+    """What there is of a model: its route, say.
 
     Raises:
-        Problem: 404, there is none.
+        Problem: 404, there is no such model.
     """
-    if name not in routes:
-        why = f"there is no model {name[:LONGEST_NAME]!r} here; there is {', '.join(routes)}"
+    if name not in models:
+        why = f"there is no model {name[:LONGEST_NAME]!r} here; there is {', '.join(models)}"
         raise Problem(HTTPStatus.NOT_FOUND, UNKNOWN_MODEL, why, field="model")
-    return routes[name]
+    return models[name]
 
 
 def models_paths(routes: Routes) -> list[BaseRoute]:
@@ -87,12 +91,10 @@ def models_paths(routes: Routes) -> list[BaseRoute]:
         return _json({"object": "list", "data": list(models.values())})
 
     async def one(request: Request) -> Response:
-        name = request.path_params["name"]
-        if name in models:
-            return _json(models[name])
-        why = f"there is no model {name[:LONGEST_NAME]!r} here; there is {', '.join(models)}"
-        problem = Problem(HTTPStatus.NOT_FOUND, UNKNOWN_MODEL, why, field="model")
-        return failure(None, problem, request)
+        try:
+            return _json(model_of(models, request.path_params["name"]))
+        except Problem as problem:
+            return failure(None, problem, request)
 
     if not models:
         return []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -15,19 +16,28 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rpcb_trio._gateway._dispatcher import Dispatcher
 from rpcb_trio._gateway._endpoints import Endpoints, Handler
-from rpcb_trio._gateway._faces._embeddings import Embeddings
+from rpcb_trio._gateway._faces._embeddings import embeddings
 from rpcb_trio._gateway._faces._open_inference import SERVER, Model, described
 from rpcb_trio._gateway._faces._open_inference import shaped as shaped_inference
 from rpcb_trio._gateway._faces._openai import MODELS, models_paths
 from rpcb_trio._gateway._faces._openai import shaped as shaped_openai
 from rpcb_trio._gateway._faces._presets import PATHS, of_preset
 from rpcb_trio._gateway._faces._signature import Signature, signatures_of
-from rpcb_trio._gateway._faces._transcriptions import Transcriptions
+from rpcb_trio._gateway._faces._transcriptions import transcriptions
 from rpcb_trio._gateway._forms import JSON
 from rpcb_trio._gateway._middleware import HttpMiddleware
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._responses import SHAPE, Shape, failure
-from rpcb_trio._gateway._routes import Routes
+from rpcb_trio._gateway._routes import Preset, Routes
+from rpcb_trio._gateway._uploads import Upload
+
+Answer = Callable[[Endpoints, Routes, Request, Upload], Awaitable[Response]]
+
+ON_SHARED_PATHS: Mapping[Preset, Answer] = {
+    "openai-transcriptions": transcriptions,
+    "openai-embeddings": embeddings,
+}
+"""What answers on a path that all routes of one preset share."""
 
 LONGEST_PATH = 200
 """Characters of a path that an error quotes."""
@@ -41,15 +51,10 @@ def face_paths(endpoints: Endpoints, routes: Routes, services: Mapping[str, Any]
         routes: by their names.
         services: that are known here, by the names of their queues.
     """
-    speech = of_preset(routes, "openai-transcriptions")
-    vectors = of_preset(routes, "openai-embeddings")
     paths = models_paths(routes)
-    if speech:
-        handle = Transcriptions(endpoints, speech).handle
-        paths += _posted(endpoints, PATHS["openai-transcriptions"], handle)
-    if vectors:
-        handle = Embeddings(endpoints, vectors).handle
-        paths += _posted(endpoints, PATHS["openai-embeddings"], handle)
+    for preset, answer in ON_SHARED_PATHS.items():
+        if models := of_preset(routes, preset):
+            paths += _posted(endpoints, PATHS[preset], partial(answer, endpoints, models))
     tensors = of_preset(routes, "open-inference")
     return paths + (_inference_paths(endpoints, tensors, signatures_of(tensors, services)) if tensors else [])
 

@@ -56,41 +56,29 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     is_streamed: bool
 
 
-class Transcriptions:
-    """The endpoint of all routes that recognise speech.
+async def transcriptions(endpoints: Endpoints, routes: Routes, request: Request, upload: Upload) -> Response:
+    """Answer a request for what is said in a recording; the arguments are as those of `embeddings`.
 
-    Args:
-        endpoints: through which it asks.
-        routes: by the names of their models.
+    Raises:
+        Problem: there is no answer.
     """
-
-    def __init__(self, endpoints: Endpoints, routes: Routes) -> None:
-        self._endpoints = endpoints
-        self._routes = routes
-
-    async def handle(self, request: Request, upload: Upload) -> Response:
-        """Answer a request.
-
-        Raises:
-            Problem: there is no answer.
-        """
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != MULTIPART:
-            why = f"send the recording in a form, as {MULTIPART}"
-            raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "media-type", why)
-        asked = await upload.multipart(asked_in)
-        route = model_of(self._routes, asked.model)
-        self._endpoints.admit(request, upload, route)
-        body = body_of(route, asked)
-        if asked.is_streamed:
-            frames = TranscriptFrames(route)
-            return await self._endpoints.stream(route, body, request, frames, content_type=route.content_type)
-        dispatcher, headers = self._endpoints.dispatcher, self._endpoints.travelling(request)
-        with dispatcher.place():
-            answer, reply = await unless_hung_up(request, partial(dispatcher.ask_with, route, body, headers))
-        transcript = transcript_of(answer, audio=asked.audio, language=asked.language)
-        write, media_type = FORMATS[asked.format]
-        return Response(write(transcript), media_type=media_type, headers=reply_headers(reply))
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != MULTIPART:
+        why = f"send the recording in a form, as {MULTIPART}"
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "media-type", why)
+    asked = await upload.multipart(asked_in)
+    route = model_of(routes, asked.model)
+    endpoints.admit(request, upload, route)
+    body = body_of(route, asked)
+    if asked.is_streamed:
+        frames = TranscriptFrames(route)
+        return await endpoints.stream(route, body, request, frames, content_type=route.content_type)
+    dispatcher, headers = endpoints.dispatcher, endpoints.travelling(request)
+    with dispatcher.place():
+        answer, reply = await unless_hung_up(request, partial(dispatcher.ask_with, route, body, headers))
+    transcript = transcript_of(answer, audio=asked.audio, language=asked.language)
+    write, media_type = FORMATS[asked.format]
+    return Response(write(transcript), media_type=media_type, headers=reply_headers(reply))
 
 
 def asked_in(form: Multipart) -> Asked:

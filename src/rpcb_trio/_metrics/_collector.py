@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from itertools import accumulate
 from weakref import WeakKeyDictionary
@@ -43,6 +44,15 @@ class Collector:
             if source in self._sources:
                 self._sources.remove(source)
                 self._ended.add(source.samples())
+
+    @contextmanager
+    def counting(self, source: Source) -> Iterator[None]:
+        """Collect from a source within it, and keep afterwards what that has counted."""
+        self.add(source)
+        try:
+            yield
+        finally:
+            self.end(source)
 
     def describe(self) -> Iterator[Metric]:
         """As prometheus_client asks for names."""

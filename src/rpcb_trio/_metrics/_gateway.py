@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import anyio
 from prometheus_client import CollectorRegistry
@@ -30,14 +30,9 @@ class GatewayCounts:
         self._durations: dict[str, Histogram] = {}
         self._in_flight: dict[str, int] = {}
 
-    @contextmanager
-    def counting(self) -> Iterator[None]:
+    def counting(self) -> AbstractContextManager[None]:
         """Give the counts to the registry; at the end they are kept, as of a gateway that has ended."""
-        self._collector.add(self)
-        try:
-            yield
-        finally:
-            self._collector.end(self)
+        return self._collector.counting(self)
 
     @contextmanager
     def request(self, route: str) -> Iterator[Callable[[int], None]]:
@@ -87,14 +82,9 @@ class JobCounts:
         self._size = size
         self._outcomes: dict[str, int] = defaultdict(int)
 
-    @contextmanager
-    def counting(self) -> Iterator[None]:
+    def counting(self) -> AbstractContextManager[None]:
         """As `GatewayCounts` has it."""
-        self._collector.add(self)
-        try:
-            yield
-        finally:
-            self._collector.end(self)
+        return self._collector.counting(self)
 
     def ended(self, *, has_failed: bool) -> None:
         """Count a job whose reply is kept."""

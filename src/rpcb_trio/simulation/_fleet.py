@@ -19,10 +19,10 @@ from typing import Any, cast
 import msgspec
 
 from rpcb_trio._batching import Consume, Found, Intake, Learned, Look, Policy, Prefetching, Steps, Waiting
-from rpcb_trio._messages import Batch, Ending, Pending, Request, Run
+from rpcb_trio._messages import Batch, Ending, Request, Run
 from rpcb_trio.errors import SettingError
 from rpcb_trio.simulation._found import SimulatedBatch, SimulatedRequest, Simulation
-from rpcb_trio.simulation._loads import Arrival, Law, Load
+from rpcb_trio.simulation._loads import Arrival, Law, Load, pending_of
 
 
 class SimulatedWorker(msgspec.Struct, frozen=True):
@@ -188,17 +188,8 @@ class _Worker:
         self._look()
 
     def receive(self, tag: int, consumer: _Consumer) -> None:
-        now, arrival = self._fleet.now, self._fleet.arrived[tag]
         self._open[tag] = consumer
-        request = Request(
-            body=b"",
-            arrived=now,
-            reply_to=arrival.caller,
-            deadline=arrival.deadline,
-            priority=arrival.priority,
-            tag=tag,
-        )
-        pending = Pending(request, None, arrival.cost, ready=now)
+        pending = pending_of(self._fleet.arrived[tag], self._fleet.now, tag)
         self._waiting.join([pending])
         for each in [pending] if self._follow is None else self._follow.arrived([pending]):
             self._policy.arrived(each)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Protocol, TypeAlias
 
 import msgspec
 
-from rpcb_trio._messages import Work
+from rpcb_trio._messages import NO_HEADERS, Pending, Request, Work
 
 Law: TypeAlias = Callable[[Work], float]
 """The true service time of a batch, in seconds.
@@ -43,6 +43,20 @@ class Arrival(msgspec.Struct, frozen=True):
     """Its `reply_to`."""
     tenant: str | None = None
     """What the header that `Shares.tenant` names says; where it is None, there is none."""
+
+
+def pending_of(arrival: Arrival, at: float, tag: int, headers: Mapping[str, object] = NO_HEADERS) -> Pending:
+    """A worker's request that arrives then, already decoded."""
+    request = Request(
+        body=b"",
+        arrived=at,
+        reply_to=arrival.caller,
+        deadline=arrival.deadline,
+        priority=arrival.priority,
+        headers=headers,
+        tag=tag,
+    )
+    return Pending(request, None, arrival.cost, ready=at)
 
 
 class Load(Protocol):

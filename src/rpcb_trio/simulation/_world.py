@@ -22,7 +22,7 @@ from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._shares import Shares
 from rpcb_trio.errors import OutcomeError, Overloaded, SettingError
 from rpcb_trio.simulation._found import SimulatedBatch, SimulatedRequest, Simulation
-from rpcb_trio.simulation._loads import Arrival, Law, Load
+from rpcb_trio.simulation._loads import Arrival, Law, Load, pending_of
 
 NEVER = 1e15
 """Seconds, thirty million years: nothing that matters happens so late."""
@@ -164,18 +164,9 @@ class _World:
     def _arrive(self, now: float) -> None:
         while self._scheduled and self._scheduled[0][0] <= now:
             at, _, arrival = heappop(self._scheduled)
-            request = Request(
-                body=b"",
-                arrived=at,
-                reply_to=arrival.caller,
-                deadline=arrival.deadline,
-                priority=arrival.priority,
-                headers=self._headers(arrival),
-                tag=len(self._arrived),
-            )
+            pending = pending_of(arrival, at, len(self._arrived), self._headers(arrival))
             self._arrived.append(arrival)
-            pending = Pending(request, None, arrival.cost, ready=at)
-            if self._is_full(request):
+            if self._is_full(pending.request):
                 self._end(pending, now, refused=Overloaded.code)
             else:
                 self._send_pending.send_nowait((pending,))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, quote, urlsplit
 
 from rpcb_trio._commands._settings._shared import DEFAULT_URL, ConnectionSettings
-from rpcb_trio._commands._settings._text import bare, read_text
+from rpcb_trio._commands._settings._text import bare, text_in
 from rpcb_trio._shown import without_passwords
 from rpcb_trio.errors import SettingError
 
@@ -101,12 +100,7 @@ def value_in_file(setting: str, path: str) -> str:
     Raises:
         SettingError: it can't be read, or holds something else; the error does not show it.
     """
-    try:
-        return _alone(setting, read_text(Path(path)))
-    except OSError as error:
-        raise SettingError(f"{setting} {path} can't be read: {error.strerror}") from error
-    except SettingError as error:
-        raise SettingError(f"{setting} {path}: {error}") from None
+    return text_in(setting, path, partial(_alone, setting))
 
 
 def _alone(setting: str, text: str) -> str:

@@ -15,7 +15,7 @@ from rpcb_trio._bounds import COUNT, FINITE, FINITE_OR_0, NOT_NEGATIVE, POSITIVE
 from rpcb_trio._commands._settings._broker import value_in_file
 from rpcb_trio._commands._settings._parameters import setting, several
 from rpcb_trio._commands._settings._shared import PORT, ConnectionSettings
-from rpcb_trio._commands._settings._text import read_text
+from rpcb_trio._commands._settings._text import text_in
 from rpcb_trio._commands._settings._values import BYTES, SECONDS
 from rpcb_trio._gateway import GatewayOptions, lines_of_keys
 from rpcb_trio.errors import SettingError
@@ -210,7 +210,7 @@ def _no_passphrase() -> str:
 def _keys_in(path: str | None) -> list[str]:
     if path is None:
         return []
-    lines = lines_of_keys(_text_in("api_key_file", path))
+    lines = lines_of_keys(text_in("api_key_file", path))
     if Path(path).stat().st_mode & S_IWOTH:
         raise SettingError(f"api_key_file {path} can be written by everybody; take that away with chmod o-w")
     if not lines:  # it may be half written; without keys all would be let in
@@ -219,16 +219,7 @@ def _keys_in(path: str | None) -> list[str]:
 
 
 def _key_in(place: str | None) -> str | None:
-    return place if place is None or "://" in place else _text_in("jwt_keys", place)
-
-
-def _text_in(setting: str, path: str) -> str:
-    try:
-        return read_text(Path(path))
-    except OSError as error:
-        raise SettingError(f"{setting} {path} can't be read: {error.strerror}") from error
-    except SettingError as error:
-        raise SettingError(f"{setting} {path}: {error}") from None
+    return place if place is None or "://" in place else text_in("jwt_keys", place)
 
 
 def secret_of(settings: GatewaySettings) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Callable
 from pathlib import Path
 
 from rpcb_trio.errors import SettingError
@@ -59,3 +60,17 @@ def read_text(path: Path) -> str:
         raise SettingError(
             f"it is not {encoding.upper()} (line {line}, byte {error.start}); save it as UTF-8"
         ) from None
+
+
+def text_in(setting: str, path: str, read: Callable[[str], str] = str) -> str:
+    """What `read` makes of the text in a file that a setting names.
+
+    Raises:
+        SettingError: the file can't be read, or `read` refuses its text.
+    """
+    try:
+        return read(read_text(Path(path)))
+    except OSError as error:
+        raise SettingError(f"{setting} {path} can't be read: {error.strerror}") from error
+    except SettingError as error:
+        raise SettingError(f"{setting} {path}: {error}") from None

@@ -128,6 +128,14 @@ async def test_a_service_may_join_its_parts_itself_and_compute_otherwise_where_n
         assert await letters(worker, b"abc") == [b"a", b"b", b"c"]
 
 
+async def test_an_infer_that_is_none_is_no_infer_and_the_parts_are_joined(autojump_clock: MockClock) -> None:
+    class Overridden(Spelling):
+        infer = None
+
+    async with serving(Overridden()) as worker:
+        assert await whole(worker, b"abc") == b"abc"
+
+
 async def test_a_function_that_yields_is_a_service(autojump_clock: MockClock) -> None:
     def spell(bodies: list[bytes]) -> Iterator[Step[bytes]]:
         yield from by_item([body[at : at + 1] for at in range(len(body))] for body in bodies)

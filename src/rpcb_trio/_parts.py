@@ -177,7 +177,8 @@ def with_infer(hooks: Mapping[str, Any], *, joins_bytes: bool = True) -> dict[st
         if encode is not None:
             given["encode"] = partial(_encode_each, encode)
     given["join"] = join
-    given.setdefault("infer", partial(_infer_whole, stream_infer, join))
+    if given.get("infer") is None:
+        given["infer"] = partial(_infer_whole, stream_infer, join)
     return given
 
 

@@ -38,6 +38,7 @@ from rpcb_trio._pipeline import (
     _computing,
     _content_cache,
     _flights,
+    _generation,
     _generations,
     _isolation,
     _journal,
@@ -393,9 +394,9 @@ async def test_every_await_of_every_stage_is_among_those_that_are_cut(
     # Where a session begins it waits only if the prefetch was changed while it was opened.
     lines, at = inspect.getsourcelines(_worker.WorkerLoop._serve)
     unlikely = {(inspect.getfile(_worker), at + lines.index(each)) for each in lines if "_follow" in each}
-    # What is in pieces waits there only for a third model to load, or for a broker that is slow.
+    # What is in pieces waits there only for a broker that is slow.
     lines, at = inspect.getsourcelines(_receiving.Receiving.in_pieces)
-    rare = [each for each in lines if "serving()).codec" in each or "catch_up" in each]
+    rare = [each for each in lines if "catch_up" in each]
     unlikely |= {(inspect.getfile(_receiving), at + lines.index(each)) for each in rare}
     lines, at = inspect.getsourcelines(_generations.Generations.opened)
     of_a_manager = {(inspect.getfile(_generations), at + line) for line in range(len(lines))}
@@ -412,5 +413,5 @@ async def test_every_await_of_every_stage_is_among_those_that_are_cut(
         _batcher,
         _isolation,
     )
-    rooms |= awaits(_generations, _pipeline, _worker)
+    rooms |= awaits(_generation, _generations, _pipeline, _worker)
     assert (rooms | of_the_loop) - of_a_manager - unlikely - places == set()

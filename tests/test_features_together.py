@@ -230,7 +230,7 @@ class Play:
             "led": flights._led,
             "latest": flights._latest,
             "cancels": (cancels._held or cancels._pending or cancels._cancelled or cancels._called),
-            "uses": pipeline.generations.current.codec.uses._count,
+            "uses": pipeline.generations.current.uses._count,
         }
         assert not any(kept.values()), kept
 

@@ -15,7 +15,7 @@ from trio.testing import MockClock
 from rpcb_trio import Request, Success
 from rpcb_trio._instruments import Instruments
 from rpcb_trio._parts import END
-from rpcb_trio._pipeline import Codec, Hooks, Resolved, _part_sender
+from rpcb_trio._pipeline import Encoding, Hooks, Resolved, _part_sender
 from rpcb_trio._pipeline._part_sender import PartSender, Stream
 from rpcb_trio._service import bind
 from rpcb_trio._transports import Rest, Session
@@ -70,14 +70,14 @@ class Replies:
     """Replies in parts over a slow session, and what has become of them."""
 
     def __init__(self, session: Slow, nursery: trio.Nursery) -> None:
-        self._codec = Codec(bind(lambda bodies: bodies), Hooks(in_place, most=1))
+        self._encoding = Encoding(bind(lambda bodies: bodies), Hooks(in_place, most=1))
         self.finished: list[tuple[str | None, Answer | Resolved, float]] = []
         self.session = session
         self.streams = {
             name: Stream(Request(body=b"", arrived=0.0, reply_to=name)) for name in session.seconds
         }
         self.sender = PartSender(
-            self._codec,
+            self._encoding,
             cast("Session", session),
             self._finish,
             nursery=nursery,
@@ -94,7 +94,7 @@ class Replies:
         await self.sender.send(several, has_turn=False)
 
     def end(self, name: str) -> None:
-        self.streams[name].end(END, self._codec)
+        self.streams[name].end(END, self._encoding)
         self.sender.finish([self.streams[name]])
 
 

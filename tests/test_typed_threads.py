@@ -16,8 +16,8 @@ import trio
 from trio.testing import MockClock
 
 from rpcb_trio import Request
-from rpcb_trio._pipeline import Codec, Hooks
-from rpcb_trio._pipeline._codec import QUICK
+from rpcb_trio._pipeline import Decoding, Hooks
+from rpcb_trio._pipeline._decoding import QUICK
 from rpcb_trio._service import bind
 from rpcb_trio._typed._quick import is_quick
 from rpcb_trio.batching import Pending
@@ -152,7 +152,7 @@ async def test_a_thread_decodes_what_may_take_long_or_runs_the_services_code(
         offloaded.append(function)
         return function()
 
-    codec = Codec(bind(service), Hooks(offload, most=1))
-    decoded = await codec.decode(Request(body=body, arrived=0.0), suspect=is_suspect)
+    decoding = Decoding(bind(service), Hooks(offload, most=1))
+    decoded = await decoding.decode(Request(body=body, arrived=0.0), suspect=is_suspect)
     assert isinstance(decoded, Pending) is (body != b"{}")
     assert len(offloaded) == calls

@@ -26,7 +26,7 @@ from rpcb_trio._guard import await_infer, outcomes_of, run_infer
 from rpcb_trio._instruments import Instrument, Setup
 from rpcb_trio._messages import Answer, Batch, Failure, Outcome, Pending, Reply, Request, Run, Settled
 from rpcb_trio._parts import END
-from rpcb_trio._pipeline import Codec, Hooks, Isolation, Resolved, Worker, open_worker
+from rpcb_trio._pipeline import Decoding, Encoding, Hooks, Isolation, Resolved, Worker, open_worker
 from rpcb_trio._service import bind
 from rpcb_trio._transports import MemoryBroker
 from rpcb_trio._typed import is_async
@@ -282,34 +282,35 @@ async def push_batch(service: Any, bodies: Sequence[bytes]) -> list[Reply]:
     Failures are isolated and encoded as by a worker.
     """
     bound = bind(service)
-    codec = Codec(bound, Hooks(in_place, most=1))
+    hooks = Hooks(in_place, most=1)
+    decoding, encoding = Decoding(bound, hooks), Encoding(bound, hooks)
     requests = [Request(body=body, arrived=trio.current_time()) for body in bodies]
-    decoded = [await codec.decode(request) for request in requests]
+    decoded = [await decoding.decode(request) for request in requests]
     outcomes: dict[Request, Outcome[Any]] = {
         request: each for request, each in zip(requests, decoded, strict=True) if isinstance(each, Failure)
     }
     results = defaultdict[Request, list[Any]](list)
     while members := [each for each in decoded if isinstance(each, Pending)]:
-        computed = await Isolation(VirtualExecutor(bound.infer), given=codec.given).infer(members)
+        computed = await Isolation(VirtualExecutor(bound.infer), given=decoding.given).infer(members)
         decoded = []
         for member, outcome in zip(members, computed, strict=True):
-            ending = await _after(member, outcome, codec, results[member.request])
+            ending = await _after(member, outcome, decoding, encoding, results[member.request])
             if isinstance(ending, Pending):
                 decoded.append(ending)
             else:
                 outcomes[member.request] = ending
-    answers = await codec.encode([Resolved(request, outcomes[request]) for request in requests])
+    answers = await encoding.encode([Resolved(request, outcomes[request]) for request in requests])
     return [answer.reply for answer in answers if answer.reply is not None]
 
 
 async def _after(
-    member: Pending, outcome: Outcome[Any], codec: Codec, results: list[Any]
+    member: Pending, outcome: Outcome[Any], decoding: Decoding, encoding: Encoding, results: list[Any]
 ) -> Pending | Outcome[Any]:
     """What comes after a computed member: its request's next piece, or its outcome."""
     if member.rest is None:
         return outcome
     if isinstance(outcome, Failure):
-        await codec.close_pieces(member)
+        await decoding.close_pieces(member)
         return outcome
     results.append(outcome.value)
-    return await codec.following_piece(member) or await codec.join(member.request, results)
+    return await decoding.following_piece(member) or await encoding.join(member.request, results)

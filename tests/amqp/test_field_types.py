@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 import rpcb_trio._batching._batcher as batching
 from rpcb_trio import MemoryBroker, Topology
-from rpcb_trio._pipeline._codec import batch_headers
+from rpcb_trio._pipeline._batch_headers import numbers_of
 from rpcb_trio._transports._amqp._codec._properties import Properties, read_properties, write_properties
 from rpcb_trio._transports._amqp._codec._tables import Table, read_table
 from rpcb_trio.amqp import AmqpTransport
@@ -93,7 +93,7 @@ def test_a_number_that_we_write_is_an_int32_and_where_it_is_larger_an_int64(valu
 def test_what_a_reply_says_of_its_batch_fits_into_int32_for_a_workers_whole_life(
     batch: int, size: int, wait: float
 ) -> None:
-    headers = batch_headers(batch, size, wait)
+    headers = numbers_of(batch, size, wait)
     found = written(headers)
     assert set(types_of(found).values()) == {b"I"}
     assert found["rpcb-batch"] == batch % 2**31

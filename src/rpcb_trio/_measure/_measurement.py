@@ -18,7 +18,7 @@ import trio
 from rpcb_trio._executors import Executor, executor_of
 from rpcb_trio._measure._law import Observation, ServiceLaw, fit_law
 from rpcb_trio._messages import Ending, Failure, Outcome, Pending, Request
-from rpcb_trio._pipeline import Codec, Hooks, Isolation, in_thread
+from rpcb_trio._pipeline import Decoding, Hooks, Isolation, in_thread
 from rpcb_trio._service import BoundService
 from rpcb_trio.errors import SettingError
 
@@ -63,10 +63,10 @@ def sizes_up_to(largest: int) -> list[int]:
 
 
 async def _decode(service: BoundService, bodies: Mapping[str, bytes]) -> list[_Sample]:
-    codec = Codec(service, Hooks(in_thread, most=1, timeout=math.inf))
+    decoding = Decoding(service, Hooks(in_thread, most=1, timeout=math.inf))
     samples = []
     for name, body in bodies.items():
-        decoded = await codec.decode(Request(body=body, arrived=trio.current_time()))
+        decoded = await decoding.decode(Request(body=body, arrived=trio.current_time()))
         if isinstance(decoded, Failure):
             raise SettingError(f"{name}: the service can't take it: {decoded.error.in_full}")
         samples.append(_Sample(name, decoded))

@@ -13,10 +13,11 @@ import trio
 
 from rpcb_trio._batching import Batcher
 from rpcb_trio._messages import Answer, Failure, Pending, Request
-from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._flights import Flight, Flights, Way
+from rpcb_trio._pipeline._generation import Generation
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._remembered import RememberedReplies
+from rpcb_trio._pipeline._resolved import Resolved
 from rpcb_trio._pipeline._unpacking import is_plain
 from rpcb_trio._transports import Session
 from rpcb_trio.errors import BodyTooBig, CallerGone, NoReplyTo
@@ -69,19 +70,21 @@ class Admission:
         self.decoding = 0
         """How many requests are decoded now."""
 
-    def is_prompt(self, requests: Sequence[Request], codec: Codec) -> bool:
+    def is_prompt(self, requests: Sequence[Request], generation: Generation) -> bool:
         """Whether none of these needs an await, so that `admit_promptly` will do."""
         awaits = self._remembered.is_on or self.rules.checks_caller or not self._has_room(len(requests))
-        awaits = awaits or self._flights.are_on(codec)
-        return codec.takes_bodies and not awaits and all(map(is_plain, requests))
+        awaits = awaits or self._flights.are_on(generation)
+        return generation.decoding.takes_bodies and not awaits and all(map(is_plain, requests))
 
-    def admit_promptly(self, requests: Sequence[Request], codec: Codec) -> list[Pending | Resolved | Answer]:
+    def admit_promptly(
+        self, requests: Sequence[Request], generation: Generation
+    ) -> list[Pending | Resolved | Answer]:
         """As `admit`, for several requests, none of them a suspect."""
-        now = trio.current_time()
-        return [self._refuse(request) or codec.take_body(request, now) for request in requests]
+        now, take_body = trio.current_time(), generation.decoding.take_body
+        return [self._refuse(request) or take_body(request, now) for request in requests]
 
     async def admit(
-        self, request: Request, codec: Codec, *, suspect: bool, way: Way = Way.ANY
+        self, request: Request, generation: Generation, *, suspect: bool, way: Way = Way.ANY
     ) -> Pending | Resolved | Answer | Flight:
         """Decode a request, or refuse it: with an error to encode, or with an answer that is ready.
 
@@ -90,7 +93,7 @@ class Admission:
         settled_early = self._refuse(request) or await self._settle_early(request, suspect=suspect)
         if settled_early is not None:
             return settled_early
-        shared = await self._flights.enter(request, codec, suspect=suspect, way=way)
+        shared = await self._flights.enter(request, generation, suspect=suspect, way=way)
         if shared is not None:
             return shared
         most = self.rules.max_pending
@@ -100,7 +103,7 @@ class Admission:
                 return Resolved(request, Failure(self._batcher.overloaded(request, most)))
         self.decoding += 1
         try:
-            decoded = await codec.decode(request, suspect=suspect)
+            decoded = await generation.decoding.decode(request, suspect=suspect)
         finally:
             self.decoding -= 1
         return Resolved(request, decoded) if isinstance(decoded, Failure) else decoded

@@ -11,10 +11,11 @@ from rpcb_trio._claims import NO_CLAIMS, Claims
 from rpcb_trio._instruments import Instrument, Instruments
 from rpcb_trio._messages import Answer, Failure, Request, Settled
 from rpcb_trio._pipeline._cancels import Cancels, cancelled
-from rpcb_trio._pipeline._codec import Codec, Resolved
+from rpcb_trio._pipeline._encoding import Encoding
 from rpcb_trio._pipeline._generations import Generations
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._pipeline._remembered import RememberedReplies
+from rpcb_trio._pipeline._resolved import Resolved
 from rpcb_trio._transports import Rest, Session
 from rpcb_trio.errors import EncodeError, Expired, OutcomeError, ReplyTooBig
 
@@ -36,7 +37,7 @@ class Answering:
     async def answer(
         self,
         outcomes: Sequence[Resolved | Answer],
-        codec: Codec,
+        encoding: Encoding,
         session: Session,
         is_followed: Callable[[Request], bool] = lambda _: False,
     ) -> list[Answer]:
@@ -53,7 +54,7 @@ class Answering:
                 ready.append(Answer(each.request, None, dropped_for))
             else:
                 to_encode.append(each)
-        encoded = await self._encode(to_encode, codec, session)
+        encoded = await self._encode(to_encode, encoding, session)
         if self.remembered.is_on:
             await self.remembered.put(encoded)
         return [*ready, *encoded]
@@ -88,15 +89,17 @@ class Answering:
                 answers[n], settled[n] = answer, ending
         return answers, settled
 
-    async def _encode(self, resolved: Sequence[Resolved], codec: Codec, session: Session) -> list[Answer]:
+    async def _encode(
+        self, resolved: Sequence[Resolved], encoding: Encoding, session: Session
+    ) -> list[Answer]:
         if not resolved:
             return []
         requests = [each.request for each in resolved]
         self.ledger.begin(requests)
         most = session.max_reply_size if self.max_reply_size is None else self.max_reply_size
         began = trio.current_time()
-        answers = await codec.encode(resolved, most)
-        seconds = trio.current_time() - began if codec.has_encode else None
+        answers = await encoding.encode(resolved, most)
+        seconds = trio.current_time() - began if encoding.has_encode else None
         self.ledger.end(requests)  # not where it is cancelled: then the service's code may run on
         for answer in answers:
             if answer.error is not None:
@@ -105,14 +108,14 @@ class Answering:
         return answers
 
     async def _errors(self, answers: Sequence[Answer], session: Session) -> list[Answer]:
-        codec = self.generations.current.codec
+        encoding = self.generations.current.encoding
         instead = dict[Answer, Answer]()
         most = session.max_reply_size
         if self.claims and most is not None:  # the broker has just named it
-            instead = {each: claimed for each in answers if (claimed := await codec.put(each, most))}
+            instead = {each: claimed for each in answers if (claimed := await encoding.put(each, most))}
         lost = [each for each in answers if each not in instead]
         failed = [Resolved(each.request, Failure(why_unsendable(each, session))) for each in lost]
-        instead |= zip(lost, await self._encode(failed, codec, session), strict=True)
+        instead |= zip(lost, await self._encode(failed, encoding, session), strict=True)
         return [instead[each] for each in answers]
 
     async def _dead_letters(self, answers: Sequence[Answer], _: Session) -> list[Answer]:

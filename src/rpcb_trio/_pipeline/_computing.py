@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import msgspec
 import trio
@@ -12,10 +13,12 @@ import trio
 from rpcb_trio._batching import Batcher
 from rpcb_trio._executors import Streaming
 from rpcb_trio._instruments import Instrument
-from rpcb_trio._messages import Batch, Failure, Pending, wants_parts
+from rpcb_trio._messages import Batch, Failure, Outcome, Pending, wants_parts
+from rpcb_trio._pipeline._batch_headers import headers_of
 from rpcb_trio._pipeline._cancels import cancelled
-from rpcb_trio._pipeline._codec import Codec, Resolved
+from rpcb_trio._pipeline._generation import Generation
 from rpcb_trio._pipeline._isolation import Isolation
+from rpcb_trio._pipeline._resolved import Resolved
 from rpcb_trio._pipeline._shared import Outcomes, Shared
 from rpcb_trio._pipeline._streaming import StreamingBatch
 from rpcb_trio.errors import ExecutorHung, Overloaded
@@ -95,36 +98,35 @@ class Computing:
         late: trio.Nursery,
     ) -> None:
         generation = await self._generations.serving()  # it may be another one than when the batch was closed
-        codec = generation.codec
-        codec.uses.begin()  # the outcomes end it
+        generation.uses.begin()  # the outcomes end it
         running = [member.request for member in closed.members]
         self._ledger.begin(running)
-        batch = await self._of_one_version(closed, codec, computed)
+        batch = await self._of_one_version(closed, generation, computed)
         if batch is not None and self._cancels.is_on:
-            batch = self._without_given_up(batch, codec, computed)
+            batch = self._without_given_up(batch, generation, computed)
         if batch is None:
-            codec.uses.end()
+            generation.uses.end()
             return
         if self._rule.closed(batch, trio.current_time()):
             self._follower.wake()
         self._instruments.notify(Instrument.batch_closed, batch)
-        equal = self._flights.board(batch.members, codec) if self._flights else {}
+        equal = self._flights.board(batch.members, generation) if self._flights else {}
         executor = generation.executors[slot]
         started, paused, teaches = trio.current_time(), 0.0, True
-        if codec.streams and isinstance(executor, Streaming) and any(map(wants_parts, running)):
-            streaming = self._streaming(batch, executor, slot, codec, computed, late=late)
+        if generation.streams and isinstance(executor, Streaming) and any(map(wants_parts, running)):
+            streaming = self._streaming(batch, executor, slot, generation, computed, late=late)
             with self._given_up_by_callers(streaming):
                 await self._stream(streaming)
-            runs, paused, teaches = streaming.runs, streaming.paused, codec.streams_only
-            codec.uses.end()
+            runs, paused, teaches = streaming.runs, streaming.paused, generation.service.streams_only
+            generation.uses.end()
         else:
-            isolation = Isolation(executor, self._journal, slot, codec.given)
+            isolation = Isolation(executor, self._journal, slot, generation.decoding.given)
             outcomes = await isolation.infer_once(batch.members, equal)
-            whole = _without_pieces(batch, codec.resolve(batch, outcomes))
+            whole = _resolve(batch, outcomes, self._headers_of(batch))
             if whole:
-                computed.send_nowait(Outcomes(codec, whole))
+                computed.send_nowait(Outcomes(generation, whole))
             else:
-                codec.uses.end()
+                generation.uses.end()
             runs = isolation.runs
         self._ledger.end(running)
         # What it took says nothing of a model that has taken over meanwhile, nor parts of whole replies.
@@ -142,14 +144,26 @@ class Computing:
         batch: Batch,
         executor: Streaming,
         slot: int,
-        codec: Codec,
+        generation: Generation,
         computed: trio.MemorySendChannel[Outcomes],
         *,
         late: trio.Nursery,
     ) -> StreamingBatch:
-        finish = partial(self._shared.finish, codec, computed)
-        sender = self._shared.sender(codec, finish, late)
-        return StreamingBatch(batch, executor, codec, sender, finish=finish, journal=self._journal, slot=slot)
+        finish = partial(self._shared.finish, generation, computed)
+        sender = self._shared.sender(generation.encoding, finish, late)
+        return StreamingBatch(
+            batch,
+            executor,
+            generation,
+            sender,
+            headers=self._headers_of(batch),
+            finish=finish,
+            journal=self._journal,
+            slot=slot,
+        )
+
+    def _headers_of(self, batch: Batch) -> list[Mapping[str, object]]:
+        return headers_of(batch, batch_headers=self._pipeline.live["batch_headers"])
 
     @contextmanager
     def _given_up_by_callers(self, streaming: StreamingBatch) -> Iterator[None]:
@@ -180,44 +194,43 @@ class Computing:
             raise failed
 
     async def _of_one_version(
-        self, batch: Batch, codec: Codec, computed: trio.MemorySendChannel[Outcomes]
+        self, batch: Batch, generation: Generation, computed: trio.MemorySendChannel[Outcomes]
     ) -> Batch | None:
         """The batch as this version of the service computes it; None where that refuses all in it.
 
         What another version has decoded is decoded anew, as it would be after a redelivery.
         """
-        if codec.version is not None:
-            batch = msgspec.structs.replace(batch, version=codec.version)
-        if all(member.generation == codec.generation for member in batch.members):
+        if generation.version is not None:
+            batch = msgspec.structs.replace(batch, version=generation.version)
+        number = generation.number
+        if all(member.generation == number for member in batch.members):
             return batch
-        batch = self._without_former_pieces(batch, codec)
+        batch = self._without_former_pieces(batch, number)
         decoded: list[Pending | Failure] = list(batch.members)
 
         async def decode(place: int, member: Pending) -> None:
-            anew = await codec.decode(member.request, suspect=member.suspect)
+            anew = await generation.decoding.decode(member.request, suspect=member.suspect)
             if isinstance(anew, Pending) and anew.rest is not None:
-                await codec.close_pieces(anew)
+                await generation.decoding.close_pieces(anew)
                 anew = Failure(Overloaded("the model was swapped meanwhile; send the request again"))
             decoded[place] = anew
 
         async with trio.open_nursery() as nursery:
             for place, member in enumerate(batch.members):
-                if member.generation != codec.generation:
+                if member.generation != number:
                     nursery.start_soon(decode, place, member)
         undecodable = [
             Resolved(member.request, each)
             for member, each in zip(batch.members, decoded, strict=True)
             if isinstance(each, Failure)
         ]
-        self._refuse_several(undecodable, codec, computed)
+        self._refuse_several(undecodable, generation, computed)
         members = tuple(each for each in decoded if isinstance(each, Pending))
         return msgspec.structs.replace(batch, members=members) if members else None
 
-    def _without_former_pieces(self, batch: Batch, codec: Codec) -> Batch:
+    def _without_former_pieces(self, batch: Batch, number: int) -> Batch:
         """The batch without the pieces that another version has decoded: their requests begin anew."""
-        former = [
-            each for each in batch.members if each.rest is not None and each.generation != codec.generation
-        ]
+        former = [each for each in batch.members if each.rest is not None and each.generation != number]
         for each in former:
             self._ledger.end([each.request])
             each.rest.end(None)
@@ -226,7 +239,7 @@ class Computing:
         )
 
     def _without_given_up(
-        self, batch: Batch, codec: Codec, computed: trio.MemorySendChannel[Outcomes]
+        self, batch: Batch, generation: Generation, computed: trio.MemorySendChannel[Outcomes]
     ) -> Batch | None:
         """The batch without those that were cancelled since it was closed; None where that is all."""
         given_up = [member for member in batch.members if member.request in self._cancels]
@@ -241,28 +254,29 @@ class Computing:
                 self._ledger.end([member.request])
                 self._shared.notify_refused([resolved])
                 member.rest.end(resolved)
-        self._refuse_several(whole, codec, computed)
+        self._refuse_several(whole, generation, computed)
         members = tuple(member for member in batch.members if member not in given_up)
         return msgspec.structs.replace(batch, members=members) if members else None
 
     def _refuse_several(
-        self, refused: Sequence[Resolved], codec: Codec, computed: trio.MemorySendChannel[Outcomes]
+        self, refused: Sequence[Resolved], generation: Generation, computed: trio.MemorySendChannel[Outcomes]
     ) -> None:
         if refused:
             self._ledger.end([each.request for each in refused])
             self._shared.notify_refused(refused)
-            codec.uses.begin()
-            computed.send_nowait(Outcomes(codec, refused))
+            generation.uses.begin()
+            computed.send_nowait(Outcomes(generation, refused))
 
 
-def _without_pieces(batch: Batch, resolved: list[Resolved]) -> list[Resolved]:
+def _resolve(
+    batch: Batch, outcomes: Sequence[Outcome[Any]], headers: Sequence[Mapping[str, object]]
+) -> list[Resolved]:
     """What is to be answered; the pieces among it go to the requests that they are of."""
-    if all(member.rest is None for member in batch.members):
-        return resolved
     whole = list[Resolved]()
-    for member, each in zip(batch.members, resolved, strict=True):
+    for member, outcome, about_batch in zip(batch.members, outcomes, headers, strict=True):
+        resolved = Resolved(member.request, outcome, about_batch)
         if member.rest is None:
-            whole.append(each)
+            whole.append(resolved)
         else:
-            member.rest.end(each)
+            member.rest.end(resolved)
     return whole

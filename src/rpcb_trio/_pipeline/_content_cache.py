@@ -9,7 +9,7 @@ import msgspec
 
 from rpcb_trio._cache import Cache
 from rpcb_trio._messages import CACHE_HEADER, Answer, Reply, Request
-from rpcb_trio._pipeline._codec import Codec
+from rpcb_trio._pipeline._generation import Generation
 from rpcb_trio._pipeline._hooks import Offload
 from rpcb_trio._pipeline._kept import LONG_BODY, KeptReplies
 
@@ -38,10 +38,10 @@ class ContentCache:
         """Bytes of what is kept."""
         return self._kept.size
 
-    def rule_for(self, codec: Codec) -> Cache | None:
+    def rule_for(self, generation: Generation) -> Cache | None:
         """What is kept for a service; None for nothing. Replies of a former one are forgotten."""
-        if codec.generation > self._generation:
-            self._generation, self._own = codec.generation, codec.cache
+        if generation.number > self._generation:
+            self._generation, self._own = generation.number, generation.service.cache
             self._kept.clear()
             self.change(self._setting)
         return self._rule
@@ -71,15 +71,15 @@ class ContentCache:
         reply = self._kept.get(key)
         return None if reply is None else answer_with(reply, request)
 
-    def put(self, key: bytes, reply: Reply, codec: Codec) -> None:
+    def put(self, key: bytes, reply: Reply, generation: Generation) -> None:
         """Keep the reply of a service, unless another version of it is here already."""
-        if codec.generation == self._generation and self._rule is not None:
+        if generation.number == self._generation and self._rule is not None:
             self._kept.put(key, reply)
 
 
-def shareable(reply: Reply, codec: Codec) -> Reply:
+def shareable(reply: Reply, generation: Generation) -> Reply:
     """A reply as others get it: without what is of its own request and batch."""
-    headers = {**codec.headers, CACHE_HEADER: "hit"}
+    headers = {**generation.encoding.headers, CACHE_HEADER: "hit"}
     return msgspec.structs.replace(reply, correlation_id=None, headers=headers)
 
 

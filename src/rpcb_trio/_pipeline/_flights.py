@@ -20,8 +20,8 @@ import trio
 
 from rpcb_trio._claims import CLAIM_HEADER, is_claimed
 from rpcb_trio._messages import STREAM_HEADER, Answer, Pending, Reply, Request
-from rpcb_trio._pipeline._codec import Codec
 from rpcb_trio._pipeline._content_cache import ContentCache, shareable
+from rpcb_trio._pipeline._generation import Generation
 from rpcb_trio._shares import Shares
 from rpcb_trio.errors import Busy, CallerCancelled, CallerGone, OutcomeError
 
@@ -92,9 +92,9 @@ class Flights:
     def __len__(self) -> int:
         return len(self._led)
 
-    def are_on(self, codec: Codec) -> bool:
+    def are_on(self, generation: Generation) -> bool:
         """Whether replies of a service are shared at all."""
-        return self._contents.rule_for(codec) is not None
+        return self._contents.rule_for(generation) is not None
 
     def followed(self, request: Request) -> bool:
         """Whether others wait for its reply."""
@@ -102,10 +102,10 @@ class Flights:
         return flight is not None and bool(flight.followers)
 
     async def enter(
-        self, request: Request, codec: Codec, *, suspect: bool, way: Way = Way.ANY
+        self, request: Request, generation: Generation, *, suspect: bool, way: Way = Way.ANY
     ) -> Answer | Flight | None:
         """What answers a request: a reply that is kept, or that of a flight; None where it is computed."""
-        rule = self._contents.rule_for(codec)
+        rule = self._contents.rule_for(generation)
         if rule is None or is_claimed(request) or request.headers.get(STREAM_HEADER):
             return None
         if way is Way.ALONE:
@@ -116,15 +116,15 @@ class Flights:
         if answer is not None:
             return answer
         flight = self._latest.get(key)
-        if flight is not None and not suspect and flight.takes(request, codec.generation, self.shares):
+        if flight is not None and not suspect and flight.takes(request, generation.number, self.shares):
             flight.followers.append(request)
             return flight
         self._missed(request)
         if not suspect:
-            self._led[request] = self._latest[key] = Flight(key, request, codec.generation)
+            self._led[request] = self._latest[key] = Flight(key, request, generation.number)
         return None
 
-    def board(self, members: Sequence[Pending], codec: Codec) -> dict[int, int]:
+    def board(self, members: Sequence[Pending], generation: Generation) -> dict[int, int]:
         """Take in that a batch is computed; returns the places of members that equal an earlier one of it.
 
         For each the place of that one. Such are requests that could not follow when they came.
@@ -134,7 +134,7 @@ class Flights:
             flight = self._led.get(member.request)
             if flight is None:
                 continue
-            if flight.generation != codec.generation:
+            if flight.generation != generation.number:
                 continue  # to another version of the service other requests are equal
             if flight.key in first and member.rest is None:
                 equal[place] = first[flight.key]
@@ -145,7 +145,7 @@ class Flights:
                 first[flight.key] = place
         return equal
 
-    def land(self, answers: Collection[Answer], codec: Codec) -> None:
+    def land(self, answers: Collection[Answer], generation: Generation) -> None:
         """Keep what succeeded of these, and have those that waited for them go on."""
         for answer in answers:
             flight = self._led.pop(answer.request, None)
@@ -159,11 +159,11 @@ class Flights:
             if CLAIM_HEADER in answer.reply.headers:  # its body is in a store, for its own caller
                 flight.end(way=Way.ALONE)
                 continue
-            if flight.generation != codec.generation:
+            if flight.generation != generation.number:
                 flight.end()
                 continue
-            reply = shareable(answer.reply, codec)
-            self._contents.put(flight.key, reply, codec)
+            reply = shareable(answer.reply, generation)
+            self._contents.put(flight.key, reply, generation)
             flight.end(reply=reply)
 
 

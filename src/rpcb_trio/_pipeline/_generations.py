@@ -15,10 +15,8 @@ computed.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import trio
@@ -28,66 +26,10 @@ from rpcb_trio._executors import Closable, Executor
 from rpcb_trio._guard import warming_up
 from rpcb_trio._instruments import Instrument, Instruments
 from rpcb_trio._nursery import open_serving_nursery
-from rpcb_trio._pipeline._codec import Codec
+from rpcb_trio._pipeline._generation import Generation
 from rpcb_trio._pipeline._hooks import Offload
 from rpcb_trio._service import BoundService, bind, check_version, name_of
-from rpcb_trio.errors import RpcbError, SettingError, SwapInterrupted, WarmUpFailed, first_leaf
-
-log = logging.getLogger("rpcb_trio")
-
-CLOSE_TIMEOUT = 30.0
-"""Seconds for a service's `close`, and for what still runs there of a session that was lost."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Generation:
-    """One service at work."""
-
-    codec: Codec
-    executors: Sequence[Executor]
-
-    @property
-    def version(self) -> str | None:
-        return self.codec.version
-
-    async def warm_up(self, most: float) -> None:
-        """Warm all executors up; the first that fails ends this, with its error alone.
-
-        Raises:
-            RpcbError: as the executors, or it took longer than `most` seconds.
-        """
-        failed: RpcbError | None = None
-        try:
-            with trio.move_on_after(most) as scope:
-                async with trio.open_nursery() as nursery:
-                    for executor in self.executors:
-                        nursery.start_soon(executor.warm_up)
-        except* RpcbError as group:
-            failed = first_leaf(group)
-        if failed is not None:
-            raise failed
-        if scope.cancelled_caught:
-            raise WarmUpFailed(
-                f"warming up took longer than {most:g} s (warm_up_timeout); raise it if it may"
-            )
-
-    async def close(self) -> None:
-        """Free what its executors have, though this is cancelled; what goes wrong is a line in the log."""
-        with trio.CancelScope(shield=True):
-            async with trio.open_nursery() as nursery:
-                for executor in self.executors:
-                    if isinstance(executor, Closable):
-                        nursery.start_soon(_close, executor)
-
-
-async def _close(executor: Closable) -> None:
-    with trio.move_on_after(CLOSE_TIMEOUT) as scope:
-        try:
-            await executor.aclose()
-        except Exception as error:  # noqa: BLE001 - of the service's `close`; it costs memory, and no request
-            log.warning("a model that was swapped may keep its memory: %s", error)
-    if scope.cancelled_caught:
-        log.warning("a model that was swapped keeps its memory: it is not closed after %g s", CLOSE_TIMEOUT)
+from rpcb_trio.errors import SettingError, SwapInterrupted
 
 
 class _Swap:
@@ -165,13 +107,13 @@ class Generations:
         """Note that nothing of a session needs a service any more."""
         for each in (self._former, self.current):
             if each is not None:
-                each.codec.uses.clear()
+                each.uses.clear()
 
-    def change(self, *, batch_headers: bool, max_body_size: int | None) -> None:
-        """Have other settings, the generations to come as well."""
+    def change(self, *, max_body_size: int | None) -> None:
+        """Have another setting, the generations to come as well."""
         for each in (self._former, self.current):
             if each is not None:
-                each.codec.batch_headers, each.codec.max_body_size = batch_headers, max_body_size
+                each.decoding.max_body_size = max_body_size
 
     @asynccontextmanager
     async def opened(self, forget: Callable[[], None]) -> AsyncIterator[None]:
@@ -263,8 +205,7 @@ class Generations:
             else:
                 await self._load(following, swap)
             self._forget()
-            following.codec.batch_headers = former.codec.batch_headers  # they may have changed meanwhile
-            following.codec.max_body_size = former.codec.max_body_size
+            following.decoding.max_body_size = former.decoding.max_body_size  # it may have changed meanwhile
             self._former, self.current = former, following
         except SwapInterrupted:
             raise
@@ -275,13 +216,13 @@ class Generations:
         if swap.unload_first:
             self._open()
         else:
-            await former.codec.uses.over()
+            await former.uses.over()
             await former.close()
         self._former = None
 
     async def _made(self, swap: _Swap) -> Generation:
         bound = await self._offload(lambda: _bound(swap.service))
-        if self.current.codec.closes_with(bound):
+        if self.current.closes_with(bound):
             raise SettingError(
                 f"{bound.name} is the object that serves already; give a new one, or its class"
             )
@@ -290,7 +231,7 @@ class Generations:
         if executors is None:
             assert self._make_executors is not None  # noqa: S101 - for the type checker
             executors = self._make_executors(bound)
-        return Generation(codec=self.current.codec.following(bound, version), executors=executors)
+        return self.current.following(bound, version, executors)
 
     async def _load(self, generation: Generation, swap: _Swap) -> None:
         """Load it for good: from here on the swap can't be given up."""
@@ -310,7 +251,7 @@ class Generations:
         """
         self._make_irrevocable(swap)
         self._loaded = trio.Event()
-        await former.codec.uses.over()
+        await former.uses.over()
         await former.close()
         self._loading = swap.scope
         if self._has_ended:

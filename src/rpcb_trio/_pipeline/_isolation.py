@@ -10,7 +10,7 @@ import trio
 from rpcb_trio._executors import Executor
 from rpcb_trio._guard import judge_infer, outcomes_of
 from rpcb_trio._messages import Ending, Failure, Outcome, Pending, Run, Success, Work
-from rpcb_trio._pipeline._codec import ITEM
+from rpcb_trio._pipeline._decoding import ITEM
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio.errors import ExecutorHung, OutOfMemory
 

@@ -28,7 +28,8 @@ from rpcb_trio._messages import (
 )
 from rpcb_trio._parts import END, End
 from rpcb_trio._pipeline._answering import why_unsendable
-from rpcb_trio._pipeline._codec import Codec, Resolved
+from rpcb_trio._pipeline._encoding import Encoding
+from rpcb_trio._pipeline._resolved import Resolved
 from rpcb_trio._transports import Rest, Session
 from rpcb_trio.errors import Busy, CallerCancelled, CallerGone, InferError, OutcomeError
 
@@ -69,10 +70,10 @@ class Stream:
         number, self.position = self.position, self.position + 1
         return Resolved(self.request, part, {**self.headers, PART_HEADER: number})
 
-    def end(self, ending: Outcome[Any] | End, codec: Codec) -> None:
+    def end(self, ending: Outcome[Any] | End, encoding: Encoding) -> None:
         """Nothing more is computed of it."""
         if ending is END:
-            self.ending = codec.end(self.request, self.headers)
+            self.ending = encoding.end(self.request, self.headers)
         else:
             self.ending = Resolved(self.request, ending, {**self.headers, END_HEADER: True})
 
@@ -103,7 +104,7 @@ class PartSender:
     """Sends the parts of one batch.
 
     Args:
-        codec: of the service.
+        encoding: of the service.
         session: takes them.
         finish: takes the last message of each, once its parts are confirmed.
         nursery: for what is late.
@@ -114,7 +115,7 @@ class PartSender:
 
     def __init__(
         self,
-        codec: Codec,
+        encoding: Encoding,
         session: Session,
         finish: Callable[[Answer | Resolved], None],
         *,
@@ -123,7 +124,7 @@ class PartSender:
         instruments: Instruments,
         max_size: int | None,
     ) -> None:
-        self._codec = codec
+        self._encoding = encoding
         self._session = session
         self._finish = finish
         self._nursery = nursery
@@ -132,10 +133,10 @@ class PartSender:
         self._caught_up = caught_up
 
     async def send(self, parts: Sequence[tuple[Stream, Success[Any]]], *, has_turn: bool) -> None:
-        """Encode parts, and send them, each to the caller of its stream; `has_turn` as for `Codec.encode`."""
+        """Encode parts, and send each to the caller of its stream; `has_turn` as for `Encoding.encode`."""
         resolved = [stream.next_part(part) for stream, part in parts]
         most = self._session.max_reply_size if self._max_size is None else self._max_size
-        answers = await self._codec.encode(resolved, most, has_turn=has_turn)
+        answers = await self._encoding.encode(resolved, most, has_turn=has_turn)
         ready = list[Part]()
         for (stream, _), each, answer in zip(parts, resolved, answers, strict=True):
             assert answer.reply is not None  # noqa: S101 - for the type checker

@@ -17,9 +17,11 @@ import trio
 
 from rpcb_trio._messages import Failure, Outcome, Pending, Success
 from rpcb_trio._parts import END, End
-from rpcb_trio._pipeline._codec import Codec, Resolved, RestOfPieces
+from rpcb_trio._pipeline._decoding import RestOfPieces
+from rpcb_trio._pipeline._generation import Generation
 from rpcb_trio._pipeline._ledger import Ledger
 from rpcb_trio._pipeline._part_sender import Stream
+from rpcb_trio._pipeline._resolved import Resolved
 
 T = TypeVar("T")
 
@@ -32,8 +34,8 @@ class InPieces:
 
     Args:
         first: its first piece.
-        codec: that has decoded it.
-        serving: the codec of the service that answers now.
+        generation: that has decoded it.
+        serving: the one that answers now.
         ledger: is told when the service's code runs.
         send: puts a piece among the pending ones.
         stream: its reply, where that goes out in parts; None where it is wanted whole.
@@ -43,16 +45,16 @@ class InPieces:
     def __init__(
         self,
         first: Pending,
-        codec: Codec,
+        generation: Generation,
         *,
-        serving: Callable[[], Awaitable[Codec]],
+        serving: Callable[[], Awaitable[Generation]],
         ledger: Ledger,
         send: Callable[[Pending], None],
         stream: Stream | None,
-        send_part: Callable[[Codec, Success[Any]], Awaitable[None]],
+        send_part: Callable[[Generation, Success[Any]], Awaitable[None]],
     ) -> None:
         self._piece = first
-        self._codec = codec
+        self._generation = generation
         self._is_open = True
         """Whether more pieces may come."""
         self._serving = serving
@@ -65,49 +67,49 @@ class InPieces:
         self.is_refused = False
         """Whether none of it was computed, since another service could not decode it."""
 
-    async def run(self) -> tuple[Codec, Resolved]:
-        """Return what becomes of the request, and the codec of the service that computed it."""
+    async def run(self) -> tuple[Generation, Resolved]:
+        """Return what becomes of the request, and the generation that computed it."""
         try:
             return await self._run()
         finally:
             if self._is_open:
                 with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
-                    await self._codec.close_pieces(self._piece)
+                    await self._generation.decoding.close_pieces(self._piece)
 
-    async def _run(self) -> tuple[Codec, Resolved]:
+    async def _run(self) -> tuple[Generation, Resolved]:
         request, results = self._piece.request, list[Any]()
         while True:
             self._ledger.begin([request])  # whoever computes a piece ends that
             self._send(self._piece)
-            following = await self._using(self._codec, self._codec.following_piece(self._piece))
+            following = await self._using(self._generation.decoding.following_piece(self._piece))
             self._is_open = isinstance(following, Pending)
             resolved = await self._piece.rest.ended()
             self._ledger.begin([request])
             if resolved is None:
                 anew = await self._begin_anew()
                 if anew is not None:
-                    return self._codec, Resolved(request, anew)
+                    return self._generation, Resolved(request, anew)
                 results = []
                 continue
             if isinstance(resolved.outcome, Failure):
-                return self._codec, resolved
+                return self._generation, resolved
             if self._stream is None:
                 results.append(resolved.outcome.value)
             elif not await self._streamed(self._stream, resolved, resolved.outcome):
-                return self._codec, resolved
+                return self._generation, resolved
             if following is None:
-                return self._codec, await self._joined(results, resolved)
+                return self._generation, await self._joined(results, resolved)
             if isinstance(following, Failure):
-                return self._codec, Resolved(request, following, resolved.headers)
+                return self._generation, Resolved(request, following, resolved.headers)
             self._piece = msgspec.structs.replace(following, since=trio.current_time())
 
     async def _begin_anew(self) -> Failure | None:
         """Decode the request by the service that answers now; None where that has worked."""
         piece = self._piece
         if self._is_open:
-            await self._codec.close_pieces(piece)
-        self._codec = codec = await self._serving()
-        decoded = await self._using(codec, codec.decode(piece.request, suspect=piece.suspect))
+            await self._generation.decoding.close_pieces(piece)
+        self._generation = await self._serving()
+        decoded = await self._using(self._generation.decoding.decode(piece.request, suspect=piece.suspect))
         if isinstance(decoded, Failure):
             self._is_open = False
             self.is_refused = piece.since is None
@@ -124,7 +126,7 @@ class InPieces:
         """Send what was computed of a piece, unless that has gone out in parts; whether more is wanted."""
         if stream.ending is None and outcome.value is not END:
             stream.headers = resolved.headers
-            await self._send_part(self._codec, outcome)
+            await self._send_part(self._generation, outcome)
         return stream.ending is None
 
     @staticmethod
@@ -135,11 +137,12 @@ class InPieces:
     async def _joined(self, results: list[Any], last: Resolved) -> Resolved:
         if self._piece.rest.is_whole or self._stream is not None:
             return last
-        joining = self._codec.join(last.request, results)
-        return Resolved(last.request, await self._using(self._codec, joining), last.headers)
+        joining = self._generation.encoding.join(last.request, results)
+        return Resolved(last.request, await self._using(joining), last.headers)
 
-    async def _using(self, codec: Codec, call: Awaitable[T]) -> T:
-        codec.uses.begin()
+    async def _using(self, call: Awaitable[T]) -> T:
+        uses = self._generation.uses
+        uses.begin()
         result = await call
-        codec.uses.end()  # not where it is cancelled: the session ends all uses
+        uses.end()  # not where it is cancelled: the session ends all uses
         return result

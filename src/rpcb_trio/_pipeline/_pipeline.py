@@ -84,7 +84,7 @@ class Pipeline:
         )
         self.answering.remembered.limit(live["remember_replies"])
         self._change_cache(before)
-        self.generations.change(batch_headers=live["batch_headers"], max_body_size=live["max_body_size"])
+        self.generations.change(max_body_size=live["max_body_size"])
         self.hooks.timeout = live["hook_timeout"]
         if self.stages is not None:
             self.stages.change()

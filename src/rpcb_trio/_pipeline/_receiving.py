@@ -14,11 +14,12 @@ from rpcb_trio._instruments import Instrument
 from rpcb_trio._messages import Answer, Failure, Pending, Request, Success, wants_parts
 from rpcb_trio._pipeline._admission import Admission
 from rpcb_trio._pipeline._cancels import cancelled
-from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._content_cache import answer_with
 from rpcb_trio._pipeline._flights import Flight, Way
+from rpcb_trio._pipeline._generation import Generation
 from rpcb_trio._pipeline._part_sender import Stream
 from rpcb_trio._pipeline._pieces import InPieces
+from rpcb_trio._pipeline._resolved import Resolved
 from rpcb_trio._pipeline._shared import Outcomes, Shared, at_hand
 
 
@@ -60,7 +61,7 @@ class Receiving:
         computed: trio.MemorySendChannel[Outcomes],
     ) -> None:
         """Have one for each thread that decodes; without `decode` a single one keeps the order."""
-        takes_bodies = self._generations.current.codec.takes_bodies
+        takes_bodies = self._generations.current.decoding.takes_bodies
         while self._receivers < (1 if takes_bodies else self._pipeline.decode_threads):
             self._receivers += 1
             self._receiving += 1
@@ -77,7 +78,7 @@ class Receiving:
         with requests, pending, computed:
             async for first in requests:
                 # What needs no decoding goes on at once: turns of the scheduler for each cost a fifth more.
-                takes_bodies = self._generations.current.codec.takes_bodies
+                takes_bodies = self._generations.current.decoding.takes_bodies
                 taken = [first, *at_hand(requests)] if takes_bodies else [first]
                 if not takes_bodies:  # the one before it may have taken them
                     self.start(requests, pending, computed)
@@ -87,11 +88,13 @@ class Receiving:
         if not self._receiving:
             self._batcher.flush()
 
-    def _pass_on(self, admitted: Sequence[Pending | Resolved | Answer], codec: Codec, onward: Onward) -> None:
+    def _pass_on(
+        self, admitted: Sequence[Pending | Resolved | Answer], generation: Generation, onward: Onward
+    ) -> None:
         first = admitted[0]
         if isinstance(first, Pending) and first.rest is not None:  # it comes alone, as all that is decoded
             its = onward.clone()
-            self._intake.start_soon(self.in_pieces, first, codec, its.pending, its.computed)
+            self._intake.start_soon(self.in_pieces, first, generation, its.pending, its.computed)
             return
         if self._cancels.is_on:
             admitted = self._without_cancelled(admitted)
@@ -101,21 +104,21 @@ class Receiving:
         if len(waiting) < len(admitted):
             answered = [each for each in admitted if not isinstance(each, Pending)]
             self._shared.notify_refused(answered)
-            codec.uses.begin()
-            onward.computed.send_nowait(Outcomes(codec, answered))
+            generation.uses.begin()
+            onward.computed.send_nowait(Outcomes(generation, answered))
 
     async def _admit(self, taken: Sequence[Request], onward: Onward) -> None:
         # All are held from here on, though the session may be lost while one waits to be admitted.
         suspects = self._ledger.receive(taken)
         self._instruments.notify(Instrument.requests_received, taken)
-        codec = self._generations.current.codec
+        generation = self._generations.current
         if self._cancels.is_on and (early := self._cancels.enter(taken)):
-            self._pass_on([Answer(request, None, cancelled()) for request in early], codec, onward)
+            self._pass_on([Answer(request, None, cancelled()) for request in early], generation, onward)
             taken = [request for request in taken if request not in self._cancels]
             if not taken:
                 return
-        if not suspects and self._admission.is_prompt(taken, codec):
-            self._pass_on(self._admission.admit_promptly(taken, codec), codec, onward)
+        if not suspects and self._admission.is_prompt(taken, generation):
+            self._pass_on(self._admission.admit_promptly(taken, generation), generation, onward)
             return
         for request in taken:
             await self._admit_one(request, onward, suspect=request in suspects)
@@ -128,30 +131,30 @@ class Receiving:
         suspect: bool = False,
         way: Way = Way.ANY,
     ) -> None:
-        codec = (await self._generations.serving()).codec
-        codec.uses.begin()
+        generation = await self._generations.serving()
+        generation.uses.begin()
         self._ledger.begin([request])
-        admitted = await self._admission.admit(request, codec, suspect=suspect, way=way)
+        admitted = await self._admission.admit(request, generation, suspect=suspect, way=way)
         if not isinstance(admitted, Flight):
-            self._pass_on([admitted], codec, onward)
+            self._pass_on([admitted], generation, onward)
         elif len(admitted.followers) == 1:
             self._intake.start_soon(self.await_flight, admitted, onward.clone())
         self._ledger.end([request])
-        codec.uses.end()
+        generation.uses.end()
 
     async def await_flight(self, flight: Flight, onward: Onward) -> None:
         """Once a flight is over, have those who followed answered, or go on without it."""
         with onward.pending, onward.computed:
             await flight.over()
-            codec = self._generations.current.codec
+            generation = self._generations.current
             given_up = [each for each in flight.followers if each in self._cancels]
             if given_up:
-                self._pass_on([Answer(each, None, cancelled()) for each in given_up], codec, onward)
+                self._pass_on([Answer(each, None, cancelled()) for each in given_up], generation, onward)
             followers = [each for each in flight.followers if each not in given_up]
             if flight.reply is not None:
                 answers = [answer_with(flight.reply, each) for each in followers]
                 if answers:
-                    self._pass_on(answers, codec, onward)
+                    self._pass_on(answers, generation, onward)
                 return
             async with trio.open_nursery() as nursery:
                 for each in followers:
@@ -160,44 +163,41 @@ class Receiving:
     async def in_pieces(
         self,
         first: Pending,
-        codec: Codec,
+        generation: Generation,
         pending: trio.MemorySendChannel[Sequence[Pending]],
         computed: trio.MemorySendChannel[Outcomes],
     ) -> None:
         """Have a request computed piece by piece, then answer it."""
-
-        async def serving() -> Codec:
-            return (await self._generations.serving()).codec
-
         stream = Stream(first.request) if wants_parts(first.request) else None
         with pending, computed:
             async with trio.open_nursery() as late:
 
-                async def send_part(codec: Codec, part: Success[Any]) -> None:
+                async def send_part(generation: Generation, part: Success[Any]) -> None:
                     assert stream is not None  # noqa: S101 - for the type checker
-                    sender = self._shared.sender(codec, partial(self._shared.finish, codec, computed), late)
+                    finish = partial(self._shared.finish, generation, computed)
+                    sender = self._shared.sender(generation.encoding, finish, late)
                     await sender.send([(stream, part)], has_turn=False)
                     await sender.catch_up([stream])
 
                 pieces = InPieces(
                     first,
-                    codec,
-                    serving=serving,
+                    generation,
+                    serving=self._generations.serving,
                     ledger=self._ledger,
                     send=partial(self._send_piece, pending),
                     stream=stream,
                     send_part=send_part,
                 )
-                codec, resolved = await pieces.run()
+                generation, resolved = await pieces.run()
                 if pieces.is_refused:
                     self._shared.notify_refused([resolved])
-                finish = partial(self._shared.finish, codec, computed)
+                finish = partial(self._shared.finish, generation, computed)
                 if stream is None:
                     finish(resolved)
                     return
                 if stream.ending is None:
-                    stream.end(pieces.ending_of(resolved), codec)
-                self._shared.sender(codec, finish, late).finish([stream])
+                    stream.end(pieces.ending_of(resolved), generation.encoding)
+                self._shared.sender(generation.encoding, finish, late).finish([stream])
 
     def _send_piece(self, pending: trio.MemorySendChannel[Sequence[Pending]], piece: Pending) -> None:
         if self._cancels.is_on:

@@ -9,7 +9,8 @@ import trio
 from rpcb_trio._instruments import Instrument
 from rpcb_trio._messages import Answer, Settled
 from rpcb_trio._pipeline._cancels import cancelled
-from rpcb_trio._pipeline._codec import Codec, Resolved
+from rpcb_trio._pipeline._generation import Generation
+from rpcb_trio._pipeline._resolved import Resolved
 from rpcb_trio._pipeline._shared import Outcomes, Shared, at_hand
 from rpcb_trio._transports import Rest
 
@@ -42,19 +43,22 @@ class Replying:
 
     async def _answer(self, outcomes: Sequence[Outcomes]) -> None:
         session = self._session
-        by_codec = dict[Codec, list[Resolved | Answer]]()  # each is encoded by the service that computed it
+        by_generation = dict[Generation, list[Resolved | Answer]]()
         for each in outcomes:
-            by_codec.setdefault(each.codec, []).extend(each.several)
+            # Each is encoded by the service that computed it.
+            by_generation.setdefault(each.generation, []).extend(each.several)
         answers = list[Answer]()
-        for codec, several in by_codec.items():
-            answered = await self._pipeline.answering.answer(several, codec, session, self._flights.followed)
+        for generation, several in by_generation.items():
+            answered = await self._pipeline.answering.answer(
+                several, generation.encoding, session, self._flights.followed
+            )
             if self._flights:
-                self._flights.land(answered, codec)
+                self._flights.land(answered, generation)
                 answered = self._without_given_up_replies(answered)
                 self._instruments.notify(Instrument.cache_changed, self._pipeline.contents.size)
             answers += answered
         for each in outcomes:
-            each.codec.uses.end()
+            each.generation.uses.end()
         prompt, *apart = session.apart(answers)
         for group in apart:
             self._nursery.start_soon(self.settle, group, range(len(group)), None)

@@ -20,9 +20,11 @@ from rpcb_trio._nursery import open_serving_nursery
 from rpcb_trio._pipeline._answering import Answering
 from rpcb_trio._pipeline._cancels import Cancels
 from rpcb_trio._pipeline._checks import MAX_BODY_SIZE, check_numbers
-from rpcb_trio._pipeline._codec import Codec
 from rpcb_trio._pipeline._content_cache import ContentCache
-from rpcb_trio._pipeline._generations import Generation, Generations
+from rpcb_trio._pipeline._decoding import Decoding
+from rpcb_trio._pipeline._encoding import Encoding
+from rpcb_trio._pipeline._generation import Generation
+from rpcb_trio._pipeline._generations import Generations
 from rpcb_trio._pipeline._hooks import HOOK_TIMEOUT, Hooks, Offload, in_thread
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._ledger import Ledger
@@ -204,14 +206,12 @@ async def serve(
     stores = Claims(claims, kept=claims_kept, offload=offload)
     death_journal = Journal(max_deaths)
     hooks = Hooks(offload, most=decode_threads, timeout=hook_timeout)
-    codec = Codec(
-        bound,
-        hooks,
-        batch_headers=batch_headers,
-        max_body_size=max_body_size,
-        journal=death_journal,
-        claims=stores,
-        version=bound.version if model_version is None else model_version,
+    version = bound.version if model_version is None else model_version
+    first = Generation(
+        service=bound,
+        decoding=Decoding(bound, hooks, max_body_size=max_body_size, journal=death_journal, claims=stores),
+        encoding=Encoding(bound, hooks, version=version, journal=death_journal, claims=stores),
+        executors=executors,
     )
     del bound
     if isinstance(instruments, Instrument):
@@ -222,7 +222,7 @@ async def serve(
     prefetch, max_pending = checked_intake_of(live, len(executors))
     ledger, cancels = Ledger(), Cancels(is_on=topology.cancel)
     generations = Generations(
-        Generation(codec=codec, executors=executors),
+        first,
         make_executors=make_executors,
         instruments=notified,
         offload=offload,
@@ -253,7 +253,7 @@ async def serve(
         server=server_of(transport),
         may_follow=not topology.arguments.get("x-single-active-consumer"),
     )
-    del codec, executors
+    del first, executors
     loop = WorkerLoop(pipeline, transport, topology, task_status=task_status)
     setup = pipeline.setup(topology)
     notified.notify(Instrument.worker_starting, setup)

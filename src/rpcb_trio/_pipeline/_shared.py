@@ -11,11 +11,13 @@ import trio
 from rpcb_trio._batching import Prefetching
 from rpcb_trio._instruments import Instrument
 from rpcb_trio._messages import Answer
-from rpcb_trio._pipeline._codec import Codec, Resolved
 from rpcb_trio._pipeline._content_cache import is_hit
+from rpcb_trio._pipeline._encoding import Encoding
 from rpcb_trio._pipeline._flights import Flights
+from rpcb_trio._pipeline._generation import Generation
 from rpcb_trio._pipeline._part_sender import PartSender
 from rpcb_trio._pipeline._prefetching import Follower
+from rpcb_trio._pipeline._resolved import Resolved
 from rpcb_trio._transports import Session
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ T = TypeVar("T")
 class Outcomes(msgspec.Struct, frozen=True):
     """Requests with what becomes of them, ready to be encoded by the service that computed them."""
 
-    codec: Codec
+    generation: Generation
     several: Sequence[Resolved | Answer]
 
 
@@ -69,19 +71,19 @@ class Shared:
                 self.pipeline.instruments.notify(Instrument.request_refused, each.request, each.error, None)
 
     def finish(
-        self, codec: Codec, computed: trio.MemorySendChannel[Outcomes], ending: Resolved | Answer
+        self, generation: Generation, computed: trio.MemorySendChannel[Outcomes], ending: Resolved | Answer
     ) -> None:
         """Have what is computed answered."""
         self.pipeline.ledger.end([ending.request])
-        codec.uses.begin()
-        computed.send_nowait(Outcomes(codec, [ending]))
+        generation.uses.begin()
+        computed.send_nowait(Outcomes(generation, [ending]))
 
     def sender(
-        self, codec: Codec, finish: Callable[[Resolved | Answer], None], late: trio.Nursery
+        self, encoding: Encoding, finish: Callable[[Resolved | Answer], None], late: trio.Nursery
     ) -> PartSender:
         """For the parts of replies."""
         return PartSender(
-            codec,
+            encoding,
             self.session,
             finish,
             nursery=late,

@@ -21,12 +21,12 @@ from rpcb_trio._batching import Batcher, Intake, Prefetching
 from rpcb_trio._instruments import Instrument
 from rpcb_trio._messages import Batch, Failure, Pending
 from rpcb_trio._pipeline._admission import Admission
-from rpcb_trio._pipeline._codec import Resolved
 from rpcb_trio._pipeline._computing import Computing
 from rpcb_trio._pipeline._live import rules_of
 from rpcb_trio._pipeline._prefetching import Follower
 from rpcb_trio._pipeline._receiving import Receiving
 from rpcb_trio._pipeline._replying import Replying
+from rpcb_trio._pipeline._resolved import Resolved
 from rpcb_trio._pipeline._shared import Outcomes, Shared
 from rpcb_trio._transports import Session
 from rpcb_trio.errors import OutcomeError
@@ -150,6 +150,6 @@ class Stages:
         if pending.rest is not None:
             pending.rest.end(Resolved(pending.request, Failure(error)))
             return
-        codec = self._pipeline.generations.current.codec
-        codec.uses.begin()
-        refused.send_nowait(Outcomes(codec, [Resolved(pending.request, Failure(error))]))
+        generation = self._pipeline.generations.current
+        generation.uses.begin()
+        refused.send_nowait(Outcomes(generation, [Resolved(pending.request, Failure(error))]))

@@ -27,9 +27,11 @@ from rpcb_trio._messages import (
     wants_parts,
 )
 from rpcb_trio._parts import END, End, Happened
-from rpcb_trio._pipeline._codec import Codec, Resolved
+from rpcb_trio._pipeline._encoding import Encoding
+from rpcb_trio._pipeline._generation import Generation
 from rpcb_trio._pipeline._journal import Journal
 from rpcb_trio._pipeline._part_sender import PartSender, Stream
+from rpcb_trio._pipeline._resolved import Resolved
 from rpcb_trio.errors import (
     BrokerError,
     CallerGone,
@@ -83,7 +85,7 @@ class Item:
         if self.stream is not None:
             self.stream.position = self._begun_at
 
-    def end(self, found: Outcome[Any] | End, codec: Codec) -> Resolved | None:
+    def end(self, found: Outcome[Any] | End, encoding: Encoding) -> Resolved | None:
         """Nothing more comes of it; returns what is to be answered, if it is no stream."""
         if self._is_done:
             return None
@@ -96,7 +98,7 @@ class Item:
             failed = Failure(InferError("the stream ended without a result")) if found is END else found
             return Resolved(self.request, failed, self.headers)
         if self.stream.ending is None:
-            self.stream.end(found, codec)
+            self.stream.end(found, encoding)
         return None
 
 
@@ -106,8 +108,9 @@ class StreamingBatch:
     Args:
         batch: of which some callers take parts.
         executor: computes it.
-        codec: of the service.
+        generation: of the service that computes it.
         sender: takes the parts, and the last message of each stream.
+        headers: of each member's reply, about the batch.
         finish: takes what is no stream.
         journal: is told what runs.
         slot: of the executor, for the journal.
@@ -117,17 +120,18 @@ class StreamingBatch:
         self,
         batch: Batch,
         executor: Streaming,
-        codec: Codec,
+        generation: Generation,
         sender: PartSender,
         *,
+        headers: Sequence[Mapping[str, object]],
         finish: Callable[[Resolved], None],
         journal: Journal,
         slot: int,
     ) -> None:
-        headers = codec.headers_of(batch)
         self.items = [Item(*each) for each in zip(batch.members, headers, strict=True)]
         self._executor = executor
-        self._codec = codec
+        self._given = generation.decoding.given
+        self._encoding = generation.encoding
         self._sender = sender
         self._finish = finish
         self._journal = journal
@@ -206,7 +210,7 @@ class StreamingBatch:
         ending = Ending.FAILED
         whole = {number for number, item in enumerate(items) if item.stream is None}
         try:
-            given = [self._codec.given(item.member) for item in items]
+            given = [self._given(item.member) for item in items]
             await self._executor.stream(given, whole, _Sink(self, items))
             ending = Ending.COMPUTED
         except OutOfMemory:
@@ -255,7 +259,7 @@ class StreamingBatch:
         for item in items:
             if item not in endings and not item.is_over:
                 continue
-            resolved = item.end(endings.get(item, END), self._codec)
+            resolved = item.end(endings.get(item, END), self._encoding)
             if resolved is not None:
                 self._finish(resolved)
             elif item.stream is not None and item.member.rest is None:

@@ -28,7 +28,7 @@ from rpcb_trio import (
     Success,
     Topology,
 )
-from rpcb_trio._pipeline import _content_cache
+from rpcb_trio._cache import REPLY_OVERHEAD
 from rpcb_trio._pipeline._kept import KeptReplies
 from rpcb_trio._service import bind
 from rpcb_trio._shares import Shares
@@ -378,7 +378,7 @@ async def test_it_is_switched_on_and_off_while_the_worker_runs_and_forgets_all_w
         await running.worker.change(cache=Cache(0))
         assert (measured("rpcb_cache_bytes"), measured("rpcb_pending")) == (0, 0)
     assert service.computed == ["good"] * 4
-    assert kept == len("1 good 0") + _content_cache.OVERHEAD
+    assert kept == len("1 good 0") + REPLY_OVERHEAD
     assert (measured("rpcb_cache_hits_total"), measured("rpcb_cache_misses_total")) == (1, 2)
 
 
@@ -454,7 +454,7 @@ class Plan(NamedTuple):
     drains_at: float
 
 
-ROOM = 12 + _content_cache.OVERHEAD
+ROOM = 12 + REPLY_OVERHEAD
 """Bytes that a reply takes."""
 quarters = st.integers(0, 20).map(lambda each: each / 4)
 plans = st.builds(
@@ -622,7 +622,7 @@ def test_what_is_kept_never_exceeds_its_bounds_and_is_what_was_put_last(
     ("make", "said"),
     [
         (lambda: Cache(-1), "cache is -1; it must be at least 0"),
-        (lambda: Cache(60, 0), "cache_max_bytes is 0; it must be at least 1"),
+        (lambda: Cache(60, 1023), "cache_max_bytes is 1023; it must be at least 1024"),
         (lambda: Cache("60s"), "cache is '60s'; it must be a number"),  # type: ignore[arg-type] # what is refused
         (lambda: Cache(60, headers="x"), "cache_header is 'x'; give a list of names"),  # type: ignore[arg-type] # likewise
         (lambda: bind(Numbered(cache=60)), r"Numbered\.cache is 60; give rpcb_trio\.Cache\(ttl=60\), say"),  # type: ignore[arg-type] # likewise
@@ -637,6 +637,6 @@ def test_what_is_no_cache_is_refused_with_the_setting_and_the_remedy(
 
 
 def test_a_worker_s_setting_takes_the_place_of_the_service_s_own_but_for_the_headers() -> None:
-    own = Cache(60, 1000, ("x-language",))
+    own = Cache(60, 2000, ("x-language",))
     assert Cache(5, 2000, ("x-tenant",)).replacing(own) == Cache(5, 2000, ("x-language", "x-tenant"))
     assert Cache(5).replacing(None) == Cache(5)

@@ -7,12 +7,18 @@ from typing import Final
 
 import msgspec
 
-from rpcb_trio._bounds import COUNT, NOT_NEGATIVE
+from rpcb_trio._bounds import NOT_NEGATIVE, Bounds
 from rpcb_trio._messages import Request
 from rpcb_trio.errors import SettingError
 
 MAX_CACHE_BYTES: Final = 64 * 2**20
 """Bytes, unless set otherwise."""
+
+REPLY_OVERHEAD: Final = 1024
+"""Bytes that keeping a reply costs beside its body, at most: its key, its places, its headers."""
+
+CACHE_BYTES: Final = Bounds(least=REPLY_OVERHEAD)
+"""With less no reply fits, though it be empty."""
 
 KEY_SIZE: Final = 32
 """Bytes of a key. A caller who found two bodies of one key could have others get a wrong reply; of this many
@@ -38,7 +44,7 @@ class Cache(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         NOT_NEGATIVE.check("cache", self.ttl)
-        COUNT.check("cache_max_bytes", self.max_bytes)
+        CACHE_BYTES.check("cache_max_bytes", self.max_bytes)
         if isinstance(self.headers, str):
             raise SettingError(f"cache_header is {self.headers!r}; give a list of names")
         msgspec.structs.force_setattr(self, "headers", tuple(sorted({*self.headers})))

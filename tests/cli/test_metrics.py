@@ -100,7 +100,7 @@ def test_metrics_that_are_asked_for_need_the_extra(
 def test_metrics_that_are_asked_for_need_a_port(run_command: Run) -> None:
     ended = run_command("serve", "services:shout", "--queue=q", "--metrics")
     assert ended.code == 2
-    assert "metrics has no port to be scraped at; set health_port, too" in ended.line
+    assert "metrics has no effect without health_port; set that, too" in ended.line
 
 
 def test_one_setting_turns_them_off() -> None:

@@ -259,8 +259,8 @@ async def test_the_queue_that_gave_the_only_worker_its_name_may_change_in_the_fi
 
 async def test_no_password_is_shown(workplace: Path) -> None:
     (workplace / "models.py").write_text(MODELS)
-    process = Process("models:echo", "--queue=q", "--control-token-file=token")
-    lines = await process.reload("password = 'sesame'\ncontrol_token = 'sesame'\nhealth_port = 1")
+    process = Process("models:echo", "--queue=q", "--health-port=1", "--control-token-file=token")
+    lines = await process.reload("password = 'sesame'\ncontrol_token = 'sesame'")
     assert "q: password: needs a restart, not set -> ***" in lines
     lines += await process.reload("url = 'amqp://me:sesame@host'")
     assert "q: url: needs a restart, amqp://guest:***@localhost:5672/ -> amqp://me:***@host" in lines

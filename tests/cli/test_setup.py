@@ -28,7 +28,8 @@ TAKEN = inspect.signature(serve).parameters.keys() - {"queue", "batching", "jour
 
 @pytest.mark.parametrize("name", sorted(TAKEN & EVERY_SETTING.keys()))
 def test_a_setting_of_the_name_of_an_argument_of_serve_is_given_to_it(name: str) -> None:
-    settings = expected({"queue": "q", name: EVERY_SETTING[name]})
+    partners = {"claims": EVERY_SETTING["claims"]} if name == "claims_kept" else {}
+    settings = expected({"queue": "q", name: EVERY_SETTING[name], **partners})
     job = make_job("worker", "module:echo", bind(echo), settings)
     assert job.start.keywords[name] == getattr(settings, name)  # type: ignore[attr-defined] # it is a partial
 
@@ -93,7 +94,6 @@ def test_tenant_and_weight_become_shares_and_let_the_worker_take_more_in() -> No
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"weight": ("gold=3",)}, r"^weight is gold=3, but tenant is not set; set both or none$"),
         ({"tenant": "x", "weight": ("gold",)}, r"^weight is gold; write it as TENANT=N, as in gold=3$"),
         ({"tenant": "x", "weight": ("=3",)}, r"^weight is =3; write it as TENANT=N"),
         ({"tenant": "x", "weight": ("gold=much",)}, r"^weight is gold=much; write it as TENANT=N"),
@@ -107,13 +107,6 @@ def test_tenant_and_weight_become_shares_and_let_the_worker_take_more_in() -> No
 def test_shares_that_can_not_be_are_refused_with_the_remedy(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(SettingError, match=says):
         make_job("asr", "rpcb_models.asr:service", bind(echo), Settings(queue="q", **settings))
-
-
-@pytest.mark.parametrize("limit", ["max_batches", "max_memory"])
-def test_what_only_a_process_can_have_is_refused_for_threads(limit: str) -> None:
-    settings = Settings(queue="q", **{limit: 10**9})  # type: ignore[arg-type] # either is a number
-    with pytest.raises(SettingError, match=rf"^{limit} is for executor = process; leave it out, or set exec"):
-        make_job("asr", "rpcb_models.asr:service", bind(echo), settings)
 
 
 def test_each_process_has_the_limits_that_are_set(monkeypatch: pytest.MonkeyPatch) -> None:

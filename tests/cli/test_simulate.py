@@ -208,13 +208,13 @@ def test_for_a_recording_of_batches_that_are_all_alike_it_must_be_given_what_bat
 @pytest.mark.parametrize(
     ("flags", "parts"),
     [
-        (["--max-wait=0.1"], ["max_wait is for batching = fixed"]),
-        (["--batching=fixed", "--latency-objective=1"], ["latency_objective is for batching = auto"]),
+        (["--max-wait=0.1"], ["--max-wait has no effect without --batching fixed"]),
+        (["--batching=fixed", "--latency-objective=1"], ["--latency-objective", "without --batching auto"]),
         (["--fixed-seconds=0.1"], ["--per-cost-seconds", "both"]),
         (["--fixed-seconds=0", "--per-cost-seconds=0"], ["fixed-seconds 0"]),
         (["--fixed-seconds=nan", "--per-cost-seconds=0"], ["--fixed-seconds: nan"]),
         (["--replicas=0"], ["--replicas"]),
-        (["--weight=gold=3"], ["weight is gold=3, but tenant is not set"]),
+        (["--weight=gold=3"], ["--weight has no effect without --tenant"]),
         (["--tenant=x", "--max-pending=3"], ["max_pending is 3, but max_batch_size is 4"]),
         (["--figures=nowhere/found.json"], ["--figures", "nowhere/found.json"]),
     ],

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import msgspec
 
-from rpcb_trio._cache import Cache
+from rpcb_trio._cache import REPLY_OVERHEAD, Cache
 from rpcb_trio._messages import CACHE_HEADER, Answer, Reply, Request
 from rpcb_trio._pipeline._generation import Generation
 from rpcb_trio._pipeline._hooks import Offload
 from rpcb_trio._pipeline._kept import LONG_BODY, KeptReplies
-
-OVERHEAD = 1024
-"""Bytes that keeping a reply costs beside its body, at most: its key, its places, its headers."""
 
 
 class ContentCache:
@@ -31,7 +28,7 @@ class ContentCache:
         self._own: Cache | None = None
         self._generation = -1
         self._rule: Cache | None = None
-        self._kept = KeptReplies(overhead=OVERHEAD)
+        self._kept = KeptReplies(overhead=REPLY_OVERHEAD)
 
     @property
     def size(self) -> int:

@@ -14,6 +14,7 @@ from cyclopts import Group
 from rpcb_trio._bounds import COUNT, FINITE, FINITE_OR_0, NOT_NEGATIVE, POSITIVE, Bounds
 from rpcb_trio._commands._settings._broker import value_in_file
 from rpcb_trio._commands._settings._parameters import setting, several
+from rpcb_trio._commands._settings._partners import check_partners
 from rpcb_trio._commands._settings._shared import PORT, ConnectionSettings
 from rpcb_trio._commands._settings._text import text_in
 from rpcb_trio._commands._settings._values import BYTES, SECONDS
@@ -57,7 +58,7 @@ class GatewaySettings(ConnectionSettings):
     listen with --cancel too."""
     cors: Annotated[tuple[str, ...], several(HTTP, "ORIGIN")] = ()
     """Origin whose pages may call, as https://example.org; * for all. Repeatable."""
-    cors_credentials: Annotated[bool, setting(HTTP)] = False
+    cors_credentials: Annotated[bool, setting(HTTP, needs="cors")] = False
     """Pages of those origins may send cookies and other credentials; with --cors '*' any page may."""
     allowed_host: Annotated[tuple[str, ...], several(HTTP, "NAME")] = ()
     """Name by which the gateway may be reached, besides addresses, names without a dot and that of
@@ -95,7 +96,7 @@ class GatewaySettings(ConnectionSettings):
     """The issuer that each token must name."""
     jwt_audience: Annotated[str | None, setting(ACCESS, "TEXT", live=True)] = None
     """The audience that each token must name."""
-    jwt_algorithm: Annotated[tuple[str, ...], several(ACCESS, "ALGORITHM", live=True)] = (
+    jwt_algorithm: Annotated[tuple[str, ...], several(ACCESS, "ALGORITHM", live=True, needs="jwt_keys")] = (
         DEFAULTS.jwt_algorithm
     )
     """How tokens may be signed; RS256 and ES256 by default. Repeatable."""
@@ -113,7 +114,9 @@ class GatewaySettings(ConnectionSettings):
     """The most of all bodies that are held at once; further requests get 503."""
     max_unsent: Annotated[int, setting(LIMITS, unit=BYTES, bounds=COUNT)] = DEFAULTS.max_unsent
     """The most of all answers that wait to be read; beyond it the slowest clients are cut off."""
-    max_streams: Annotated[int, setting(LIMITS, "N", bounds=NOT_NEGATIVE, live=True)] = DEFAULTS.max_streams
+    max_streams: Annotated[
+        int, setting(LIMITS, "N", bounds=NOT_NEGATIVE, live=True, needs=("events", "serve"))
+    ] = DEFAULTS.max_streams
     """The most browsers that watch the live view; further ones get 503."""
     max_message_size: Annotated[
         int | None,
@@ -140,21 +143,23 @@ class GatewaySettings(ConnectionSettings):
     """Where jobs and their replies live, for POST /jobs/NAME: a directory, or a URL that fsspec knows.
     Gateways that share it share their jobs."""
     jobs_ttl: Annotated[
-        float, setting(JOBS, unit=SECONDS, bounds=Bounds(least=1, most=30 * 86400), live=True)
+        float, setting(JOBS, unit=SECONDS, bounds=Bounds(least=1, most=30 * 86400), live=True, needs="jobs")
     ] = DEFAULTS.jobs_ttl
     """How long a job and its reply are kept, from when it was submitted; up to 30 days."""
-    jobs_max: Annotated[int, setting(JOBS, "N", bounds=COUNT, live=True)] = DEFAULTS.jobs_max
+    jobs_max: Annotated[int, setting(JOBS, "N", bounds=COUNT, live=True, needs="jobs")] = DEFAULTS.jobs_max
     """The most jobs that wait for their replies; further ones get 429."""
-    jobs_size: Annotated[int, setting(JOBS, unit=BYTES, bounds=COUNT, live=True)] = DEFAULTS.jobs_size
+    jobs_size: Annotated[int, setting(JOBS, unit=BYTES, bounds=COUNT, live=True, needs="jobs")] = (
+        DEFAULTS.jobs_size
+    )
     """How much space all jobs and replies may take; further jobs get 507."""
-    jobs_callback: Annotated[tuple[str, ...], several(JOBS, "ORIGIN")] = ()
+    jobs_callback: Annotated[tuple[str, ...], several(JOBS, "ORIGIN", needs="jobs")] = ()
     """Origin that may be told once a job is done, as https://example.org; needs jobs_secret. Repeatable."""
-    jobs_secret: Annotated[str | None, setting(JOBS, "BASE64", shown=False, secret=True)] = field(
-        default=None, repr=False
+    jobs_secret: Annotated[str | None, setting(JOBS, "BASE64", shown=False, secret=True, needs="jobs")] = (
+        field(default=None, repr=False)
     )
     """What that is signed with (Standard Webhooks). Set RPCB_JOBS_SECRET rather than the flag, which other
     users of the machine can see."""
-    jobs_secret_file: Annotated[str | None, setting(JOBS, "FILE", shown=False)] = None
+    jobs_secret_file: Annotated[str | None, setting(JOBS, "FILE", shown=False, needs="jobs")] = None
     """Or: a file that holds it."""
 
     @property
@@ -194,6 +199,7 @@ class GatewaySettings(ConnectionSettings):
         Raises:
             SettingError: one is wrong, or a file can't be read.
         """
+        check_partners(self)
         names = {each.name for each in fields(self)}.intersection(GatewayOptions.__struct_fields__)
         given = {name: getattr(self, name) for name in names}
         given["jobs_secret"] = secret_of(self)

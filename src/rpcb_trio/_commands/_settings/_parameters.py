@@ -54,6 +54,8 @@ class Reader:
     """Whether a process that runs can change it; the others need a restart."""
     is_secret: bool = False
     """Whether its value is never shown."""
+    needs: tuple[str, ...] = ()
+    """The others with any of which alone it has an effect, each as `NAME` or `NAME = VALUE`."""
 
     def __call__(self, hint: Any, tokens: Sequence[Token]) -> Any:
         """Read what was written on the command line or in a variable."""
@@ -125,6 +127,7 @@ def setting(
     live: bool = False,
     secret: bool = False,
     is_setting: bool = True,
+    needs: str | tuple[str, ...] = (),
     **more: Any,
 ) -> Parameter:
     """Declare a setting; the docstring below its field is its help.
@@ -139,6 +142,7 @@ def setting(
         live: whether a reload changes it; the others need a restart.
         secret: whether its value is never shown.
         is_setting: whether it has a variable and a key in the file as well.
+        needs: another one without which it has no effect, as `NAME` or `NAME = VALUE`; of several, any.
         more: as `cyclopts.Parameter` takes it.
     """
     metavar = metavar or (unit.metavar if unit else None)
@@ -150,6 +154,7 @@ def setting(
         is_common=common or not is_setting,
         is_live=live,
         is_secret=secret,
+        needs=(needs,) if isinstance(needs, str) else needs,
     )
     show_default = unit.show if shown is None and unit else shown
     return Parameter(group=group, metavar=metavar, converter=reader, show_default=show_default, **more)
@@ -176,15 +181,16 @@ def kind_of(hint: Any) -> Any:
 
 def declared(table: type) -> Mapping[str, tuple[Any, Parameter, Reader]]:
     """The settings of a dataclass by their names: type, parameter and reader."""
+    return {name: each for name, each in declared_with_flags(table).items() if each[-1].is_setting}
+
+
+def declared_with_flags(table: type) -> Mapping[str, tuple[Any, Parameter, Reader]]:
+    """As `declared`, with what only flags say."""
     found = {}
     for name, hint in get_type_hints(table, include_extras=True).items():
         kind, *metadata = get_args(hint) or (hint,)
         for each in metadata:
-            if (
-                isinstance(each, Parameter)
-                and isinstance(each.converter, Reader)
-                and each.converter.is_setting
-            ):
+            if isinstance(each, Parameter) and isinstance(each.converter, Reader):
                 found[name] = (kind, each, each.converter)
     return found
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from rpcb_trio._bounds import COUNT, FINITE, FINITE_OR_0, NOT_NEGATIVE, POSITIVE, Bounds
-from rpcb_trio._cache import MAX_CACHE_BYTES
+from rpcb_trio._cache import CACHE_BYTES, MAX_CACHE_BYTES
 from rpcb_trio._claims import CLAIMS_KEPT
 from rpcb_trio._commands._settings._parameters import (
     BATCHING,
@@ -55,7 +55,9 @@ class Settings(QueueSettings, ServiceSettings):
     """Further queue argument, as x-max-priority=10. Repeatable."""
     exchange: Annotated[str, setting(TOPOLOGY, "NAME", shown=False)] = ""
     """Exchange to bind the queue to."""
-    exchange_type: Annotated[Literal["direct", "topic", "fanout", "headers"], setting(TOPOLOGY)] = "topic"
+    exchange_type: Annotated[
+        Literal["direct", "topic", "fanout", "headers"], setting(TOPOLOGY, needs="exchange")
+    ] = "topic"
     """Type of the exchange, if it is declared."""
     routing_key: Annotated[tuple[str, ...], several(TOPOLOGY, "KEY")] = ()
     """Key that binds the queue to the exchange. Repeatable."""
@@ -72,12 +74,27 @@ class Settings(QueueSettings, ServiceSettings):
     """auto learns when to wait; fixed waits for max-wait."""
     max_wait: Annotated[
         float | None,
-        setting(BATCHING, unit=SECONDS, bounds=FINITE_OR_0, shown="0", common=True, live=True),
+        setting(
+            BATCHING,
+            unit=SECONDS,
+            bounds=FINITE_OR_0,
+            shown="0",
+            common=True,
+            live=True,
+            needs="batching = fixed",
+        ),
     ] = None
     """For fixed: how long a batch waits to fill, from the arrival of its oldest request."""
     latency_objective: Annotated[
         float | None,
-        setting(BATCHING, unit=SECONDS, bounds=FINITE, shown="none, reply as soon as possible", live=True),
+        setting(
+            BATCHING,
+            unit=SECONDS,
+            bounds=FINITE,
+            shown="none, reply as soon as possible",
+            live=True,
+            needs="batching = auto",
+        ),
     ] = None
     """For auto: fill batches as long as every request still gets its reply within this time, to save device
     time."""
@@ -85,7 +102,7 @@ class Settings(QueueSettings, ServiceSettings):
         float | None, setting(BATCHING, "COST", bounds=POSITIVE, shown="none", live=True)
     ] = None
     """The most padded cost of a batch: its size times the largest cost(item) in it."""
-    batch_size: Annotated[tuple[int, ...], several(BATCHING, "SIZE", live=True)] = ()
+    batch_size: Annotated[tuple[int, ...], several(BATCHING, "SIZE", live=True, needs="batching = auto")] = ()
     """For auto: a size the model is compiled for; the service pads a batch to the next one. Repeatable."""
     prefetch: Annotated[
         int | None,
@@ -118,7 +135,7 @@ class Settings(QueueSettings, ServiceSettings):
     )
     """Share the worker fairly among tenants, whatever each sends: the header that says whose a request is; or
     reply-to, for the address that it is answered at."""
-    weight: Annotated[tuple[str, ...], several(BATCHING, "TENANT=N", live=True)] = ()
+    weight: Annotated[tuple[str, ...], several(BATCHING, "TENANT=N", live=True, needs="tenant")] = ()
     """With tenant: how many shares a tenant has, where it is not 1. All tenants that are not named are one
     together if there is a weight for *. Repeatable."""
     expired: Annotated[Literal["answer", "drop"], setting(BATCHING, live=True)] = "answer"
@@ -147,7 +164,9 @@ class Settings(QueueSettings, ServiceSettings):
     claims: Annotated[tuple[str, ...], several(REPLIES, "PLACE")] = ()
     """Store where the body of a request may be, and where a large reply may go: a directory, or a URL that
     fsspec knows. A body elsewhere is never fetched. Repeatable."""
-    claims_kept: Annotated[float, setting(REPLIES, unit=SECONDS, bounds=BOUNDS["claims_kept"])] = CLAIMS_KEPT
+    claims_kept: Annotated[
+        float, setting(REPLIES, unit=SECONDS, bounds=BOUNDS["claims_kept"], needs="claims")
+    ] = CLAIMS_KEPT
     """How long a body stays in a store that no worker has removed."""
     check_caller: Annotated[bool, setting(REPLIES, live=True)] = False
     """Whether to ask the broker if the caller of a direct reply-to is still there, and not to compute the
@@ -160,9 +179,11 @@ class Settings(QueueSettings, ServiceSettings):
     ] = None
     """How long the reply to a request answers equal ones, of any caller, without computing them; 0 for no
     cache."""
-    cache_max_bytes: Annotated[int, setting(REPLIES, unit=BYTES, bounds=COUNT, live=True)] = MAX_CACHE_BYTES
+    cache_max_bytes: Annotated[
+        int, setting(REPLIES, unit=BYTES, bounds=CACHE_BYTES, live=True, needs="cache")
+    ] = MAX_CACHE_BYTES
     """With cache: how much memory the replies may take that are kept."""
-    cache_header: Annotated[tuple[str, ...], several(REPLIES, "HEADER", live=True)] = ()
+    cache_header: Annotated[tuple[str, ...], several(REPLIES, "HEADER", live=True, needs="cache")] = ()
     """With cache: a header that a reply depends on, as the language; requests in which it differs are not
     equal. Repeatable."""
 
@@ -189,9 +210,13 @@ class Settings(QueueSettings, ServiceSettings):
     unload_first: Annotated[bool, setting(EXECUTORS, live=True)] = False
     """For a swap of the model: unload the present one first, where there is no memory for two. Requests wait
     meanwhile."""
-    max_batches: Annotated[int | None, setting(EXECUTORS, "N", bounds=COUNT, shown="none")] = None
+    max_batches: Annotated[
+        int | None, setting(EXECUTORS, "N", bounds=COUNT, shown="none", needs="executor = process")
+    ] = None
     """For executor = process: after so many batches a fresh process takes its place, once it is warm."""
-    max_memory: Annotated[int | None, setting(EXECUTORS, unit=BYTES, bounds=COUNT, shown="none")] = None
+    max_memory: Annotated[
+        int | None, setting(EXECUTORS, unit=BYTES, bounds=COUNT, shown="none", needs="executor = process")
+    ] = None
     """The same, where the process has more resident memory than this after a batch."""
     decode_threads: Annotated[int, setting(EXECUTORS, "N", bounds=BOUNDS["decode_threads"])] = 2
     """How many threads decode and encode."""

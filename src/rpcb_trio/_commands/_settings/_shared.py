@@ -121,12 +121,14 @@ class LogSettings:
 class ControlSettings:
     """Who may have the process reload over HTTP."""
 
-    control_token: Annotated[str | None, setting(WORKER, "TEXT", shown=False, secret=True)] = field(
-        default=None, repr=False
-    )
+    control_token: Annotated[
+        str | None, setting(WORKER, "TEXT", shown=False, secret=True, needs="health_port")
+    ] = field(default=None, repr=False)
     """Token of those who may POST /reload to health-port. Set RPCB_CONTROL_TOKEN rather than the flag, which
     other users of the machine can see."""
-    control_token_file: Annotated[str | None, setting(WORKER, "FILE", shown=False)] = None
+    control_token_file: Annotated[str | None, setting(WORKER, "FILE", shown=False, needs="health_port")] = (
+        None
+    )
     """Or: a file that holds it, read for each of them."""
 
 
@@ -137,7 +139,7 @@ class HealthSettings:
 
     health_port: Annotated[int | None, setting(WORKER, "PORT", bounds=PORT, shown="none", common=True)] = None
     """TCP port for /livez, /readyz and /metrics; 0 for any."""
-    health_host: Annotated[str, setting(WORKER, "ADDRESS")] = "127.0.0.1"
+    health_host: Annotated[str, setting(WORKER, "ADDRESS", needs="health_port")] = "127.0.0.1"
     """Address for probes; 0.0.0.0 for all, as Kubernetes needs it."""
 
 
@@ -147,6 +149,11 @@ class MetricsSettings:
     """What the process counts."""
 
     metrics: Annotated[
-        bool | None, setting(WORKER, shown="yes, where health-port is set and prometheus_client is installed")
+        bool | None,
+        setting(
+            WORKER,
+            shown="yes, where health-port is set and prometheus_client is installed",
+            needs="health_port",
+        ),
     ] = None
     """Whether Prometheus finds metrics at /metrics of health-port."""

@@ -16,6 +16,7 @@ from rpcb_trio._commands._logs import write_logs
 from rpcb_trio._commands._outputs import new_table, say
 from rpcb_trio._commands._settings._broker import shown_url, transport
 from rpcb_trio._commands._settings._parameters import SERVICE, flag, setting
+from rpcb_trio._commands._settings._partners import check_partners
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._shared import (
     ConfigPath,
@@ -53,9 +54,9 @@ def doctor(
     worker: Workers = (),
     settings: Settings = Settings(),
     log: Annotated[LogSettings, Parameter(name="*", show=False)] = LogSettings(),  # noqa: ARG001 - it takes the flags of serve
-    probes: Annotated[HealthSettings, Parameter(name="*", show=False)] = HealthSettings(),  # noqa: ARG001 - likewise
-    metrics: MetricsSettings = MetricsSettings(),  # noqa: ARG001 - likewise
-    control: ControlSettings = ControlSettings(),  # noqa: ARG001 - likewise
+    probes: Annotated[HealthSettings, Parameter(name="*", show=False)] = HealthSettings(),
+    metrics: MetricsSettings = MetricsSettings(),
+    control: ControlSettings = ControlSettings(),
     sources: Annotated[Sources, Parameter(parse=False)],
 ) -> int:
     """Check whether a worker with these settings would work, and say what to change.
@@ -64,6 +65,7 @@ def doctor(
     ends with 0 if it finds no problem; warnings do not count.
     """
     write_logs(LogSettings(log_level="error"))
+    check_partners(probes, metrics, control)
     body = given.read(send, "--send")
     console = Console()
     found_problem = False

@@ -19,6 +19,7 @@ from rpcb_trio._commands._metrics import counting
 from rpcb_trio._commands._reloading import Reloading
 from rpcb_trio._commands._settings._anchored import anchored
 from rpcb_trio._commands._settings._control import token_of
+from rpcb_trio._commands._settings._partners import check_partners
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._shared import (
     ConfigPath,
@@ -38,7 +39,6 @@ from rpcb_trio._commands.serve._reload import Reload
 from rpcb_trio._commands.serve._setup import Job, held, make_job
 from rpcb_trio._commands.serve._target import load_service
 from rpcb_trio._commands.serve._workers import RunningJobs
-from rpcb_trio.errors import SettingError
 from rpcb_trio.health import Control, open_health_port
 
 if TYPE_CHECKING:
@@ -68,8 +68,9 @@ def serve(
     signals = Signals()
     with ExitStack() as stack:
         try:
+            check_partners(probes, metrics, control)
             asked = asked_of(target, settings, worker, sources)
-            token = _token(control, probes)
+            token = _token(control)
             its_settings = [each.settings for each in asked.values()]
             registry = stack.enter_context(_counting(metrics.metrics, probes, its_settings))
             jobs = [_make_job(name, *of_worker, registry) for name, of_worker in asked.items()]
@@ -117,21 +118,13 @@ def _counting(
 ) -> AbstractContextManager[CollectorRegistry | None]:
     if probes.health_port is not None:
         return counting(metrics, processes=any(each.executor == "process" for each in workers))
-    if metrics:
-        raise SettingError("metrics has no port to be scraped at; set health_port, too, or leave metrics out")
     return nullcontext()
 
 
-def _token(control: ControlSettings, probes: HealthSettings) -> Callable[[], str | None] | None:
+def _token(control: ControlSettings) -> Callable[[], str | None] | None:
     """Returns the token that has the process reload over HTTP; None where none is set."""
     token = partial(token_of, anchored(control))
-    if token() is None:
-        return None
-    if probes.health_port is None:
-        raise SettingError(
-            "control_token has no port that it is sent to; set health_port, too, or leave control_token out"
-        )
-    return token
+    return None if token() is None else token
 
 
 def _make_job(name: str, target: str, settings: Settings, registry: CollectorRegistry | None) -> Job:

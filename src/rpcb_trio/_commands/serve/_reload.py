@@ -24,6 +24,7 @@ from rpcb_trio._commands._settings._changes import (
 )
 from rpcb_trio._commands._settings._file import WorkerTable
 from rpcb_trio._commands._settings._parameters import declared
+from rpcb_trio._commands._settings._partners import check_partners
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._shared import LogSettings
 from rpcb_trio._commands._settings._sources import Sources
@@ -104,7 +105,9 @@ class Reload:
                 if name in self._in_force and _model_of(each) != _model_of(self._in_force[name]):
                     options = as_they_look("option", each.settings.option)
                     services[name] = load_service(each.target, options, may_end=False)
-        return _Wanted(asked, _tables(given), services)
+        tables = _tables(given)
+        check_partners(*tables.values())
+        return _Wanted(asked, tables, services)
 
     def _changes(self, name: str, asked: Mapping[str, Asked]) -> Iterator[Change]:
         before, after = self._in_force.get(name), asked.get(name)

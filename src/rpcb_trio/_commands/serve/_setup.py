@@ -18,6 +18,7 @@ from rpcb_trio._cache import Cache
 from rpcb_trio._commands._metrics import counting_for
 from rpcb_trio._commands._settings._broker import shown_url, transport
 from rpcb_trio._commands._settings._parameters import declared
+from rpcb_trio._commands._settings._partners import check_partners
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._values import SECONDS, as_they_look, read_number
 from rpcb_trio._commands.serve._target import load_service
@@ -134,10 +135,8 @@ def held(settings: Settings) -> tuple[Policy, int, int]:
     Raises:
         SettingError: the settings don't go together.
     """
+    check_partners(settings)
     policy = policy_of(settings)
-    for limit in ("max_batches", "max_memory"):
-        if getattr(settings, limit) is not None and settings.executor == "thread":
-            raise SettingError(f"{limit} is for executor = process; leave it out, or set executor to process")
     cache_of(settings)
     executors = _executors(settings)
     prefetch, _ = checked_intake(
@@ -158,13 +157,9 @@ def shares_of(settings: Settings) -> Shares | None:
     """Whose requests they are, where tenants share the worker.
 
     Raises:
-        SettingError: a weight is wrong, or there is no tenant for it.
+        SettingError: a weight is wrong.
     """
     if settings.tenant is None:
-        if settings.weight:
-            raise SettingError(
-                f"weight is {', '.join(settings.weight)}, but tenant is not set; set both or none"
-            )
         return None
     weights = dict[str, float]()
     for name, weight in map(_weight, settings.weight):
@@ -175,16 +170,8 @@ def shares_of(settings: Settings) -> Shares | None:
 
 
 def cache_of(settings: Settings) -> Cache | None:
-    """What replies are kept for equal requests; None for what the service itself says.
-
-    Raises:
-        SettingError: a header is named, though no cache is set.
-    """
+    """What replies are kept for equal requests; None for what the service itself says."""
     if settings.cache is None:
-        if settings.cache_header:
-            raise SettingError(
-                f"cache_header is {', '.join(settings.cache_header)}, but cache is not set; set both or none"
-            )
         return None
     return Cache(settings.cache, settings.cache_max_bytes, settings.cache_header)
 
@@ -208,12 +195,7 @@ def policy_of(settings: Settings) -> Policy:
     """
     max_batch_cost = math.inf if settings.max_batch_cost is None else settings.max_batch_cost
     if settings.batching == "fixed":
-        for key in ("latency_objective", "batch_size"):
-            if getattr(settings, key):
-                raise SettingError(f"{key} is for batching = auto; leave it out, or set batching to auto")
         return FixedPolicy(settings.max_batch_size, settings.max_wait or 0.0, max_batch_cost=max_batch_cost)
-    if settings.max_wait is not None:
-        raise SettingError("max_wait is for batching = fixed; leave it out, or set batching to fixed")
     return AutoPolicy(
         settings.max_batch_size,
         max_batch_cost=max_batch_cost,

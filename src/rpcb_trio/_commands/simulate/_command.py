@@ -14,6 +14,7 @@ from rpcb_trio._bounds import COUNT, FINITE, FINITE_OR_0, POSITIVE
 from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._commands._outputs import OutputFlags, Outputs, progress_bar
 from rpcb_trio._commands._settings._parameters import flag
+from rpcb_trio._commands._settings._partners import check_partners
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands._settings._values import SECONDS
 from rpcb_trio._commands.serve._setup import policy_of, shares_of
@@ -40,18 +41,23 @@ class ReplayFlags:
     """The policy, as serve takes it."""
     max_batch_size: Annotated[int | None, flag(POLICY, metavar="N", bounds=COUNT)] = None
     """The most requests in one batch; without it, as recorded."""
-    max_wait: Annotated[float | None, flag(POLICY, unit=SECONDS, bounds=FINITE_OR_0, shown=False)] = None
+    max_wait: Annotated[
+        float | None,
+        flag(POLICY, unit=SECONDS, bounds=FINITE_OR_0, shown=False, needs="batching = fixed"),
+    ] = None
     """For fixed: how long a batch waits to fill."""
     max_batch_cost: Annotated[float | None, flag(POLICY, metavar="COST", bounds=POSITIVE)] = None
     """The most padded cost of a batch."""
-    latency_objective: Annotated[float | None, flag(POLICY, unit=SECONDS, bounds=FINITE, shown=False)] = None
+    latency_objective: Annotated[
+        float | None, flag(POLICY, unit=SECONDS, bounds=FINITE, shown=False, needs="batching = auto")
+    ] = None
     """For auto: the latency to fill batches for."""
     max_pending: Annotated[int | None, flag(POLICY, metavar="N", bounds=COUNT)] = None
     """The most requests that wait; without it, any number, or with --tenant as serve has it."""
     tenant: Annotated[str | None, flag(POLICY, metavar="HEADER")] = None
     """Share the device among tenants, as serve does: reply-to for the recorded callers; else the recorded
     tenants."""
-    weight: Annotated[tuple[str, ...], flag(POLICY, metavar="TENANT=N", shown=False)] = ()
+    weight: Annotated[tuple[str, ...], flag(POLICY, metavar="TENANT=N", shown=False, needs="tenant")] = ()
     """With --tenant: how many shares a tenant has, where it is not 1. Repeatable."""
     replicas: Annotated[int | None, flag(DEVICE, metavar="N", bounds=COUNT)] = None
     """How many batches are computed at once, none slower for the others; without it, as recorded."""
@@ -74,6 +80,7 @@ def simulate(
     Callers in lock step, which send again when they have their reply, would have sent at other times under
     another policy; they are replayed at the recorded times all the same.
     """
+    check_partners(how)
     outputs = outputs.checked()
     recording = recorded(audit_file, how.worker)
     settings = Settings(

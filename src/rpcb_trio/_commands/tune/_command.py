@@ -17,6 +17,7 @@ from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._commands._load_flags import Bodies, BodyFlags, Latency, ObjectiveFlags
 from rpcb_trio._commands._outputs import OutputFlags, Outputs, progress_bar
 from rpcb_trio._commands._settings._parameters import SERVICE, setting
+from rpcb_trio._commands._settings._partners import check_partners
 from rpcb_trio._commands._settings._shared import ConfigPath, ServiceSettings
 from rpcb_trio._commands._settings._values import as_they_look
 from rpcb_trio._commands.serve._target import load_service
@@ -67,6 +68,7 @@ def tune(
     """
     if target is None:
         raise SettingError("TARGET is missing; name a service as module:attribute")
+    check_partners(scaling)
     demand, objective = Demand(load.rate, load.callers), latency.read()
     if scaling.keda:
         check_scaling(demand, objective)

@@ -50,9 +50,10 @@ class ScalingFlags:
     """Print a ScaledObject for KEDA; --rate is that of all workers."""
     queue: Annotated[str, setting(RARE, "NAME", shown=False)] = ""
     """The workers' queue, for --keda."""
-    deployment: Annotated[str, flag(RARE, metavar="NAME")] = "rpcb-worker"
+    deployment: Annotated[str, flag(RARE, metavar="NAME", needs="keda")] = "rpcb-worker"
     """The Deployment of the workers, for --keda."""
     queue_seconds: Annotated[
-        float | None, flag(RARE, unit=SECONDS, bounds=FINITE, shown="10s, or what its prefetch needs")
+        float | None,
+        flag(RARE, unit=SECONDS, bounds=FINITE, shown="10s, or what its prefetch needs", needs="keda"),
     ] = None
     """How long a worker may need for its part of the queue, before one more is started."""

@@ -38,7 +38,9 @@ async def events_of(gateway: Front, body: bytes, **request: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    "how", [{"headers": EVENTS}, {"params": {"stream": "true"}}], ids=["accept", "query"]
+    "how",
+    [{"headers": EVENTS}, {"params": {"stream": "true"}}, {"params": {"stream": "Yes"}}],
+    ids=["accept", "query", "as in forms"],
 )
 async def test_a_client_that_asks_gets_each_part_as_an_event(how: dict[str, Any]) -> None:
     async with front({}, ANY, spell=slowly(Text(), 0)) as gateway:
@@ -50,6 +52,20 @@ async def test_a_client_that_asks_gets_each_part_as_an_event(how: dict[str, Any]
         ]
         assert (await gateway.http.post("/rpc/spell", content=b"ab")).text == "ab"
         assert gateway.in_flight == 0
+
+
+async def test_what_the_query_says_of_parts_is_a_boolean_and_counts_before_what_is_accepted() -> None:
+    routes = {"form": {"queue": "spell", "body": "bytes", "form": {"text": {}}}}
+    async with front(routes, ANY, spell=slowly(Text(), 0)) as gateway:
+        for no in ("false", "0", "No"):
+            how: dict[str, Any] = {"params": {"stream": no}, "headers": EVENTS}
+            assert (await gateway.http.post("/rpc/spell", content=b"ab", **how)).text == "ab"
+        for path, body in (("/rpc/spell", {"content": b"ab"}), ("/form", {"data": {"text": "ab"}})):
+            for value in ("maybe", "", "2"):
+                answer = await gateway.http.post(path, params={"stream": value}, **body)  # type: ignore[arg-type] # either
+                problem = answer.json()
+                assert (answer.status_code, problem["error"], problem["field"]) == (422, "form", "stream")
+                assert problem["detail"] == f"stream: {value!r} is no boolean; send true or false"
 
 
 async def test_bytes_that_are_no_text_are_in_base64_and_lines_stay_lines() -> None:

@@ -140,8 +140,9 @@ class Endpoints:
 
     async def _ask(self, route: Route, request: Request, upload: Upload) -> Response:
         self.admit(request, upload, route)
+        in_parts = asks_for_events(request)
         values = await upload.form(route.form)
-        if asks_for_events(request):
+        if in_parts:
             return await self._stream(route, to_body(route, values), request, route.content_type)
         if route.reply_coding == "bytes":
             return self._passed(await self._call(route, to_body(route, values), request, route.content_type))
@@ -168,9 +169,10 @@ class Endpoints:
 
     async def _pass(self, route: Route, request: Request, upload: Upload) -> Response:
         self.admit(request, upload, route)
+        in_parts = asks_for_events(request)
         body = await upload.whole()
         content_type = plain_or(request.headers.get("content-type", BINARY), BINARY)
-        if asks_for_events(request):
+        if in_parts:
             return await self._stream(route, body, request, content_type)
         return self._passed(await self._call(route, body, request, content_type))
 

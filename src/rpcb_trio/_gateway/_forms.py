@@ -152,6 +152,18 @@ def to_body(route: Route, values: Mapping[str, Value]) -> bytes:
         raise wrong(next(large, "?"), "the number is too large") from None
 
 
+def truth_in(text: str) -> bool:
+    """The boolean that a text stands for, in a form or in a query.
+
+    Raises:
+        ValueError: it is none; the message quotes its beginning.
+    """
+    try:
+        return TRUTHS[text.lower()]
+    except KeyError:
+        raise ValueError(f"{text[:40]!r} is no boolean") from None
+
+
 def wrong(field: str, why: str, *, is_missing: bool = False) -> Problem:
     """A form that is wrong in one field."""
     return Problem(
@@ -169,10 +181,10 @@ def _parsed(name: str, field: Field, text: str) -> Plain:
             case "number":
                 return _finite(float(_like(NUMBER, text)))
             case "boolean":
-                return TRUTHS[text.lower()]
+                return truth_in(text)
             case _:
                 pass
-    except (ValueError, KeyError):
+    except ValueError:
         raise wrong(name, f"{text[:40]!r} is no {field.type}") from None
     if field.choices and text not in field.choices:
         raise wrong(name, f"{text[:40]!r} is none of {', '.join(field.choices)}")

@@ -19,7 +19,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from rpcb_trio._client import ReplyStream
-from rpcb_trio._gateway._forms import JSON
+from rpcb_trio._gateway._forms import JSON, truth_in, wrong
 from rpcb_trio._gateway._problems import Problem, status_of_error
 from rpcb_trio._messages import RemoteError, Reply
 from rpcb_trio.errors import CallError, SettingError
@@ -64,9 +64,17 @@ class ServerSentEvents(StreamingResponse):
 
 
 def asks_for_events(request: Request) -> bool:
-    """Whether the client takes the reply in parts."""
-    if request.query_params.get("stream") in ("true", "1"):
-        return True
+    """Whether the client takes the reply in parts; what its query says counts before what it accepts.
+
+    Raises:
+        Problem: 422, `stream` is no boolean.
+    """
+    asked = request.query_params.get("stream")
+    if asked is not None:
+        try:
+            return truth_in(asked)
+        except ValueError as error:
+            raise wrong("stream", f"{error}; send true or false") from None
     accepted = (each.partition(";")[0].strip() for each in request.headers.get("accept", "").split(","))
     return EVENT_STREAM in map(str.lower, accepted)
 

@@ -16,7 +16,7 @@ from rpcb_trio._gateway._faces._captions import as_json, as_srt, as_text, as_ver
 from rpcb_trio._gateway._faces._openai import invalid, model_of
 from rpcb_trio._gateway._faces._transcript_frames import TranscriptFrames
 from rpcb_trio._gateway._faces._transcripts import Transcript, transcript_of
-from rpcb_trio._gateway._forms import JSON, MULTIPART, TRUTHS
+from rpcb_trio._gateway._forms import JSON, MULTIPART, truth_in
 from rpcb_trio._gateway._multipart import Multipart
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._replies import reply_headers
@@ -151,7 +151,7 @@ def _one(texts: Mapping[str, Sequence[str]], name: str, default: str | None = No
 
 
 def _truth(texts: Mapping[str, Sequence[str]], name: str) -> bool:
-    value = _one(texts, name, "false")
-    if value.lower() not in TRUTHS:
-        raise invalid(name, f"{value[:LONGEST_VALUE]!r} is no boolean")
-    return TRUTHS[value.lower()]
+    try:
+        return truth_in(_one(texts, name, "false"))
+    except ValueError as error:
+        raise invalid(name, str(error)) from None

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from rpcb_models import simple
-from rpcb_trio import Outcome, SettingError
+from rpcb_trio import Outcome, Reply, SettingError
 from rpcb_trio._gateway._problems import Problem
 from rpcb_trio._gateway._responses import REQUEST_ID, failure
 from rpcb_trio.gateway import GatewayOptions
-from tests.gateway.fronts import echo, front
+from tests.gateway.fronts import answered_with, echo, front
 
 OPEN = GatewayOptions(rpc=("echo",))
 
@@ -32,6 +32,23 @@ async def test_other_origins_may_call_where_that_is_set_and_else_not() -> None:
         refused = await gateway.http.options("/rpc/echo", headers=asked | {"origin": "https://evil.example"})
     assert allowed.headers["access-control-allow-origin"] == "https://example.org"
     assert "access-control-allow-origin" not in refused.headers
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/rpc/any", 200), ("/rpc/any?stream=maybe", 422), ("/nowhere", 404)]
+)
+async def test_a_page_of_another_origin_reads_every_header_that_it_is_sent(path: str, status: int) -> None:
+    sent: dict[str, object] = {"rpcb-cache": "hit", "rpcb-batch": 7, "rpcb-Own": "of the service"}
+    reply = Reply(body=b"hi", headers=sent)
+    options = GatewayOptions(cors=("*",), rpc=("any",))
+    async with answered_with(reply, options=options) as http:
+        answer = await http.post(path, content=b"hi", headers={"origin": "https://example.org"})
+    assert answer.status_code == status
+    exposed = answer.headers["access-control-expose-headers"].split(", ")
+    of_cors = {"access-control-allow-origin", "access-control-expose-headers", "vary"}
+    assert {*answer.headers} - {*exposed} == of_cors | {"content-type", "content-length"}
+    assert "x-request-id" in exposed
+    assert ("rpcb-own" in exposed) == (status == 200)
 
 
 @pytest.mark.parametrize(

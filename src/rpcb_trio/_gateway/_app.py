@@ -25,7 +25,6 @@ from starlette.types import Lifespan
 from rpcb_trio._client import RpcClient, open_client
 from rpcb_trio._events import EventWatch
 from rpcb_trio._gateway._access import Access, Authenticated
-from rpcb_trio._gateway._composites import BATCH_SIZES_HEADER
 from rpcb_trio._gateway._dispatcher import Dispatcher
 from rpcb_trio._gateway._endpoints import Endpoints
 from rpcb_trio._gateway._faces._paths import Shaped, face_paths
@@ -34,6 +33,7 @@ from rpcb_trio._gateway._jobs import Jobs
 from rpcb_trio._gateway._live import Live
 from rpcb_trio._gateway._middleware import (
     LONGEST_PATH,
+    ExposedHeaders,
     FaultBarrier,
     Faults,
     RequestIds,
@@ -51,31 +51,9 @@ from rpcb_trio._gateway._tables import check_routes
 from rpcb_trio._gateway._traced import Traced
 from rpcb_trio._gateway._typed_bodies import typed_bodies
 from rpcb_trio._gateway._unsent import BoundedResponses, Unsent
-from rpcb_trio._messages import (
-    ERROR_HEADER,
-    KIND_HEADER,
-    MODEL_VERSION_HEADER,
-    REASON_HEADER,
-    REQUEST_ID_HEADER,
-)
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
-
-EXPOSED = (
-    REQUEST_ID_HEADER,
-    "retry-after",
-    "location",
-    ERROR_HEADER,
-    KIND_HEADER,
-    REASON_HEADER,
-    "rpcb-batch",
-    "rpcb-batch-size",
-    BATCH_SIZES_HEADER,
-    "rpcb-wait",
-    MODEL_VERSION_HEADER,
-)
-"""Response headers that pages of other origins may read."""
 
 
 def make_app(
@@ -226,8 +204,8 @@ def _middleware(
             allow_credentials=everything,
             allow_methods=["GET", "POST", "PUT", *(["DELETE"] if everything or options.jobs else [])],
             allow_headers=["*"],
-            expose_headers=EXPOSED,
         ),
+        Middleware(ExposedHeaders),
         *inner,
     ]
 

@@ -39,6 +39,9 @@ LONGEST_FAULT = 200
 HOST = re.compile(r"(?P<name>[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{0,5})?", re.ASCII)
 """What clients send: a name or an address, and a port or none."""
 
+READABLE = frozenset({"cache-control", "content-length", "content-type"})
+"""Headers that pages of other origins read without asking (the Fetch Standard's safelist)."""
+
 OWN_SITE = ("same-origin", "none")
 """Of `Sec-Fetch-Site` (W3C Fetch Metadata): our own page, or the browser's user."""
 
@@ -160,6 +163,23 @@ def _is_cut(error: Exception) -> bool:
     if isinstance(error, ExceptionGroup):
         return all(_is_cut(each) for each in error.exceptions)
     return isinstance(error, Cut)
+
+
+class ExposedHeaders(HttpMiddleware):
+    """Lets pages of other origins read all headers of a response; which origins those are is another matter.
+
+    Each response names its own: services answer with headers that no list could know.
+    """
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_exposing(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                names = {REQUEST_ID_HEADER, *map(str.lower, headers.keys())} - READABLE
+                headers["access-control-expose-headers"] = ", ".join(sorted(names))
+            await send(message)
+
+        await self.app(scope, receive, send_exposing)
 
 
 class TrustedHosts(HttpMiddleware):

@@ -62,7 +62,7 @@ async def test_what_the_query_says_of_parts_is_a_boolean_and_counts_before_what_
             assert (await gateway.http.post("/rpc/spell", content=b"ab", **how)).text == "ab"
         for path, body in (("/rpc/spell", {"content": b"ab"}), ("/form", {"data": {"text": "ab"}})):
             for value in ("maybe", "", "2"):
-                answer = await gateway.http.post(path, params={"stream": value}, **body)  # type: ignore[arg-type] # either
+                answer = await gateway.http.post(path, params={"stream": value}, **body)
                 problem = answer.json()
                 assert (answer.status_code, problem["error"], problem["field"]) == (422, "form", "stream")
                 assert problem["detail"] == f"stream: {value!r} is no boolean; send true or false"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from glob import glob
 from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from cyclopts import Group
@@ -59,6 +59,11 @@ class RequestFlags:
     def content_type(self) -> str:
         """Of the body; a typed service reads it by this."""
         return JSON if self.json is not None else MSGPACK if self.field else OF_ANY_TYPE
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """What `RpcClient.call` takes for it, besides the body and where that goes."""
+        return {"content_type": self.content_type, "timeout": self.timeout}
 
 
 def read_body(option: str, path: Path) -> bytes:

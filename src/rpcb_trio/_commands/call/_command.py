@@ -60,8 +60,7 @@ def call(
     headers = dict(split_pair("--header", each) for each in flags.header)
     how = {
         "headers": headers,
-        "timeout": given.timeout,
-        "content_type": given.content_type,
+        **given.how,
         **route(settings.queue, exchange, routing_key),
     }
     show = partial(

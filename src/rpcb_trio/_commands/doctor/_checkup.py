@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -169,17 +169,20 @@ def _of_traffic(seen: QueueFacts) -> Finding:
     return warning("traffic", found, "start serve: no worker consumes the queue")
 
 
-async def send_through(way: Transport, settings: Settings, body: bytes, seconds: float) -> Finding:
-    """Send a request as a caller does, by the exchange if there is one, and wait for its reply."""
+async def send_through(way: Transport, settings: Settings, body: bytes, **how: Any) -> Finding:
+    """Send a request as a caller does, by the exchange if there is one, and wait for its reply.
+
+    `how` is what `RpcClient.call` takes besides.
+    """
     what = "round trip"
     started = trio.current_time()
     try:
         async with open_client(way) as client:
             if settings.exchange:
                 key = (*settings.routing_key, "")[0]
-                reply = await client.call(body, exchange=settings.exchange, routing_key=key, timeout=seconds)
+                reply = await client.call(body, exchange=settings.exchange, routing_key=key, **how)
             else:
-                reply = await client.call(body, queue=settings.queue, timeout=seconds)
+                reply = await client.call(body, queue=settings.queue, **how)
     except CallError as error:
         return problem(what, str(error), "start serve, or look at its log")
     took = f"{1e3 * (trio.current_time() - started):.0f} ms"

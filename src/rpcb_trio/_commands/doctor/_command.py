@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any
 
 import trio
 from cyclopts import Parameter
@@ -73,7 +74,7 @@ def doctor(
     for name, each_target, each in chosen:
         needed = _connections([other for _, _, other in chosen if shown_url(other) == shown_url(each)])
         findings = [*_of_variables(), *_of_service(each_target, each), *_of_devices(each)]
-        findings += trio.run(_examine, each, needed, body, given.timeout)
+        findings += trio.run(partial(_examine, each, needed, body, **given.how))
         _print(console, name, each, findings)
         found_problem |= any(finding.level is Level.PROBLEM for finding in findings)
     return ExitCode.PROBLEMS_FOUND if found_problem else ExitCode.DONE
@@ -134,7 +135,7 @@ def _connections(workers: Sequence[Settings]) -> dict[str, int]:
 
 
 async def _examine(
-    settings: Settings, connections: Mapping[str, int], body: bytes | None, seconds: float
+    settings: Settings, connections: Mapping[str, int], body: bytes | None, **how: Any
 ) -> list[Finding]:
     way = transport(settings, name="doctor")
     wanted, findings = topology(settings), [of_ack_time(settings)]
@@ -144,7 +145,7 @@ async def _examine(
             async for finding in examine(asked, wanted, settings, connections=connections):
                 findings.append(finding)
         if body is not None:
-            findings.append(await send_through(way, settings, body, seconds))
+            findings.append(await send_through(way, settings, body, **how))
     except BrokerError as error:
         findings.append(
             problem("connection", str(error), "correct this first: all other checks need a connection")

@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: most services are written without it.
 
 import functools
+import pickle
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict
@@ -28,6 +29,7 @@ from rpcb_trio import (
 )
 from rpcb_trio._messages import caller_hash
 from rpcb_trio._service import bind
+from rpcb_trio.errors import InvalidRequest
 from rpcb_trio.testing import push_batch, served
 from tests.scenarios import steady
 
@@ -209,7 +211,8 @@ async def test_what_does_not_fit_is_refused_with_the_path_of_what_is_wrong(
     assert (error["code"], error.get("path")) == (code, path)
     assert message in error["message"]
     assert (reply.error, reply.error_kind, reply.content_type) == (code, "request", JSON)
-    assert reply.error_reason == error["message"]
+    where = "" if path in {None, "$"} else f"{path}: "
+    assert reply.error_reason == f"{where}{error['message']}"
 
 
 LONG = b"x" * 50_000
@@ -229,6 +232,39 @@ async def test_a_refusal_never_quotes_a_long_body(service: Any, body: bytes) -> 
     (reply,) = await push_batch(service, [body])
     assert reply.error_kind == "request"
     assert len(reply.body) < 2000
+    assert reply.error_reason is not None
+    assert len(reply.error_reason) < 600
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("$", "it is wrong"),
+        ("$.scores[2]", "$.scores[2]: it is wrong"),
+        ("$.a\nb", "$.a\\nb: it is wrong"),
+        ("$" * 300, f"{'$' * 200}... (100 more characters): it is wrong"),
+    ],
+    ids=["all of the body", "a place", "control characters", "long"],
+)
+@pytest.mark.usefixtures("autojump_clock")
+async def test_the_path_of_what_is_wrong_is_in_the_line_of_the_log_and_in_the_header_and_is_bounded(
+    path: str, told: str
+) -> None:
+    class Refusing:
+        def decode(self, body: bytes) -> bytes:
+            raise InvalidRequest(body.decode(), path)
+
+        def infer(self, items: list[bytes]) -> list[bytes]:
+            return items
+
+    (reply,) = await push_batch(Refusing(), [b"it is wrong"])
+    assert (reply.error, reply.error_reason) == ("invalid", told)
+    assert InvalidRequest("it is wrong", path).in_full == told
+
+
+def test_an_error_with_a_path_is_the_same_error_in_another_process() -> None:
+    error = pickle.loads(pickle.dumps(InvalidRequest("it is wrong", "$.text")))  # noqa: S301 - we made it
+    assert (str(error), error.message, error.path) == ("$.text: it is wrong", "it is wrong", "$.text")
 
 
 async def test_a_bad_request_of_a_typed_service_harms_no_batch_mate(autojump_clock: MockClock) -> None:

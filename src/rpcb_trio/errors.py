@@ -71,6 +71,9 @@ __all__ = [
     "WrongResultCount",
 ]
 
+LONGEST_PATH = 200
+"""Characters of a path in an error's text; it may quote keys of its caller's."""
+
 ErrorT = TypeVar("ErrorT", bound=Exception)
 
 
@@ -144,10 +147,20 @@ class InvalidRequest(RequestError):
     """
 
     code = "invalid"
+    path: str = "$"
 
     def __init__(self, message: str, path: str = "$") -> None:
         super().__init__(message)
-        self.path: str = path
+        self.path = path
+
+    @property
+    def message(self) -> str:
+        """What is wrong, without the path."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        """With the path before it, bounded, where that is not all of the body."""
+        return self.message if self.path == "$" else f"{shown(self.path, LONGEST_PATH)}: {self.message}"
 
 
 class BodyTooBig(RequestError):

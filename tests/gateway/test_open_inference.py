@@ -356,7 +356,7 @@ async def test_what_a_typed_service_refuses_is_told_with_its_place() -> None:
         async with app.router.lifespan_context(app), asking(app) as http:
             answer = await http.post("/v2/models/typed_points/infer", json={"inputs": [names, ragged]})
     assert answer.status_code == 422
-    assert answer.json()["error"].startswith("name: Expected `str`, got `int`")
+    assert answer.json()["error"].startswith("$.name: Expected `str`, got `int`")
 
 
 async def test_maps_whose_keys_no_annotation_names_have_the_tensors_that_are_sent() -> None:

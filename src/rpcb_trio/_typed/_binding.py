@@ -212,8 +212,7 @@ def _kind(says: Says, mode: str) -> Kind:
 
 
 def _error_body(error: OutcomeError, *, packs: bool) -> bytes:
-    message = str(error).encode(errors="backslashreplace").decode()
-    said = {"code": error.code, "message": message}
-    if isinstance(error, InvalidRequest):
-        said["path"] = error.path
+    where = {"path": error.path} if isinstance(error, InvalidRequest) else {}
+    message = error.message if isinstance(error, InvalidRequest) else str(error)
+    said = {"code": error.code, "message": message.encode(errors="backslashreplace").decode(), **where}
     return (_msgpack if packs else _json).encode({"error": said})

@@ -24,7 +24,6 @@ from rpcb_trio._gateway._responses import BINARY
 from rpcb_trio._gateway._routes import Route, Tensor
 from rpcb_trio._gateway._uploads import LONGEST_LENGTH, Upload
 from rpcb_trio._messages import MODEL_VERSION_HEADER
-from rpcb_trio.errors import InvalidRequest
 
 HEADER_LENGTH = "inference-header-content-length"
 """How many bytes of a body are JSON; tensors in binary follow them."""
@@ -63,9 +62,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 def shaped(problem: Problem) -> tuple[int, bytes]:
     """A problem's status and body, as the protocol has them."""
-    is_unplaced = problem.code == InvalidRequest.code and problem.field is not None
-    detail = f"{problem.field}: {problem.detail}" if is_unplaced else problem.detail
-    return problem.status, msgspec.json.encode({"error": detail})
+    return problem.status, msgspec.json.encode({"error": problem.detail})
 
 
 def described(name: str, signature: Signature) -> dict[str, object]:

@@ -94,6 +94,19 @@ async def test_the_document_has_each_route_with_its_form_and_nothing_of_the_gate
     assert "put" in document["paths"]["/v1/raw"]
 
 
+async def test_the_document_tells_of_answers_in_parts_where_a_client_may_ask_for_them() -> None:
+    async with front(ROUTES, echo=echo) as gateway:
+        paths = (await gateway.http.get("/openapi.json")).json()["paths"]
+        told = {
+            path: (
+                "text/event-stream" in operation["responses"]["200"]["content"],
+                any(each["name"] == "stream" for each in operation.get("parameters", [])),
+            )
+            for path, [operation] in ((path, methods.values()) for path, methods in paths.items())
+        }
+    assert told == {**dict.fromkeys(paths, (True, True)), "/all": (False, False)}
+
+
 async def test_the_document_has_all_statuses_that_services_name_and_files_where_there_are_any() -> None:
     status = {"field": "status", "http": {"418": 418, "423": 423}}
     routes = {

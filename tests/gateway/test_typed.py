@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from trio.testing import MockClock
 
+from rpcb_trio._gateway._server_sent import EVENT_STREAM
 from tests.gateway.fronts import front
 
 
@@ -99,6 +100,6 @@ async def test_docs_say_what_a_typed_service_takes_and_returns(autojump_clock: M
             assert refused == {"$ref": "#/components/schemas/Error"}
     assert schemas["typed.Text"]["properties"] == {"text": {"type": "string"}}
     assert schemas["typed_bytes.Text"] == schemas["typed.Text"]
-    assert list(paths["/rpc/typed_bytes"]["post"]["responses"]["200"]["content"]) == ["*/*"]
+    assert list(paths["/rpc/typed_bytes"]["post"]["responses"]["200"]["content"]) == ["*/*", EVENT_STREAM]
     assert "multipart/form-data" in paths["/msgpack"]["post"]["requestBody"]["content"]
     assert "/rpc/other" not in paths

@@ -12,6 +12,7 @@ from rpcb_trio._gateway._forms import JSON, URLENCODED
 from rpcb_trio._gateway._job_paths import job_paths
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._routes import Field, Route, Routes
+from rpcb_trio._gateway._server_sent import EVENT_STREAM
 from rpcb_trio._gateway._typed_bodies import ERROR, Bodies, TypedBodies, content
 
 Schema = dict[str, Any]
@@ -25,6 +26,17 @@ TYPES: Mapping[str, Schema] = {
 }
 
 BYTES: Schema = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+
+EVENTS: Schema = {EVENT_STREAM: {}}
+"""Any service answers so whoever asks for it: one that does not stream with a single part."""
+
+STREAM: Schema = {
+    "name": "stream",
+    "in": "query",
+    "description": "Whether the answer comes in parts, as server-sent events; true, too, where these are "
+    "accepted and it is not said.",
+    "schema": {"type": "boolean"},
+}
 
 PROBLEM: Schema = {
     "type": "object",
@@ -136,6 +148,7 @@ def _operation(name: str, route: Route, routes: Routes, bodies: Bodies) -> Schem
     return {
         "operationId": name,
         "summary": route.summary or name,
+        **({} if route.parts else {"parameters": [STREAM]}),
         "requestBody": {"required": True, "content": _form(route) if route.form else BYTES},
         "responses": _responses(route, _answer(route), _named_statuses(route, routes)),
     }
@@ -181,12 +194,14 @@ def _named_statuses(route: Route, routes: Routes) -> set[int]:
 
 
 def _responses(route: Route, answer: Schema, named: Collection[int]) -> Schema:
+    in_parts = {} if route.parts else EVENTS
     if route.envelope:
+        said = "The answer; or a failure, if the envelope says so."
         return {
-            "200": {"description": "The answer; or a failure, if the envelope says so.", "content": answer},
+            "200": {"description": said, "content": answer | in_parts},
             "default": {"description": "A failure.", "content": answer},
         }
-    responses: Schema = {"200": {"description": "The answer.", "content": answer}}
+    responses: Schema = {"200": {"description": "The answer.", "content": answer | in_parts}}
     for status in sorted({*PROBLEMS, *named}):
         description = PROBLEMS.get(status, "The service says so.")
         responses[str(status)] = {"description": description, "content": PROBLEM_CONTENT}
@@ -203,6 +218,7 @@ def _typed(name: str, typed: TypedBodies) -> Schema:
     return {
         "operationId": f"rpc-{name}",
         "summary": name,
+        "parameters": [STREAM],
         "requestBody": {"required": True, "content": typed.request or BYTES},
         "responses": responses,
     }
@@ -213,13 +229,14 @@ def _rpc(names: list[str], options: GatewayOptions) -> Schema:
     if not options.rpc:
         schema["enum"] = names
     responses = _responses(Route(), {"*/*": {}}, ())
-    for response in responses.values():  # error replies come in the service's own shape
-        response["content"] = {"*/*": {}}
+    for status, response in responses.items():
+        if status != "200":  # error replies come in the service's own shape
+            response["content"] = {"*/*": {}}
     responses["404"] = {"description": "There is no such service."}
     return {
         "operationId": "rpc",
         "summary": "Bytes in, bytes out: the request's and the reply's body as they are.",
-        "parameters": [{"name": "name", "in": "path", "required": True, "schema": schema}],
+        "parameters": [{"name": "name", "in": "path", "required": True, "schema": schema}, STREAM],
         "requestBody": {"required": False, "content": BYTES},
         "responses": responses,
     }

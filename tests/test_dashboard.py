@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy._address import DOCS as ADDRESS
+from deploy._address import address_given
 from deploy.dashboards.__main__ import FILE
 from deploy.dashboards._grafana import dashboard_of
 from deploy.dashboards._parts import Panel, Row
@@ -23,6 +25,33 @@ PANELS = [panel for row in ROWS for panel in row.panels]
 
 def test_the_dashboard_is_what_its_program_makes() -> None:
     assert FILE.read_text() == dashboard_of(ROWS), "run python -m deploy.dashboards"
+
+
+def test_its_links_lead_to_any_address() -> None:
+    made = dashboard_of(ROWS, "https://docs.example.org/rpcb")
+    assert made.replace("https://docs.example.org/rpcb", ADDRESS) == FILE.read_text() != made
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ([], "https://a.example"),
+        (["--docs=https://docs.example.org/rpcb/"], "https://docs.example.org/rpcb"),
+        (["--docs", "http://localhost:8000"], "http://localhost:8000"),
+        (["--docs=docs.example.org"], None),
+        (["--docs=https://x/#a"], None),
+    ],
+)
+def test_an_address_is_one_that_a_browser_can_open(
+    given: list[str], address: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["it", *given])
+    if address is not None:
+        assert address_given("deploy.alerts", "https://a.example") == address
+        return
+    with pytest.raises(SystemExit, match="2"):
+        address_given("deploy.alerts", "https://a.example")
+    assert "is no address; write it as https://docs.example.org/rpcb" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.title)

@@ -1,11 +1,14 @@
-"""Writes prometheusrules.yaml anew, from rpcb.yaml."""
+"""Writes prometheusrules.yaml anew, from rpcb.yaml; with `--docs URL` the links to the runbook in both."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from deploy._address import address_given
 
 RULES = Path(__file__).parent / "rpcb.yaml"
 FILE = Path(__file__).parent / "prometheusrules.yaml"
@@ -14,6 +17,20 @@ OWN = "rpcb-objectives"
 HEAD = """\
 # Made by `python -m deploy.alerts` from rpcb.yaml; change it there.
 """
+
+
+LINK = re.compile(r"runbook_url: (\S+)/operating/runbook\.html#")
+
+
+def address_in(rules: str) -> str:
+    """Where these rules take the documentation to be."""
+    [address] = set(LINK.findall(rules))
+    return str(address)
+
+
+def at_address(rules: str, address: str) -> str:
+    """The rules, with links to the documentation at that address."""
+    return rules.replace(address_in(rules), address)
 
 
 def objects_of(rules: str) -> str:
@@ -35,4 +52,7 @@ def _rule(name: str, groups: list[Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    FILE.write_text(objects_of(RULES.read_text()))
+    rules = RULES.read_text()
+    rules = at_address(rules, address_given("deploy.alerts", address_in(rules)))
+    RULES.write_text(rules)
+    FILE.write_text(objects_of(rules))

@@ -39,11 +39,10 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from deploy._address import DOCS
 from deploy.dashboards._parts import Kind, Panel, Query, Row
 
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
-DOCS = "https://rpcb-trio.example"
-"""Where the documentation is taken to be: the default of the variable `docs`."""
 
 AnyPanel = timeseries.Panel | heatmap.Panel | stat.Panel | statetimeline.Panel | table.Panel
 
@@ -54,8 +53,8 @@ READY = {
 }
 
 
-def dashboard_of(rows: Sequence[Row]) -> str:
-    """The dashboard as JSON, to be imported or provisioned."""
+def dashboard_of(rows: Sequence[Row], docs: str = DOCS) -> str:
+    """The dashboard as JSON, to be imported or provisioned; `docs` is where its links lead."""
     made = (
         build.Dashboard("rpcb_trio: why did latency go up?")
         .uid("rpcb-trio")
@@ -66,7 +65,7 @@ def dashboard_of(rows: Sequence[Row]) -> str:
         .tooltip(DashboardCursorSync.CROSSHAIR)
         .link(build.DashboardLink("Runbook").url("${docs}/operating/runbook.html").target_blank(True))
     )
-    for variable in _variables():
+    for variable in _variables(docs):
         made = made.with_variable(variable)
     for row in rows:
         made = made.with_row(build.Row(row.title)).with_panel(_words(row))
@@ -78,12 +77,12 @@ def dashboard_of(rows: Sequence[Row]) -> str:
     return json.dumps(built, cls=JSONEncoder, indent=1, sort_keys=True) + "\n"
 
 
-def _variables() -> list[build.DatasourceVariable | build.QueryVariable | build.ConstantVariable]:
+def _variables(docs: str) -> list[build.DatasourceVariable | build.QueryVariable | build.ConstantVariable]:
     return [
         build.DatasourceVariable("datasource").label("Data source").type("prometheus"),
         _labels("queue", "rpcb_session_up").label("Queue"),
         _labels("instance", "rpcb_build_info").label("Instance"),
-        build.ConstantVariable("docs").label("Address of the documentation").value(DOCS),
+        build.ConstantVariable("docs").label("Address of the documentation").value(docs),
     ]
 
 

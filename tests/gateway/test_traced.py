@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,16 @@ from trio.testing import MockClock
 
 from rpcb_trio import LogInstrument, open_worker
 from rpcb_trio._commands._logs import JsonFormatter
+from rpcb_trio._tracing import _clock
 from rpcb_trio.events import BatchEvent, EventInstrument, publish_events
 from rpcb_trio.gateway import GatewayOptions
 from rpcb_trio.instruments import AuditInstrument, TracingInstrument, read_audit
-from rpcb_trio.testing import Recorder
+from rpcb_trio.testing import Recorder, VirtualExecutor
 from tests.events.watching import seeing
 from tests.gateway.fronts import Started, front, one_by_one
 from tests.gateway.test_on_rabbitmq import gateway
 from tests.rabbitmq import Broker
-from tests.spans import Spans, code, facts, is_same, recording, trace_of
+from tests.spans import Spans, code, facts, is_same, recording, seconds, trace_of
 from tests.test_following import TRACE, TRACEPARENT
 
 RPC = GatewayOptions(rpc=("*",))
@@ -148,6 +150,19 @@ async def test_a_span_of_a_request_has_its_route_status_and_client(
         "_OTHER",
         404,
     )
+
+
+async def test_a_request_is_as_long_as_it_took_though_the_time_is_set_meanwhile(
+    spans: Spans, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = count()
+    monkeypatch.setattr(_clock, "time", lambda: 1e9 - 3600.0 * next(looks))
+    monkeypatch.setattr(_clock, "monotonic", trio.current_time)
+    shout = Started(pick, {"executors": [VirtualExecutor(pick, lambda _: 3.0)]})
+    async with front(options=RPC, shout=shout) as asked:
+        await asked.http.post("/rpc/shout", content=b"a")
+    took = [seconds(spans.one(name)) for name in ("POST /rpc/{name}", "send shout", "process shout")]
+    assert took == pytest.approx([3.0, 3.0, 3.0])
 
 
 async def test_probes_and_a_request_that_has_a_server_span_already_get_none(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -38,7 +37,6 @@ class TracingInstrument(Instrument):
         self._spans = loaded_spans()
         self._server: tuple[str, int] | None = None
         self._queue = ""
-        self._clock = self._spans.clock(0.0, 0.0)
         self._running: dict[int, Processing] = {}
         """By the ids of batches."""
         self._open: dict[Request, Processing] = {}
@@ -46,7 +44,6 @@ class TracingInstrument(Instrument):
 
     def worker_starting(self, setup: Setup) -> None:
         self._queue, self._server = setup.queue, setup.server
-        self._clock = self._spans.clock(trio.current_time(), time.time())
 
     def request_repeated(self, request: Request) -> None:
         self._process_alone(request, {"rpcb.repeated": True})
@@ -117,7 +114,12 @@ class TracingInstrument(Instrument):
         self, requests: Sequence[Request], until: float, attributes: dict[str, str | int | float | bool]
     ) -> Processing:
         processing = self._spans.processing(
-            self._queue, requests, self._clock, until=until, attributes=attributes, server=self._server
+            self._queue,
+            requests,
+            now=trio.current_time(),
+            until=until,
+            attributes=attributes,
+            server=self._server,
         )
         if processing.is_recording:
             self._open.update((request, processing) for request in requests)

@@ -14,24 +14,12 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind
 
 from rpcb_trio._messages import Answer, Batch, Ending, Request, Run, Settled
 from rpcb_trio._tracing._api import NOWHERE, OF_A_BATCH, SYSTEM, Attributes, below, context_of, fail, tracer
+from rpcb_trio._tracing._clock import Clock
 from rpcb_trio._tracing._ids import ids_of
 from rpcb_trio.errors import CallerCancelled
 
 OPERATIONS = {Settled.REJECTED: "reject", Settled.REQUEUED: "requeue"}
 """How a request is settled; any other is acked."""
-
-NANOSECONDS = 1_000_000_000
-
-
-class Clock:
-    """Maps the worker's clock to wall time, as it was at one moment; both in seconds."""
-
-    def __init__(self, now: float, wall: float) -> None:
-        self._epoch = round(NANOSECONDS * wall) - round(NANOSECONDS * now)
-
-    def ns(self, at: float) -> int:
-        """Nanoseconds since 1970 of a moment on the worker's clock."""
-        return self._epoch + round(NANOSECONDS * at)
 
 
 class Processing:

@@ -12,6 +12,7 @@ from opentelemetry.trace import Span, SpanKind
 
 from rpcb_trio._messages import Outgoing, Reply
 from rpcb_trio._tracing._api import SYSTEM, TEXTS, Attributes, context_of, fail, of_server, tracer
+from rpcb_trio._tracing._clock import Clock
 from rpcb_trio.errors import CallError
 
 
@@ -38,7 +39,8 @@ def sending(request: Outgoing, server: tuple[str, int] | None) -> Iterator[Sendi
     if not trace.get_current_span().get_span_context().is_valid:  # then the headers may name one
         parent = propagate.extract(request.headers, None, TEXTS)
     where = ":".join(filter(None, (request.exchange, request.routing_key)))
-    span = tracer().start_span(f"send {where}", parent, SpanKind.PRODUCER)
+    clock = Clock.of_system()
+    span = tracer().start_span(f"send {where}", parent, SpanKind.PRODUCER, start_time=clock.now_ns())
     if span.is_recording():
         span.set_attributes(_attributes(request, where) | of_server(server))
     token = attach(trace.set_span_in_context(span))
@@ -49,7 +51,7 @@ def sending(request: Outgoing, server: tuple[str, int] | None) -> Iterator[Sendi
         raise
     finally:
         detach(token)
-        span.end()
+        span.end(clock.now_ns())
 
 
 def _attributes(request: Outgoing, where: str) -> Attributes:

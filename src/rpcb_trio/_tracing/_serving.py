@@ -12,6 +12,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from rpcb_trio._shown import shown
 from rpcb_trio._tracing._api import TEXTS_WITH_BAGGAGE, Attributes, fail, tracer
+from rpcb_trio._tracing._clock import Clock
 
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 
@@ -47,7 +48,9 @@ def serving(
         return
     known = method if method in METHODS else "_OTHER"
     context = propagate.extract(headers, None, TEXTS_WITH_BAGGAGE)
-    span = tracer().start_span("HTTP" if known == "_OTHER" else known, context, SpanKind.SERVER)
+    clock = Clock.of_system()
+    name = "HTTP" if known == "_OTHER" else known
+    span = tracer().start_span(name, context, SpanKind.SERVER, start_time=clock.now_ns())
     if span.is_recording():
         attributes: Attributes = {"http.request.method": known, "url.path": shown(path), "url.scheme": scheme}
         if client is not None:
@@ -64,4 +67,4 @@ def serving(
         raise
     finally:
         detach(token)
-        span.end()
+        span.end(clock.now_ns())

@@ -10,7 +10,8 @@ from opentelemetry.context import attach, detach, get_value
 
 from rpcb_trio._messages import Outgoing, Request
 from rpcb_trio._tracing._api import OF_A_BATCH, TEXTS, Attributes, of_server
-from rpcb_trio._tracing._processing import Clock, Processing
+from rpcb_trio._tracing._clock import Clock
+from rpcb_trio._tracing._processing import Processing
 from rpcb_trio._tracing._sending import Sending, sending
 from rpcb_trio._tracing._serving import Serving, serving
 
@@ -40,23 +41,19 @@ class Spans:
         """Whether there is anything to record of a call, or to pass on with it."""
         return self.is_on or trace.get_current_span().get_span_context().is_valid
 
-    def clock(self, now: float, wall: float) -> Clock:
-        """See `Clock`."""
-        return Clock(now, wall)
-
     def processing(
         self,
         queue: str,
         requests: Sequence[Request],
-        clock: Clock,
         *,
+        now: float,
         until: float,
         attributes: Attributes,
         server: tuple[str, int] | None,
     ) -> Processing:
-        """See `Processing`; `until` is when the batch was closed."""
+        """See `Processing`; `now` is what the worker's clock says, `until` when the batch was closed."""
         own = attributes | of_server(server)
-        return Processing(queue, requests, clock, until=until, attributes=own)
+        return Processing(queue, requests, Clock(now), until=until, attributes=own)
 
     @contextmanager
     def continuing(self, carrier: Mapping[str, object]) -> Iterator[None]:

@@ -61,6 +61,9 @@ ADVANCED_CONFIGURATION = f"""
 """
 """It takes OAuth 2 tokens that are signed with `TOKEN_KEY`."""
 
+NO_BUSY_WAIT = "+sbwt none +sbwtdcpu none +sbwtdio none"
+"""Erlang's threads sleep as soon as they have nothing to do: the processors are for the tests."""
+
 REMEDIES = (
     "The tests need a RabbitMQ. Either install Debian's package as root (apt-get install rabbitmq-server), "
     f"or name the root that holds one (export {ROOT_VARIABLE}=.rabbitmq/forky, see tests/nodes), "
@@ -154,6 +157,8 @@ class Node(Broker):
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
             "RABBITMQ_CONF_ENV_FILE": str(folder / "env.conf"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": NO_BUSY_WAIT,
+            "RABBITMQ_CTL_ERL_ARGS": NO_BUSY_WAIT,
         }
 
     @property

@@ -12,6 +12,7 @@ from rpcb_trio.errors import SessionLost
 from rpcb_trio.instruments import Answer, Settled
 from tests.amqp.producer import Producer, answer
 from tests.amqp.proxy import open_proxy
+from tests.amqp.users import only_reply
 from tests.rabbitmq import Broker
 
 FORGED = "amq.rabbitmq.reply-to.aaaa.bbbb"
@@ -181,12 +182,9 @@ async def test_a_worker_that_may_only_reply_can_not_be_made_to_publish_elsewhere
     producer, inbox, queue = Producer(broker, topology.queue), broker.fresh_name("inbox"), topology.queue
     await producer.declare(inbox)
     await producer.declare(queue)
-    await broker.rabbitmqctl("add_user", queue, "secret")
-    await broker.rabbitmqctl("set_permissions", queue, "^$", "^amq\\.default$", f"^{queue}$")
-    transport = AmqpTransport(broker.url.replace("guest:guest", f"{queue}:secret"))
+    transport = AmqpTransport(await only_reply(broker, queue))
     async with transport.open_session(Topology(queue=queue, declare="passive"), prefetch=10) as session:
         await producer.send(b"a", reply_to=inbox)
         await producer.send(b"evil", reply_to=f"amq.topic/{inbox}")
         assert await answer(session, 2) == [Settled.REPLIED, Settled.REJECTED]
     assert [body for _, _, body in await producer.read(inbox)] == [b"A"]
-    await broker.rabbitmqctl("delete_user", queue)

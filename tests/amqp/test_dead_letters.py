@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.errors import SessionLost
 from rpcb_trio.instruments import Answer, Settled
 from tests.amqp.producer import Producer, answer
+from tests.amqp.users import only_reply
 from tests.rabbitmq import Broker
 
 FORGED = "amq.rabbitmq.reply-to.aaaa.bbbb"
@@ -169,13 +170,10 @@ async def test_a_dead_letter_that_can_not_be_published_is_rejected_and_the_log_s
 
 
 @pytest.fixture
-async def replier(broker: Broker, queue: str) -> AsyncIterator[AmqpTransport]:
+async def replier(broker: Broker, queue: str) -> AmqpTransport:
     """Its user may reply, and publish nowhere else."""
     await Producer(broker, queue).declare(queue)
-    await broker.rabbitmqctl("add_user", queue, "secret")
-    await broker.rabbitmqctl("set_permissions", queue, "^$", "^amq\\.default$", f"^{queue}$")
-    yield AmqpTransport(broker.url.replace("guest:guest", f"{queue}:secret"))
-    await broker.rabbitmqctl("delete_user", queue)
+    return AmqpTransport(await only_reply(broker, queue))
 
 
 async def poison_and_answer(session: Session) -> list[Settled]:

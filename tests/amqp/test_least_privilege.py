@@ -17,6 +17,7 @@ from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.errors import BrokerError, PublishRefused, TopologyMismatch
 from rpcb_trio.instruments import Answer, Settled
 from tests.amqp.producer import Producer, answer
+from tests.amqp.users import add_user, permit, tell, url_of
 from tests.rabbitmq import Node
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "security.md").read_text()
@@ -47,26 +48,20 @@ class Site:
         }
 
     def transport(self, role: str) -> AmqpTransport:
-        return AmqpTransport(self.node.url.replace("guest:guest", f"{role}-{self._suffix}:secret"))
+        return AmqpTransport(url_of(self.node, f"{role}-{self._suffix}"))
 
     async def prepare(self) -> None:
         done = Topology(queue=self.queue, exchange=self.exchange, routing_keys=("rpc",))
         for topology in (done, Topology(queue=self.dead, exchange=self.dead, exchange_type="fanout")):
             async with AmqpTransport(self.node.url).open_session(topology, prefetch=1) as session:
                 await session.stop_consuming()
-        await self.node.rabbitmqctl("eval", ", ".join(self._grants()) + ".")
+        await tell(self.node, *self._grants())
 
     def _grants(self) -> list[str]:
         found = []
         for role, rights in self.rights.items():
-            user, patterns = (
-                f'<<"{role}-{self._suffix}">>',
-                ", ".join('<<"' + right.replace("\\", "\\\\") + '">>' for right in rights),
-            )
-            found.append(f'rabbit_auth_backend_internal:add_user({user}, <<"secret">>, <<"test">>)')
-            found.append(
-                f'rabbit_auth_backend_internal:set_permissions({user}, <<"/">>, {patterns}, <<"test">>)'
-            )
+            user = f"{role}-{self._suffix}"
+            found += [add_user(user), permit(user, *rights)]
         return found
 
 

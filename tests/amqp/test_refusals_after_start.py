@@ -8,13 +8,11 @@ from rpcb_trio import Topology
 from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.errors import LoginRefused, TopologyMismatch
 from tests.amqp.producer import Producer, declare_durable
+from tests.amqp.users import ONLY_REPLY, add_user, b, permit, tell, url_of
 from tests.amqp.watched import Model, Watched, short_waits, working
 from tests.rabbitmq import Broker, Node
 
 pytestmark = pytest.mark.usefixtures("limit")
-
-LEAST = ("^$", "^amq\\\\.default$", "^{queue}$")
-"""To configure nothing, to write replies, to read the queue."""
 
 
 async def test_a_password_a_vhost_a_permission_and_a_queue_that_change_under_running_workers_are_waited_for(
@@ -23,12 +21,12 @@ async def test_a_password_a_vhost_a_permission_and_a_queue_that_change_under_run
     user, reader, vhost = node.fresh_name("user"), node.fresh_name("reader"), node.fresh_name("vhost")
     queues = [node.fresh_name() for _ in range(4)]
     await declare_durable(node, queues[2])
-    least = [each.format(queue=queues[2]) for each in LEAST]
+    least = [each.format(queue=queues[2]) for each in ONLY_REPLY]
     await tell(
         node, add_user(user), permit(user), add_user(reader), permit(reader, *least), *add_vhost(vhost)
     )
-    of_user = AmqpTransport(node.url.replace("guest:guest", f"{user}:secret"))
-    of_reader = AmqpTransport(node.url.replace("guest:guest", f"{reader}:secret"))
+    of_user = AmqpTransport(url_of(node, user))
+    of_reader = AmqpTransport(url_of(node, reader))
     elsewhere = Broker(node.url + vhost)
     with short_waits():
         async with (
@@ -79,25 +77,6 @@ async def refused(seen: Watched, kind: type[Exception], *parts: str) -> None:
     assert not seen.is_ready
     for part in parts:
         assert part in str(seen.failed_attempts[-1])
-
-
-async def tell(broker: Broker, *calls: str) -> None:
-    """Call these functions of the broker's; with one `rabbitmqctl`, since each takes a second."""
-    await broker.rabbitmqctl("eval", f"{', '.join(calls)}.")
-
-
-def b(text: str) -> str:
-    """Text as Erlang writes it."""
-    return f'<<"{text}">>'
-
-
-def add_user(name: str) -> str:
-    return f"rabbit_auth_backend_internal:add_user({b(name)}, {b('secret')}, {b('test')})"
-
-
-def permit(user: str, configure: str = ".*", write: str = ".*", read: str = ".*", vhost: str = "/") -> str:
-    rights = ", ".join(b(each) for each in (user, vhost, configure, write, read, "test"))
-    return f"rabbit_auth_backend_internal:set_permissions({rights})"
 
 
 def add_vhost(name: str) -> list[str]:

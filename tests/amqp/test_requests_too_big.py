@@ -13,6 +13,7 @@ from rpcb_trio import Topology, open_client
 from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.errors import PublishRefused, RequestTooBig
 from tests.amqp.test_replies_that_fail import SMALL, strict
+from tests.amqp.users import user_with
 from tests.amqp.watched import Model, working
 from tests.rabbitmq import Broker
 
@@ -101,9 +102,7 @@ async def test_many_large_requests_at_once_are_all_answered_and_a_larger_one_fai
 async def test_a_call_to_an_exchange_without_the_right_fails_alone(broker: Broker, queue: str) -> None:
     async with working(Model(60), AmqpTransport(broker.url), Topology(queue=queue), 1):
         pass  # declares it
-    await broker.rabbitmqctl("add_user", queue, "secret")
-    await broker.rabbitmqctl("set_permissions", queue, "^$", "^amq\\.(default|fanout)$", ".*")
-    mine = broker.url.replace("guest:guest", f"{queue}:secret")
+    mine = await user_with(broker, queue, "^$", "^amq\\.(default|fanout)$", ".*")
     model = Model(60)
     async with (
         working(model, AmqpTransport(broker.url), Topology(queue=queue), 1) as seen,
@@ -121,4 +120,3 @@ async def test_a_call_to_an_exchange_without_the_right_fails_alone(broker: Broke
             await client.call(b"x", exchange="amq.topic", routing_key=queue)
         model.let_go.set()
     assert replies == [b"GOOD"]
-    await broker.rabbitmqctl("delete_user", queue)

@@ -7,6 +7,7 @@ import pytest
 from rpcb_trio import Topology
 from rpcb_trio.amqp import AmqpTransport
 from tests.amqp.producer import Producer, declare_durable
+from tests.amqp.users import add_user, permit, tell, url_of
 from tests.amqp.watched import Model, Watched, short_waits, working
 from tests.rabbitmq import Node
 
@@ -18,7 +19,7 @@ CLOSE = """
 [rabbit_networking:close_connection(Pid, "test")
  || [{{pid, Pid}}, {{client_properties, Of}}] <-
         rabbit_networking:connection_info_all([pid, client_properties]),
-    lists:member({{<<"connection_name">>, longstr, <<"{0} (out)">>}}, Of)].
+    lists:member({{<<"connection_name">>, longstr, <<"{0} (out)">>}}, Of)]
 """
 """Closes a worker's connection for replies: on an open channel the broker remembers what it has allowed."""
 
@@ -39,19 +40,17 @@ class Site:
             dead_letter_routing_key=self.dead,
             arguments={"x-delivery-limit": 3} if queue_type == "quorum" else {},
         )
-        self.transport = AmqpTransport(node.url.replace("guest:guest", f"{self.user}:secret"), name=self.user)
+        self.transport = AmqpTransport(url_of(node, self.user), name=self.user)
 
     async def prepare(self) -> None:
         await declare_durable(self.node, self.dead, self.inbox)
         with self.node.channel() as channel:
             channel.exchange_declare(self.exchange, "direct")
             channel.queue_bind(self.inbox, self.exchange, self.inbox)
-        await self.node.rabbitmqctl("add_user", self.user, "secret")
-        await self.permit(".*")
+        await tell(self.node, add_user(self.user), permit(self.user))
 
     async def permit(self, write: str) -> None:
-        await self.node.rabbitmqctl("set_permissions", self.user, ".*", write, ".*")
-        await self.node.rabbitmqctl("eval", CLOSE.format(self.user))
+        await tell(self.node, permit(self.user, write=write), CLOSE.format(self.user))
 
     async def ask(self, name: str, count: int, reply_to: str) -> set[bytes]:
         bodies = [f"{name} {n}".encode() for n in range(count)]
@@ -60,9 +59,6 @@ class Site:
 
     async def answered(self) -> set[bytes]:
         return {body for _, _, body in await self.producer.read(self.inbox)}
-
-    async def tidy(self) -> None:
-        await self.node.rabbitmqctl("delete_user", self.user)
 
 
 async def until_ready(seen: Watched) -> None:
@@ -95,7 +91,6 @@ async def test_when_the_right_to_write_is_taken_no_request_is_lost_and_all_are_a
             assert len(seen.lost_sessions) == 1
     assert await site.answered() == wanted
     assert await site.producer.read(site.dead) == []
-    await site.tidy()
 
 
 async def test_when_the_right_to_write_dead_letters_is_taken_no_request_is_dropped(node: Node) -> None:
@@ -121,7 +116,6 @@ async def test_when_the_right_to_write_dead_letters_is_taken_no_request_is_dropp
             await until_ready(seen)
             await seen.until_settled(5)
     assert {body for _, _, body in await site.producer.read(site.dead)} == {b"kept %d" % n for n in range(5)}
-    await site.tidy()
 
 
 async def test_an_exchange_that_no_reply_ever_passed_is_its_requests_own_fault_and_stops_nobody(
@@ -138,4 +132,3 @@ async def test_an_exchange_that_no_reply_ever_passed_is_its_requests_own_fault_a
     assert await site.answered() == wanted
     dead_lettered = {body for _, _, body in await site.producer.read(site.dead)}
     assert dead_lettered == {b"evil %d" % n for n in range(3)}
-    await site.tidy()

@@ -6,8 +6,13 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.rabbitmq import Broker, Node, private_node, some_broker
+from tests.scenarios import steady
+
+settings.register_profile("steady", steady)
+settings.load_profile("steady")
 
 BROKERS = {"broker", "node"}
 """The fixtures that are a real RabbitMQ."""

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Literal
 
 import trio
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from rpcb_trio import (
     Failure,
@@ -37,7 +37,7 @@ from rpcb_trio.transports import Transport
 QUEUE = "work"
 ANSWERS = "answers"
 
-steady = settings(derandomize=True, deadline=None)
+steady = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """For hypothesis: the same examples in every run, and no timing asserted."""
 
 

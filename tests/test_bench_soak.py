@@ -24,7 +24,7 @@ from benches.soak.run import FORGED_ARE_DROPPED
 from tests.rabbitmq import Broker
 from tests.scenarios import steady
 
-SEED, SECONDS, PAUSE = 37, 9.0, 0.33
+SEED, SECONDS, PAUSE = 37, 7.0, 0.33
 """Faults of every kind, and the broker's restart among the first, for it takes longest."""
 
 

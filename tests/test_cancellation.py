@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -226,13 +226,18 @@ def die_over(bodies: Sequence[bytes], folder: Path) -> None:
     record.close(keep=True)
 
 
+def folder_of(scenario: Scenario) -> AbstractContextManager[str | None]:
+    """Where a worker keeps its journal, if it does."""
+    return TemporaryDirectory() if scenario.keeps_journal else nullcontext()
+
+
 async def play(scenario: Scenario, stage: str, step: float, action: Action) -> AtStep:
     broker = MemoryBroker()
     journal = Journal(broker)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(happen, broker, scenario.bodies, are_suspects=scenario.are_suspects))
-        with TemporaryDirectory() as folder, AtStep(stage, step) as cut, trio.move_on_after(60):
-            if scenario.are_suspects:
+        with folder_of(scenario) as folder, AtStep(stage, step) as cut, trio.move_on_after(60):
+            if folder and scenario.are_suspects:
                 die_over(scenario.bodies[:5], Path(folder))
             async with working(
                 scenario.service(),
@@ -242,7 +247,7 @@ async def play(scenario: Scenario, stage: str, step: float, action: Action) -> A
                 executors=[Reloading(), Reloading()] if scenario.swaps else 2,
                 service_time=lambda _: 1.0,
                 instruments=[journal],
-                journal=folder if scenario.keeps_journal else None,
+                journal=folder,
                 **scenario.settings,
             ) as running:
                 cut.act = lambda: action(broker, running)
@@ -261,10 +266,20 @@ async def play(scenario: Scenario, stage: str, step: float, action: Action) -> A
     [HOOKS, PLAIN, CROWDED, WARY, NOTING, WATCHFUL, STUBBORN],
     ids=["hooks", "plain", "crowded", "wary", "noting", "watchful", "stubborn"],
 )
-@pytest.mark.parametrize("stage", [*STAGES, *AROUND_THEM])
+@pytest.mark.parametrize("stage", STAGES)
 async def test_no_request_is_lost_or_answered_twice_whichever_await_is_cut(
     stage: str, scenario: Scenario, action: Action, autojump_clock: MockClock
 ) -> None:
+    await cut_at_each_await(stage, scenario, action)
+
+
+@pytest.mark.parametrize("action", [cancel, disconnect, drain])
+@pytest.mark.parametrize("scenario", [HOOKS, CROWDED, WATCHFUL], ids=["hooks", "crowded", "watchful"])
+@pytest.mark.parametrize("stage", AROUND_THEM)
+async def test_nor_where_what_is_around_the_stages_is_cut(
+    stage: str, scenario: Scenario, action: Action, autojump_clock: MockClock
+) -> None:
+    """It awaits the same for each scenario, but for the journal and the error replies to a crowd."""
     await cut_at_each_await(stage, scenario, action)
 
 

@@ -13,7 +13,7 @@ from tests.models.sounds import EVERY
 ROOT = Path(__file__).parent.parent
 
 SECONDS = 120
-EACH = 15
+EACH = 10
 """Recordings of each kind and damage."""
 MOST_GROWTH = 40 * 2**20
 """Bytes of the worker's own process, over all recordings one after the other."""

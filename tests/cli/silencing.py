@@ -1,4 +1,4 @@
-"""What a module may do to logging. As a program: write logs, do one of these, and write some more."""
+"""What a module may do to logging. As a program: around each of these, write to the log."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from rpcb_trio._commands._logs import report, write_logs
 from rpcb_trio._commands._settings._shared import LogSettings
+
+FORMS: tuple[Literal["text"], Literal["json"]] = ("text", "json")
 
 log = logging.getLogger("rpcb_trio")
 below = logging.getLogger("rpcb_trio._transports.below")
@@ -90,14 +93,32 @@ def tell_all(label: str) -> None:
     log.error("%s exception", label, exc_info=ValueError("oops"))
 
 
-def main(name: str, form: str) -> None:
+def tell_around(name: str, form: Literal["text", "json"]) -> None:
     """Tell all before and after a configuration."""
-    write_logs(LogSettings(log_format=form))  # type: ignore[arg-type] # it is one of the two
+    write_logs(LogSettings(log_format=form))
     tell_all("before")
     CONFIGURATIONS[name]()
     tell_all("after")
     report("the reason of its end")
 
 
+def main() -> None:
+    """Do each, in each form, in a process of its own whose stderr is the file `NAME-FORM` in this folder.
+
+    They are forked, because a process spends most of its time on imports, and on what Python does at its end:
+    here that is what `logging` does then, and no more.
+    """
+    for name in CONFIGURATIONS:
+        for form in FORMS:
+            if not os.fork():
+                os.dup2(os.open(f"{name}-{form}", os.O_CREAT | os.O_WRONLY), 2)
+                try:
+                    tell_around(name, form)
+                    logging.shutdown()
+                finally:
+                    os._exit(0)
+            os.wait()
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

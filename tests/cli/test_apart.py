@@ -22,7 +22,7 @@ from rpcb_trio._commands._flood import MOST_KINDS, FloodFilter
 from rpcb_trio._commands._logs import JsonFormatter, report, write_logs
 from rpcb_trio._commands._settings._shared import LogSettings
 from tests.cli.conftest import Serve
-from tests.cli.silencing import CONFIGURATIONS
+from tests.cli.silencing import CONFIGURATIONS, FORMS
 from tests.rabbitmq import Broker
 
 ROOT = Path(__file__).parent.parent.parent
@@ -41,20 +41,26 @@ def _enabled_again() -> Iterator[None]:
             each.disabled = False
 
 
-@pytest.mark.parametrize("form", ["text", "json"])
-@pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_no_configuration_silences_the_log_or_doubles_it(name: str, form: str, workplace: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.cli.silencing", name, form],
-        cwd=workplace,
+@pytest.fixture(scope="module")
+def silenced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the stderr of a process for each configuration and form."""
+    folder = tmp_path_factory.mktemp("silenced")
+    subprocess.run(
+        [sys.executable, "-m", "tests.cli.silencing"],
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
-        capture_output=True,
-        text=True,
-        check=False,
+        check=True,
     )
-    *lines, last = done.stderr.splitlines()
+    return folder
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_no_configuration_silences_the_log_or_doubles_it(name: str, form: str, silenced: Path) -> None:
+    written = (silenced / f"{name}-{form}").read_text()
+    *lines, last = written.splitlines()
     assert "the reason of its end" in last
-    assert done.stderr.count("the reason of its end") == 1
+    assert written.count("the reason of its end") == 1
     lines = [line for line in lines if "before" in line or "after" in line]
     told = [
         json.loads(line)["message"] if form == "json" else line.split(" ", 2)[2]

@@ -10,14 +10,8 @@ import msgspec
 import numpy as np
 import onnx
 import onnxruntime
-import pandas as pd
 import pytest
-import skops.io
 from onnx import TensorProto, helper
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder
 from trio.testing import MockClock
 
 from rpcb_models.adapters import HuggingFace, Onnx, Sklearn
@@ -25,8 +19,7 @@ from rpcb_trio import Reply, SettingError
 from rpcb_trio._service import bind, placed
 from rpcb_trio.testing import push_batch
 
-ROWS = np.array([[0.0, 0.0], [0.0, 1.0], [5.0, 5.0], [5.0, 6.0]])
-KINDS = np.array(["low", "low", "high", "high"])
+ESTIMATORS = "tests.models.estimators"
 
 
 def read(replies: list[Reply]) -> list[Any]:
@@ -34,44 +27,48 @@ def read(replies: list[Reply]) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def estimator() -> Any:
-    return LogisticRegression().fit(ROWS, KINDS)
+def estimators() -> Any:
+    """The module of that name, imported only here: each process of the tests reads this file."""
+    return importlib.import_module(ESTIMATORS)
 
 
-async def test_an_estimator_predicts_for_rows_of_features(estimator: Any, autojump_clock: MockClock) -> None:
-    good, other, short = await push_batch(Sklearn(estimator), [b"[0, 0.5]", b"[6, 6]", b"[1]"])
+async def test_an_estimator_predicts_for_rows_of_features(estimators: Any, autojump_clock: MockClock) -> None:
+    service = Sklearn(estimators.of_rows())
+    good, other, short = await push_batch(service, [b"[0, 0.5]", b"[6, 6]", b"[1]"])
     assert read([good, other]) == ["low", "high"]
     assert (short.error, short.error_reason) == ("request", "it has 1 features, and the model takes 2")
 
 
 async def test_an_estimator_of_a_file_gives_probabilities(
-    estimator: Any, tmp_path: Path, autojump_clock: MockClock
+    estimators: Any, tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     file = tmp_path / "model.skops"
-    skops.io.dump(estimator, file)
+    estimators.dump(estimators.of_rows(), file)
     service = Sklearn(str(file), method="predict_proba")
     [[high, low]] = read(await push_batch(service, [b"[0, 0]"]))
     assert low > high
     assert low + high == pytest.approx(1)
 
 
-async def test_an_estimator_of_texts_takes_texts(autojump_clock: MockClock) -> None:
-    model = make_pipeline(CountVectorizer(), LogisticRegression()).fit(["good day", "bad day"], [1, 0])
-    assert read(await push_batch(Sklearn(model), [b'"a good one"', b'"bad"'])) == [1, 0]
+async def test_an_estimator_of_texts_takes_texts(estimators: Any, autojump_clock: MockClock) -> None:
+    service = Sklearn(estimators.of_texts())
+    assert read(await push_batch(service, [b'"a good one"', b'"bad"'])) == [1, 0]
 
 
-async def test_features_have_names_where_the_estimator_has_seen_them(autojump_clock: MockClock) -> None:
-    model = LogisticRegression().fit(pd.DataFrame(ROWS, columns=["width", "height"]), KINDS)
+async def test_features_have_names_where_the_estimator_has_seen_them(
+    estimators: Any, autojump_clock: MockClock
+) -> None:
+    service = Sklearn(estimators.of_named_rows())
     by_name, by_place, lacking = await push_batch(
-        Sklearn(model), [b'{"height": 6, "width": 6}', b"[0, 0]", b'{"width": 1}']
+        service, [b'{"height": 6, "width": 6}', b"[0, 0]", b'{"width": 1}']
     )
     assert read([by_name, by_place]) == ["high", "low"]
     assert lacking.error_reason == "it has no height"
 
 
-async def test_a_sparse_result_is_a_row_of_numbers(autojump_clock: MockClock) -> None:
-    model = OneHotEncoder().fit([["a"], ["b"]])
-    assert read(await push_batch(Sklearn(model, "transform"), [b'["b"]'])) == [[0.0, 1.0]]
+async def test_a_sparse_result_is_a_row_of_numbers(estimators: Any, autojump_clock: MockClock) -> None:
+    service = Sklearn(estimators.sparse(), "transform")
+    assert read(await push_batch(service, [b'["b"]'])) == [[0.0, 1.0]]
 
 
 def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:
@@ -81,23 +78,19 @@ def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:
         Sklearn(str(file))
 
 
-class Sneaky(LogisticRegression):  # type: ignore[misc] # scikit-learn carries no types
-    """A type that skops does not know."""
-
-
-def test_types_that_are_not_trusted_are_named(tmp_path: Path) -> None:
+def test_types_that_are_not_trusted_are_named(estimators: Any, tmp_path: Path) -> None:
     file = tmp_path / "model.skops"
-    skops.io.dump(Sneaky().fit(ROWS, KINDS), file)
-    with pytest.raises(SettingError, match=r"not trusted: tests.models.test_adapters.Sneaky; .*trusted="):
+    estimators.dump(estimators.of_an_unknown_type(), file)
+    with pytest.raises(SettingError, match=rf"not trusted: {ESTIMATORS}\.Sneaky; .*trusted="):
         Sklearn(str(file))
-    assert Sklearn(str(file), trusted=f"{__name__}.Sneaky").infer([[0.0, 0.0]]) == ["low"]
+    assert Sklearn(str(file), trusted=f"{ESTIMATORS}.Sneaky").infer([[0.0, 0.0]]) == ["low"]
 
 
-def test_a_method_that_an_estimator_has_not_is_told_with_those_that_it_has() -> None:
+def test_a_method_that_an_estimator_has_not_is_told_with_those_that_it_has(estimators: Any) -> None:
     with pytest.raises(
         SettingError, match=r"LogisticRegression has not; it has predict, .*decision_function"
     ):
-        Sklearn(LogisticRegression(), method="transform")
+        Sklearn(estimators.unfitted(), method="transform")
 
 
 def graph(batch: str | int = "batch") -> bytes:

@@ -160,6 +160,11 @@ def test_in_a_narrow_window_a_queue_has_its_name_rather_than_all_figures(
     assert row.split()[0] == name
 
 
+def test_names_that_look_like_markup_are_shown_as_they_are() -> None:
+    shown = "\n".join(drawn(like(worker="[bold]asr", queue="[/]", host="a[/0]b", device="[red]")))
+    assert all(name in shown for name in ("[bold]asr", "[/]", "a[/0]b", "[red]"))
+
+
 @pytest.mark.parametrize(
     ("facts", "names"),
     [

@@ -177,8 +177,14 @@ def worker_table(
         )
     for worker in workers:
         is_off = state_of(worker) in {"gone", "stopped"}
-        table.add_row(*(column.cell(worker) for column, _ in columns), style="dim" if is_off else None)
+        cells = (_verbatim(column.cell(worker)) for column, _ in columns)
+        table.add_row(*cells, style="dim" if is_off else None)
     return table
+
+
+def _verbatim(cell: str | Text) -> Text:
+    """Names may look like markup."""
+    return Text(cell) if isinstance(cell, str) else cell
 
 
 SHORT_QUEUE, LONG_QUEUE = 12, 30

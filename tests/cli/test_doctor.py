@@ -152,7 +152,7 @@ def test_as_many_connections_as_serve_needs_are_opened_at_once(
 
 async def until_alone(broker: Broker, user: str) -> None:
     """Wait until the broker has done with this user's connections: it counts them until then."""
-    with trio.fail_after(30):
+    with trio.fail_after(120):
         while user in await broker.rabbitmqctl("list_connections", "user"):  # noqa: ASYNC110 - nobody tells
             await trio.sleep(0.05)
 

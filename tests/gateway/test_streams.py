@@ -68,6 +68,15 @@ async def test_what_the_query_says_of_parts_is_a_boolean_and_counts_before_what_
                 assert problem["detail"] == f"stream: {value!r} is no boolean; send true or false"
 
 
+async def test_a_field_stream_of_a_form_may_stand_in_the_query_and_asks_for_nothing() -> None:
+    routes = {"form": {"queue": "spell", "body": "bytes", "form": {"stream": {}}}}
+    async with front(routes, ANY, spell=slowly(Text(), 0)) as gateway:
+        for value in ("true", "ab"):
+            assert (await gateway.http.post("/form", params={"stream": value})).text == value
+        operation = (await gateway.http.get("/openapi.json")).json()["paths"]["/form"]["post"]
+    assert "parameters" not in operation
+
+
 async def test_bytes_that_are_no_text_are_in_base64_and_lines_stay_lines() -> None:
     class Lines(Text):
         def stream_infer(self, items: list[str]) -> Iterator[Step[str]]:  # type: ignore[override] # no letters

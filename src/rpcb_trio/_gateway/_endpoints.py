@@ -140,7 +140,7 @@ class Endpoints:
 
     async def _ask(self, route: Route, request: Request, upload: Upload) -> Response:
         self.admit(request, upload, route)
-        in_parts = asks_for_events(request)
+        in_parts = asks_for_events(request, route.form)
         values = await upload.form(route.form)
         if in_parts:
             return await self._stream(route, to_body(route, values), request, route.content_type)

@@ -12,7 +12,7 @@ from rpcb_trio._gateway._forms import JSON, URLENCODED
 from rpcb_trio._gateway._job_paths import job_paths
 from rpcb_trio._gateway._options import GatewayOptions
 from rpcb_trio._gateway._routes import Field, Route, Routes
-from rpcb_trio._gateway._server_sent import EVENT_STREAM
+from rpcb_trio._gateway._server_sent import EVENT_STREAM, STREAM
 from rpcb_trio._gateway._typed_bodies import ERROR, Bodies, TypedBodies, content
 
 Schema = dict[str, Any]
@@ -30,8 +30,8 @@ BYTES: Schema = {"application/octet-stream": {"schema": {"type": "string", "form
 EVENTS: Schema = {EVENT_STREAM: {}}
 """Any service answers so whoever asks for it: one that does not stream with a single part."""
 
-STREAM: Schema = {
-    "name": "stream",
+ASKING: Schema = {
+    "name": STREAM,
     "in": "query",
     "description": "Whether the answer comes in parts, as server-sent events; true, too, where these are "
     "accepted and it is not said.",
@@ -148,7 +148,7 @@ def _operation(name: str, route: Route, routes: Routes, bodies: Bodies) -> Schem
     return {
         "operationId": name,
         "summary": route.summary or name,
-        **({} if route.parts else {"parameters": [STREAM]}),
+        **({} if route.parts or STREAM in route.form else {"parameters": [ASKING]}),
         "requestBody": {"required": True, "content": _form(route) if route.form else BYTES},
         "responses": _responses(route, _answer(route), _named_statuses(route, routes)),
     }
@@ -218,7 +218,7 @@ def _typed(name: str, typed: TypedBodies) -> Schema:
     return {
         "operationId": f"rpc-{name}",
         "summary": name,
-        "parameters": [STREAM],
+        "parameters": [ASKING],
         "requestBody": {"required": True, "content": typed.request or BYTES},
         "responses": responses,
     }
@@ -236,7 +236,7 @@ def _rpc(names: list[str], options: GatewayOptions) -> Schema:
     return {
         "operationId": "rpc",
         "summary": "Bytes in, bytes out: the request's and the reply's body as they are.",
-        "parameters": [{"name": "name", "in": "path", "required": True, "schema": schema}, STREAM],
+        "parameters": [{"name": "name", "in": "path", "required": True, "schema": schema}, ASKING],
         "requestBody": {"required": False, "content": BYTES},
         "responses": responses,
     }

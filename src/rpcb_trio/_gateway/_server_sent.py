@@ -19,12 +19,17 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from rpcb_trio._client import ReplyStream
-from rpcb_trio._gateway._forms import JSON, truth_in, wrong
+from rpcb_trio._gateway._forms import JSON, Fields, truth_in, wrong
 from rpcb_trio._gateway._problems import Problem, status_of_error
 from rpcb_trio._messages import RemoteError, Reply
 from rpcb_trio.errors import CallError, SettingError
 
 EVENT_STREAM = "text/event-stream"
+
+STREAM = "stream"
+"""The parameter of a query that asks for them."""
+
+NO_FIELDS: Fields = {}
 
 HEARTBEAT = 15.0
 """Seconds without a part until a comment is sent; and until the response begins, though no part is there."""
@@ -63,18 +68,20 @@ class ServerSentEvents(StreamingResponse):
                 await super().__call__(scope, receive, send)
 
 
-def asks_for_events(request: Request) -> bool:
+def asks_for_events(request: Request, form: Fields = NO_FIELDS) -> bool:
     """Whether the client takes the reply in parts; what its query says counts before what it accepts.
+
+    A form's fields may stand in the query, too: one of the name `stream` is the form's.
 
     Raises:
         Problem: 422, `stream` is no boolean.
     """
-    asked = request.query_params.get("stream")
+    asked = None if STREAM in form else request.query_params.get(STREAM)
     if asked is not None:
         try:
             return truth_in(asked)
         except ValueError as error:
-            raise wrong("stream", f"{error}; send true or false") from None
+            raise wrong(STREAM, f"{error}; send true or false") from None
     accepted = (each.partition(";")[0].strip() for each in request.headers.get("accept", "").split(","))
     return EVENT_STREAM in map(str.lower, accepted)
 

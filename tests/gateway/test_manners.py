@@ -89,7 +89,9 @@ async def test_more_than_all_uploads_may_take_is_refused_until_others_are_done(
             refused = await gateway.http.post("/rpc/form", content=b"x" * 600)
             small = await gateway.http.post("/rpc/form", content=b"x" * 300)
         later = await gateway.http.post("/rpc/form", content=b"x" * 600)
+        never = await gateway.http.post("/rpc/form", content=b"x" * 1001)
     assert [refused.status_code, small.status_code, later.status_code] == [503, 200, 200]
+    assert (never.status_code, never.json()["error"]) == (413, "too-big")
     assert refused.headers["retry-after"] == "1"
 
 

@@ -65,8 +65,9 @@ class Buffer:
     def check(self, size: int, more: int) -> None:
         """Raise as `take`, but hold nothing."""
         options = self._options()
-        if size > options.max_upload:
-            raise _too_big(options.max_upload)
+        most = min(options.max_upload, options.max_buffered)  # a body that is larger would never find room
+        if size > most:
+            raise _too_big(most)
         if self.held + more > options.max_buffered:
             raise busy(f"uploads hold {self.held} bytes")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 
@@ -19,16 +19,19 @@ class Bounds:
     most: float | None = None
     finite: bool = False
 
-    def fault(self, value: float) -> str | None:
-        """What is wrong with a value, as the end of an error line; None if nothing is."""
+    def fault(self, value: float, shown: Callable[[float], str] = "{:.12g}".format) -> str | None:
+        """What is wrong with a value, as the end of an error line; None if nothing is.
+
+        `shown` writes the bounds, with a unit, say.
+        """
         if math.isnan(value):
             return "it must be a number"
         if self.least is not None and value < self.least:
-            return f"it must be at least {self.least:.12g}"
+            return f"it must be at least {shown(self.least)}"
         if self.above is not None and value <= self.above:
-            return f"it must be more than {self.above:.12g}"
+            return f"it must be more than {shown(self.above)}"
         if self.most is not None and value > self.most:
-            return f"it must be at most {self.most:.12g}"
+            return f"it must be at most {shown(self.most)}"
         if self.finite and math.isinf(value):
             return "it must be finite"
         return None

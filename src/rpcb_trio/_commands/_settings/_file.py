@@ -161,7 +161,7 @@ def _values(table: Table, model: type, where: str) -> Table:
             reason = (
                 f"choose from {', '.join(get_args(kind))}"
                 if get_origin(kind) is Literal
-                else _plainly(str(error).partition(" - at ")[0]).removeprefix(f"{shown}: ")
+                else _plainly(str(error).partition(" - at ")[0]).removeprefix(f"{value}: ")
             )
             raise SettingError(f"{where}: {key} = {shown}: {reason}") from error
     return found

@@ -80,7 +80,7 @@ class Reader:
         if self.unit is not None and isinstance(value, str):
             return self._of_text(kind, Token(value=value))
         found = msgspec.convert(value, kind)
-        self._check(found)
+        self._check(found, f"{value}")
         return found
 
     def show(self, value: object) -> str:
@@ -106,14 +106,18 @@ class Reader:
             found = read_whole(text, self.unit)
         elif kind is float:
             found = read_number(text) if self.unit is None else self.unit.read(text)
-        self._check(text if found is None else found)
+        self._check(text if found is None else found, text)
         return convert(kind, [token]) if found is None else found
 
-    def _check(self, value: object) -> None:
+    def _check(self, value: object, written: str) -> None:
         if isinstance(value, str) and not value.strip() and not self.may_be_empty:
             raise ValueError("it is empty; leave it out, or say which.")
-        if isinstance(value, int | float) and (fault := self.bounds.fault(value)) is not None:
-            raise ValueError(f"{value:g}: {fault}.")
+        if isinstance(value, int | float):
+            fault = (
+                self.bounds.fault(value) if self.unit is None else self.bounds.fault(value, self.unit.show)
+            )
+            if fault is not None:
+                raise ValueError(f"{written}: {fault}.")
 
 
 def setting(

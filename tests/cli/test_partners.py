@@ -87,7 +87,9 @@ def test_a_setting_is_refused_without_the_other_one_that_it_needs_and_both_are_n
     alone = {name: value_of(tables, name)} | ({partner: other} if other else {})
     with pytest.raises(SettingError, match=rf"^{name} .*{partner}.*"):
         check_partners(*given(tables, **alone))
-    check_partners(*given(tables, **{**alone, partner: wanted or value_of(tables, partner)}))
+    others = {partner: wanted or value_of(tables, partner)}
+    others |= {"jobs": "jobs"} if partner == "jobs_callback" else {}  # which needs another one itself
+    check_partners(*given(tables, **{**alone, **others}))
     check_partners(*tables)
 
 

@@ -154,12 +154,12 @@ class GatewaySettings(ConnectionSettings):
     """How much space all jobs and replies may take; further jobs get 507."""
     jobs_callback: Annotated[tuple[str, ...], several(JOBS, "ORIGIN", needs="jobs")] = ()
     """Origin that may be told once a job is done, as https://example.org; needs jobs_secret. Repeatable."""
-    jobs_secret: Annotated[str | None, setting(JOBS, "BASE64", shown=False, secret=True, needs="jobs")] = (
-        field(default=None, repr=False)
-    )
+    jobs_secret: Annotated[
+        str | None, setting(JOBS, "BASE64", shown=False, secret=True, needs="jobs_callback")
+    ] = field(default=None, repr=False)
     """What that is signed with (Standard Webhooks). Set RPCB_JOBS_SECRET rather than the flag, which other
     users of the machine can see."""
-    jobs_secret_file: Annotated[str | None, setting(JOBS, "FILE", shown=False, needs="jobs")] = None
+    jobs_secret_file: Annotated[str | None, setting(JOBS, "FILE", shown=False, needs="jobs_callback")] = None
     """Or: a file that holds it."""
 
     @property

@@ -14,8 +14,12 @@ import httpx
 import pytest
 import trio
 
+from rpcb_models.simple import echo
 from rpcb_trio import Topology
 from rpcb_trio._commands.gateway._command import allow_all_files
+from rpcb_trio._commands.gateway._embedded import rerouted
+from rpcb_trio._gateway import read_routes
+from rpcb_trio._service import bind
 from tests.amqp.serving import serving
 from tests.cli.conftest import Ended
 from tests.cli.processes import Command, command
@@ -135,6 +139,30 @@ async def test_it_serves_a_model_without_any_broker_answers_the_ancestor_s_curl_
     assert 'rpcb_requests_total{outcome="success",queue="asr"} 1.0' in metrics.text
     assert "[routes.se] is left out: it needs --serve se=MODULE:ATTRIBUTE" in "".join(gateway.lines)
     assert "[routes.main] is left out: it needs --serve se=MODULE:ATTRIBUTE" in "".join(gateway.lines)
+
+
+def test_a_service_in_the_gateway_is_reached_by_the_route_of_its_name_and_by_those_with_its_queue(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    form = {"text": "text"}
+    routes = read_routes(
+        {
+            "echo": {"queue": "elsewhere", "form": form},
+            "closed": {"queue": "echo", "auth": ["ann"], "form": form},
+            "other": {"queue": "other", "form": form},
+            "both": {"form": form, "parts": {"a": {"route": "echo"}, "b": {"route": "closed"}}},
+            "broken": {"form": form, "parts": {"a": {"route": "other"}}},
+        }
+    )
+    kept = rerouted(routes, {"echo": bind(echo)})
+    assert {name: route.queue for name, route in kept.items()} == {
+        "echo": "echo",
+        "closed": "echo",
+        "both": None,
+    }
+    assert kept["closed"].auth == ("ann",)
+    left_out = "is left out: it needs --serve other=MODULE:ATTRIBUTE"
+    assert caplog.messages == [f"[routes.{name}] {left_out}" for name in ("other", "broken")]
 
 
 SERVED = ("gateway", "--port", "0", "--serve", "echo=rpcb_models.simple:echo")

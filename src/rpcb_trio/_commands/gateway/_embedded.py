@@ -46,19 +46,31 @@ def load_services(pairs: Sequence[str]) -> Services:
 
 
 def rerouted(routes: Routes, services: Services) -> Routes:
-    """The routes that have a service of their name, or are composed of such; the log names the others."""
+    """The routes that have a service of their name or of their queue's, or are composed of such.
+
+    The log names the others.
+    """
     kept: dict[str, Route] = {}
     for name, route in routes.items():
         called = {part.route for part in route.parts.values()} or {name}
-        if missing := sorted(called - {*services}):
+        behind = {each: _service_of(each, routes, services) for each in called}
+        if missing := sorted(each for each in called if behind[each] is None):
             flags = " ".join(f"--serve {each}=MODULE:ATTRIBUTE" for each in missing)
             log.warning("[routes.%s] is left out: it needs %s", name, flags)
         else:
-            kept[name] = route if route.parts else _to_queue(route, name)
+            kept[name] = route if route.parts else _to_queue(route, behind[name])
     return kept
 
 
-def _to_queue(route: Route, name: str) -> Route:
+def _service_of(name: str, routes: Routes, services: Services) -> str | None:
+    """The service that a route of this name reaches."""
+    if name in services:
+        return name
+    queue = routes[name].queue if name in routes else None
+    return queue if queue in services else None
+
+
+def _to_queue(route: Route, name: str | None) -> Route:
     return msgspec.structs.replace(route, queue=name, exchange="", routing_key=None)
 
 

@@ -15,7 +15,7 @@ from yarl import URL
 
 from rpcb_trio import MemoryBroker, Topology, open_worker, serve
 from rpcb_trio._commands._app import parse
-from rpcb_trio._commands._bodies import RequestFlags
+from rpcb_trio._commands._bodies import Body, RequestFlags
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands.doctor._checkup import send_through
 from rpcb_trio._commands.doctor._findings import Level
@@ -264,12 +264,12 @@ def test_wrong_settings_are_one_line(argv: list[str], part: str, run_command: Ru
 
 async def test_a_request_goes_all_the_way_by_the_exchange_as_a_producers_would() -> None:
     broker, settings = MemoryBroker(), Settings(queue="q", exchange="x", routing_key=("rpc",))
-    unbound = await send_through(broker, settings, b"good", timeout=1.0)
+    unbound = await send_through(broker, settings, Body(b"good"), 1.0)
     async with trio.open_nursery() as nursery:
         bound = Topology(queue="q", exchange="x", routing_keys=("rpc",))
         worker = await nursery.start(partial(serve, Shouting(), broker, bound, instruments=[]))
-        answered = await send_through(broker, settings, b"good", timeout=20.0)
-        refused = await send_through(broker, Settings(queue="q"), b"sick", timeout=20.0)
+        answered = await send_through(broker, settings, Body(b"good"), 20.0)
+        refused = await send_through(broker, Settings(queue="q"), Body(b"sick"), 20.0)
         worker.drain()
     assert (unbound.level, answered.level, refused.level) == (Level.PROBLEM, Level.OK, Level.WARNING)
     assert "7 byte(s) in" in answered.found
@@ -293,7 +293,7 @@ async def test_a_typed_service_reads_a_request_by_the_content_type_that_is_sent_
     broker, body = MemoryBroker(), given.read(None, "--send")
     assert body is not None
     async with open_worker(shout, broker, "q"):
-        found = await send_through(broker, Settings(queue="q"), body, **given.how)
+        found = await send_through(broker, Settings(queue="q"), body, 5.0)
     assert found.level is Level.OK, found.found
 
 

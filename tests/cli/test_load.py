@@ -15,6 +15,7 @@ import trio
 
 from rpcb_trio import RequestError, serve
 from rpcb_trio.__main__ import main
+from rpcb_trio.testing import Recorder
 from tests.cli.conftest import Ended
 from tests.cli.processes import command
 from tests.rabbitmq import Broker
@@ -29,6 +30,7 @@ class Service:
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
         self.busy = trio.Event()
+        self.seen = Recorder()
 
     def echo(self, bodies: list[bytes]) -> list[bytes | Exception]:
         self.bodies += bodies
@@ -41,7 +43,7 @@ class Service:
 async def service(broker: Broker, queue: str) -> AsyncIterator[Service]:
     service = Service()
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(serve, service.echo, broker.url, queue))
+        await nursery.start(partial(serve, service.echo, broker.url, queue, instruments=[service.seen]))
         yield service
         nursery.cancel_scope.cancel()
 
@@ -102,11 +104,12 @@ async def test_an_open_load_draws_its_bodies_from_the_files(load: Load, service:
     assert step["answered"] == service.bodies.count(b"good")
 
 
-async def test_fields_make_the_bodies(load: Load, service: Service) -> None:
+async def test_fields_make_the_bodies_and_each_says_what_it_is(load: Load, service: Service) -> None:
     assert (await load("--field=audio=@good", "--field=format=wav", "--requests=2")).code == 0
     assert [msgspec.msgpack.decode(body) for body in service.bodies] == [
         {"audio": b"good", "format": "wav"}
     ] * 2
+    assert {each.content_type for each in service.seen.received} == {"application/msgpack"}
 
 
 async def test_more_errors_than_are_borne_have_a_code_of_their_own(load: Load, service: Service) -> None:

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 import yaml
 
-from rpcb_trio._commands._bodies import read_bodies
+from rpcb_trio._commands._bodies import Body, RequestFlags, read_bodies
 from rpcb_trio._commands._outputs import rate
 from rpcb_trio._commands._settings._file import read_file
 from tests.cli.conftest import Ended
@@ -280,7 +280,7 @@ def test_without_matplotlib_it_says_at_once_what_to_install(
 def test_fields_make_a_request_of_each_file_that_matches(tune: Tune, workplace: Path) -> None:
     bodies = read_bodies((), None, ["audio=@*ort", "audio=@long", "format=wav"])
     assert list(bodies) == ["audio=@short", "audio=@long"]
-    assert [msgspec.msgpack.decode(body) for body in bodies.values()] == [
+    assert [msgspec.msgpack.decode(body.content) for body in bodies.values()] == [
         {"audio": b"a", "format": "wav"},
         {"audio": b"a" * 8, "format": "wav"},
     ]
@@ -291,7 +291,37 @@ def test_a_directory_gives_a_body_for_each_of_its_files(workplace: Path) -> None
     for name in ("b", "a", ".hidden"):
         (workplace / name).write_text(name)
     (workplace / "deeper").mkdir()
-    assert list(read_bodies((), workplace, ()).values()) == [b"a", b"b"]
+    assert list(read_bodies((), workplace, ()).values()) == [Body(b"a"), Body(b"b")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"),
+    [
+        ("a.json", "application/json"),
+        ("a.msgpack", "application/msgpack"),
+        ("a.txt", "text/plain"),
+        ("a.json.gz", "application/octet-stream"),
+        ("a", "application/octet-stream"),
+    ],
+)
+def test_a_file_s_name_says_of_what_type_the_body_in_it_is(
+    name: str, content_type: str, workplace: Path
+) -> None:
+    file = workplace / name
+    file.write_bytes(b"a")
+    assert [*read_bodies([file], None, ()).values()] == [Body(b"a", content_type)]
+    assert RequestFlags(body=file).read(None, "TEXT") == Body(b"a", content_type)
+
+
+def test_a_typed_service_is_measured_with_fields(tune: Tune, workplace: Path) -> None:
+    (workplace / "services.py").write_text(
+        "import msgspec\n"
+        "class Text(msgspec.Struct):\n"
+        "    text: str\n"
+        "def classify(texts: list[Text]) -> list[str]:\n"
+        "    return [each.text for each in texts]\n"
+    )
+    assert found(tune("classify", "--field=text=hello", bodies=()))["measured"]
 
 
 def test_the_documentations_recordings_are_there(monkeypatch: pytest.MonkeyPatch) -> None:

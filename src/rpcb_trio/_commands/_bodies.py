@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from glob import glob
 from itertools import product
+from mimetypes import guess_type
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, NamedTuple
 
 import msgspec
 from cyclopts import Group
@@ -22,6 +23,13 @@ from rpcb_trio.errors import SettingError
 REQUEST = Group("Request", sort_key=-3)
 
 JSON, MSGPACK, OF_ANY_TYPE = "application/json", "application/msgpack", "application/octet-stream"
+
+
+class Body(NamedTuple):
+    """A request's, and its content type, by which a typed service reads it."""
+
+    content: bytes
+    content_type: str = OF_ANY_TYPE
 
 
 @FLAT
@@ -38,7 +46,7 @@ class RequestFlags:
     timeout: Annotated[float, flag(REQUEST, unit=SECONDS, bounds=POSITIVE)] = 30.0
     """How long to wait for the reply."""
 
-    def read(self, text: str | None, source: str) -> bytes | None:
+    def read(self, text: str | None, source: str) -> Body | None:
         """The body, from `text` (of the parameter `source`) or a flag; None if none is given.
 
         Raises:
@@ -50,35 +58,32 @@ class RequestFlags:
         if self.json is not None:
             return read_json(self.json)
         if self.field:
-            return encode_fields(split_pair("--field", each) for each in self.field)
+            return of_fields(split_pair("--field", each) for each in self.field)
         if self.body is not None:
-            return sys.stdin.buffer.read() if str(self.body) == "-" else read_body("--body", self.body)
-        return None if text is None else text.encode()
-
-    @property
-    def content_type(self) -> str:
-        """Of the body; a typed service reads it by this."""
-        return JSON if self.json is not None else MSGPACK if self.field else OF_ANY_TYPE
-
-    @property
-    def how(self) -> dict[str, Any]:
-        """What `RpcClient.call` takes for it, besides the body and where that goes."""
-        return {"content_type": self.content_type, "timeout": self.timeout}
+            return read_body("--body", self.body)
+        return None if text is None else Body(text.encode())
 
 
-def read_body(option: str, path: Path) -> bytes:
-    """What a file holds.
+def read_body(option: str, path: Path) -> Body:
+    """What a file holds, of the type that its name ends with; `-` is stdin.
 
     Raises:
         SettingError: it can't be read.
     """
+    if str(path) == "-":
+        return Body(sys.stdin.buffer.read())
+    kind, packed = (MSGPACK, None) if path.suffix == ".msgpack" else guess_type(path.name)
+    return Body(_bytes_in(option, path), OF_ANY_TYPE if kind is None or packed else kind)
+
+
+def _bytes_in(option: str, path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
         raise SettingError(f"{option}: {path} can't be read: {error.strerror}") from error
 
 
-def read_json(text: str) -> bytes:
+def read_json(text: str) -> Body:
     """A body of JSON, as `--json` gives it: the text itself, `@FILE`, or `-` for stdin.
 
     Raises:
@@ -87,25 +92,25 @@ def read_json(text: str) -> bytes:
     if text == "-":
         body = sys.stdin.buffer.read()
     else:
-        body = read_body("--json", Path(text[1:])) if text.startswith("@") else text.encode()
+        body = _bytes_in("--json", Path(text[1:])) if text.startswith("@") else text.encode()
     try:
         msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         example = '\'{"text": "hello"}\''
         raise SettingError(f"--json: it is no JSON ({error}); quote it, as in --json {example}") from error
-    return body
+    return Body(body, JSON)
 
 
-def encode_fields(pairs: Iterable[tuple[str, str]]) -> bytes:
+def of_fields(pairs: Iterable[tuple[str, str]]) -> Body:
     """A msgpack map; a value is text, or the bytes of the file that `@FILE` names.
 
     Raises:
         SettingError: a file can't be read.
     """
-    return msgspec.msgpack.encode({name: _field_value(name, value) for name, value in pairs})
+    return Body(msgspec.msgpack.encode({name: _field_value(name, value) for name, value in pairs}), MSGPACK)
 
 
-def read_bodies(files: Sequence[Path], directory: Path | None, fields: Sequence[str]) -> dict[str, bytes]:
+def read_bodies(files: Sequence[Path], directory: Path | None, fields: Sequence[str]) -> dict[str, Body]:
     """Bodies by what they were read from: one for each file, or for each combination of the fields' values.
 
     Raises:
@@ -132,21 +137,21 @@ def _listed(directory: Path) -> list[Path]:
 
 
 def _field_value(name: str, value: str) -> str | bytes:
-    return read_body(f"--field {name}", Path(value[1:])) if value.startswith("@") else value
+    return _bytes_in(f"--field {name}", Path(value[1:])) if value.startswith("@") else value
 
 
-def _bodies_of_fields(fields: Sequence[str]) -> dict[str, bytes]:
+def _bodies_of_fields(fields: Sequence[str]) -> dict[str, Body]:
     """A name may be given several times, and `@PATTERN` is each file that matches."""
     values: dict[str, list[str]] = {}
     for each in fields:
         name, value = split_pair("--field", each)
         values.setdefault(name, []).extend(_matches(value))
     several = [name for name in values if len(values[name]) > 1]
-    bodies: dict[str, bytes] = {}
+    bodies: dict[str, Body] = {}
     for chosen in product(*values.values()):
         given = dict(zip(values, chosen, strict=True))
         label = ", ".join(f"{name}={given[name]}" for name in several or given)
-        bodies[label] = encode_fields(given.items())
+        bodies[label] = of_fields(given.items())
     return bodies
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 
 from rpcb_trio._bounds import FINITE
-from rpcb_trio._commands._bodies import read_bodies
+from rpcb_trio._commands._bodies import Body, read_bodies
 from rpcb_trio._commands._settings._parameters import flag
 from rpcb_trio._commands._settings._values import SECONDS
 from rpcb_trio._measure import Objective
@@ -38,7 +38,7 @@ class BodyFlags:
     def is_given(self) -> bool:
         return bool(self.body or self.bodies or self.field)
 
-    def read(self) -> dict[str, bytes]:
+    def read(self) -> dict[str, Body]:
         """The bodies by what they were read from.
 
         Raises:

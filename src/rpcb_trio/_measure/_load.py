@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from random import Random
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import msgspec
 import trio
@@ -21,7 +21,9 @@ from rpcb_trio._messages import Reply
 from rpcb_trio.errors import CallError
 from rpcb_trio.simulation import poisson
 
-Call: TypeAlias = Callable[[bytes], Awaitable[Reply]]
+BodyT = TypeVar("BodyT")
+
+Call: TypeAlias = Callable[[BodyT], Awaitable[Reply]]
 
 PERCENTILES = (50, 90, 95, 99, 99.9)
 NOT_SENT = "not-sent"
@@ -89,7 +91,7 @@ class Tally:
         if at >= self.since:
             self.errors[NOT_SENT] += 1
 
-    async def follow(self, call: Call, body: bytes, at: float) -> None:
+    async def follow(self, call: Call[BodyT], body: BodyT, at: float) -> None:
         """Make a call that was due `at`, and await its end."""
         self.in_flight += 1
         lag = trio.current_time() - at
@@ -141,7 +143,7 @@ class Extent(msgspec.Struct, frozen=True):
 
 
 async def send_closed(
-    call: Call, bodies: Iterator[bytes], extent: Extent, tally: Tally, *, callers: int
+    call: Call[BodyT], bodies: Iterator[BodyT], extent: Extent, tally: Tally, *, callers: int
 ) -> None:
     """Let callers send, each its next request when its last one is over.
 
@@ -159,8 +161,8 @@ async def send_closed(
 
 
 async def send_open(
-    call: Call,
-    bodies: Iterator[bytes],
+    call: Call[BodyT],
+    bodies: Iterator[BodyT],
     extent: Extent,
     tally: Tally,
     *,

@@ -62,11 +62,12 @@ def sizes_up_to(largest: int) -> list[int]:
     return [*(1 << power for power in range(largest.bit_length()) if 1 << power < largest), largest]
 
 
-async def _decode(service: BoundService, bodies: Mapping[str, bytes]) -> list[_Sample]:
+async def _decode(service: BoundService, bodies: Mapping[str, tuple[bytes, str]]) -> list[_Sample]:
     decoding = Decoding(service, Hooks(in_thread, most=1, timeout=math.inf))
     samples = []
-    for name, body in bodies.items():
-        decoded = await decoding.decode(Request(body=body, arrived=trio.current_time()))
+    for name, (body, content_type) in bodies.items():
+        request = Request(body=body, content_type=content_type, arrived=trio.current_time())
+        decoded = await decoding.decode(request)
         if isinstance(decoded, Failure):
             raise SettingError(f"{name}: the service can't take it: {decoded.error.in_full}")
         samples.append(_Sample(name, decoded))
@@ -75,7 +76,7 @@ async def _decode(service: BoundService, bodies: Mapping[str, bytes]) -> list[_S
 
 async def survey(
     service: BoundService,
-    bodies: Mapping[str, bytes],
+    bodies: Mapping[str, tuple[bytes, str]],
     devices: Sequence[str | None],
     sizes: Sequence[int],
     *,
@@ -86,7 +87,7 @@ async def survey(
 
     Args:
         service: what decodes and infers.
-        bodies: of requests, by the name that errors give.
+        bodies: of requests, each with its content type, by the name that errors give.
         devices: one for each replica; None for wherever the service computes by itself.
         sizes: of batches, in ascending order.
         seconds: how long to measure in all, once all is warm.

@@ -60,16 +60,17 @@ def call(
     headers = dict(split_pair("--header", each) for each in flags.header)
     how = {
         "headers": headers,
-        **given.how,
+        "content_type": body.content_type,
+        "timeout": given.timeout,
         **route(settings.queue, exchange, routing_key),
     }
     show = partial(
         print_reply, output=flags.output, as_json=flags.msgpack or bool(given.field), apart=flags.stream
     )
     if flags.stream:
-        trio.run(partial(_stream, transport(settings), body, show, **how))
+        trio.run(partial(_stream, transport(settings), body.content, show, **how))
         return ExitCode.DONE
-    reply = trio.run(partial(_send, transport(settings), body, **how))
+    reply = trio.run(partial(_send, transport(settings), body.content, **how))
     show(reply)
     reply.raise_for_error()
     return ExitCode.DONE

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from rpcb_trio._client import open_client
+from rpcb_trio._commands._bodies import Body
 from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands.doctor._findings import Finding, of_connection, of_version, ok, problem, warning
 from rpcb_trio._transports import CANCELS, QueueFacts, Topology, Transport
@@ -169,20 +170,18 @@ def _of_traffic(seen: QueueFacts) -> Finding:
     return warning("traffic", found, "start serve: no worker consumes the queue")
 
 
-async def send_through(way: Transport, settings: Settings, body: bytes, **how: Any) -> Finding:
-    """Send a request as a caller does, by the exchange if there is one, and wait for its reply.
-
-    `how` is what `RpcClient.call` takes besides.
-    """
+async def send_through(way: Transport, settings: Settings, body: Body, seconds: float) -> Finding:
+    """Send a request as a caller does, by the exchange if there is one, and wait for its reply."""
     what = "round trip"
+    how: dict[str, Any] = {"content_type": body.content_type, "timeout": seconds}
     started = trio.current_time()
     try:
         async with open_client(way) as client:
             if settings.exchange:
                 key = (*settings.routing_key, "")[0]
-                reply = await client.call(body, exchange=settings.exchange, routing_key=key, **how)
+                reply = await client.call(body.content, exchange=settings.exchange, routing_key=key, **how)
             else:
-                reply = await client.call(body, queue=settings.queue, **how)
+                reply = await client.call(body.content, queue=settings.queue, **how)
     except CallError as error:
         return problem(what, str(error), "start serve, or look at its log")
     took = f"{1e3 * (trio.current_time() - started):.0f} ms"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import trio
 from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from rpcb_trio._commands._bodies import REQUEST, RequestFlags
+from rpcb_trio._commands._bodies import REQUEST, Body, RequestFlags
 from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._commands._logs import write_logs
 from rpcb_trio._commands._outputs import new_table, say
@@ -74,7 +73,7 @@ def doctor(
     for name, each_target, each in chosen:
         needed = _connections([other for _, _, other in chosen if shown_url(other) == shown_url(each)])
         findings = [*_of_variables(), *_of_service(each_target, each), *_of_devices(each)]
-        findings += trio.run(partial(_examine, each, needed, body, **given.how))
+        findings += trio.run(_examine, each, needed, body, given.timeout)
         _print(console, name, each, findings)
         found_problem |= any(finding.level is Level.PROBLEM for finding in findings)
     return ExitCode.PROBLEMS_FOUND if found_problem else ExitCode.DONE
@@ -135,7 +134,7 @@ def _connections(workers: Sequence[Settings]) -> dict[str, int]:
 
 
 async def _examine(
-    settings: Settings, connections: Mapping[str, int], body: bytes | None, **how: Any
+    settings: Settings, connections: Mapping[str, int], body: Body | None, seconds: float
 ) -> list[Finding]:
     way = transport(settings, name="doctor")
     wanted, findings = topology(settings), [of_ack_time(settings)]
@@ -145,7 +144,7 @@ async def _examine(
             async for finding in examine(asked, wanted, settings, connections=connections):
                 findings.append(finding)
         if body is not None:
-            findings.append(await send_through(way, settings, body, **how))
+            findings.append(await send_through(way, settings, body, seconds))
     except BrokerError as error:
         findings.append(
             problem("connection", str(error), "correct this first: all other checks need a connection")

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from rpcb_trio._client import open_client
+from rpcb_trio._commands._bodies import Body
 from rpcb_trio._commands._exits import ExitCode
 from rpcb_trio._commands._load_flags import REQUESTS, Bodies, BodyFlags, Latency, ObjectiveFlags
 from rpcb_trio._commands._outputs import OutputFlags, Outputs, progress_bar
@@ -90,16 +91,16 @@ def _check(how: LoadFlags, objective: Objective) -> None:
         )
 
 
-def _bodies(text: str | None, given: BodyFlags) -> Sequence[bytes]:
+def _bodies(text: str | None, given: BodyFlags) -> Sequence[Body]:
     if (text is not None) == given.is_given:
         raise SettingError("give the requests as one of TEXT, --body, --bodies and --field")
-    return list(given.read().values()) if text is None else [text.encode()]
+    return list(given.read().values()) if text is None else [Body(text.encode())]
 
 
 @asynccontextmanager
 async def _connect(
     settings: ConnectionSettings, how: LoadFlags, where: dict[str, Any]
-) -> AsyncIterator[Call]:
+) -> AsyncIterator[Call[Body]]:
     """Open all connections, and take the next one for each call."""
     async with AsyncExitStack() as stack:
         clients = [
@@ -107,13 +108,14 @@ async def _connect(
         ]
         turns = itertools.cycle(clients)
 
-        async def call(body: bytes) -> Reply:
-            return await next(turns).call(body, timeout=how.timeout, **where)
+        async def call(body: Body) -> Reply:
+            content, content_type = body
+            return await next(turns).call(content, content_type=content_type, timeout=how.timeout, **where)
 
         yield call
 
 
-async def _send(connect: Any, bodies: Sequence[bytes], found: Loaded) -> None:
+async def _send(connect: Any, bodies: Sequence[Body], found: Loaded) -> None:
     how = found.how
     with progress_bar() as progress:
         async with connect() as call:
@@ -132,7 +134,7 @@ async def _send(connect: Any, bodies: Sequence[bytes], found: Loaded) -> None:
 
 
 async def _send_one(
-    call: Call, bodies: Sequence[bytes], how: LoadFlags, step: Step, progress: Progress
+    call: Call[Body], bodies: Sequence[Body], how: LoadFlags, step: Step, progress: Progress
 ) -> None:
     """Send one load, an open one if the step has a rate, and show how it goes."""
     unlimited = math.inf if how.requests is not None else SECONDS

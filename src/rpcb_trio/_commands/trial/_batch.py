@@ -11,6 +11,7 @@ import trio
 
 from rpcb_trio._batching import FixedPolicy
 from rpcb_trio._client import RpcClient, open_client
+from rpcb_trio._commands._bodies import Body
 from rpcb_trio._instruments import Instrument, Setup
 from rpcb_trio._messages import Answer, Batch, RemoteError, Reply, Request, Run
 from rpcb_trio._pipeline import open_worker
@@ -26,8 +27,7 @@ class Input(NamedTuple):
 
     label: str
     """What it was given as."""
-    body: bytes
-    content_type: str
+    body: Body
 
 
 class Tried(msgspec.Struct):
@@ -99,11 +99,11 @@ async def try_batch(
     in_parts = len(inputs) == 1 and service.stream_infer is not None
 
     async def call(client: RpcClient, number: int, each: Input) -> None:
-        how: dict[str, Any] = {"queue": QUEUE, "timeout": math.inf, "content_type": each.content_type}
+        how: dict[str, Any] = {"queue": QUEUE, "timeout": math.inf, "content_type": each.body.content_type}
         if not in_parts:
-            replies[number] = await client.call(each.body, **how)
+            replies[number] = await client.call(each.body.content, **how)
             return
-        async with client.stream(each.body, **how) as parts:
+        async with client.stream(each.body.content, **how) as parts:
             try:
                 async for part in parts:
                     show_part(part)

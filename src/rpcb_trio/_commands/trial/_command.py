@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from mimetypes import guess_type
 from pathlib import Path
 from typing import Annotated
 
@@ -15,11 +13,9 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from rpcb_trio._commands._bodies import (
-    JSON,
-    MSGPACK,
-    OF_ANY_TYPE,
     REQUEST,
-    encode_fields,
+    Body,
+    of_fields,
     read_body,
     read_json,
 )
@@ -105,22 +101,15 @@ def _inputs(files: Sequence[Path], given: InputFlags) -> list[Input]:
         if str(each).startswith("-") and str(each) != "-":  # the parser lets it through, for the sake of "-"
             hint = did_you_mean(str(each).partition("=")[0], OPTIONS) or f"; a file of that name is ./{each}"
             raise SettingError(f"there is no option {each}{hint}")
-    inputs = [Input("stdin" if str(each) == "-" else str(each), *_of_file(each)) for each in files]
-    inputs += [Input(each, each.encode(), OF_ANY_TYPE) for each in given.text]
-    inputs += [Input(each, read_json(each), JSON) for each in given.json]
+    inputs = [Input("stdin" if str(each) == "-" else str(each), read_body("FILE", each)) for each in files]
+    inputs += [Input(each, Body(each.encode())) for each in given.text]
+    inputs += [Input(each, read_json(each)) for each in given.json]
     if given.field:
-        body = encode_fields(split_pair("--field", each) for each in given.field)
-        inputs.append(Input(", ".join(given.field), body, MSGPACK))
+        body = of_fields(split_pair("--field", each) for each in given.field)
+        inputs.append(Input(", ".join(given.field), body))
     if not inputs:
         raise SettingError("there is no request; give FILE, --text, --json or --field")
     return inputs
-
-
-def _of_file(file: Path) -> tuple[bytes, str]:
-    if str(file) == "-":
-        return sys.stdin.buffer.read(), OF_ANY_TYPE
-    kind = MSGPACK if file.suffix == ".msgpack" else guess_type(file.name)[0]
-    return read_body("FILE", file), kind or OF_ANY_TYPE
 
 
 def _tell(console: Console, error: OutcomeError) -> None:

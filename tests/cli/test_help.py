@@ -182,5 +182,6 @@ def test_importing_the_package_imports_no_command_line_and_no_asyncio() -> None:
     assert imported_by("import rpcb_trio") == set()
 
 
-def test_asking_for_help_does_not_wait_for_the_amqp_library() -> None:
-    assert "aiormq" not in imported_by("import rpcb_trio._commands")
+def test_a_worker_that_starts_waits_neither_for_the_amqp_library_nor_for_what_draws_on_terminals() -> None:
+    read = "from rpcb_trio._commands._app import parse; parse(['serve', 'm:a', '--queue', 'q'])"
+    assert imported_by(read).isdisjoint({"aiormq", "rich"})

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module, metadata
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
@@ -14,12 +14,15 @@ from rpcb_trio._commands._api_key import api_key
 from rpcb_trio._commands._demo import demo
 from rpcb_trio._commands._ending import end_with
 from rpcb_trio._commands._exits import ExitCode, exit_code_of
-from rpcb_trio._commands._help import ALL, Formatter, epilogue
+from rpcb_trio._commands._help import ALL, epilogue
 from rpcb_trio._commands._logs import report_more
 from rpcb_trio._commands._reference import exit_codes, settings
 from rpcb_trio._commands._settings._sources import Origin, Parsed, Sources, unknown_variables
 from rpcb_trio._commands.serve._command import serve
 from rpcb_trio.errors import SettingError
+
+if TYPE_CHECKING:
+    from cyclopts.help.protocols import HelpFormatter
 
 NAME = "rpcb-trio"
 
@@ -88,6 +91,13 @@ def _parse(origin: Origin) -> Parsed:
     return command, bound
 
 
+def _formatter(argv: Sequence[str]) -> HelpFormatter:
+    """Prints help; most processes print none, and a worker need not hold in memory how it is drawn."""
+    from rpcb_trio._commands._help_formatter import Formatter  # noqa: PLC0415 - as it says
+
+    return Formatter(shows_all=ALL in argv, of_gateway="gateway" in argv[:1])
+
+
 def _named(argv: Sequence[str]) -> str:
     """The command whose help tells more."""
     commands = {*IMPORTED_WHEN_ASKED_FOR, "serve", "demo"}
@@ -102,10 +112,11 @@ def command_line(sources: Sources, argv: Sequence[str] = ()) -> App:
         help="Dynamic-batching RPC worker for RabbitMQ: computes requests in batches, answers each caller.",
         help_epilogue="A command's settings: rpcb-trio COMMAND --help. All of them: rpcb-trio settings.",
         help_format="markdown",
-        help_formatter=Formatter(shows_all=ALL in argv, of_gateway="gateway" in argv[:1]),
         version=partial(metadata.version, NAME),
         config=(sources,),
     )
+    if lists_commands or not {ALL, *app.help_flags}.isdisjoint(argv):
+        app.help_formatter = _formatter(argv)
     app.command(serve, help_epilogue=epilogue("serve shout:shout --queue shout"))
     for name, example in IMPORTED_WHEN_ASKED_FOR.items():
         module = f"rpcb_trio._commands.{NO_PYTHON_NAMES.get(name, name)}._command"

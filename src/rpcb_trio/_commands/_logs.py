@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TextIO
 
 import msgspec
-from rich.console import Console
-from rich.highlighter import NullHighlighter
-from rich.logging import RichHandler
 
 from rpcb_trio._commands._apart import ApartLogger, StderrHandler, own_stderr, set_apart, stream_of
 from rpcb_trio._commands._flood import FloodFilter
@@ -156,17 +154,26 @@ def _print(line: str) -> None:
         print(text, file=stream_of(ApartLogger.handler_apart), flush=True)
 
 
+def _terminal_handler(stderr: TextIO) -> logging.Handler:
+    """Colours lines; where there is no terminal, a worker need not hold in memory how that is done."""
+    from rich.console import Console  # noqa: PLC0415 - as it says
+    from rich.highlighter import NullHighlighter  # noqa: PLC0415 - as it says
+    from rich.logging import RichHandler  # noqa: PLC0415 - as it says
+
+    return RichHandler(
+        console=Console(file=stderr),
+        show_path=False,
+        omit_repeated_times=False,
+        log_time_format="%X",
+        highlighter=NullHighlighter(),
+    )
+
+
 def _handler(settings: LogSettings) -> logging.Handler:
     if settings.log_format == "text" and sys.stderr.isatty():
-        rich = RichHandler(
-            console=Console(file=own_stderr()),
-            show_path=False,
-            omit_repeated_times=False,
-            log_time_format="%X",
-            highlighter=NullHighlighter(),
-        )
-        rich.setFormatter(PlainFormatter())
-        return rich
+        on_terminal = _terminal_handler(own_stderr())
+        on_terminal.setFormatter(PlainFormatter())
+        return on_terminal
     is_json = settings.log_format == "json"
     handler = StderrHandler("utf-8" if is_json else None)
     handler.setFormatter(JsonFormatter() if is_json else TextFormatter())

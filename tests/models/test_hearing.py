@@ -70,11 +70,12 @@ def test_speech_keeps_its_text_behind_the_gate(hearing: Hearing, moonshine: Moon
     assert word_error_rate(TEXTS, gated) <= word_error_rate(TEXTS, plain) + 0.005
 
 
-@pytest.mark.parametrize("dbfs", [-40, -60])
-def test_quiet_speech_keeps_its_text(hearing: Hearing, moonshine: Moonshine, dbfs: int) -> None:
-    quiet = [clip * np.float32(10 ** (dbfs / 20) / loudness(clip)) for clip in speech()]
-    assert word_error_rate(TEXTS, texts(hearing, quiet)) <= (
-        word_error_rate(TEXTS, moonshine.transcribe(quiet)) + 0.01
+@pytest.mark.parametrize(("dbfs", "first"), [(-40, 0), (-60, 1)], ids=["-40", "-60"])
+def test_quiet_speech_keeps_its_text(hearing: Hearing, moonshine: Moonshine, dbfs: int, first: int) -> None:
+    """Each half of the recordings is as quiet as one of the two."""
+    quiet = [clip * np.float32(10 ** (dbfs / 20) / loudness(clip)) for clip in speech()[first::2]]
+    assert word_error_rate(TEXTS[first::2], texts(hearing, quiet)) <= (
+        word_error_rate(TEXTS[first::2], moonshine.transcribe(quiet)) + 0.01
     )
 
 

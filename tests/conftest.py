@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Iterator
 
@@ -29,6 +30,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and BROKERS.intersection(item.fixturenames):
             item.add_marker("rabbitmq")
+
+
+def pytest_collection_finish() -> None:
+    """Spare every later collection of garbage the thousands of tests, which live as long as the process."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -108,7 +108,7 @@ async def test_where_no_worker_publishes_events_one_line_says_what_to_do(
     ("argv", "code", "says"),
     [
         (["--events="], 2, "--events: it is empty; leave it out, or say which."),
-        (["--interval=0"], 2, "it must be at least 0.1"),
+        (["--interval=0"], 2, "it must be at least 100ms"),
         (["--events=amq.direct"], 4, "events: exchange 'amq.direct': it is there, but no topic exchange"),
         (["--url=amqp://127.0.0.1:1/"], 5, "can't be reached"),
     ],

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from rpcb_trio import MemoryBroker, Reply, Request, Topology
+from rpcb_trio import MemoryBroker, Reply, Request, SettingError, Topology, open_client, open_worker
 from rpcb_trio._messages import Outgoing
 from rpcb_trio._transports import Session
 from rpcb_trio.errors import SessionLost, Unroutable
@@ -18,6 +18,10 @@ from tests.replies import replies_of, unexpected
 from tests.scenarios import ANSWERS, QUEUE, answers, ask, taken
 
 WORK = Topology(queue=QUEUE)
+
+
+def shout(bodies: list[bytes]) -> list[bytes]:
+    return [body.upper() for body in bodies]
 
 
 def delivered(session: Session) -> list[Request]:
@@ -227,6 +231,30 @@ async def test_a_call_to_nowhere_and_a_call_after_a_disconnect_are_told_apart() 
             await caller.publish(request, unexpected)
         with pytest.raises(SessionLost):
             await caller.watch()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"priority": 300},
+        {"priority": -1},
+        {"headers": {"x": object}},
+        {"headers": {"x": 2**70}},
+        {"headers": {1: "x"}},
+        {"headers": {"x" * 300: "x"}},
+        {"headers": {"x": [{"\ud800": 1}]}},
+        {"content_type": 5},
+        {"routing_key": "é" * 200, "queue": None, "exchange": "x"},
+    ],
+    ids=ascii,
+)
+async def test_a_request_that_amqp_has_no_form_for_is_refused_and_harms_no_worker(wrong: Any) -> None:
+    broker = MemoryBroker()
+    async with open_worker(shout, broker, "q"), open_client(broker) as client:
+        with pytest.raises(SettingError, match="the request can't be put into AMQP: "):
+            await client.call(b"hi", **{"queue": "q", **wrong})
+        headers = {"x": [1, None, {"y": b"z"}, 1.5, True]}
+        assert (await client.call(b"hi", queue="q", headers=headers, priority=255)).body == b"HI"
 
 
 async def test_a_foreign_producer_reads_its_replies_off_a_queue_one_by_one() -> None:

@@ -17,6 +17,7 @@ from rpcb_trio._transports._headers import ROUTING_HEADERS, dead_letter_headers,
 from rpcb_trio._transports._memory._inboxes import MemoryInboxes
 from rpcb_trio._transports._memory._queues import Consumer, Message
 from rpcb_trio._transports._memory._router import Router, check_connected, watch
+from rpcb_trio._transports._memory._sendable import check_sendable
 from rpcb_trio._transports._protocol import QueueFacts, Rest
 from rpcb_trio._transports._topology import CANCELS, Topology, cancel_key
 from rpcb_trio.errors import CallerGone, RequestTooBig, RpcbError, Unroutable
@@ -203,6 +204,7 @@ class MemoryCaller:
         check_connected(self._lost)
         if self.max_request_size is not None and len(request.body) > self.max_request_size:
             raise RequestTooBig(request.why_too_big(self.max_request_size))
+        check_sendable(request)
         message = Message(
             body=request.body,
             routing_key=request.routing_key,

@@ -625,9 +625,10 @@ def test_what_is_kept_never_exceeds_its_bounds_and_is_what_was_put_last(
         (lambda: Cache(60, 1023), "cache_max_bytes is 1023; it must be at least 1024"),
         (lambda: Cache("60s"), "cache is '60s'; it must be a number"),  # type: ignore[arg-type] # what is refused
         (lambda: Cache(60, headers="x"), "cache_header is 'x'; give a list of names"),  # type: ignore[arg-type] # likewise
+        (lambda: Cache(60, headers=(1, 2)), r"cache_header is \(1, 2\); give a list of names"),  # type: ignore[arg-type] # likewise
         (lambda: bind(Numbered(cache=60)), r"Numbered\.cache is 60; give rpcb_trio\.Cache\(ttl=60\), say"),  # type: ignore[arg-type] # likewise
     ],
-    ids=["negative", "no room", "text", "one header", "attribute"],
+    ids=["negative", "no room", "text", "one header", "no names", "attribute"],
 )
 def test_what_is_no_cache_is_refused_with_the_setting_and_the_remedy(
     make: Callable[[], object], said: str

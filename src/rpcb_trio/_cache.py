@@ -45,7 +45,8 @@ class Cache(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         NOT_NEGATIVE.check("cache", self.ttl)
         CACHE_BYTES.check("cache_max_bytes", self.max_bytes)
-        if isinstance(self.headers, str):
+        names: object = self.headers  # whatever its type says
+        if isinstance(names, str) or not all(isinstance(each, str) for each in self.headers):
             raise SettingError(f"cache_header is {self.headers!r}; give a list of names")
         msgspec.structs.force_setattr(self, "headers", tuple(sorted({*self.headers})))
 

@@ -102,20 +102,20 @@ async def test_who_kills_the_process_is_found_out_and_all_others_are_computed() 
 async def test_a_process_that_hangs_is_killed_and_warmed_up_anew(tmp_path: Path) -> None:
     file = tmp_path / "warm-ups"
     make = partial(crashing.Warmed, str(file))
-    async with running(make, infer_timeout=0.5, max_deaths=1) as executor:
+    async with running(make, infer_timeout=1.5, max_deaths=1) as executor:
         culprit, other = await executor.infer([b"hang", b"other"])
         assert other == b"OTHER"
-        assert str(culprit).endswith("1 times (killed, since infer took longer than 0.5 s)")
+        assert str(culprit).endswith("1 times (killed, since infer took longer than 1.5 s)")
     assert file.read_text().count("warm") == 3, "at the start, after the batch, and after the culprit alone"
 
 
 async def test_a_process_that_hangs_is_killed_though_no_time_was_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rpcb_trio._executors._process.INFER_TIMEOUT", 0.5)
+    monkeypatch.setattr("rpcb_trio._executors._process.INFER_TIMEOUT", 1.5)
     async with running(max_deaths=1) as executor:
         [culprit] = await executor.infer([b"hang"])
-    assert str(culprit).endswith("1 times (killed, since infer took longer than 0.5 s)")
+    assert str(culprit).endswith("1 times (killed, since infer took longer than 1.5 s)")
 
 
 async def test_a_process_that_hangs_while_it_is_warmed_up_anew_is_killed_and_tried_again(
@@ -140,7 +140,7 @@ async def test_a_lone_item_is_tried_until_its_deaths_are_too_many(tmp_path: Path
 
 
 async def test_a_cancelled_infer_returns_at_once_and_the_executor_is_idle_once_the_process_is() -> None:
-    async with running(infer_timeout=0.5) as executor:
+    async with running(infer_timeout=1.5) as executor:
         [pid] = await executor.infer([b"pid"])
         with trio.move_on_after(0.05):
             await executor.infer([b"hang"])

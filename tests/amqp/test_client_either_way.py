@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -33,6 +34,12 @@ async def opening(url: str) -> None:
         pytest.fail("it is connected")
 
 
+def taken_from(broker: Broker, queue: str) -> Any:
+    """The next message of a queue, as (method, properties, body)."""
+    with broker.channel() as channel:
+        return next(channel.consume(queue, auto_ack=True, inactivity_timeout=PATIENCE))
+
+
 def under(backend: str, program: Any, *args: Any) -> Any:
     async def main() -> Any:
         with anyio.fail_after(PATIENCE):
@@ -51,7 +58,7 @@ async def all_refusals(url: str, shouting: str, silent: str, full: str) -> Endin
             "nowhere": await ending(call(b"x", queue="no-such-queue")),
             "no exchange": await ending(call(b"x", exchange="no-such-exchange", routing_key="")),
             "full": await ending(call(b"x", queue=full)),
-            "silent": await ending(call(b"x", queue=silent, timeout=0.05)),
+            "silent": await ending(call(b"x", queue=silent, timeout=0.5)),
             "priority": await ending(call(b"x", queue=silent, priority=300)),
             "header": await ending(call(b"x", queue=silent, headers={"x": object})),
             "timeout": await ending(call(b"x", queue=silent, timeout=0)),
@@ -93,17 +100,20 @@ def test_what_raises_and_what_it_says_are_the_same_under_all(broker: Broker, sho
 
 @BACKENDS
 def test_the_timeout_travels_as_the_requests_expiration(broker: Broker, silent: str, backend: str) -> None:
+    sent = list[Any]()
+
     async def program() -> None:
-        async with open_client(broker.url) as client:
-            with anyio.move_on_after(0.1):
-                await client.call(b"x", queue=silent, timeout=12.5, headers={"lang": "en"}, priority=3)
+        async with open_client(broker.url) as client, anyio.create_task_group() as tasks:
+            call = partial(client.call, timeout=120.5, headers={"lang": "en"}, priority=3)
+            tasks.start_soon(partial(call, b"x", queue=silent))
+            sent.extend(await anyio.to_thread.run_sync(taken_from, broker, silent))
+            tasks.cancel_scope.cancel()
 
     under(backend, program)
-    with broker.channel() as channel:
-        _, properties, body = channel.basic_get(silent, auto_ack=True)
+    _, properties, body = sent
     assert (body, properties.expiration, properties.headers, properties.priority) == (
         b"x",
-        "12500",
+        "120500",
         {"lang": "en"},
         3,
     )

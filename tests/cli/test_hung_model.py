@@ -35,12 +35,12 @@ async def test_the_process_ends_though_the_thread_hangs_and_what_was_held_is_red
     producer = Producer(broker, queue)
     await declare_durable(broker, queue, answers)
     await producer.send(b"good", b"hang", b"next", reply_to=answers)
-    argv = (f"hanging:{model}", "--queue", queue, "--max-batch-size=1", "--infer-timeout=0.2")
+    argv = (f"hanging:{model}", "--queue", queue, "--max-batch-size=1", "--infer-timeout=1")
     async with serve(*argv) as serving:
         code = await serving.end()
         assert code == 12, serving.lines
         await serving.line_with("an executor hangs on batch 2 of 1 request(s)")
-        await serving.line_with("rpcb-trio: infer has not returned within infer_timeout (0.2 s)")
+        await serving.line_with("rpcb-trio: infer has not returned within infer_timeout (1 s)")
     assert [body for _, _, body in await producer.read(answers)] == [b"good"]
     assert [(body, method.redelivered) for method, _, body in await producer.read()] == [
         (b"hang", True),

@@ -132,7 +132,7 @@ async def test_odd_names_and_content_types_go_nowhere_and_break_no_connection(
     async with (
         serving(echo, broker, Topology(queue=queue, durable=False)),
         open_proxy(broker.url) as proxy,
-        gateway(proxy.url, {"echo": {"queue": queue}}, GatewayOptions(rpc=("*",), timeout=2.0)) as front,
+        gateway(proxy.url, {"echo": {"queue": queue}}, GatewayOptions(rpc=("*",), timeout=60.0)) as front,
     ):
         connections = proxy.accepted
         statuses = {(await front.http.post(f"/rpc/{name}", content=b"x")).status_code for name in names}
@@ -153,10 +153,10 @@ async def test_a_forged_address_of_direct_reply_to_costs_no_call_in_flight_its_c
 ) -> None:
     await Producer(broker, queue).declare(queue)
     answers: list[int] = []
-    options = GatewayOptions(rpc=("*",), timeout=1.0)
+    options = GatewayOptions(rpc=("*",), timeout=60.0)
     async with (
         open_proxy(broker.url) as proxy,
-        gateway(proxy.url, {"slow": {"queue": queue}}, options) as front,
+        gateway(proxy.url, {"slow": {"queue": queue, "timeout": 1.0}}, options) as front,
     ):
         connections = proxy.accepted
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from random import Random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pamqp import commands  # noqa: TID251 - the judge
 from pamqp.base import Frame  # noqa: TID251 - likewise
@@ -141,7 +141,7 @@ def test_it_does_not_matter_how_reads_split_the_stream(
     st.lists(st.one_of(returns, confirms, controls, deliveries), max_size=2),
     st.randoms(use_true_random=False),
 )
-@steady
+@settings(steady, max_examples=50)
 def test_a_stream_may_come_byte_by_byte(messages: list[tuple[list[bytes], Event]], random: Random) -> None:
     stream, events = woven(messages, random)
     whole = b"".join(stream)

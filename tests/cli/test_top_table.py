@@ -256,7 +256,7 @@ def test_of_more_workers_than_there_are_lines_for_keys_show_the_others(keys: str
     assert not lines[-1].endswith("…")
 
 
-@settings(steady, max_examples=30)
+@settings(steady, max_examples=20)
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(15, 60), keys)
 def test_a_screen_of_any_height_is_never_too_long(
     workers: int, queues: int, height: int, keys: list[str]

@@ -80,7 +80,7 @@ def test_the_variables_that_kubernetes_sets_for_a_service_are_not_ours_whatever_
 @hypothesis_settings(
     derandomize=True,
     deadline=None,
-    max_examples=50,
+    max_examples=25,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_no_name_of_a_service_makes_its_variables_settings(

@@ -88,7 +88,7 @@ TYPES = st.sampled_from(["", " ", "a/b", " a/b ", "a\x7f", "é", "x" * 400, "a\r
 
 
 @settings(
-    max_examples=300,
+    max_examples=150,
     deadline=None,
     derandomize=True,
     database=None,
@@ -147,7 +147,7 @@ async def test_a_reply_of_more_values_than_a_gateway_bears_is_none(path: str, bo
     assert "2000000 values" in answer.json()["detail"]
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(tree=TREES, junk=st.binary(max_size=20))
 def test_values_are_counted_as_they_are_read(tree: Any, junk: bytes) -> None:
     with pytest.MonkeyPatch.context() as patched:

@@ -19,9 +19,12 @@ CLOSE = """
 [rabbit_networking:close_connection(Pid, "test")
  || [{{pid, Pid}}, {{client_properties, Of}}] <-
         rabbit_networking:connection_info_all([pid, client_properties]),
-    lists:member({{<<"connection_name">>, longstr, <<"{0} (out)">>}}, Of)]
+    is_list(Of), lists:member({{<<"connection_name">>, longstr, <<"{0} (out)">>}}, Of)]
 """
-"""Closes a worker's connection for replies: on an open channel the broker remembers what it has allowed."""
+"""Closes a worker's connection for replies: on an open channel the broker remembers what it has allowed.
+
+Of a connection that is being opened it does not know the properties yet, nor has it allowed anything there.
+"""
 
 
 class Site:

@@ -28,12 +28,12 @@ async def user_with(broker: Broker, user: str, configure: str, write: str, read:
     return url_of(broker, user)
 
 
-def url_of(broker: Broker, user: str) -> str:
-    return broker.url.replace("guest:guest", f"{user}:{PASSWORD}")
+def url_of(broker: Broker, user: str, password: str = PASSWORD) -> str:
+    return broker.url.replace("guest:guest", f"{user}:{password}")
 
 
-def add_user(name: str) -> str:
-    return f"rabbit_auth_backend_internal:add_user({b(name)}, {b(PASSWORD)}, {b('test')})"
+def add_user(name: str, password: str = PASSWORD) -> str:
+    return f"rabbit_auth_backend_internal:add_user({b(name)}, {b(password)}, {b('test')})"
 
 
 def permit(user: str, configure: str = ".*", write: str = ".*", read: str = ".*", vhost: str = "/") -> str:
@@ -41,7 +41,17 @@ def permit(user: str, configure: str = ".*", write: str = ".*", read: str = ".*"
     return f"rabbit_auth_backend_internal:set_permissions({rights})"
 
 
+def set_limits(user: str, limits: str) -> str:
+    return f"rabbit_auth_backend_internal:set_user_limits({b(user)}, {b(limits)}, {b('test')})"
+
+
+def await_no_connection_of(user: str) -> str:
+    """Wait until the broker has done with this user's connections: it counts them until then."""
+    count = f"rabbit_connection_tracking:count_tracked_items_in({{user, {b(user)}}})"
+    return f"(fun Wait() -> case {count} of 0 -> ok; _ -> timer:sleep(20), Wait() end end)()"
+
+
 def b(text: str) -> str:
     """Text as Erlang writes it."""
-    escaped = text.replace("\\", "\\\\")
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'<<"{escaped}">>'

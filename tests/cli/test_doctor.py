@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from rpcb_trio._commands._settings._serve import Settings
 from rpcb_trio._commands.doctor._checkup import send_through
 from rpcb_trio._commands.doctor._findings import Level
 from rpcb_trio.amqp import AmqpTransport
+from tests.amqp.users import add_user, await_no_connection_of, set_limits, tell, url_of
+from tests.amqp.users import permit as permissions
 from tests.cli.conftest import Ended
 from tests.rabbitmq import Broker
 from tests.scenarios import Shouting
@@ -91,17 +93,15 @@ def test_an_argument_that_differs_is_named(broker: Broker, queue: str, run_comma
 
 
 @pytest.fixture
-def limited(broker: Broker) -> Iterator[Callable[[str, str, str], str]]:
+def limited(broker: Broker) -> Callable[[str, str, str], str]:
     """Makes a user who may configure, write and read what these match, and returns its URL."""
     name = broker.fresh_name("user")
 
     def permit(*rights: str) -> str:
-        trio.run(broker.rabbitmqctl, "add_user", name, "hunter2")
-        trio.run(broker.rabbitmqctl, "set_permissions", name, *rights)
-        return str(URL(broker.url).with_user(name).with_password("hunter2"))
+        trio.run(tell, broker, add_user(name, "hunter2"), permissions(name, *rights))
+        return url_of(broker, name, "hunter2")
 
-    yield permit
-    trio.run(broker.rabbitmqctl, "delete_user", name)
+    return permit
 
 
 def test_rights_are_told_one_by_one_and_the_least_that_work_are_enough(
@@ -138,8 +138,8 @@ def test_as_many_connections_as_serve_needs_are_opened_at_once(
     user = str(URL(url).user)
     found = []
     for most in (1, 3, 4):
-        trio.run(broker.rabbitmqctl, "set_user_limits", user, f'{{"max-connections": {most}}}')
-        trio.run(until_alone, broker, user)
+        limit = set_limits(user, f'{{"max-connections": {most}}}')
+        trio.run(tell, broker, limit, await_no_connection_of(user))
         argv = ("doctor", "--queue", queue, "--url", url, "--check-caller", "--events=told")
         found.append(rows(run_command(*argv))["connections"])
     roles = "in, out, check, events"
@@ -148,13 +148,6 @@ def test_as_many_connections_as_serve_needs_are_opened_at_once(
         assert told.startswith(f"{most} of the 4 that serve needs ({roles}): ")
         assert "limit" in told
     assert found[2] == ("ok", f"4, as serve needs them ({roles})")
-
-
-async def until_alone(broker: Broker, user: str) -> None:
-    """Wait until the broker has done with this user's connections: it counts them until then."""
-    with trio.fail_after(120):
-        while user in await broker.rabbitmqctl("list_connections", "user"):  # noqa: ASYNC110 - nobody tells
-            await trio.sleep(0.05)
 
 
 def test_the_connections_of_all_workers_of_a_process_are_counted(

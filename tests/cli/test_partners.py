@@ -118,7 +118,10 @@ def test_what_is_set_to_its_default_or_switched_off_misses_nothing() -> None:
         ),
         (
             ["gateway", "--rpc=q", "--max-streams=9"],
-            "max_streams has no effect without events or serve; set that, too, or leave max_streams out",
+            (
+                "max_streams has no effect without events, serve or jobs; "
+                "set that, too, or leave max_streams out"
+            ),
         ),
         (
             ["tune", "service:echo", "--body=x", "--queue-seconds=3"],

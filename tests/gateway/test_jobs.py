@@ -140,6 +140,18 @@ async def test_a_job_is_accepted_at_once_watched_and_its_result_is_as_the_route_
     assert (result.status_code, result.json()) == (own.status_code, own.json()) == (200, "HELLO")
 
 
+async def test_a_client_beyond_max_streams_gets_503_and_one_that_has_seen_the_end_makes_room(
+    tmp_path: Path,
+) -> None:
+    async with jobs(tmp_path, max_streams=1) as gateway:
+        job = (await gateway.http.post("/jobs/bytes", content=b"x")).json()["id"]
+        assert [(await ended(gateway, job))["status"] for _ in range(3)] == ["done"] * 3
+    async with jobs(tmp_path, max_streams=0) as gateway:
+        refused = await gateway.http.get(f"/jobs/{job}/events")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert "max_streams" in refused.json()["detail"]
+
+
 async def test_bytes_go_in_and_come_out_and_the_status_has_the_url_alone(tmp_path: Path) -> None:
     async with jobs(tmp_path, rpc=("bytes*",)) as gateway:
         for name in ("bytes", "bytes"):

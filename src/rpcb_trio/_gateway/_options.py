@@ -48,7 +48,8 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     upload_timeout: float = 60.0
     """How long an upload may take; then it gets 408."""
     max_streams: int = 64
-    """The most browsers that watch the live view at once; further ones get 503."""
+    """The most browsers that watch the live view at once, and the most clients that watch jobs; further ones
+    get 503."""
     max_unsent: int = 1024 * MIB
     """The most that responses may hold while clients take them. Beyond it the slowest clients are cut off;
     where none is slow, further large responses become 503."""

@@ -115,9 +115,10 @@ class GatewaySettings(ConnectionSettings):
     max_unsent: Annotated[int, setting(LIMITS, unit=BYTES, bounds=COUNT)] = DEFAULTS.max_unsent
     """The most of all answers that wait to be read; beyond it the slowest clients are cut off."""
     max_streams: Annotated[
-        int, setting(LIMITS, "N", bounds=NOT_NEGATIVE, live=True, needs=("events", "serve"))
+        int, setting(LIMITS, "N", bounds=NOT_NEGATIVE, live=True, needs=("events", "serve", "jobs"))
     ] = DEFAULTS.max_streams
-    """The most browsers that watch the live view; further ones get 503."""
+    """The most browsers that watch the live view, and the most clients that watch jobs; further ones get
+    503."""
     max_message_size: Annotated[
         int | None,
         setting(LIMITS, unit=BYTES, bounds=COUNT, shown="what the broker takes by default, by its version"),

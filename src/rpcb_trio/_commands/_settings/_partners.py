@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -42,9 +42,14 @@ def _is_met(need: str, values: Mapping[str, Any]) -> bool:
 
 def _complaint(name: str, needs: tuple[str, ...], *, is_setting: bool) -> str:
     if not is_setting:
-        name, *needs_ = (f"--{each.replace('_', '-').replace(' = ', ' ')}" for each in (name, *needs))
-        return f"{name} has no effect without {' or '.join(needs_)}; add that, or leave {name} out"
+        name, *needed = (f"--{each.replace('_', '-').replace(' = ', ' ')}" for each in (name, *needs))
+        return f"{name} has no effect without {_any_of(needed)}; add that, or leave {name} out"
     partner, _, wanted = needs[0].partition(" = ")
     if wanted:
         return f"{name} is for {needs[0]}; leave it out, or set {partner} to {wanted}"
-    return f"{name} has no effect without {' or '.join(needs)}; set that, too, or leave {name} out"
+    return f"{name} has no effect without {_any_of(needs)}; set that, too, or leave {name} out"
+
+
+def _any_of(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last

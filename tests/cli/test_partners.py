@@ -37,7 +37,6 @@ SET: dict[str, Any] = {
     "exchange": "calls",
     "exchange_type": "direct",
     "executor": "process",
-    "health_host": "0.0.0.0",  # noqa: S104 - nothing listens
     "health_port": 0,
     "jobs": "jobs",
     "jobs_callback": ("https://example.org",),
@@ -97,6 +96,10 @@ def test_what_is_set_to_its_default_or_switched_off_misses_nothing() -> None:
     check_partners(*given(OF_SERVE, cache_max_bytes=64 * 2**20, metrics=False, weight=()))
 
 
+def test_the_port_for_probes_can_be_left_out_where_an_image_says_at_which_address_it_is() -> None:
+    check_partners(*given(OF_SERVE, health_host="0.0.0.0"))  # noqa: S104 - nothing listens
+
+
 @pytest.mark.parametrize(
     ("argv", "line"),
     [
@@ -109,8 +112,8 @@ def test_what_is_set_to_its_default_or_switched_off_misses_nothing() -> None:
             "max_batches is for executor = process; leave it out, or set executor to process",
         ),
         (
-            ["serve", "service:echo", "--queue=q", "--health-host=::"],
-            "health_host has no effect without health_port; set that, too, or leave health_host out",
+            ["serve", "service:echo", "--queue=q", "--control-token=sesame"],
+            "control_token has no effect without health_port; set that, too, or leave control_token out",
         ),
         (
             ["gateway", "--rpc=q", "--jobs-ttl=1h"],
@@ -128,7 +131,7 @@ def test_what_is_set_to_its_default_or_switched_off_misses_nothing() -> None:
             "--queue-seconds has no effect without --keda; add that, or leave --queue-seconds out",
         ),
     ],
-    ids=["cache", "executor", "health", "jobs", "either", "flag"],
+    ids=["cache", "executor", "port", "jobs", "any", "flag"],
 )
 def test_a_command_says_it_in_one_line(argv: list[str], line: str, run_command: Run, workplace: Path) -> None:
     (workplace / "service.py").write_text("def echo(bodies): return bodies\n")

@@ -139,7 +139,7 @@ class HealthSettings:
 
     health_port: Annotated[int | None, setting(WORKER, "PORT", bounds=PORT, shown="none", common=True)] = None
     """TCP port for /livez, /readyz and /metrics; 0 for any."""
-    health_host: Annotated[str, setting(WORKER, "ADDRESS", needs="health_port")] = "127.0.0.1"
+    health_host: Annotated[str, setting(WORKER, "ADDRESS")] = "127.0.0.1"
     """Address for probes; 0.0.0.0 for all, as Kubernetes needs it."""
 
 

@@ -233,17 +233,25 @@ async def test_a_call_to_nowhere_and_a_call_after_a_disconnect_are_told_apart() 
             await caller.watch()
 
 
+NESTED = list[Any]()
+NESTED.append(NESTED)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"priority": 300},
         {"priority": -1},
+        {"priority": "high"},
         {"headers": {"x": object}},
         {"headers": {"x": 2**70}},
         {"headers": {1: "x"}},
         {"headers": {"x" * 300: "x"}},
         {"headers": {"x": [{"\ud800": 1}]}},
+        {"headers": {"x": "\ud800"}},
+        {"headers": {"x": NESTED}},
         {"content_type": 5},
+        {"exchange": "x" * 300, "queue": None, "routing_key": "q"},
         {"routing_key": "é" * 200, "queue": None, "exchange": "x"},
     ],
     ids=ascii,

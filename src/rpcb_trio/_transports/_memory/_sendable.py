@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -10,10 +11,10 @@ from rpcb_trio._messages import Outgoing
 from rpcb_trio._transports._topology import LONGEST_NAME
 from rpcb_trio.errors import SettingError
 
-HIGHEST_PRIORITY = 255
+PRIORITIES = range(256)
 
-Scalar = str | bytes | bytearray | float | Decimal | datetime
-"""Of headers; so are whole numbers of 64 bits, and None."""
+Scalar = bytes | bytearray | float | Decimal | datetime
+"""Of headers; so are texts, whole numbers of 64 bits, and None."""
 
 
 def check_sendable(request: Outgoing) -> None:
@@ -23,20 +24,31 @@ def check_sendable(request: Outgoing) -> None:
         SettingError: it is one.
     """
     why = None
-    if request.priority is not None and not 0 <= request.priority <= HIGHEST_PRIORITY:
-        why = f"the priority is {request.priority}, not 0 to {HIGHEST_PRIORITY}"
-    elif not _is_short(request.routing_key) or not _is_short(request.content_type):
-        why = f"the routing key or the content type is no text of at most {LONGEST_NAME} bytes"
-    elif request.headers and not _is_field(request.headers):
-        why = "a header is of a type that AMQP lacks, or its name is no short text"
+    if request.priority is not None and request.priority not in PRIORITIES:
+        why = f"the priority is {request.priority}, not 0 to {PRIORITIES[-1]}"
+    elif not all(map(_is_short, (request.exchange, request.routing_key, request.content_type))):
+        why = f"the exchange, routing key or content type is no text of at most {LONGEST_NAME} bytes"
+    elif request.headers and not _is_table(request.headers):
+        why = "a header is of a type that AMQP lacks, or nested too deeply, or its name is no short text"
     if why is not None:
         raise SettingError(f"the request can't be put into AMQP: {why}")
 
 
-def _is_short(text: object) -> bool:
+def _is_text(text: object, longest: float = math.inf) -> bool:
     try:
-        return isinstance(text, str) and len(text.encode()) <= LONGEST_NAME
+        return isinstance(text, str) and len(text.encode()) <= longest
     except UnicodeEncodeError:
+        return False
+
+
+def _is_short(text: object) -> bool:
+    return _is_text(text, LONGEST_NAME)
+
+
+def _is_table(headers: Mapping[str, object]) -> bool:
+    try:
+        return _is_field(headers)
+    except RecursionError:
         return False
 
 
@@ -47,4 +59,4 @@ def _is_field(value: object) -> bool:
         return all(map(_is_field, value))
     if isinstance(value, int):
         return -(2**63) <= value < 2**63
-    return value is None or isinstance(value, Scalar)
+    return value is None or isinstance(value, Scalar) or _is_text(value)

@@ -29,7 +29,7 @@ from rpcb_trio import (
 )
 from rpcb_trio._messages import caller_hash
 from rpcb_trio._service import bind
-from rpcb_trio.errors import InvalidRequest
+from rpcb_trio.errors import InvalidRequest, without_path
 from rpcb_trio.testing import push_batch, served
 from tests.scenarios import steady
 
@@ -264,7 +264,40 @@ async def test_the_path_of_what_is_wrong_is_in_the_line_of_the_log_and_in_the_he
 
 def test_an_error_with_a_path_is_the_same_error_in_another_process() -> None:
     error = pickle.loads(pickle.dumps(InvalidRequest("it is wrong", "$.text")))  # noqa: S301 - we made it
-    assert (str(error), error.message, error.path) == ("$.text: it is wrong", "it is wrong", "$.text")
+    assert (str(error), without_path(error), error.path) == ("$.text: it is wrong", "it is wrong", "$.text")
+
+
+class Listed(InvalidRequest):
+    code = "listed"
+
+    def __init__(self) -> None:
+        super().__init__("it is listed", "$.text")
+        self.message = {"of": "its own"}
+
+
+class Worded(Listed):
+    def __str__(self) -> str:
+        return "in its own words"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "reason"),
+    [
+        (Listed, "it is listed", "$.text: it is listed"),
+        (Worded, "in its own words", "in its own words"),
+    ],
+)
+@pytest.mark.usefixtures("autojump_clock")
+async def test_a_service_s_own_kind_of_invalid_request_may_have_any_attributes_and_text(
+    kind: type[Listed], message: str, reason: str
+) -> None:
+    def refuse(texts: list[str]) -> list[str | Exception]:
+        return [kind() for _ in texts]
+
+    (reply,) = await push_batch(refuse, [b'"x"'])
+    error = msgspec.json.decode(reply.body)["error"]
+    assert error == {"code": "listed", "message": message, "path": "$.text"}
+    assert (reply.error, reply.error_reason) == ("listed", reason)
 
 
 async def test_a_bad_request_of_a_typed_service_harms_no_batch_mate(autojump_clock: MockClock) -> None:

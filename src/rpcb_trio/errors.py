@@ -153,14 +153,10 @@ class InvalidRequest(RequestError):
         super().__init__(message)
         self.path = path
 
-    @property
-    def message(self) -> str:
-        """What is wrong, without the path."""
-        return super().__str__()
-
     def __str__(self) -> str:
         """With the path before it, bounded, where that is not all of the body."""
-        return self.message if self.path == "$" else f"{shown(self.path, LONGEST_PATH)}: {self.message}"
+        message = super().__str__()
+        return message if self.path == "$" else f"{shown(self.path, LONGEST_PATH)}: {message}"
 
 
 class BodyTooBig(RequestError):
@@ -415,6 +411,12 @@ class JobGone(CallError):
     """There is no such job: it was forgotten, nobody looked at it for as long as it is kept, or never was."""
 
     code = "job-gone"
+
+
+def without_path(error: OutcomeError) -> str:
+    """Its text, without the path that an `InvalidRequest` has before it."""
+    has_path = type(error).__str__ is InvalidRequest.__str__  # a subclass may have a text of its own
+    return Exception.__str__(error) if has_path else str(error)
 
 
 def first_leaf(group: BaseExceptionGroup[ErrorT]) -> ErrorT:

@@ -15,7 +15,7 @@ from rpcb_trio._typed._annotations import Read, Says, asking_parameter, read, sh
 from rpcb_trio._typed._calls import Call
 from rpcb_trio._typed._kinds import Kind, kind_of, written
 from rpcb_trio._typed._schemas import Schemas
-from rpcb_trio.errors import InvalidRequest, OutcomeError, SettingError
+from rpcb_trio.errors import InvalidRequest, OutcomeError, SettingError, without_path
 
 JSON, MSGPACK = "application/json", "application/msgpack"
 MSGPACKS = frozenset({MSGPACK, "application/x-msgpack", "application/vnd.msgpack"})
@@ -213,6 +213,6 @@ def _kind(says: Says, mode: str) -> Kind:
 
 def _error_body(error: OutcomeError, *, packs: bool) -> bytes:
     where = {"path": error.path} if isinstance(error, InvalidRequest) else {}
-    message = error.message if isinstance(error, InvalidRequest) else str(error)
-    said = {"code": error.code, "message": message.encode(errors="backslashreplace").decode(), **where}
+    message = without_path(error).encode(errors="backslashreplace").decode()
+    said = {"code": error.code, "message": message, **where}
     return (_msgpack if packs else _json).encode({"error": said})

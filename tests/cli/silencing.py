@@ -6,6 +6,7 @@ import logging
 import logging.config
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -115,6 +116,8 @@ def main() -> None:
                 try:
                     tell_around(name, form)
                     logging.shutdown()
+                except BaseException:  # noqa: BLE001 - it belongs into the file, behind all else
+                    traceback.print_exc()
                 finally:
                     os._exit(0)
             os.wait()

@@ -1,4 +1,4 @@
-"""The times of spans: one look at the time of day for each span or batch, then a clock that is not set."""
+"""The times of spans: the time of day is read once for each span or batch; then a monotonic clock counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NANOSECONDS = 1_000_000_000
 class Clock:
     """Maps a clock that only goes forward to the time of day, as that is now.
 
-    So a span is as long as what it stands for took, though the time of day be set meanwhile.
+    So a span keeps its right length when the time of day is set meanwhile.
 
     Args:
         now: what that clock says now, in seconds.

@@ -137,3 +137,14 @@ def test_a_command_says_it_in_one_line(argv: list[str], line: str, run_command: 
     (workplace / "service.py").write_text("def echo(bodies): return bodies\n")
     ended = run_command(*argv)
     assert (ended.code, ended.line) == (2, f"rpcb-trio: {line}")
+
+
+def test_of_several_workers_the_line_names_the_one(run_command: Run, workplace: Path) -> None:
+    (workplace / "service.py").write_text("def echo(bodies): return bodies\n")
+    (workplace / "rpcb.toml").write_text(
+        "target = 'service:echo'\ncache_max_bytes = '1MiB'\n"
+        "[workers.one]\nqueue = 'a'\ncache = '60s'\n[workers.two]\nqueue = 'b'\n"
+    )
+    ended = run_command("serve")
+    assert ended.code == 2
+    assert ended.line.startswith("rpcb-trio: two: cache_max_bytes has no effect without cache; ")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from rpcb_trio._commands._settings._anchored import anchored
@@ -17,6 +18,15 @@ class Asked(NamedTuple):
 
     target: str
     settings: Settings
+
+
+@contextmanager
+def naming(worker: str) -> Iterator[None]:
+    """Begin what is wrong with the worker's name."""
+    try:
+        yield
+    except SettingError as error:
+        raise SettingError(f"{worker}: {error}") from error
 
 
 def asked_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -34,7 +34,7 @@ from rpcb_trio._commands._settings._sources import Sources, warn_of_unknown_vari
 from rpcb_trio._commands._settings._values import as_they_look
 from rpcb_trio._commands._signals import Signals
 from rpcb_trio._commands.serve._ack_time import warn_of_long_holds
-from rpcb_trio._commands.serve._asked import asked_of
+from rpcb_trio._commands.serve._asked import Asked, asked_of, naming
 from rpcb_trio._commands.serve._reload import Reload
 from rpcb_trio._commands.serve._setup import Job, held, make_job
 from rpcb_trio._commands.serve._target import load_service
@@ -73,7 +73,7 @@ def serve(
             token = _token(control)
             its_settings = [each.settings for each in asked.values()]
             registry = stack.enter_context(_counting(metrics.metrics, probes, its_settings))
-            jobs = [_make_job(name, *of_worker, registry) for name, of_worker in asked.items()]
+            jobs = _make_jobs(asked, registry)
             signals.keep()
         except KeyboardInterrupt:
             signals.keep()
@@ -125,6 +125,14 @@ def _token(control: ControlSettings) -> Callable[[], str | None] | None:
     """Returns the token that has the process reload over HTTP; None where none is set."""
     token = partial(token_of, anchored(control))
     return None if token() is None else token
+
+
+def _make_jobs(asked: Mapping[str, Asked], registry: CollectorRegistry | None) -> list[Job]:
+    jobs = list[Job]()
+    for name, of_worker in asked.items():
+        with naming(name) if len(asked) > 1 else nullcontext():
+            jobs.append(_make_job(name, *of_worker, registry))
+    return jobs
 
 
 def _make_job(name: str, target: str, settings: Settings, registry: CollectorRegistry | None) -> Job:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import is_dataclass, replace
 from inspect import BoundArguments
 from typing import Any, NamedTuple
@@ -30,7 +29,7 @@ from rpcb_trio._commands._settings._shared import LogSettings
 from rpcb_trio._commands._settings._sources import Sources
 from rpcb_trio._commands._settings._values import as_they_look
 from rpcb_trio._commands.serve._ack_time import warn_of_long_holds
-from rpcb_trio._commands.serve._asked import Asked, asked_of
+from rpcb_trio._commands.serve._asked import Asked, asked_of, naming
 from rpcb_trio._commands.serve._setup import held, live_arguments, processes_of, topology
 from rpcb_trio._commands.serve._target import load_service
 from rpcb_trio._pipeline import Worker
@@ -100,7 +99,7 @@ class Reload:
             asked = {name: only}  # its queue is its name
         services = dict[str, BoundService]()
         for name, each in asked.items():
-            with _naming(name):
+            with naming(name):
                 _check(each.settings)
                 if name in self._in_force and _model_of(each) != _model_of(self._in_force[name]):
                     options = as_they_look("option", each.settings.option)
@@ -179,15 +178,6 @@ def _check(settings: Settings) -> None:
     held(settings)
     topology(settings)
     url_of(settings)
-
-
-@contextmanager
-def _naming(worker: str) -> Iterator[None]:
-    """Begin what is wrong with the worker's name."""
-    try:
-        yield
-    except SettingError as error:
-        raise SettingError(f"{worker}: {error}") from error
 
 
 def _go_together(settings: Settings) -> bool:

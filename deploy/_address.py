@@ -11,11 +11,11 @@ DOCS = "https://rpcb-trio.example"
 ADDRESS = re.compile(r"https?://[^\s/?#\"'{}$]+(/[^\s?#\"'{}$]*)?")
 
 
-def address_given(program: str, default: str) -> str:
-    """What a program's command line says, without a slash at its end; `default` where it says nothing."""
+def address_given(program: str) -> str | None:
+    """What a program's command line says, without a slash at its end; None where it says nothing."""
     parser = argparse.ArgumentParser(f"python -m {program}")
-    parser.add_argument("--docs", metavar="URL", type=_address, default=default)
-    docs: str = parser.parse_args().docs
+    parser.add_argument("--docs", metavar="URL", type=_address)
+    docs: str | None = parser.parse_args().docs
     return docs
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from deploy._address import DOCS as ADDRESS
-from deploy.alerts.__main__ import address_in, at_address, objects_of
+from deploy.alerts.__main__ import at_address, objects_of
 from deploy.dashboards._rows import ROWS
 from rpcb_trio._metrics._series import ALL
 from tests.promql import faults_of, names_of, selected
@@ -87,9 +87,11 @@ def test_each_alert_leads_to_its_section_of_the_runbook(rule: dict[str, Any]) ->
 def test_the_links_of_the_alerts_lead_to_any_address_and_back() -> None:
     rules = (FOLDER / "rpcb.yaml").read_text()
     elsewhere = at_address(rules, "https://docs.example.org/rpcb")
-    assert address_in(elsewhere) == "https://docs.example.org/rpcb"
+    assert elsewhere == rules.replace(ADDRESS, "https://docs.example.org/rpcb")
     assert ADDRESS not in elsewhere + objects_of(elsewhere)
     assert at_address(elsewhere, ADDRESS) == rules
+    several = rules.replace(f"{ADDRESS}/", f"{ADDRESS}/new/", 1)
+    assert at_address(several, "https://docs.example.org/rpcb") == elsewhere
 
 
 def test_the_documentation_lists_the_alerts_with_their_severities() -> None:

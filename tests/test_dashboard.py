@@ -35,22 +35,25 @@ def test_its_links_lead_to_any_address() -> None:
 @pytest.mark.parametrize(
     ("given", "address"),
     [
-        ([], "https://a.example"),
+        ([], None),
         (["--docs=https://docs.example.org/rpcb/"], "https://docs.example.org/rpcb"),
         (["--docs", "http://localhost:8000"], "http://localhost:8000"),
-        (["--docs=docs.example.org"], None),
-        (["--docs=https://x/#a"], None),
     ],
 )
-def test_an_address_is_one_that_a_browser_can_open(
-    given: list[str], address: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_address_may_be_given_with_a_slash_at_its_end_or_not_at_all(
+    given: list[str], address: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["it", *given])
-    if address is not None:
-        assert address_given("deploy.alerts", "https://a.example") == address
-        return
+    assert address_given("deploy.alerts") == address
+
+
+@pytest.mark.parametrize("given", ["docs.example.org", "https://x/#a"])
+def test_an_address_is_one_that_a_browser_can_open(
+    given: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["it", f"--docs={given}"])
     with pytest.raises(SystemExit, match="2"):
-        address_given("deploy.alerts", "https://a.example")
+        address_given("deploy.alerts")
     assert "is no address; write it as https://docs.example.org/rpcb" in capsys.readouterr().err
 
 

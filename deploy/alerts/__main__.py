@@ -22,15 +22,10 @@ HEAD = """\
 LINK = re.compile(r"runbook_url: (\S+)/operating/runbook\.html#")
 
 
-def address_in(rules: str) -> str:
-    """Where these rules take the documentation to be."""
-    [address] = set(LINK.findall(rules))
-    return str(address)
-
-
 def at_address(rules: str, address: str) -> str:
-    """The rules, with links to the documentation at that address."""
-    return rules.replace(address_in(rules), address)
+    """The rules, with all links to the documentation at that address."""
+    present = sorted(set(LINK.findall(rules)), key=len, reverse=True)  # one may begin as another does
+    return re.sub("|".join(map(re.escape, present)), lambda _: address, rules)
 
 
 def objects_of(rules: str) -> str:
@@ -53,6 +48,8 @@ def _rule(name: str, groups: list[Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     rules = RULES.read_text()
-    rules = at_address(rules, address_given("deploy.alerts", address_in(rules)))
-    RULES.write_text(rules)
+    address = address_given("deploy.alerts")
+    if address is not None:
+        rules = at_address(rules, address)
+        RULES.write_text(rules)
     FILE.write_text(objects_of(rules))

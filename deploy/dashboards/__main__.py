@@ -11,4 +11,4 @@ from deploy.dashboards._rows import ROWS
 FILE = Path(__file__).parent / "rpcb.json"
 
 if __name__ == "__main__":
-    FILE.write_text(dashboard_of(ROWS, address_given("deploy.dashboards", DOCS)))
+    FILE.write_text(dashboard_of(ROWS, address_given("deploy.dashboards") or DOCS))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from rpcb_trio._transports._amqp._codec import _frames as frames
+from rpcb_trio._transports._codec import _frames as frames
 
 TAG = 7
 

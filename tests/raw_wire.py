@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from rpcb_trio._transports._amqp._codec import _frames as frames
+from rpcb_trio._transports._codec import _frames as frames
 from tests.rabbitmq import Broker
 from tests.raw_frames import frame, header, method, short
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rpcb_trio._transports._amqp._codec import _frames as frames
-from rpcb_trio._transports._amqp._codec._frames import (
+from rpcb_trio._transports._codec import _frames as frames
+from rpcb_trio._transports._codec._frames import (
     Delivery,
     FrameReader,
     Returned,
 )
-from rpcb_trio._transports._amqp._codec._properties import Properties, read_properties, write_properties
+from rpcb_trio._transports._codec._properties import Properties, read_properties, write_properties
 from tests.raw_frames import BODY, DELIVER, TAG, header, method, short
 from tests.scenarios import steady
 

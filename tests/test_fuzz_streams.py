@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcb_trio._transports._amqp._codec import _frames as frames
-from rpcb_trio._transports._amqp._codec._frames import Control, Event, FrameReader, MalformedFrame
 from rpcb_trio._transports._amqp._data._closing import closing_of
+from rpcb_trio._transports._codec import _frames as frames
+from rpcb_trio._transports._codec._frames import Control, Event, FrameReader, MalformedFrame
 from tests.raw_frames import BODY, DELIVER, RETURN, TAG, frame, header, method, short
 from tests.scenarios import steady
 

@@ -14,8 +14,8 @@ from pamqp.commands import Basic  # noqa: TID251 - likewise
 from pamqp.frame import marshal  # noqa: TID251 - likewise
 from pamqp.header import ContentHeader  # noqa: TID251 - likewise
 
-from rpcb_trio._transports._amqp._codec import _frames as frames
-from rpcb_trio._transports._amqp._codec._properties import Properties
+from rpcb_trio._transports._codec import _frames as frames
+from rpcb_trio._transports._codec._properties import Properties
 
 FRAME_MAX = 4096
 """Bytes that every peer must take in a frame (AMQP 0-9-1, section 4.2.3)."""

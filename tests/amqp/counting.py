@@ -10,11 +10,11 @@ from pamqp.commands import Basic  # noqa: TID251 - it reads what was written
 from pamqp.frame import unmarshal  # noqa: TID251 - likewise
 from pamqp.header import ContentHeader  # noqa: TID251 - likewise
 
-from rpcb_trio._transports._amqp._codec._frames import Confirm, Returned
-from rpcb_trio._transports._amqp._codec._properties import Properties
 from rpcb_trio._transports._amqp._control._channel import ControlChannel
 from rpcb_trio._transports._amqp._data._connection import Connection
 from rpcb_trio._transports._amqp._data._publications import Publication, PublishChannel
+from rpcb_trio._transports._codec._frames import Confirm, Returned
+from rpcb_trio._transports._codec._properties import Properties
 
 
 class CountingBroker:

@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from rpcb_trio import Reply, Topology
-from rpcb_trio._transports._amqp._codec._frames import Confirm, Control, Delivery
-from rpcb_trio._transports._amqp._codec._properties import Properties
 from rpcb_trio._transports._amqp._data._closing import ChannelRefused, Closing, closing_of
 from rpcb_trio._transports._amqp._data._connection import Connection
 from rpcb_trio._transports._amqp._data._consumption import Consumption, Reading
@@ -26,6 +24,8 @@ from rpcb_trio._transports._amqp._session._outbox import Outbox
 from rpcb_trio._transports._amqp._session._rights import Rights
 from rpcb_trio._transports._amqp._session._session import AmqpSession
 from rpcb_trio._transports._amqp._session_end import SessionEnd
+from rpcb_trio._transports._codec._frames import Confirm, Control, Delivery
+from rpcb_trio._transports._codec._properties import Properties
 from rpcb_trio._transports._deadline import Deadlines
 from rpcb_trio.errors import SessionLost
 from rpcb_trio.instruments import Answer, Settled

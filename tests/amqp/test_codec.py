@@ -16,9 +16,9 @@ from pamqp.commands import Basic  # noqa: TID251 - likewise
 from pamqp.frame import unmarshal  # noqa: TID251 - likewise
 from pamqp.header import ContentHeader  # noqa: TID251 - likewise
 
-from rpcb_trio._transports._amqp._codec import _frame_writer as writer
-from rpcb_trio._transports._amqp._codec._properties import Properties, read_properties, write_properties
-from rpcb_trio._transports._amqp._codec._tables import Unsendable
+from rpcb_trio._transports._codec import _frame_writer as writer
+from rpcb_trio._transports._codec._properties import Properties, read_properties, write_properties
+from rpcb_trio._transports._codec._tables import Unsendable
 from tests.amqp.contents import (
     FRAME_MAX,
     MOST,

@@ -19,14 +19,14 @@ from pamqp import commands  # noqa: TID251 - it has the frames
 from pamqp.frame import marshal  # noqa: TID251 - likewise
 
 from rpcb_trio import Topology
-from rpcb_trio._transports._amqp._codec._frames import HEARTBEAT_FRAME
-from rpcb_trio._transports._amqp._codec._tables import Unsendable
 from rpcb_trio._transports._amqp._control import _channel, _plane
 from rpcb_trio._transports._amqp._control._loop import open_loop
 from rpcb_trio._transports._amqp._control._plane import ControlWriter
 from rpcb_trio._transports._amqp._data._connection import Connection, dial
 from rpcb_trio._transports._amqp._session_end import SessionEnd
 from rpcb_trio._transports._amqp._url import parse_url
+from rpcb_trio._transports._codec._frames import HEARTBEAT_FRAME
+from rpcb_trio._transports._codec._tables import Unsendable
 from rpcb_trio.amqp import AmqpTransport
 from tests.rabbitmq import Broker
 from tests.raw_frames import DELIVER, header

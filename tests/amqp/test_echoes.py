@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpcb_trio import MemoryBroker, Reply, Request, Topology
-from rpcb_trio._transports._amqp._codec._properties import Properties, read_properties, write_properties
-from rpcb_trio._transports._amqp._codec._tables import Table, read_table
 from rpcb_trio._transports._amqp._session._addressing import address
+from rpcb_trio._transports._codec._properties import Properties, read_properties, write_properties
+from rpcb_trio._transports._codec._tables import Table, read_table
 from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.instruments import Answer
 from tests.amqp.contents import plain_fields, tables

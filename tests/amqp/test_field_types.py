@@ -13,8 +13,8 @@ from trio.testing import MockClock
 import rpcb_trio._batching._batcher as batching
 from rpcb_trio import MemoryBroker, Topology
 from rpcb_trio._pipeline._batch_headers import numbers_of
-from rpcb_trio._transports._amqp._codec._properties import Properties, read_properties, write_properties
-from rpcb_trio._transports._amqp._codec._tables import Table, read_table
+from rpcb_trio._transports._codec._properties import Properties, read_properties, write_properties
+from rpcb_trio._transports._codec._tables import Table, read_table
 from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.instruments import Answer, Settled
 from tests.amqp.producer import Producer

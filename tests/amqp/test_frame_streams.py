@@ -13,7 +13,7 @@ from pamqp.commands import Basic  # noqa: TID251 - likewise
 from pamqp.frame import marshal  # noqa: TID251 - likewise
 from pamqp.heartbeat import Heartbeat  # noqa: TID251 - likewise
 
-from rpcb_trio._transports._amqp._codec._frames import (
+from rpcb_trio._transports._codec._frames import (
     Confirm,
     Control,
     Delivery,
@@ -21,7 +21,7 @@ from rpcb_trio._transports._amqp._codec._frames import (
     FrameReader,
     Returned,
 )
-from rpcb_trio._transports._amqp._codec._properties import Properties
+from rpcb_trio._transports._codec._properties import Properties
 from tests.amqp.contents import FRAME_MAX, any_properties, bodies, content, names, tags, texts
 from tests.scenarios import steady
 

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from rpcb_trio import Topology
-from rpcb_trio._transports._amqp._codec._properties import read_properties
-from rpcb_trio._transports._amqp._codec._tables import Table
+from rpcb_trio._transports._codec._properties import read_properties
+from rpcb_trio._transports._codec._tables import Table
 from rpcb_trio.amqp import AmqpTransport
 from rpcb_trio.instruments import Answer
 from tests.amqp.producer import Producer

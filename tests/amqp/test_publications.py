@@ -11,8 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from rpcb_trio._transports._amqp._codec._frames import Returned
-from rpcb_trio._transports._amqp._codec._properties import Properties
 from rpcb_trio._transports._amqp._data._closing import Closing
 from rpcb_trio._transports._amqp._data._publications import (
     CONFIRMED,
@@ -25,6 +23,8 @@ from rpcb_trio._transports._amqp._data._publications import (
     PublishStatus,
     wait_for_results,
 )
+from rpcb_trio._transports._codec._frames import Returned
+from rpcb_trio._transports._codec._properties import Properties
 from tests.amqp.counting import CountingBroker
 from tests.scenarios import steady
 

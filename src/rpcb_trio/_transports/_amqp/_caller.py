@@ -9,8 +9,6 @@ from typing import NoReturn
 import anyio
 
 from rpcb_trio._messages import CallId, Outgoing, Reply
-from rpcb_trio._transports._amqp._codec._frames import Delivery
-from rpcb_trio._transports._amqp._codec._properties import PERSISTENT, Properties
 from rpcb_trio._transports._amqp._data._closing import ChannelRefused, refused_exchange
 from rpcb_trio._transports._amqp._data._connection import Connection
 from rpcb_trio._transports._amqp._data._publications import (
@@ -24,6 +22,8 @@ from rpcb_trio._transports._amqp._limits import learned_limit
 from rpcb_trio._transports._amqp._session._cancellations import allow_cancels, send_cancel
 from rpcb_trio._transports._amqp._session._outbox_channel import Exchanges
 from rpcb_trio._transports._amqp._session_end import SessionEnd
+from rpcb_trio._transports._codec._frames import Delivery
+from rpcb_trio._transports._codec._properties import PERSISTENT, Properties
 from rpcb_trio._transports._topology import cancel_key
 from rpcb_trio.errors import PublishRefused, RequestTooBig, RpcbError, SessionLost, SettingError, Unroutable
 

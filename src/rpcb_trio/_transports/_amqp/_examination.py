@@ -14,7 +14,6 @@ from contextlib import contextmanager
 
 import trio
 
-from rpcb_trio._transports._amqp._codec._properties import Properties
 from rpcb_trio._transports._amqp._control._channel import ControlChannel
 from rpcb_trio._transports._amqp._data._closing import ChannelRefused
 from rpcb_trio._transports._amqp._data._connection import Connection
@@ -26,6 +25,7 @@ from rpcb_trio._transports._amqp._data._publications import (
 )
 from rpcb_trio._transports._amqp._topology import how_it_ends
 from rpcb_trio._transports._amqp._url import Address
+from rpcb_trio._transports._codec._properties import Properties
 from rpcb_trio._transports._protocol import BrokerFacts, QueueFacts
 from rpcb_trio._transports._topology import Topology
 from rpcb_trio.errors import BrokerError, SessionLost

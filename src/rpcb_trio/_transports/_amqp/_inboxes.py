@@ -10,12 +10,12 @@ from typing import TypeVar
 import anyio
 
 from rpcb_trio._messages import NO_HEADERS, Reply
-from rpcb_trio._transports._amqp._codec._frame_writer import ack
-from rpcb_trio._transports._amqp._codec._frames import Delivery
-from rpcb_trio._transports._amqp._codec._properties import Properties
 from rpcb_trio._transports._amqp._control._channel import ControlChannel
 from rpcb_trio._transports._amqp._data._closing import ACCESS_REFUSED, NOT_FOUND, ChannelRefused
 from rpcb_trio._transports._amqp._data._connection import ASK_SECONDS, Connection, DataChannel
+from rpcb_trio._transports._codec._frame_writer import ack
+from rpcb_trio._transports._codec._frames import Delivery
+from rpcb_trio._transports._codec._properties import Properties
 from rpcb_trio.errors import PublishRefused, SessionLost, SettingError
 
 ANSWER_SECONDS = 10.0

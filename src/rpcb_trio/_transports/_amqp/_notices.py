@@ -10,9 +10,6 @@ import anyio
 import trio
 
 from rpcb_trio._messages import Notice
-from rpcb_trio._transports._amqp._codec._frame_writer import publish
-from rpcb_trio._transports._amqp._codec._frames import Delivery
-from rpcb_trio._transports._amqp._codec._properties import TRANSIENT, Properties
 from rpcb_trio._transports._amqp._data._closing import (
     ACCESS_REFUSED,
     NOT_FOUND,
@@ -24,6 +21,9 @@ from rpcb_trio._transports._amqp._data._consumption import Consumption
 from rpcb_trio._transports._amqp._session._rights import try_to_publish
 from rpcb_trio._transports._amqp._session_end import SessionEnd
 from rpcb_trio._transports._amqp._topology import explaining_refusals
+from rpcb_trio._transports._codec._frame_writer import publish
+from rpcb_trio._transports._codec._frames import Delivery
+from rpcb_trio._transports._codec._properties import TRANSIENT, Properties
 from rpcb_trio._transports._topology import check_exchange
 from rpcb_trio.errors import SessionLost, TopologyMismatch
 

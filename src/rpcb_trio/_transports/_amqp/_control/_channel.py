@@ -10,8 +10,8 @@ import aiormq
 from pamqp.base import Frame
 from pamqp.commands import Basic, Confirm, Exchange, Queue, Tx
 
-from rpcb_trio._transports._amqp._codec._tables import short_string
 from rpcb_trio._transports._amqp._data._closing import ChannelRefused, Closing
+from rpcb_trio._transports._codec._tables import short_string
 from rpcb_trio.errors import SessionLost
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from aiormq.exceptions import (
 )
 
 from rpcb_trio._shown import on_one_line
-from rpcb_trio._transports._amqp._codec._frames import MalformedFrame
 from rpcb_trio._transports._amqp._data._closing import Closing
 from rpcb_trio._transports._amqp._url import Address
+from rpcb_trio._transports._codec._frames import MalformedFrame
 from rpcb_trio.errors import BrokerError, LoginRefused, SessionLost
 
 NOT_OURS = (AMQPError, ChannelInvalidStateError, OSError, EOFError)

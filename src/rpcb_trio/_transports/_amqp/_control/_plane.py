@@ -19,12 +19,12 @@ import aiormq
 import anyio
 from aiormq.connection import TransportFactory
 
-from rpcb_trio._transports._amqp._codec._frames import HEARTBEAT_FRAME
 from rpcb_trio._transports._amqp._control._channel import ControlChannel
 from rpcb_trio._transports._amqp._control._errors import NOT_OURS, describe
 from rpcb_trio._transports._amqp._control._loop import AioLoop, Unwound
 from rpcb_trio._transports._amqp._data._closing import Closing
 from rpcb_trio._transports._amqp._url import Address
+from rpcb_trio._transports._codec._frames import HEARTBEAT_FRAME
 from rpcb_trio.errors import SessionLost
 
 R = TypeVar("R")

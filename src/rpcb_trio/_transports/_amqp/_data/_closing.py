@@ -23,7 +23,7 @@ from enum import Enum, auto
 import msgspec
 
 from rpcb_trio._shown import on_one_line
-from rpcb_trio._transports._amqp._codec._frames import Control, read_code, read_text
+from rpcb_trio._transports._codec._frames import Control, read_code, read_text
 
 ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, PRECONDITION_FAILED = 403, 404, 405, 406
 

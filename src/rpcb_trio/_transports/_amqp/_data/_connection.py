@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-from rpcb_trio._transports._amqp._codec import _frames as frames
 from rpcb_trio._transports._amqp._control._channel import ControlChannel
 from rpcb_trio._transports._amqp._control._errors import describe, open_error
 from rpcb_trio._transports._amqp._control._loop import AioLoop
@@ -25,6 +24,7 @@ from rpcb_trio._transports._amqp._data._wire import Wire, start_tls
 from rpcb_trio._transports._amqp._limits import largest_message
 from rpcb_trio._transports._amqp._tls import tls_context
 from rpcb_trio._transports._amqp._url import Address
+from rpcb_trio._transports._codec import _frames as frames
 from rpcb_trio.errors import SessionLost
 
 ASK_SECONDS = 2.0

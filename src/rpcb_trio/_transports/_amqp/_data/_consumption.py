@@ -8,11 +8,11 @@ from itertools import takewhile
 import msgspec
 
 from rpcb_trio._messages import NO_HEADERS, Request
-from rpcb_trio._transports._amqp._codec import _frames as frames
-from rpcb_trio._transports._amqp._codec._frame_writer import ack, cancel, reject, requeue
-from rpcb_trio._transports._amqp._codec._properties import PERSISTENT, Properties
 from rpcb_trio._transports._amqp._control._channel import ControlChannel
 from rpcb_trio._transports._amqp._data._connection import Connection, DataChannel
+from rpcb_trio._transports._codec import _frames as frames
+from rpcb_trio._transports._codec._frame_writer import ack, cancel, reject, requeue
+from rpcb_trio._transports._codec._properties import PERSISTENT, Properties
 from rpcb_trio._transports._deadline import DEADLINE_HEADER, Deadlines
 from rpcb_trio.errors import SessionLost
 

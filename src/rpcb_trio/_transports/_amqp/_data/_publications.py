@@ -15,13 +15,13 @@ from uuid import uuid4
 import msgspec
 import trio
 
-from rpcb_trio._transports._amqp._codec import _frames as frames
-from rpcb_trio._transports._amqp._codec._frame_writer import publish
-from rpcb_trio._transports._amqp._codec._properties import Properties
-from rpcb_trio._transports._amqp._codec._tables import Unsendable
 from rpcb_trio._transports._amqp._control._channel import ControlChannel
 from rpcb_trio._transports._amqp._data._closing import Closing
 from rpcb_trio._transports._amqp._data._connection import Connection, DataChannel
+from rpcb_trio._transports._codec import _frames as frames
+from rpcb_trio._transports._codec._frame_writer import publish
+from rpcb_trio._transports._codec._properties import Properties
+from rpcb_trio._transports._codec._tables import Unsendable
 
 
 class PublishStatus(Enum):

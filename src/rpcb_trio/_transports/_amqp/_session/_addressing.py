@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rpcb_trio._messages import DIRECT_REPLY_TO, MADE_BY_A_BROKER, Answer, Reply, Request
-from rpcb_trio._transports._amqp._codec._properties import PERSISTENT, TRANSIENT, Properties
-from rpcb_trio._transports._amqp._codec._tables import Table
 from rpcb_trio._transports._amqp._data._publications import NOT_SENT
 from rpcb_trio._transports._amqp._session._settlement import PublishedReply
+from rpcb_trio._transports._codec._properties import PERSISTENT, TRANSIENT, Properties
+from rpcb_trio._transports._codec._tables import Table
 from rpcb_trio._transports._headers import LONGEST_ID, ids_of
 
 NO_PROPERTIES = Properties()

@@ -12,14 +12,14 @@ from contextlib import suppress
 import trio
 
 from rpcb_trio._messages import CallId
-from rpcb_trio._transports._amqp._codec._frames import Delivery
-from rpcb_trio._transports._amqp._codec._properties import TRANSIENT, Properties
 from rpcb_trio._transports._amqp._data._connection import Connection
 from rpcb_trio._transports._amqp._data._consumption import Consumption
 from rpcb_trio._transports._amqp._data._publications import Publication, PublishChannel
 from rpcb_trio._transports._amqp._session._rights import try_to_publish
 from rpcb_trio._transports._amqp._session_end import SessionEnd
 from rpcb_trio._transports._amqp._topology import declare_cancels, explaining_refusals
+from rpcb_trio._transports._codec._frames import Delivery
+from rpcb_trio._transports._codec._properties import TRANSIENT, Properties
 from rpcb_trio._transports._topology import CANCELS, Topology
 
 BUFFER = 4096

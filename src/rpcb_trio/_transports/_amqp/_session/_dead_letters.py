@@ -13,7 +13,6 @@ import msgspec
 
 from rpcb_trio._messages import shown_address
 from rpcb_trio._tracing import ids_of
-from rpcb_trio._transports._amqp._codec._tables import Table
 from rpcb_trio._transports._amqp._data._consumption import Delivered
 from rpcb_trio._transports._amqp._data._publications import (
     OPEN,
@@ -22,6 +21,7 @@ from rpcb_trio._transports._amqp._data._publications import (
     PublishStatus,
 )
 from rpcb_trio._transports._amqp._session._outbox import UNDECIDED, Outbox
+from rpcb_trio._transports._codec._tables import Table
 from rpcb_trio._transports._headers import ROUTING_HEADERS, dead_letter_headers, one_line
 from rpcb_trio._transports._topology import Topology
 from rpcb_trio.errors import SessionLost

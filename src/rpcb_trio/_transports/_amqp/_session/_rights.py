@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from rpcb_trio._transports._amqp._codec._frame_writer import publish
-from rpcb_trio._transports._amqp._codec._properties import Properties
 from rpcb_trio._transports._amqp._data._closing import (
     DEFAULT_EXCHANGE,
     NOT_FOUND,
@@ -19,6 +17,8 @@ from rpcb_trio._transports._amqp._data._closing import (
     refused_topic,
 )
 from rpcb_trio._transports._amqp._data._connection import Connection
+from rpcb_trio._transports._codec._frame_writer import publish
+from rpcb_trio._transports._codec._properties import Properties
 from rpcb_trio.errors import SessionLost
 
 Place: TypeAlias = tuple[str, str | None]

@@ -18,7 +18,6 @@ import trio
 
 from rpcb_trio._messages import Answer, CallId, Request, Settled, shown_address
 from rpcb_trio._tracing import ids_of
-from rpcb_trio._transports._amqp._codec._frames import Delivery
 from rpcb_trio._transports._amqp._data._connection import Connection
 from rpcb_trio._transports._amqp._data._consumption import Consumption, Delivered, Reading
 from rpcb_trio._transports._amqp._data._publications import CONFIRMED, OPEN, PublishResult, PublishStatus
@@ -35,6 +34,7 @@ from rpcb_trio._transports._amqp._session._outbox_channel import OutboxChannel
 from rpcb_trio._transports._amqp._session._settlement import SLOW_SECONDS, PublishedReply, Settlement
 from rpcb_trio._transports._amqp._session_end import SessionEnd
 from rpcb_trio._transports._amqp._topology import explaining_refusals
+from rpcb_trio._transports._codec._frames import Delivery
 from rpcb_trio._transports._deadline import Deadlines
 from rpcb_trio._transports._protocol import QueueFacts, Rest
 from rpcb_trio._transports._topology import Topology

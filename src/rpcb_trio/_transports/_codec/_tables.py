@@ -18,8 +18,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
-from pamqp import encode  # noqa: TID251 - for the rarer types of fields
-
 LONGEST_SHORT: Final = 255
 """Bytes of a short string."""
 
@@ -98,12 +96,18 @@ def _write_field(value: object) -> bytes:
         return b"F" + write_table(value)
     if isinstance(value, list):
         return b"A" + _sized(b"".join(map(_write_field, value)))
-    if isinstance(value, bytes):
-        return b"S" + _sized(value)
+    if isinstance(value, str | bytes):
+        return b"S" + _sized(value.encode() if isinstance(value, str) else value)
     if isinstance(value, float):
         return b"d" + _DOUBLE.pack(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return b"I" + _INT.pack(value) if -(2**31) <= value < 2**31 else b"l" + _LONG.pack(value)
+    return _rarer_field(value)
+
+
+def _rarer_field(value: object) -> bytes:
+    from pamqp import encode  # noqa: PLC0415, TID251 - a program without such fields need not load it
+
     return encode.encode_table_value(value)  # type: ignore[arg-type] # pamqp checks it
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import astuple
 
-from rpcb_trio._transports._amqp._codec._tables import Unsendable, read_table, short_string, write_table
+from rpcb_trio._transports._codec._tables import Unsendable, read_table, short_string, write_table
 
 _FLAGS = struct.Struct(">H")
 _SIZE = struct.Struct(">I")

@@ -9,7 +9,7 @@ import struct
 from functools import lru_cache
 from typing import Final
 
-from rpcb_trio._transports._amqp._codec._frames import (
+from rpcb_trio._transports._codec._frames import (
     ACK,
     BASIC,
     BODY,
@@ -23,8 +23,8 @@ from rpcb_trio._transports._amqp._codec._frames import (
     REJECT,
     SETTLE_SIZE,
 )
-from rpcb_trio._transports._amqp._codec._properties import Properties, write_properties
-from rpcb_trio._transports._amqp._codec._tables import Unsendable, short_string
+from rpcb_trio._transports._codec._properties import Properties, write_properties
+from rpcb_trio._transports._codec._tables import Unsendable, short_string
 
 _NUMBER_SIZE: Final = 4
 _CONTENT_SIZE: Final = 12

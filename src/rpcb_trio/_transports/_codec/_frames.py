@@ -20,7 +20,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from rpcb_trio._transports._amqp._codec._properties import (
+from rpcb_trio._transports._codec._properties import (
     Properties,
     Unreadable,
     read_properties,

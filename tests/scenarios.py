@@ -38,7 +38,7 @@ QUEUE = "work"
 ANSWERS = "answers"
 
 steady = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""For hypothesis: the same examples in every run, and no timing asserted."""
+"""For hypothesis: the same examples in every run, and no timing asserted; a busy machine draws slowly."""
 
 
 class Shouting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
@@ -107,7 +108,7 @@ async def test_a_batch_is_a_span_with_a_link_to_each_request_and_its_trigger_siz
 async def test_where_the_time_of_a_batch_went_is_told_by_its_children_on_the_workers_clock(
     spans: Spans, autojump_clock: MockClock
 ) -> None:
-    broker = MemoryBroker()
+    broker, before = MemoryBroker(), time.time()
     async with working(
         Shouting(), broker, batching=TWOS, service_time=lambda b: 3.0 * b, instruments=[TracingInstrument()]
     ) as running:
@@ -119,6 +120,7 @@ async def test_where_the_time_of_a_batch_went_is_told_by_its_children_on_the_wor
         await running.until_settled(4)
     first, second = spans.named("process work")
     assert (seconds(first), seconds(second)) == pytest.approx((8.0, 6.0))
+    assert (first.start_time or 0) / 1e9 == pytest.approx(before, abs=60), "wall time"
     children = spans.below(first)
     assert [(child.name, child.kind) for child in children] == [
         ("infer", SpanKind.INTERNAL),

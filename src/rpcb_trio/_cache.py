@@ -18,7 +18,7 @@ REPLY_OVERHEAD: Final = 1024
 """Bytes that keeping a reply costs beside its body, at most: its key, its places, its headers."""
 
 CACHE_BYTES: Final = Bounds(least=REPLY_OVERHEAD)
-"""With less no reply fits, though it be empty."""
+"""With less, not even an empty reply fits."""
 
 KEY_SIZE: Final = 32
 """Bytes of a key. A caller who found two bodies of one key could have others get a wrong reply; of this many
